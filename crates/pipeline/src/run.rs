@@ -1,0 +1,381 @@
+//! A run: read → de-identify → write → commit, in parallel, in bounded memory, on the record.
+//!
+//! What makes a run safe to kill at any instant is the order of things:
+//!
+//! 1. A unit's tokens are durable in the vault, its parts in staging and its rejects in quarantine *before* the
+//!    journal says that the unit is done.
+//! 2. The journal says what is to be committed *before* the first table changes. From then on a resumed run only
+//!    carries that out; each step can be repeated without harm.
+//! 3. The audit log says that a table is committed *before* the new version can be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use chrono::{NaiveDate, SecondsFormat, Utc};
+use cordon_audit::{Event, SourceIds};
+use cordon_deid::policy::check::CompileOptions;
+use cordon_deid::recipe::Recipe;
+use cordon_engine::tables::{Commit, Provenance};
+use serde::Serialize;
+
+use crate::error::RunError;
+use crate::plan::{Plan, Unit};
+use crate::progress::{Meter, Progress};
+use crate::project::{OpenProject, Pipeline};
+use crate::sealed::{Journal, read_sealed, write_sealed};
+use crate::state::{Change, Done, JournalEntry, Prepared, UnitRecord};
+use crate::unit;
+
+/// What a run came to.
+#[derive(Serialize)]
+pub struct RunReport {
+    pub run: String,
+    pub pipeline: String,
+    pub policy: String,
+    /// An interrupted run was carried on.
+    pub resumed: bool,
+    pub files_read: u64,
+    pub files_unchanged: u64,
+    /// Files refused as a whole, with the reason.
+    pub files_refused: Vec<(String, String)>,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub quarantined: u64,
+    pub tables: Vec<TableReport>,
+    /// Fields that the policy does not name, by dataset: none of them passed.
+    pub undeclared: BTreeMap<String, BTreeSet<String>>,
+    pub seconds: f64,
+}
+
+#[derive(Serialize)]
+pub struct TableReport {
+    pub table: String,
+    pub version: u64,
+    pub rows: u64,
+}
+
+/// Everything that the parts of a run share.
+pub struct Context<'a> {
+    pub project: &'a OpenProject,
+    pub pipeline: &'a Pipeline,
+    pub recipe: &'a Recipe,
+    pub run: String,
+    pub meter: &'a Meter,
+    pub tell: &'a (dyn Fn(Progress<'_>) + Sync),
+}
+
+/// Runs a pipeline to its end, or carries on where an interrupted run stopped.
+pub fn run(
+    project: &OpenProject,
+    pipeline: &Pipeline,
+    meter: &Meter,
+    tell: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<RunReport, RunError> {
+    let started = std::time::Instant::now();
+    let _lock = project.lock_pipeline(&pipeline.name)?;
+    let mut journal = OpenJournal::open(project, pipeline)?;
+    let mut resumed = false;
+
+    // What an interrupted run had decided to commit is committed first.
+    if let Some(prepared) = journal.prepared.take() {
+        resumed = true;
+        carry_out(project, pipeline, &prepared, &journal.reference, tell)?;
+        journal.clear()?;
+    }
+
+    let reference = journal.reference.unwrap_or_else(|| Utc::now().date_naive());
+    let recipe = pipeline.compile(CompileOptions { run_date: reference })?;
+    let made_under = project.made_under(&recipe);
+    let run = if journal.is_of(&made_under) {
+        resumed = true;
+        journal.run.clone().unwrap_or_default()
+    } else {
+        let run = new_run_id();
+        journal.restart(&run, &made_under, &recipe.reference_date)?;
+        run
+    };
+    let context = Context { project, pipeline, recipe: &recipe, run, meter, tell };
+    let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
+    let plan = Plan::make(&context, &done, &made_under, &journal.units)?;
+
+    project.audit(&Event::RunStarted {
+        run: context.run.clone(),
+        pipeline: pipeline.name.clone(),
+        policy: recipe.name.clone(),
+        policy_hash: recipe.hash.clone(),
+        resumed,
+    })?;
+    tell(Progress::Planned {
+        files: plan.units.iter().map(|unit| unit.files.len()).sum(),
+        bytes: plan.bytes(),
+        unchanged: plan.unchanged,
+    });
+    if !journal.units.is_empty() {
+        tell(Progress::Resumed { units: journal.units.len() });
+    }
+    let outcome = work(&context, &mut journal, &plan, &done, &made_under);
+    match outcome {
+        Ok(mut report) => {
+            report.resumed = resumed;
+            report.seconds = started.elapsed().as_secs_f64();
+            project.audit(&Event::RunFinished {
+                run: context.run.clone(),
+                rows_in: report.rows_in,
+                rows_out: report.rows_out,
+                quarantined: report.quarantined,
+                files_refused: report.files_refused.len() as u64,
+            })?;
+            Ok(report)
+        }
+        Err(error) => {
+            // The log may be what failed; the first error is the one to show.
+            let _ = project.audit(&Event::RunFailed { run: context.run.clone(), kind: error.kind().to_owned() });
+            Err(error)
+        }
+    }
+}
+
+fn work(
+    context: &Context<'_>,
+    journal: &mut OpenJournal,
+    plan: &Plan,
+    done: &Done,
+    made_under: &str,
+) -> Result<RunReport, RunError> {
+    let project = context.project;
+    for table in context.pipeline.tables_of(context.recipe) {
+        project.tables().recover(&table, &context.run)?;
+    }
+    let mut report = RunReport {
+        run: context.run.clone(),
+        pipeline: context.pipeline.name.clone(),
+        policy: context.recipe.name.clone(),
+        resumed: false,
+        files_read: 0,
+        files_unchanged: plan.unchanged as u64,
+        files_refused: Vec::new(),
+        rows_in: 0,
+        rows_out: 0,
+        quarantined: 0,
+        tables: Vec::new(),
+        undeclared: BTreeMap::new(),
+        seconds: 0.0,
+    };
+    let mut fresh: BTreeMap<String, UnitRecord> = std::mem::take(&mut journal.units);
+    for unit in &plan.units {
+        if fresh.contains_key(&unit.id) {
+            continue;
+        }
+        let (record, undeclared) = unit::process(context, unit, made_under)?;
+        for (dataset, fields) in undeclared {
+            report.undeclared.entry(dataset).or_default().extend(fields);
+        }
+        journal.append(&JournalEntry::Unit { id: unit.id.clone(), record: record.clone() })?;
+        fresh.insert(unit.id.clone(), record);
+    }
+    for record in fresh.values() {
+        report.rows_in += record.rows_in;
+        report.rows_out += record.rows_out;
+        report.quarantined += record.quarantined;
+        for file in &record.files {
+            match &file.refused {
+                None => report.files_read += 1,
+                Some(reason) => report.files_refused.push((file.name.clone(), reason.clone())),
+            }
+        }
+    }
+    let prepared = prepare(context, plan, done, fresh);
+    journal.append(&JournalEntry::Prepared(prepared.clone()))?;
+    report.tables =
+        carry_out(project, context.pipeline, &prepared, &Some(context.recipe.reference_date), context.tell)?;
+    journal.clear()?;
+    Ok(report)
+}
+
+/// What the tables will be made of, and what has to change for that.
+fn prepare(context: &Context<'_>, plan: &Plan, done: &Done, fresh: BTreeMap<String, UnitRecord>) -> Prepared {
+    let mut next = done.clone();
+    let mut tables: BTreeMap<String, Change> = BTreeMap::new();
+    let mut obsolete = Vec::new();
+    for id in &plan.superseded {
+        if let Some(old) = next.units.remove(id) {
+            for (table, part) in old.parts {
+                tables.entry(table).or_default().remove.push(part.file);
+            }
+            if let Some(file) = old.quarantine {
+                let stem = file.trim_end_matches(".sealed").to_owned() + "-";
+                next.replayed.retain(|id| !id.starts_with(&stem));
+                obsolete.push(file);
+            }
+        }
+    }
+    for (id, record) in fresh {
+        for (table, part) in &record.parts {
+            tables.entry(table.clone()).or_default().add.push(part.clone());
+        }
+        next.units.insert(id, record);
+    }
+    Prepared { run: context.run.clone(), done: next, tables, obsolete }
+}
+
+/// Commits what was prepared. Each step may have been done before.
+pub(crate) fn carry_out(
+    project: &OpenProject,
+    pipeline: &Pipeline,
+    prepared: &Prepared,
+    reference: &Option<NaiveDate>,
+    tell: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Vec<TableReport>, RunError> {
+    let recipe =
+        pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
+    let mut reports = Vec::new();
+    for (table, change) in &prepared.tables {
+        let already = project.tables().current(table)?.filter(|manifest| manifest.run == prepared.run);
+        if let Some(manifest) = already {
+            reports.push(TableReport { table: table.clone(), version: manifest.version, rows: manifest.rows() });
+            continue;
+        }
+        let receipt = project.audit(&Event::TableCommitted {
+            run: prepared.run.clone(),
+            table: table.clone(),
+            rows_added: change.add.iter().map(|part| part.rows).sum(),
+            parts_added: change.add.len() as u64,
+            parts_removed: change.remove.len() as u64,
+            sources: SourceIds::of(change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.clone()))),
+            policy_hash: recipe.hash.clone(),
+            key_ids: project.key_ids(),
+        })?;
+        let committed = project.tables().commit(
+            table,
+            Commit {
+                add: change.add.clone(),
+                remove: change.remove.clone(),
+                provenance: Provenance {
+                    run: prepared.run.clone(),
+                    created: now(),
+                    cordon_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    pipeline: pipeline.name.clone(),
+                    policy: recipe.name.clone(),
+                    policy_hash: recipe.hash.clone(),
+                    method: recipe.method.name().to_owned(),
+                    reference_date: recipe.reference_date.to_string(),
+                    key_ids: project.key_ids(),
+                    audit_seq: receipt.seq,
+                    audit_hash: receipt.hash_hex(),
+                },
+            },
+        )?;
+        tell(Progress::Committed { table, version: committed.version, rows: committed.rows() });
+        reports.push(TableReport { table: table.clone(), version: committed.version, rows: committed.rows() });
+    }
+    write_sealed(&project.state_file(&pipeline.name), &project.seal_key()?, &prepared.done)?;
+    for file in &prepared.obsolete {
+        let path = project.quarantine_folder().join(file);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RunError::io("remove", &path, &error));
+            }
+            _ => {}
+        }
+    }
+    for table in prepared.tables.keys() {
+        project.tables().vacuum(table)?;
+    }
+    Ok(reports)
+}
+
+/// The journal of a run that may have been interrupted.
+struct OpenJournal {
+    journal: Journal,
+    run: Option<String>,
+    made_under: Option<String>,
+    reference: Option<NaiveDate>,
+    units: BTreeMap<String, UnitRecord>,
+    prepared: Option<Prepared>,
+}
+
+impl OpenJournal {
+    fn open(project: &OpenProject, pipeline: &Pipeline) -> Result<Self, RunError> {
+        let (journal, entries) = Journal::open(&project.journal_file(&pipeline.name), project.seal_key()?)?;
+        let mut open =
+            Self { journal, run: None, made_under: None, reference: None, units: BTreeMap::new(), prepared: None };
+        for entry in entries {
+            match entry {
+                JournalEntry::Started { run, made_under, reference_date } => {
+                    open.run = Some(run);
+                    open.made_under = Some(made_under);
+                    open.reference = reference_date.parse().ok();
+                }
+                JournalEntry::Unit { id, record } => {
+                    open.units.insert(id, record);
+                }
+                JournalEntry::Prepared(prepared) => open.prepared = Some(prepared),
+            }
+        }
+        Ok(open)
+    }
+
+    fn is_of(&self, made_under: &str) -> bool {
+        self.run.is_some() && self.made_under.as_deref() == Some(made_under)
+    }
+
+    fn append(&mut self, entry: &JournalEntry) -> Result<(), RunError> {
+        self.journal.append(entry)
+    }
+
+    fn clear(&mut self) -> Result<(), RunError> {
+        self.run = None;
+        self.made_under = None;
+        self.reference = None;
+        self.units.clear();
+        self.journal.clear()
+    }
+
+    fn restart(&mut self, run: &str, made_under: &str, reference: &NaiveDate) -> Result<(), RunError> {
+        self.clear()?;
+        self.append(&JournalEntry::Started {
+            run: run.to_owned(),
+            made_under: made_under.to_owned(),
+            reference_date: reference.to_string(),
+        })
+    }
+}
+
+/// Sortable by time, unique by chance: run ids stand in file names and in the audit log.
+pub(crate) fn new_run_id() -> String {
+    let mut random = [0; 6];
+    // Without randomness the clock's nanoseconds must do: an id is no secret.
+    if cordon_crypto::random_bytes(&mut random).is_err() {
+        random.copy_from_slice(&Utc::now().timestamp_subsec_nanos().to_le_bytes().repeat(2)[..6]);
+    }
+    format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%S"), data_encoding::HEXLOWER.encode(&random))
+}
+
+pub(crate) fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// An exclusive lock that ends with the process, however it ends.
+pub struct PipelineLock {
+    _file: File,
+    pub path: PathBuf,
+}
+
+impl PipelineLock {
+    pub(crate) fn take(path: PathBuf, pipeline: &str) -> Result<Self, RunError> {
+        use rustix::fs::{FlockOperation, flock};
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| RunError::io("create", folder, &error))?;
+        }
+        let file = File::create(&path).map_err(|error| RunError::io("open", &path, &error))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| RunError::Busy { pipeline: pipeline.to_owned() })?;
+        Ok(Self { _file: file, path })
+    }
+}
+
+/// The units of a plan, for tests and for `--dry-run`.
+pub fn unit_names(units: &[Unit]) -> Vec<&str> {
+    units.iter().map(|unit| unit.id.as_str()).collect()
+}
