@@ -1,1 +1,3 @@
 //! deid
+
+pub mod kernel;
