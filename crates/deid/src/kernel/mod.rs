@@ -45,7 +45,7 @@ pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::SurrogateKind;
 pub use text::text_of;
 pub use year::YearRule;
-pub use zip3::{Otherwise, Vintage, Zip3Rule};
+pub use zip3::{Otherwise, RESTRICTED_2000, RESTRICTED_2010, Vintage, Zip3Rule};
 
 /// One column of a batch, as the source spelled it.
 pub struct Column<'a> {
@@ -234,7 +234,7 @@ impl Kernel {
             Self::Year(rule) => year::apply(rule, values),
             Self::AgeFromBirth(rule) => age::from_birth(rule, values),
             Self::AgeCap { cap } => age::cap(*cap, values),
-            Self::Zip3(rule) => zip3::apply(rule, values),
+            Self::Zip3(rule) => zip3::apply(*rule, values),
             Self::Bin(rule) => bin::apply(rule, values),
             Self::FirstChars { n } => first_chars::apply(*n, values),
             Self::ShiftDate(rule) => shift_date::apply(rule, column, &env.keys.shift),
