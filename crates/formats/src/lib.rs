@@ -1,1 +1,7 @@
-//! formats
+//! Byte streams to Arrow batches and documents; no network, no files, only `std::io::Read`.
+
+mod error;
+mod lines;
+
+pub use error::{Codec, FormatError, HeaderProblem, Reject, RejectReason};
+pub use lines::{DEFAULT_MAX_LINE_BYTES, LineBatch, LineReader};
