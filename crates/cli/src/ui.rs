@@ -69,6 +69,11 @@ impl Ui {
         }
     }
 
+    /// A result that is the same for people and programs: a value, a document.
+    pub fn result(&self, text: &str) {
+        println!("{text}");
+    }
+
     /// A result for programs.
     pub fn object(&self, value: &impl Serialize) {
         if self.json() {

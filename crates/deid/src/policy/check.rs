@@ -325,21 +325,21 @@ pub(crate) fn rule_kernel(
     Ok(Some(match action {
         Action::Drop => return Ok(None),
         Action::Keep => Kernel::Keep(parse_of(section.value_type, formats)),
-        Action::Null => Kernel::Null(arrow_schema::DataType::Utf8View),
+        Action::Blank => Kernel::Null(arrow_schema::DataType::Utf8View),
         Action::Redact => Kernel::Redact { with: section.with.clone().unwrap_or_else(|| "[redacted]".to_owned()) },
         Action::Year if is_date => {
-            Kernel::Year(YearRule { birth: section.kind == IdentifierKind::BirthDate, reference, cap: 89 })
+            Kernel::Year(YearRule { birth: section.kind == IdentifierKind::BirthDate, reference, cap: 89, formats })
         }
         Action::Year => return wrong(format!("`year` is for dates, and the kind is `{}`", section.kind.name()), ""),
         Action::Age if section.kind == IdentifierKind::BirthDate => {
-            Kernel::AgeFromBirth(AgeRule { reference, cap: 90 })
+            Kernel::AgeFromBirth(AgeRule { reference, cap: 90, formats })
         }
         Action::Age => return wrong("`age` is made from a birth date".to_owned(), "for an age as a number use `age-cap`"),
         Action::AgeCap => Kernel::AgeCap { cap: 90 },
         Action::Zip3 => Kernel::Zip3(Zip3Rule {
             vintage: common.vintage,
             otherwise: match section.otherwise {
-                Some(Otherwise::Null) => NoZip::Null,
+                Some(Otherwise::Blank) => NoZip::Null,
                 Some(Otherwise::Fail) | None => NoZip::Fail,
             },
         }),
@@ -447,7 +447,7 @@ fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
         ("max-days", section.max_days.is_some(), &[Action::ShiftDate]),
         ("alphabet", section.alphabet.is_some(), &[Action::Encrypt]),
         ("surrogate", section.surrogate.is_some(), &[Action::Surrogate]),
-        ("formats", section.formats.is_some(), &[Action::Keep, Action::ShiftDate]),
+        ("formats", section.formats.is_some(), &[Action::Keep, Action::Year, Action::Age, Action::ShiftDate]),
         ("otherwise", section.otherwise.is_some(), &[Action::Zip3]),
     ];
     for (name, is_given, readers) in given {

@@ -124,7 +124,7 @@ pub fn why(method: Method, kind: IdentifierKind, action: Action) -> &'static str
         Action::Keep if kind.clause().is_none() => "not among the identifiers that 164.514(b)(2)(i) lists",
         Action::Keep if method == Method::LimitedDataSet => "may stay in a limited data set, 164.514(e)(2)",
         Action::Keep => "kept by expert determination, 164.514(b)(1)",
-        Action::Drop | Action::Null | Action::Redact => "removed, as the rule asks",
+        Action::Drop | Action::Blank | Action::Redact => "removed, as the rule asks",
         Action::Year => "only the year of a date may stay, and not one that shows an age over 89, (b)(2)(i)(C)",
         Action::Age | Action::AgeCap => "ages over 89 become one category, (b)(2)(i)(C)",
         Action::Zip3 => "three digits stay where more than 20,000 people share them, else 000, (b)(2)(i)(B)",

@@ -166,7 +166,7 @@ pub struct FieldSection {
     /// `surrogate`: what to make up.
     #[serde(default)]
     pub surrogate: Option<SurrogateName>,
-    /// `keep` or `shift-date` of dates: the accepted formats (strftime), in place of the usual ones.
+    /// Dates: the accepted formats (strftime), in place of the usual ones.
     #[serde(default)]
     pub formats: Option<Vec<String>>,
     /// `zip3`: what becomes of a value that is no US ZIP code (default: quarantine).
@@ -202,7 +202,8 @@ pub enum Alphabet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Otherwise {
-    Null,
+    /// No value.
+    Blank,
     Fail,
 }
 
@@ -231,7 +232,7 @@ pub enum Action {
     /// The field is not in the output.
     Drop,
     /// The field stays, its values do not.
-    Null,
+    Blank,
     /// A constant in place of each value.
     Redact,
     /// The year of a date; of a birth date only where it shows no age over 89.
@@ -263,7 +264,7 @@ impl Action {
         match self {
             Self::Keep => "keep",
             Self::Drop => "drop",
-            Self::Null => "null",
+            Self::Blank => "blank",
             Self::Redact => "redact",
             Self::Year => "year",
             Self::Age => "age",

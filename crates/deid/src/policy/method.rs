@@ -41,7 +41,7 @@ pub struct Refusal {
 /// Whether `method` allows `action` on `kind`; the clause and the way out where it does not.
 pub fn refusal(method: Method, kind: Kind, action: Action) -> Option<Refusal> {
     // What leaves nothing of the value is allowed everywhere, and so is a code of 164.514(c).
-    if matches!(action, Action::Drop | Action::Null | Action::Redact | Action::Token) {
+    if matches!(action, Action::Drop | Action::Blank | Action::Redact | Action::Token) {
         return None;
     }
     match method {
