@@ -4,7 +4,7 @@ use arrow_array::StringViewArray;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
-use super::crypto_seam::{CryptoError, FpeKey};
+use cordon_crypto::{CryptoError, FpeKey};
 
 /// FF1 (NIST SP 800-38G) over the characters of `alphabet`; punctuation and spaces stay where they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

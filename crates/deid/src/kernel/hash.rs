@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::StringViewArray;
 
-use super::crypto_seam::KeyedHash;
+use cordon_crypto::KeyedHash;
 use super::{Outcome, base32};
 
 pub(super) fn apply(domain: &str, values: &StringViewArray, key: &KeyedHash) -> Outcome {

@@ -12,8 +12,6 @@
 mod age;
 mod base32;
 mod bin;
-#[doc(hidden)]
-pub mod crypto_seam;
 pub mod date;
 mod first_chars;
 mod fpe;
@@ -31,11 +29,11 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringViewArray, new_null_array};
 use arrow_schema::{DataType, TimeUnit};
+use cordon_crypto::{CryptoError, FpeKey, KeyedHash};
 use cordon_phi::{TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crypto_seam::{CryptoError, FpeKey, KeyedHash};
 
 pub use age::AgeRule;
 pub use bin::BinRule;

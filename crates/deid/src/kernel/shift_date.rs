@@ -3,7 +3,7 @@
 use arrow_schema::DataType;
 use serde::{Deserialize, Serialize};
 
-use super::crypto_seam::KeyedHash;
+use cordon_crypto::KeyedHash;
 use super::{Column, DateFormats, Outcome};
 
 /// Moves each date by a number of days that is secret, never 0, and the same for all dates of one subject.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::crypto_seam::KeyedHash;
+use cordon_crypto::KeyedHash;
 use super::{Column, Outcome};
 
 /// What is invented. One subject has one name, address, number … of each kind, everywhere.
