@@ -13,6 +13,7 @@
 //! | equal ciphertexts for equal values | [`siv`] | AES-SIV, RFC 5297 |
 //! | nonces that may repeat | [`gcm_siv`] | AES-GCM-SIV, RFC 8452 |
 //! | keys under keys | [`wrap()`] | AES-KW, AES-KWP, RFC 3394, RFC 5649, SP 800-38F |
+//! | ciphertexts that look like the value | [`Ff1`] | FF1, SP 800-38G |
 //! | signatures | [`SigningKey`] | Ed25519, RFC 8032 |
 //! | data keys of encrypted Parquet | [`MasterKeys`] | the key-tools interface of parquet-java |
 //!
@@ -44,7 +45,7 @@ mod stream;
 mod wrap;
 
 pub use error::CryptoError;
-pub use ff1::MIN_DOMAIN;
+pub use ff1::{Ff1, MIN_DOMAIN};
 pub use hash::KeyedHash;
 pub use kdf::{Argon2Params, argon2id, hkdf_sha256};
 pub use keys::{
