@@ -34,11 +34,10 @@ use cordon_phi::{TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-
 pub use age::AgeRule;
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
-pub use fpe::{Alphabet, FpeRule};
+pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::SurrogateKind;
 pub use text::text_of;
@@ -246,11 +245,4 @@ impl Kernel {
 
 fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-/// Stands where a kernel is still to come: nothing leaves.
-fn pending(values: &StringViewArray) -> Outcome {
-    Outcome::complete(Arc::new(StringViewArray::new_null(
-        arrow_array::Array::len(values),
-    )))
 }
