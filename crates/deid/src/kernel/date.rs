@@ -414,13 +414,13 @@ impl Written<'_> {
             (Spelling::Dashed, Precision::Year) => write!(out, "{year:04}").ok()?,
             (Spelling::Dashed, Precision::Month) => write!(out, "{year:04}-{month:02}").ok()?,
             (Spelling::Dashed, _) => {
-                push_digits(out, &[(year as u32, 4), (month, 2), (day, 2)], "-")
+                push_digits(out, &[(year as u32, 4), (month, 2), (day, 2)], "-");
             }
             (Spelling::Compact, _) => {
-                push_digits(out, &[(year as u32, 4), (month, 2), (day, 2)], "")
+                push_digits(out, &[(year as u32, 4), (month, 2), (day, 2)], "");
             }
             (Spelling::Slashed { month: m, day: d }, _) => {
-                write!(out, "{month:0m$}/{day:0d$}/{year:04}").ok()?
+                write!(out, "{month:0m$}/{day:0d$}/{year:04}").ok()?;
             }
             (Spelling::Format(index), _) => {
                 let date = chrono::NaiveDate::from_ymd_opt(year, month, day)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::StringViewArray;
 
-use super::crypto_seam::KeyedHash;
 use super::{Outcome, base32};
+use cordon_crypto::KeyedHash;
 
 pub(super) fn apply(domain: &str, values: &StringViewArray, key: &KeyedHash) -> Outcome {
     let key = key.derive(domain);

@@ -12,8 +12,6 @@
 mod age;
 mod base32;
 mod bin;
-#[doc(hidden)]
-pub mod crypto_seam;
 pub mod date;
 mod first_chars;
 mod fpe;
@@ -31,16 +29,15 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringViewArray, new_null_array};
 use arrow_schema::{DataType, TimeUnit};
+use cordon_crypto::{CryptoError, FpeKey, KeyedHash};
 use cordon_phi::{TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crypto_seam::{CryptoError, FpeKey, KeyedHash};
-
 pub use age::AgeRule;
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
-pub use fpe::{Alphabet, FpeRule};
+pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::SurrogateKind;
 pub use text::text_of;
@@ -251,11 +248,4 @@ impl Kernel {
 
 fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-/// Stands where a kernel is still to come: nothing leaves.
-fn pending(values: &StringViewArray) -> Outcome {
-    Outcome::complete(Arc::new(StringViewArray::new_null(
-        arrow_array::Array::len(values),
-    )))
 }

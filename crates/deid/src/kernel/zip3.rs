@@ -131,8 +131,7 @@ fn plus_four(text: &[u8], first: usize) -> bool {
     };
     let four = match four {
         [b'-'] => &[],
-        [b'-' | b' ', four @ ..] if four.len() == 4 => four,
-        four if four.len() == 4 => four,
+        [b'-' | b' ', four @ ..] | four if four.len() == 4 => four,
         _ => return false,
     };
     all_digits(end) && all_digits(four)
