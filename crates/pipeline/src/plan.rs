@@ -1,6 +1,7 @@
 //! What a run has to do: which files are new or changed, and how they are grouped into units.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cordon_crypto::hash::KeyedHash;
 
@@ -21,6 +22,15 @@ pub struct PlannedFile {
     pub file: SourceFile,
     /// Keyed hash of the file's name: names of files can name patients.
     pub source_id: String,
+    /// The content, where it comes from quarantine instead of the file itself.
+    pub replay: Option<Arc<ReplayInput>>,
+}
+
+/// Quarantined records of one file, as a file of the same sort.
+pub struct ReplayInput {
+    pub bytes: Vec<u8>,
+    /// From a line here to the line in the file.
+    pub lines: BTreeMap<u64, u64>,
 }
 
 /// Small files share a unit up to this size, so that a folder of many does not make many tiny parts.
@@ -47,7 +57,7 @@ impl Plan {
         for section in &context.pipeline.file.sources {
             for file in source::list(&context.project.root, &context.pipeline.path, section)? {
                 let source_id = source_id(&names, &file.dataset, &file.name);
-                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id });
+                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, replay: None });
             }
         }
         let mut superseded = BTreeSet::new();

@@ -20,7 +20,7 @@ use cordon_engine::tables::{Commit, Provenance};
 use serde::Serialize;
 
 use crate::error::RunError;
-use crate::plan::{Plan, Unit};
+use crate::plan::Plan;
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::sealed::{Journal, read_sealed, write_sealed};
@@ -46,6 +46,45 @@ pub struct RunReport {
     /// Fields that the policy does not name, by dataset: none of them passed.
     pub undeclared: BTreeMap<String, BTreeSet<String>>,
     pub seconds: f64,
+}
+
+impl RunReport {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
+        Self {
+            run: context.run.clone(),
+            pipeline: context.pipeline.name.clone(),
+            policy: context.recipe.name.clone(),
+            resumed: false,
+            files_read: 0,
+            files_unchanged: 0,
+            files_refused: Vec::new(),
+            rows_in: 0,
+            rows_out: 0,
+            quarantined: 0,
+            tables: Vec::new(),
+            undeclared: BTreeMap::new(),
+            seconds: 0.0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, record: &UnitRecord, undeclared: unit::Undeclared) {
+        self.rows_in += record.rows_in;
+        self.rows_out += record.rows_out;
+        self.quarantined += record.quarantined;
+        for file in &record.files {
+            match &file.refused {
+                None => self.files_read += 1,
+                Some(reason) => self.files_refused.push((file.name.clone(), reason.clone())),
+            }
+        }
+        self.undeclared(undeclared);
+    }
+
+    fn undeclared(&mut self, undeclared: unit::Undeclared) {
+        for (dataset, fields) in undeclared {
+            self.undeclared.entry(dataset).or_default().extend(fields);
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -80,7 +119,7 @@ pub fn run(
     // What an interrupted run had decided to commit is committed first.
     if let Some(prepared) = journal.prepared.take() {
         resumed = true;
-        carry_out(project, pipeline, &prepared, &journal.reference, tell)?;
+        carry_out(project, pipeline, &prepared, journal.reference, tell)?;
         journal.clear()?;
     }
 
@@ -147,48 +186,25 @@ fn work(
     for table in context.pipeline.tables_of(context.recipe) {
         project.tables().recover(&table, &context.run)?;
     }
-    let mut report = RunReport {
-        run: context.run.clone(),
-        pipeline: context.pipeline.name.clone(),
-        policy: context.recipe.name.clone(),
-        resumed: false,
-        files_read: 0,
-        files_unchanged: plan.unchanged as u64,
-        files_refused: Vec::new(),
-        rows_in: 0,
-        rows_out: 0,
-        quarantined: 0,
-        tables: Vec::new(),
-        undeclared: BTreeMap::new(),
-        seconds: 0.0,
-    };
+    let mut report = RunReport::new(context);
+    report.files_unchanged = plan.unchanged as u64;
     let mut fresh: BTreeMap<String, UnitRecord> = std::mem::take(&mut journal.units);
     for unit in &plan.units {
         if fresh.contains_key(&unit.id) {
             continue;
         }
         let (record, undeclared) = unit::process(context, unit, made_under)?;
-        for (dataset, fields) in undeclared {
-            report.undeclared.entry(dataset).or_default().extend(fields);
-        }
+        report.undeclared(undeclared);
         journal.append(&JournalEntry::Unit { id: unit.id.clone(), record: record.clone() })?;
         fresh.insert(unit.id.clone(), record);
     }
     for record in fresh.values() {
-        report.rows_in += record.rows_in;
-        report.rows_out += record.rows_out;
-        report.quarantined += record.quarantined;
-        for file in &record.files {
-            match &file.refused {
-                None => report.files_read += 1,
-                Some(reason) => report.files_refused.push((file.name.clone(), reason.clone())),
-            }
-        }
+        report.add(record, unit::Undeclared::new());
     }
     let prepared = prepare(context, plan, done, fresh);
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
     report.tables =
-        carry_out(project, context.pipeline, &prepared, &Some(context.recipe.reference_date), context.tell)?;
+        carry_out(project, context.pipeline, &prepared, Some(context.recipe.reference_date), context.tell)?;
     journal.clear()?;
     Ok(report)
 }
@@ -224,7 +240,7 @@ pub(crate) fn carry_out(
     project: &OpenProject,
     pipeline: &Pipeline,
     prepared: &Prepared,
-    reference: &Option<NaiveDate>,
+    reference: Option<NaiveDate>,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
     let recipe =
@@ -286,7 +302,7 @@ pub(crate) fn carry_out(
 }
 
 /// The journal of a run that may have been interrupted.
-struct OpenJournal {
+pub(crate) struct OpenJournal {
     journal: Journal,
     run: Option<String>,
     made_under: Option<String>,
@@ -296,7 +312,7 @@ struct OpenJournal {
 }
 
 impl OpenJournal {
-    fn open(project: &OpenProject, pipeline: &Pipeline) -> Result<Self, RunError> {
+    pub(crate) fn open(project: &OpenProject, pipeline: &Pipeline) -> Result<Self, RunError> {
         let (journal, entries) = Journal::open(&project.journal_file(&pipeline.name), project.seal_key()?)?;
         let mut open =
             Self { journal, run: None, made_under: None, reference: None, units: BTreeMap::new(), prepared: None };
@@ -316,15 +332,19 @@ impl OpenJournal {
         Ok(open)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.run.is_none() && self.prepared.is_none()
+    }
+
     fn is_of(&self, made_under: &str) -> bool {
         self.run.is_some() && self.made_under.as_deref() == Some(made_under)
     }
 
-    fn append(&mut self, entry: &JournalEntry) -> Result<(), RunError> {
+    pub(crate) fn append(&mut self, entry: &JournalEntry) -> Result<(), RunError> {
         self.journal.append(entry)
     }
 
-    fn clear(&mut self) -> Result<(), RunError> {
+    pub(crate) fn clear(&mut self) -> Result<(), RunError> {
         self.run = None;
         self.made_under = None;
         self.reference = None;
@@ -332,7 +352,7 @@ impl OpenJournal {
         self.journal.clear()
     }
 
-    fn restart(&mut self, run: &str, made_under: &str, reference: &NaiveDate) -> Result<(), RunError> {
+    pub(crate) fn restart(&mut self, run: &str, made_under: &str, reference: &NaiveDate) -> Result<(), RunError> {
         self.clear()?;
         self.append(&JournalEntry::Started {
             run: run.to_owned(),
@@ -375,7 +395,12 @@ impl PipelineLock {
     }
 }
 
-/// The units of a plan, for tests and for `--dry-run`.
-pub fn unit_names(units: &[Unit]) -> Vec<&str> {
-    units.iter().map(|unit| unit.id.as_str()).collect()
+/// Forgets what an interrupted run had done, unless it had begun to commit: that is carried out.
+pub fn discard_interrupted(project: &OpenProject, pipeline: &Pipeline) -> Result<(), RunError> {
+    let _lock = project.lock_pipeline(&pipeline.name)?;
+    let mut journal = OpenJournal::open(project, pipeline)?;
+    if journal.prepared.is_none() {
+        journal.clear()?;
+    }
+    Ok(())
 }

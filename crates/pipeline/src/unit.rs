@@ -24,7 +24,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Format;
 use crate::error::RunError;
-use crate::plan::{PlannedFile, Unit};
+use crate::plan::{PlannedFile, ReplayInput, Unit};
 use crate::progress::Progress;
 use crate::quarantine::{Origin, QuarantineWriter};
 use crate::run::Context;
@@ -223,6 +223,14 @@ fn csv_record(batch: &RecordBatch, row: usize) -> Vec<u8> {
 struct OriginSlot {
     origin: Origin,
     number: Mutex<Option<usize>>,
+    /// What is replayed keeps the line it had in its file.
+    replay: Option<Arc<ReplayInput>>,
+}
+
+impl OriginSlot {
+    fn line(&self, line: u64) -> u64 {
+        self.replay.as_ref().and_then(|replay| replay.lines.get(&line).copied()).unwrap_or(line)
+    }
 }
 
 /// What workers share.
@@ -252,7 +260,7 @@ impl Shared<'_, '_> {
             Some(origin) => origin,
             None => *number.insert(quarantine.origin(&slot.origin)?),
         };
-        quarantine.put(origin, line, field, reason, cut, raw)?;
+        quarantine.put(origin, slot.line(line), field, reason, cut, raw)?;
         self.context.meter.add_quarantined(1);
         Ok(())
     }
@@ -414,7 +422,10 @@ fn read_file<'a>(
     sender: &Sender<Work<'a>>,
 ) -> Result<(String, u64), Stop> {
     let path = &planned.file.path;
-    let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
+    let file: Box<dyn Read + '_> = match &planned.replay {
+        Some(replay) => Box::new(replay.bytes.as_slice()),
+        None => Box::new(File::open(path).map_err(|error| RunError::io("open", path, &error))?),
+    };
     let metered = Metered::new(file, Arc::clone(&shared.context.meter.bytes));
     let hash = metered.hash();
     let reader = Reader { shared, index, planned, sender };
@@ -497,7 +508,7 @@ impl<'a> Reader<'a, '_, '_> {
                 // What is put aside of a Parquet file is kept, and replayed, as CSV.
                 slot.format = Format::Csv;
                 slot.csv = cordon_formats::csv::CsvOptions::default();
-                fitted = Some((bound, Arc::new(OriginSlot { origin: slot, number: Mutex::new(None) })));
+                fitted = Some((bound, Arc::new(OriginSlot { origin: slot, number: Mutex::new(None), replay: None })));
             }
             let Some((bound, origin)) = &fitted else { continue };
             let rows = batch.num_rows() as u64;
@@ -538,7 +549,11 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn slot(&self, header: Vec<String>) -> Arc<OriginSlot> {
-        Arc::new(OriginSlot { origin: origin_of(self.planned, header), number: Mutex::new(None) })
+        Arc::new(OriginSlot {
+            origin: origin_of(self.planned, header),
+            number: Mutex::new(None),
+            replay: self.planned.replay.clone(),
+        })
     }
 
     fn send(&self, work: Work<'a>) -> Result<(), Stop> {
