@@ -61,7 +61,6 @@ impl Plan {
             }
         }
         let mut superseded = BTreeSet::new();
-        let mut unchanged = BTreeSet::new();
         for (id, unit) in &done.units {
             let mut stale = unit.made_under != made_under;
             for file in &unit.files {
@@ -69,7 +68,14 @@ impl Plan {
                     stale |= has_changed(file, &now.file)?;
                 }
             }
-            if !stale {
+            if stale {
+                superseded.insert(id.clone());
+            }
+        }
+        spread(done, &mut superseded);
+        let mut unchanged = BTreeSet::new();
+        for (id, unit) in &done.units {
+            if !superseded.contains(id) {
                 unchanged.extend(unit.files.iter().map(|file| file.source_id.clone()));
                 continue;
             }
@@ -84,7 +90,6 @@ impl Plan {
                     "put the file back, or remove the table and the pipeline's state to start afresh",
                 ));
             }
-            superseded.insert(id.clone());
         }
         let open: Vec<PlannedFile> =
             present.into_values().filter(|planned| !unchanged.contains(&planned.source_id)).collect();
@@ -94,6 +99,29 @@ impl Plan {
 
     pub fn bytes(&self) -> u64 {
         self.units.iter().flat_map(|unit| &unit.files).map(|planned| planned.file.stamp.size).sum()
+    }
+}
+
+/// Units that share a file are replaced together: a replay's rows belong to the files they came from.
+fn spread(done: &Done, superseded: &mut BTreeSet<String>) {
+    loop {
+        let files: BTreeSet<&str> = superseded
+            .iter()
+            .filter_map(|id| done.units.get(id))
+            .flat_map(|unit| unit.files.iter().map(|file| file.source_id.as_str()))
+            .collect();
+        let more: Vec<String> = done
+            .units
+            .iter()
+            .filter(|(id, unit)| {
+                !superseded.contains(*id) && unit.files.iter().any(|file| files.contains(file.source_id.as_str()))
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        if more.is_empty() {
+            return;
+        }
+        superseded.extend(more);
     }
 }
 

@@ -1,11 +1,13 @@
 //! A project folder, checked and opened: configuration, keys, vault, audit log and tables.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use cordon_access::Grants;
-use cordon_audit::{AuditLog, Event, Receipt, WriterInfo};
+use cordon_audit::{Anchor, AuditLog, Event, Receipt, WriterInfo};
 use cordon_crypto::hash::KeyedHash;
 use cordon_crypto::keys::{AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, SealKey, SurrogateKey, VaultKey};
 use cordon_deid::kernel::{DeidKeys, Env};
@@ -13,7 +15,7 @@ use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::{self, Issue, Issues, Position};
 use cordon_engine::keytools::KeyTools;
-use cordon_engine::tables::TableStore;
+use cordon_engine::tables::{TableStore, valid_name};
 use cordon_phi::TokenStore;
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
@@ -117,6 +119,15 @@ impl Project {
         let policy_text = read_text(&self.root.join(&policy_path))?;
         let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text };
         let recipe = pipeline.compile(CompileOptions { run_date: chrono::NaiveDate::default() })?;
+        for table in pipeline.tables_of(&recipe) {
+            if !valid_name(&table) {
+                return Err(wrong(
+                    pipeline.file.pipeline.position,
+                    format!("`{table}` cannot name a table"),
+                    "names of datasets and prefixes start with a small letter and hold a-z, 0-9 and _".to_owned(),
+                ));
+            }
+        }
         for source in &pipeline.file.sources {
             let dataset = &source.dataset;
             if !recipe.tables.contains_key(&dataset.value) && !recipe.documents.contains_key(&dataset.value) {
@@ -204,21 +215,31 @@ impl Pipeline {
         format!("{}{dataset}", self.file.sink.prefix)
     }
 
-    /// All tables that the pipeline may write.
-    pub fn tables_of(&self, recipe: &Recipe) -> Vec<String> {
-        let mut tables = Vec::new();
+    /// The schema of each table that the pipeline may write.
+    pub fn schemas(&self, recipe: &Recipe) -> BTreeMap<String, SchemaRef> {
+        let mut schemas = BTreeMap::new();
         for source in &self.file.sources {
             let dataset = &source.dataset.value;
-            match recipe.documents.get(dataset) {
-                Some(documents) => {
-                    tables.extend(documents.table_names().map(|table| self.table(&format!("{dataset}_{table}"))));
+            if let Some(table) = recipe.tables.get(dataset) {
+                schemas.insert(self.table(dataset), table.schema());
+            }
+            if let Some(documents) = recipe.documents.get(dataset) {
+                for (kind, schema) in documents.schemas() {
+                    schemas.insert(self.document_table(dataset, &kind), schema);
                 }
-                None => tables.push(self.table(dataset)),
             }
         }
-        tables.sort();
-        tables.dedup();
-        tables
+        schemas
+    }
+
+    /// The table that a dataset's documents of one kind go to.
+    pub fn document_table(&self, dataset: &str, kind: &str) -> String {
+        self.table(&format!("{dataset}_{}", kind.to_lowercase()))
+    }
+
+    /// All tables that the pipeline may write.
+    pub fn tables_of(&self, recipe: &Recipe) -> Vec<String> {
+        self.schemas(recipe).into_keys().collect()
     }
 }
 
@@ -241,7 +262,7 @@ impl OpenProject {
         )?;
         let tools = KeyTools::new(ring.master_keys()?);
         let warehouse = project.root.join(&project.file.storage.warehouse);
-        let tables = TableStore::open(&warehouse, tools, ring.key::<SealKey>()?)?;
+        let tables = TableStore::open(&warehouse, tools, &ring.key::<SealKey>()?)?;
         Ok(Self { root: project.root.clone(), project, ring, audit, tables })
     }
 
@@ -252,6 +273,19 @@ impl OpenProject {
 
     pub fn audit_log(&self) -> &AuditLog {
         &self.audit
+    }
+
+    /// What the tables remember of the audit log: a log that was cut behind their back does not agree with it.
+    pub fn audit_anchors(&self) -> Result<Vec<Anchor>, RunError> {
+        let mut anchors = Vec::new();
+        for table in self.tables.tables()? {
+            for version in self.tables.history(&table)? {
+                if let Some(anchor) = &version.manifest.provenance.audit {
+                    anchors.push(Anchor::from_hex(anchor.seq, &anchor.hash)?);
+                }
+            }
+        }
+        Ok(anchors)
     }
 
     pub fn tables(&self) -> &TableStore {

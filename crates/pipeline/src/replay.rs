@@ -1,7 +1,7 @@
 //! Quarantined records, listed and processed again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::Utc;
 use cordon_audit::Event;
@@ -101,7 +101,8 @@ pub fn replay(
     let recipe = pipeline.compile(CompileOptions { run_date: Utc::now().date_naive() })?;
     let made_under = project.made_under(&recipe);
     let run = new_run_id();
-    let context = Context { project, pipeline, recipe: &recipe, run: run.clone(), meter, tell };
+    let context =
+        Context { project, pipeline, recipe: &recipe, run: run.clone(), meter, tell, staging: Mutex::default() };
     let mut done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
 
     let mut taken = Vec::new();
@@ -161,11 +162,12 @@ pub fn replay(
         done.units.insert(format!("{run}-{number}"), record);
     }
     done.replayed.extend(taken);
-    let prepared = Prepared { run: run.clone(), done, tables, obsolete: Vec::new() };
+    let prepared = Prepared { run: run.clone(), done, tables, obsolete: Vec::new(), replace: false };
     journal.restart(&run, &made_under, &recipe.reference_date)?;
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
     report.tables = carry_out(project, pipeline, &prepared, Some(recipe.reference_date), tell)?;
     journal.clear()?;
+    context.clear_staging()?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }

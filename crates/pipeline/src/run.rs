@@ -11,12 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use chrono::{NaiveDate, SecondsFormat, Utc};
 use cordon_audit::{Event, SourceIds};
 use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
-use cordon_engine::tables::{Commit, Provenance};
+use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging};
 use serde::Serialize;
 
 use crate::error::RunError;
@@ -102,6 +104,31 @@ pub struct Context<'a> {
     pub run: String,
     pub meter: &'a Meter,
     pub tell: &'a (dyn Fn(Progress<'_>) + Sync),
+    /// Staging folders by table. While they are held, nobody clears the run's parts away.
+    pub(crate) staging: Mutex<BTreeMap<String, Arc<Staging>>>,
+}
+
+impl Context<'_> {
+    pub(crate) fn staging(&self, table: &str) -> Result<Arc<Staging>, RunError> {
+        let mut all = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(staging) = all.get(table) {
+            return Ok(Arc::clone(staging));
+        }
+        let staging = Arc::new(self.project.tables().stage(table, &self.run)?);
+        all.insert(table.to_owned(), Arc::clone(&staging));
+        Ok(staging)
+    }
+
+    /// After the commit: nothing of the run stays in staging.
+    pub(crate) fn clear_staging(self) -> Result<(), RunError> {
+        let all = self.staging.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for staging in all.into_values() {
+            if let Some(staging) = Arc::into_inner(staging) {
+                staging.remove()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs a pipeline to its end, or carries on where an interrupted run stopped.
@@ -134,7 +161,7 @@ pub fn run(
         journal.restart(&run, &made_under, &recipe.reference_date)?;
         run
     };
-    let context = Context { project, pipeline, recipe: &recipe, run, meter, tell };
+    let context = Context { project, pipeline, recipe: &recipe, run, meter, tell, staging: Mutex::default() };
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     let plan = Plan::make(&context, &done, &made_under, &journal.units)?;
 
@@ -165,6 +192,7 @@ pub fn run(
                 quarantined: report.quarantined,
                 files_refused: report.files_refused.len() as u64,
             })?;
+            context.clear_staging()?;
             Ok(report)
         }
         Err(error) => {
@@ -184,7 +212,7 @@ fn work(
 ) -> Result<RunReport, RunError> {
     let project = context.project;
     for table in context.pipeline.tables_of(context.recipe) {
-        project.tables().recover(&table, &context.run)?;
+        project.tables().recover(&table, &[&context.run])?;
     }
     let mut report = RunReport::new(context);
     report.files_unchanged = plan.unchanged as u64;
@@ -217,7 +245,8 @@ fn prepare(context: &Context<'_>, plan: &Plan, done: &Done, fresh: BTreeMap<Stri
     for id in &plan.superseded {
         if let Some(old) = next.units.remove(id) {
             for (table, part) in old.parts {
-                tables.entry(table).or_default().remove.push(part.file);
+                let gone = &mut tables.entry(table).or_default().remove;
+                gone.extend(part.sources.into_iter().map(|source| source.id));
             }
             if let Some(file) = old.quarantine {
                 let stem = file.trim_end_matches(".sealed").to_owned() + "-";
@@ -226,14 +255,23 @@ fn prepare(context: &Context<'_>, plan: &Plan, done: &Done, fresh: BTreeMap<Stri
             }
         }
     }
+    // When nothing of the old stays, the tables may change their columns with the policy.
+    let replace = next.units.is_empty();
+    for change in tables.values_mut() {
+        change.remove.sort();
+        change.remove.dedup();
+    }
     for (id, record) in fresh {
         for (table, part) in &record.parts {
             tables.entry(table.clone()).or_default().add.push(part.clone());
         }
         next.units.insert(id, record);
     }
-    Prepared { run: context.run.clone(), done: next, tables, obsolete }
+    Prepared { run: context.run.clone(), done: next, tables, obsolete, replace }
 }
+
+/// How long parts of earlier versions stay for queries that are reading them.
+const VACUUM_GRACE: Duration = Duration::from_secs(3600);
 
 /// Commits what was prepared. Each step may have been done before.
 pub(crate) fn carry_out(
@@ -246,44 +284,49 @@ pub(crate) fn carry_out(
     let recipe =
         pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
     let mut reports = Vec::new();
+    let schemas = pipeline.schemas(&recipe);
     for (table, change) in &prepared.tables {
-        let already = project.tables().current(table)?.filter(|manifest| manifest.run == prepared.run);
-        if let Some(manifest) = already {
-            reports.push(TableReport { table: table.clone(), version: manifest.version, rows: manifest.rows() });
-            continue;
-        }
-        let receipt = project.audit(&Event::TableCommitted {
-            run: prepared.run.clone(),
-            table: table.clone(),
-            rows_added: change.add.iter().map(|part| part.rows).sum(),
-            parts_added: change.add.len() as u64,
-            parts_removed: change.remove.len() as u64,
-            sources: SourceIds::of(change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.clone()))),
-            policy_hash: recipe.hash.clone(),
-            key_ids: project.key_ids(),
-        })?;
-        let committed = project.tables().commit(
-            table,
-            Commit {
-                add: change.add.clone(),
-                remove: change.remove.clone(),
-                provenance: Provenance {
-                    run: prepared.run.clone(),
-                    created: now(),
-                    cordon_version: env!("CARGO_PKG_VERSION").to_owned(),
-                    pipeline: pipeline.name.clone(),
-                    policy: recipe.name.clone(),
-                    policy_hash: recipe.hash.clone(),
-                    method: recipe.method.name().to_owned(),
-                    reference_date: recipe.reference_date.to_string(),
-                    key_ids: project.key_ids(),
-                    audit_seq: receipt.seq,
-                    audit_hash: receipt.hash_hex(),
+        let Some(schema) = schemas.get(table) else { return Err(RunError::Internal("a table without a schema")) };
+        let before = project.tables().current(table)?;
+        let done = before.filter(|version| version.manifest.provenance.run == prepared.run);
+        if done.is_none() {
+            let receipt = project.audit(&Event::TableCommitted {
+                run: prepared.run.clone(),
+                table: table.clone(),
+                rows_added: change.add.iter().map(|part| part.rows).sum(),
+                parts_added: change.add.len() as u64,
+                sources_removed: change.remove.len() as u64,
+                sources: change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.clone())).collect::<BTreeSet<_>>().into_iter().collect(),
+                policy_hash: recipe.hash.clone(),
+                key_ids: project.key_ids(),
+            })?;
+            project.tables().commit(
+                table,
+                &Commit {
+                    id: prepared.run.clone(),
+                    base: None,
+                    schema: Arc::clone(schema),
+                    add: change.add.clone(),
+                    remove_sources: change.remove.clone(),
+                    replace: prepared.replace,
+                    provenance: Provenance {
+                        created: now(),
+                        cordon_version: env!("CARGO_PKG_VERSION").to_owned(),
+                        run: prepared.run.clone(),
+                        pipeline: pipeline.name.clone(),
+                        policy: recipe.name.clone(),
+                        policy_sha256: recipe.hash.clone(),
+                        method: recipe.method.name().to_owned(),
+                        reference_date: recipe.reference_date.to_string(),
+                        audit: Some(AuditAnchor { seq: receipt.seq, hash: receipt.hash_hex() }),
+                    },
                 },
-            },
-        )?;
-        tell(Progress::Committed { table, version: committed.version, rows: committed.rows() });
-        reports.push(TableReport { table: table.clone(), version: committed.version, rows: committed.rows() });
+            )?;
+        }
+        let Some(version) = project.tables().current(table)? else { return Err(RunError::Internal("a commit")) };
+        let (number, rows) = (version.manifest.version, version.rows());
+        tell(Progress::Committed { table, version: number, rows });
+        reports.push(TableReport { table: table.clone(), version: number, rows });
     }
     write_sealed(&project.state_file(&pipeline.name), &project.seal_key()?, &prepared.done)?;
     for file in &prepared.obsolete {
@@ -296,7 +339,7 @@ pub(crate) fn carry_out(
         }
     }
     for table in prepared.tables.keys() {
-        project.tables().vacuum(table)?;
+        project.tables().vacuum(table, VACUUM_GRACE, SystemTime::now())?;
     }
     Ok(reports)
 }

@@ -57,8 +57,10 @@ pub enum JournalEntry {
 pub struct Prepared {
     pub run: String,
     pub done: Done,
-    /// For each table: parts to add and names of parts to take out.
+    /// For each table: parts to add, and sources whose parts are taken out.
     pub tables: BTreeMap<String, Change>,
+    /// Nothing of what the tables held before stays.
+    pub replace: bool,
     /// Quarantine files that nothing refers to afterwards.
     pub obsolete: Vec<String>,
 }

@@ -15,6 +15,7 @@ use arrow_schema::SchemaRef;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
+use cordon_engine::inputs::{InputKeys, ParquetInput};
 use cordon_engine::tables::{PartInfo, PartOptions, PartWriter, SourceRef};
 use cordon_formats::csv::{CsvBatch, CsvReader};
 use cordon_formats::fhir::{ResourceBatch, ResourceReader};
@@ -93,7 +94,7 @@ struct Attempt {
 
 impl Attempt {
     fn into_record(
-        mut self,
+        self,
         unit: &Unit,
         made_under: &str,
         refused: &BTreeMap<usize, String>,
@@ -110,14 +111,6 @@ impl Attempt {
                 refused: refused.get(&index).cloned(),
             })
             .collect();
-        let sources: Vec<SourceRef> = files
-            .iter()
-            .filter(|file| file.refused.is_none())
-            .map(|file| SourceRef { id: file.source_id.clone(), sha256: file.sha256.clone() })
-            .collect();
-        for (_, part) in &mut self.parts {
-            part.sources.clone_from(&sources);
-        }
         let record = UnitRecord {
             made_under: made_under.to_owned(),
             dataset: unit.dataset.clone(),
@@ -236,10 +229,11 @@ impl OriginSlot {
 /// What workers share.
 struct Shared<'a, 'b> {
     context: &'a Context<'b>,
-    unit: &'a str,
     env: &'a Env,
     quarantine: Mutex<QuarantineWriter>,
     undeclared: Mutex<Undeclared>,
+    /// Files read to their end: what every part of the unit is made of.
+    sources: Mutex<Vec<SourceRef>>,
     failed: AtomicBool,
     part_options: PartOptions,
 }
@@ -310,24 +304,27 @@ fn attempt(
     let tables = context.recipe.documents.get(&unit.dataset).map_or(1, FhirRecipe::open_writers);
     let shared = Shared {
         context,
-        unit: &unit.id,
         env,
         quarantine: Mutex::new(QuarantineWriter::new(
             project.quarantine_folder().join(&quarantine_name),
             project.seal_key()?,
         )),
         undeclared: Mutex::new(BTreeMap::new()),
+        sources: Mutex::new(Vec::new()),
         failed: AtomicBool::new(false),
-        part_options: PartOptions { memory: (project.project.memory / 4 / threads / tables).max(4 << 20) },
+        part_options: PartOptions {
+            row_group_bytes: (project.project.memory / 4 / threads / tables).clamp(4 << 20, 64 << 20),
+            ..PartOptions::default()
+        },
     };
     let (sender, receiver) = bounded::<Work<'_>>(threads * 2);
     let mut hashes = BTreeMap::new();
     let (read, worked) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|number| {
+                        .map(|_| {
                 let (shared, receiver) = (&shared, receiver.clone());
                 scope.spawn(move || {
-                    let outcome = worker(shared, number, &receiver);
+                    let outcome = worker(shared, &receiver);
                     if outcome.is_err() {
                         shared.failed.store(true, Ordering::Relaxed);
                         // Let the reader's sends end instead of waiting for ever.
@@ -345,6 +342,8 @@ fn attempt(
             }
             match read_file(&shared, index, planned, &sender) {
                 Ok((hash, rejected)) => {
+                    lock(&shared.sources)
+                        .push(SourceRef { id: planned.source_id.clone(), sha256: hash.clone() });
                     hashes.insert(index, hash);
                     read = read.map(|total| total + rejected);
                 }
@@ -377,12 +376,8 @@ fn attempt(
     }
     let rejected = match read {
         Ok(rejected) => rejected,
-        Err(stop) => {
-            for (table, part) in &parts {
-                project.tables().discard(table, &context.run, part)?;
-            }
-            return Err(stop);
-        }
+        // What was written stays in staging, named by nobody, and is cleared with it.
+        Err(stop) => return Err(stop),
     };
     let mut quarantine = shared.quarantine.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (index, reason) in refused {
@@ -489,16 +484,12 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn parquet(&self) -> Result<u64, Stop> {
-        use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-        let path = &self.planned.file.path;
-        let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
-        let broken = |_| self.refuse_for("not a readable Parquet file".to_owned());
-        let reader =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(broken)?.with_batch_size(8192).build().map_err(broken)?;
+        let reader = ParquetInput::open(&self.planned.file.path, &InputKeys::default(), 8192)
+            .map_err(|error| self.refuse_for(error.kind_text().to_owned()))?;
         let mut fitted: Option<(Arc<BoundTable<'a>>, Arc<OriginSlot>)> = None;
         let mut first = 1;
         for batch in reader {
-            let batch = batch.map_err(|_| self.refuse_for("the Parquet file is damaged".to_owned()))?;
+            let batch = batch.map_err(|error| self.refuse_for(error.kind_text().to_owned()))?;
             let batch = cordon_formats::parquet_source::text_columns(&batch).map_err(|error| self.refuse(&error))?;
             if fitted.is_none() {
                 let header: Vec<String> =
@@ -582,7 +573,6 @@ impl<'a> Reader<'a, '_, '_> {
 /// Takes batches until there are no more; returns its parts.
 fn worker<'a>(
     shared: &Shared<'a, '_>,
-    number: usize,
     receiver: &Receiver<Work<'a>>,
 ) -> Result<(Vec<(String, PartInfo)>, Counts), RunError> {
     let mut writers: HashMap<String, PartWriter> = HashMap::new();
@@ -607,7 +597,7 @@ fn worker<'a>(
                 let table = shared.context.pipeline.table(&origin.origin.dataset);
                 counts.rows_in += batch.batch().num_rows() as u64;
                 counts.rows_out += applied.batch.num_rows() as u64;
-                write(shared, number, &mut writers, table, &bound.schema(), &applied.batch)?;
+                write(shared, &mut writers, table, &bound.schema(), &applied.batch)?;
             }
             Work::Documents { origin, recipe, batch } => {
                 let output = recipe.apply(&batch, shared.env)?;
@@ -624,24 +614,23 @@ fn worker<'a>(
                 shared.report_undeclared(&origin.origin.dataset, output.undeclared.keys().cloned().collect());
                 counts.rows_in += batch.len() as u64;
                 for (kind, rows) in &output.tables {
-                    let name = format!("{}_{}", origin.origin.dataset, kind.to_lowercase());
-                    let table = shared.context.pipeline.table(&name);
+                    let table = shared.context.pipeline.document_table(&origin.origin.dataset, kind);
                     counts.rows_out += rows.num_rows() as u64;
-                    write(shared, number, &mut writers, table, &rows.schema(), rows)?;
+                    write(shared, &mut writers, table, &rows.schema(), rows)?;
                 }
             }
         }
     }
+    let sources = lock(&shared.sources).clone();
     let mut parts = Vec::new();
     for (table, writer) in writers {
-        parts.push((table, writer.finish()?));
+        parts.push((table, writer.finish(sources.clone())?));
     }
     Ok((parts, counts))
 }
 
 fn write(
     shared: &Shared<'_, '_>,
-    number: usize,
     writers: &mut HashMap<String, PartWriter>,
     table: String,
     schema: &SchemaRef,
@@ -652,14 +641,7 @@ fn write(
         return Ok(());
     }
     if !writers.contains_key(&table) {
-        let name = format!("{}-{}-{number}", shared.context.run, shared.unit);
-        let writer = shared.context.project.tables().part(
-            &table,
-            &shared.context.run,
-            &name,
-            Arc::clone(schema),
-            &shared.part_options,
-        )?;
+        let writer = shared.context.staging(&table)?.part(schema, &shared.part_options)?;
         writers.insert(table.clone(), writer);
     }
     if let Some(writer) = writers.get_mut(&table) {
