@@ -20,6 +20,9 @@ pub const KEY_CLASS_KEY: &str = "cordon.key-class";
 /// Arrow field metadata: the action that made the column.
 pub const ACTION_KEY: &str = "cordon.action";
 
+/// Arrow field metadata: the values hardly repeat, so a dictionary would only cost.
+pub const ENTROPY_KEY: &str = "cordon.entropy";
+
 /// A checked policy, ready to run. Nothing after this re-validates.
 pub struct Recipe {
     pub name: String,
@@ -143,14 +146,12 @@ impl TableRecipe {
 
 /// What a column's reader needs to know of it: its kind, its key, its making.
 pub fn column_metadata(kind: IdentifierKind, action: Action) -> std::collections::HashMap<String, String> {
-    [
-        (KIND_KEY, kind.name()),
-        (KEY_CLASS_KEY, kind.key_class().name()),
-        (ACTION_KEY, action.name()),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
+    let random = matches!(action, Action::Token | Action::Hash | Action::Encrypt);
+    [(KIND_KEY, kind.name()), (KEY_CLASS_KEY, kind.key_class().name()), (ACTION_KEY, action.name())]
+        .into_iter()
+        .chain(random.then_some((ENTROPY_KEY, "high")))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 struct Step<'a> {
