@@ -132,7 +132,7 @@ impl Error for Tagged {
 }
 
 fn is_tagged(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Tagged>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<Tagged>())
 }
 
 fn untagged(error: io::Error) -> io::Error {
