@@ -24,7 +24,7 @@ pub fn cells(batch: &RecordBatch) -> Vec<Cells> {
     let columns: Vec<_> = batch
         .columns()
         .iter()
-        .map(|c| c.as_string_view())
+        .map(AsArray::as_string_view)
         .collect();
     (0..batch.num_rows())
         .map(|row| {
@@ -38,7 +38,7 @@ pub fn cells(batch: &RecordBatch) -> Vec<Cells> {
 
 /// A whole file, read.
 #[derive(Default, PartialEq, Debug)]
-pub struct Read_ {
+pub struct WholeFile {
     pub header: Vec<String>,
     pub rows: Vec<Cells>,
     pub lines: Vec<u64>,
@@ -46,15 +46,15 @@ pub struct Read_ {
     pub rejects: Vec<(u64, RejectReason, Vec<u8>, u64)>,
 }
 
-pub fn read_csv(text: &[u8], options: &CsvOptions) -> Result<Read_, FormatError> {
+pub fn read_csv(text: &[u8], options: &CsvOptions) -> Result<WholeFile, FormatError> {
     read_csv_from(text, options)
 }
 
-pub fn read_csv_from(source: impl Read, options: &CsvOptions) -> Result<Read_, FormatError> {
+pub fn read_csv_from(source: impl Read, options: &CsvOptions) -> Result<WholeFile, FormatError> {
     let mut reader = CsvReader::new(source, options.clone())?;
-    let mut read = Read_ {
+    let mut read = WholeFile {
         header: reader.header().to_vec(),
-        ..Read_::default()
+        ..WholeFile::default()
     };
     while let Some(batch) = reader.next_batch()? {
         assert_eq!(batch.rows.len(), batch.batch.num_rows());
