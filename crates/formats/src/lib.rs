@@ -29,6 +29,7 @@ mod compression;
 mod csv;
 mod error;
 mod lines;
+
 mod ndjson;
 mod text;
 

@@ -88,7 +88,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
     let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
     let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
-    project.audit(&Event::ProjectInitialised { key_ids: project.key_ids() })?;
+    project.audit(&Event::ProjectInitialised { project: name.clone() })?;
     let mut made = vec![
         ("cordon.yaml".to_owned(), "keys, vault, audit log, storage, users and roles"),
         (policy_file, "what is done with each field, for a privacy officer to read"),

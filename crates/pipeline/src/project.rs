@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use cordon_access::Grants;
 use cordon_audit::{Anchor, AuditLog, Event, Receipt, WriterInfo};
-use cordon_crypto::hash::KeyedHash;
-use cordon_crypto::keys::{AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, SealKey, SurrogateKey, VaultKey};
+use cordon_crypto::{
+    AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SurrogateKey, VaultKey,
+};
 use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::Recipe;
@@ -258,9 +259,9 @@ impl OpenProject {
             &project.root.join(&project.file.audit.path),
             ring.key::<AuditSealKey>()?,
             ring.audit_signing_key()?,
-            WriterInfo::of_process(user, env!("CARGO_PKG_VERSION")),
+            WriterInfo::for_user(user),
         )?;
-        let tools = KeyTools::new(ring.master_keys()?);
+        let tools = KeyTools::new(ring.master_keys());
         let warehouse = project.root.join(&project.file.storage.warehouse);
         let tables = TableStore::open(&warehouse, tools, &ring.key::<SealKey>()?)?;
         Ok(Self { root: project.root.clone(), project, ring, audit, tables })
@@ -281,7 +282,7 @@ impl OpenProject {
         for table in self.tables.tables()? {
             for version in self.tables.history(&table)? {
                 if let Some(anchor) = &version.manifest.provenance.audit {
-                    anchors.push(Anchor::from_hex(anchor.seq, &anchor.hash)?);
+                    anchors.push(anchor_of(anchor.seq, &anchor.hash)?);
                 }
             }
         }

@@ -7,9 +7,8 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::keys::{PurposeKey, SealKey};
-use cordon_crypto::seal::{SealedReader, SealedWriter};
-use cordon_formats::csv::CsvOptions;
+use cordon_crypto::{SealKey, SealedReader, SealedWriter};
+use cordon_formats::CsvOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Format;

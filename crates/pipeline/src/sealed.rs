@@ -4,8 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::keys::{PurposeKey, SealKey};
-use cordon_crypto::seal::{open, seal};
+use cordon_crypto::{SealKey, open, seal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

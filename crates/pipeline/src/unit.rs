@@ -15,12 +15,12 @@ use arrow_schema::SchemaRef;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
-use cordon_engine::inputs::{InputKeys, ParquetInput};
+use cordon_engine::{InputKeys, ParquetInput};
 use cordon_engine::tables::{PartInfo, PartOptions, PartWriter, SourceRef};
-use cordon_formats::csv::{CsvBatch, CsvReader};
 use cordon_formats::fhir::{ResourceBatch, ResourceReader};
-use cordon_formats::ndjson::{NdjsonBatch, NdjsonReader};
-use cordon_formats::{FormatError, Reject, open_decoded};
+use cordon_formats::{
+    CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded, text_columns,
+};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Format;
@@ -144,10 +144,10 @@ impl Rows for CsvBatch {
         &self.batch
     }
     fn line(&self, row: usize) -> u64 {
-        self.rows.line(row)
+        self.rows.line(row).unwrap_or(0)
     }
     fn raw(&self, row: usize) -> Vec<u8> {
-        self.rows.raw(row).to_vec()
+        self.rows.raw(row).unwrap_or_default().to_vec()
     }
     fn rejects(&mut self) -> Vec<Reject> {
         std::mem::take(&mut self.rejects)
@@ -159,10 +159,10 @@ impl Rows for NdjsonBatch {
         &self.batch
     }
     fn line(&self, row: usize) -> u64 {
-        self.rows.line(row)
+        self.rows.line(row).unwrap_or(0)
     }
     fn raw(&self, row: usize) -> Vec<u8> {
-        self.rows.raw(row).to_vec()
+        self.rows.raw(row).unwrap_or_default().to_vec()
     }
     fn rejects(&mut self) -> Vec<Reject> {
         std::mem::take(&mut self.rejects)
@@ -467,7 +467,7 @@ impl<'a> Reader<'a, '_, '_> {
         let mut declared: Vec<String> = recipe.rules.iter().map(|rule| rule.input.clone()).collect();
         declared.sort();
         declared.dedup();
-        let mut reader = NdjsonReader::new(decoded, &declared).map_err(|error| self.refuse(&error))?;
+        let mut reader = NdjsonReader::new(decoded, &declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
         let bound = self.bind(&declared)?;
         let origin = self.slot(declared);
         let mut rejected = 0;
@@ -485,12 +485,12 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn parquet(&self) -> Result<u64, Stop> {
         let reader = ParquetInput::open(&self.planned.file.path, &InputKeys::default(), 8192)
-            .map_err(|error| self.refuse_for(error.kind_text().to_owned()))?;
+            .map_err(|error| self.refuse_for(error.to_string()))?;
         let mut fitted: Option<(Arc<BoundTable<'a>>, Arc<OriginSlot>)> = None;
         let mut first = 1;
         for batch in reader {
-            let batch = batch.map_err(|error| self.refuse_for(error.kind_text().to_owned()))?;
-            let batch = cordon_formats::parquet_source::text_columns(&batch).map_err(|error| self.refuse(&error))?;
+            let batch = batch.map_err(|error| self.refuse_for(error.to_string()))?;
+            let batch = text_columns(&batch).map_err(|error| self.refuse(&error))?;
             if fitted.is_none() {
                 let header: Vec<String> =
                     batch.schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -498,7 +498,7 @@ impl<'a> Reader<'a, '_, '_> {
                 let mut slot = origin_of(self.planned, header);
                 // What is put aside of a Parquet file is kept, and replayed, as CSV.
                 slot.format = Format::Csv;
-                slot.csv = cordon_formats::csv::CsvOptions::default();
+                slot.csv = CsvOptions::default();
                 fitted = Some((bound, Arc::new(OriginSlot { origin: slot, number: Mutex::new(None), replay: None })));
             }
             let Some((bound, origin)) = &fitted else { continue };
