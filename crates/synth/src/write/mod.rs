@@ -81,9 +81,9 @@ impl Run {
             record.generate(number, options, staff);
             self.patients += 1;
             if let Some(tables) = &mut self.csv {
-                tables
-                    .iter_mut()
-                    .for_each(|table| table.start_patient(options.seed, number));
+                for table in tables.iter_mut() {
+                    table.start_patient(options.seed, number);
+                }
                 rows::all(tables, record, staff, scratch);
             }
             if let Some(files) = &mut self.fhir {
