@@ -5,6 +5,7 @@ use std::fs::File;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, TimestampMicrosecondType};
+use arrow_schema::DataType::{Date32, Float64, Int64, Timestamp, Utf8};
 use cordon_synth::{Day, Formats};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -195,6 +196,21 @@ fn fhir_says_what_the_csv_says() {
     }
 }
 
+fn walk(value: &Value, known: &HashSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(reference) = members.get("reference").and_then(Value::as_str) {
+                assert!(known.contains(reference));
+            }
+            members.values().for_each(|value| walk(value, known));
+        }
+        Value::Array(items) => items.iter().for_each(|value| walk(value, known)),
+        // R4 has no empty strings (ele-1).
+        Value::String(text) => assert!(!text.is_empty()),
+        _ => {}
+    }
+}
+
 #[test]
 fn fhir_references_resolve() {
     let written = write(clean(60, Formats::FHIR));
@@ -217,21 +233,9 @@ fn fhir_references_resolve() {
         .map(|one| format!("{}/{}", text(one, "/resourceType"), text(one, "/id")))
         .collect();
     assert_eq!(known.len(), all.len());
-    fn walk(value: &Value, known: &HashSet<String>) {
-        match value {
-            Value::Object(members) => {
-                if let Some(reference) = members.get("reference").and_then(Value::as_str) {
-                    assert!(known.contains(reference));
-                }
-                members.values().for_each(|value| walk(value, known));
-            }
-            Value::Array(items) => items.iter().for_each(|value| walk(value, known)),
-            // R4 has no empty strings (ele-1).
-            Value::String(text) => assert!(!text.is_empty()),
-            _ => {}
-        }
+    for resource in &all {
+        walk(resource, &known);
     }
-    all.iter().for_each(|resource| walk(resource, &known));
 }
 
 #[test]
@@ -327,7 +331,6 @@ fn parquet_has_the_csv_s_rows_typed() {
                         assert!(expected.is_empty(), "{table}.{}", field.name());
                         continue;
                     }
-                    use arrow_schema::DataType::{Date32, Float64, Int64, Timestamp, Utf8};
                     let same = match field.data_type() {
                         Utf8 => column.as_string::<i32>().value(row) == expected,
                         Date32 => {

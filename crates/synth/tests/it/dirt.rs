@@ -134,7 +134,7 @@ fn share(dirt: Dirt, columns: &[usize], is: impl Fn(&str) -> bool) -> f64 {
 fn rates_are_those_asked_for() {
     // 3 observed_at, 6 description, 7 value: never empty when clean.
     let near = |found: f64, asked: f64| {
-        assert!((found - asked).abs() < asked * 0.15, "{found} for {asked}")
+        assert!((found - asked).abs() < asked * 0.15, "{found} for {asked}");
     };
     near(
         share(

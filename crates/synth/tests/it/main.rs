@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic
 )]
+#![allow(clippy::float_cmp, reason = "formats must agree to the last bit")]
 
 mod agreement;
 mod dirt;

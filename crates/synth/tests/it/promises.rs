@@ -30,7 +30,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn same_seed_same_bytes_with_any_number_of_threads() {
     let options = |threads, seed| SynthOptions {
-        patients: 800,
+        patients: 520,
         formats: Formats::ALL,
         threads,
         seed,
