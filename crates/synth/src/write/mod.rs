@@ -349,17 +349,18 @@ impl Outputs {
             .chain(&self.fhir)
             .map(|output| output.written.bytes)
             .sum();
-        text + self
+        let parquet = self
             .parquet
             .iter()
-            .map(|output| output.writer.bytes_written() as u64)
-            .sum::<u64>()
+            .map(|output| output.writer.bytes_written() as u64);
+        text + parquet.sum::<u64>()
     }
 
     fn finish(mut self) -> Result<Summary, SynthError> {
         let outputs = self
             .csv
             .into_iter()
+            .chain(self.fhir)
             .chain([self.duplicates])
             .chain(self.bad_rows)
             .chain(self.spans);

@@ -54,6 +54,51 @@ fn same_seed_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
+fn summary_lists_every_file_with_its_length() {
+    let written = write(SynthOptions {
+        patients: 40,
+        formats: Formats::ALL,
+        ..Default::default()
+    });
+    let mut listed: BTreeMap<PathBuf, u64> = written
+        .summary
+        .files
+        .iter()
+        .map(|file| (PathBuf::from(&file.path), file.bytes))
+        .collect();
+    for (name, bytes) in files(written.dir.path()) {
+        if name != Path::new("README.txt") {
+            assert_eq!(
+                listed.remove(&name),
+                Some(bytes.len() as u64),
+                "{}",
+                name.display()
+            );
+        }
+    }
+    assert!(listed.is_empty());
+    assert_eq!(written.summary.rows("fhir/Patient.ndjson"), Some(40));
+    assert_eq!(written.summary.rows("fhir/Practitioner.ndjson"), Some(360));
+}
+
+#[test]
+fn progress_ends_with_every_patient() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = std::cell::Cell::new(None);
+    let options = SynthOptions {
+        patients: 300,
+        formats: Formats::ALL,
+        ..Default::default()
+    };
+    Hospital::new(options)
+        .write(dir.path(), &|progress| last.set(Some(progress)))
+        .unwrap();
+    let last = last.get().unwrap();
+    assert_eq!((last.patients, last.of), (300, 300));
+    assert!(last.bytes > 0);
+}
+
+#[test]
 fn catalog_names_every_column_in_order() {
     let written = write(clean(3, Formats::CSV));
     let catalog = catalog();
