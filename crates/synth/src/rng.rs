@@ -88,7 +88,7 @@ impl Rng {
     }
 
     pub fn word<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        *self.pick::<&'a str>(list)
+        self.pick::<&'a str>(list)
     }
 }
 

@@ -167,14 +167,15 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
             });
             for drug in condition.drugs {
                 if rng.chance(0.55) {
-                    let months = 1 + u32::try_from((end.0 - day.0) / 30).unwrap_or(0);
-                    let stopped = rng.chance(0.25);
                     let stop = encounter.start + rng.between(30, 700) * DAY;
+                    let stopped = rng.chance(0.25) && stop < end.start();
+                    let until = if stopped { Day::of(stop) } else { end };
+                    let months = 1 + u32::try_from((until.0 - day.0) / 30).unwrap_or(0);
                     medications.push(Medication {
                         id: id(Thing::Medication),
                         encounter: encounter.id,
                         start: encounter.start + 900,
-                        stop: (stopped && stop < end.start()).then_some(stop),
+                        stop: stopped.then_some(stop),
                         drug: at(DRUGS, *drug),
                         reason: condition,
                         dispenses: 1 + rng.below(months),

@@ -43,6 +43,56 @@ const CONSULT: NoteKind = NoteKind {
     display: "Consult note",
 };
 
+const ASIDES: &[&str] = &[
+    "Denies fever, chills, chest pain. ",
+    "Takes a Lantus pen at home and Bayer aspirin. ",
+    "Will try Tylenol first. ",
+    "No history of Hodgkin lymphoma or Wilson disease. ",
+    "Past Whipple procedure discussed and not indicated. ",
+    "Prior Colles fracture healed well. ",
+    "Reports Raynaud phenomenon in winter. ",
+    "Bell palsy in the past, resolved. ",
+    "Barrett esophagus on last endoscopy. ",
+    "Screen for Lyme disease negative. ",
+    "Had Lasik. Rh positive. ",
+];
+
+const STEPS: &[&str] = &[
+    "Continue current treatment. ",
+    "Holter monitor for 48 hours. ",
+    "Repeat labs. ",
+    "Mediterranean diet and walking. ",
+    "Epley maneuver shown. ",
+    "Referral to physical therapy (McKenzie method). ",
+    "Influenza vaccine given. ",
+    "CT with Hounsfield units of the nodule. ",
+];
+
+const FINDINGS: &[&str] = &[
+    "Alert, Glasgow Coma Scale 15. ",
+    "Homans sign negative. ",
+    "Murphy sign absent. ",
+    "Romberg steady. ",
+    "Babinski down-going on both sides. ",
+    "Kernig and Brudzinski negative. ",
+    "McBurney point not tender. ",
+    "Phalen and Tinel tests negative. ",
+    "No Janeway lesions or Osler nodes. ",
+    "Foley catheter draining clear urine. ",
+    "Braden score 19, Morse fall scale 35. ",
+    "Heart: S1 S2 regular, no Austin Flint murmur. ",
+    "Lungs clear, no Kussmaul breathing. ",
+    "Trendelenburg negative. ",
+    "Weber midline, Rinne positive both sides. ",
+    "Doppler pulses 2+. ",
+    "Apgar at birth 9 and 10. ",
+    "Jackson-Pratt drain dry. ",
+    "Hickman line site clean. ",
+    "Snellen 20/25. ",
+    "Baker cyst, small. ",
+    "Dupuytren contracture, mild. ",
+];
+
 /// An identifier in a note: bytes `start..end` of its text.
 #[derive(Clone, Copy)]
 pub struct Span {
@@ -279,16 +329,16 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
                 pen.say(" systolic. ");
             }
             pen.say("\n\nASSESSMENT AND PLAN:\n");
-            let mut number = 1;
-            for diagnosis in diagnoses
-                .iter()
-                .filter(|d| {
-                    d.recorded <= encounter.stop
-                        && d.abatement
-                            .is_none_or(|day| day >= Day::of(encounter.start))
-                })
-                .take(5)
-            {
+            for (number, diagnosis) in (1..).zip(
+                diagnoses
+                    .iter()
+                    .filter(|d| {
+                        d.recorded <= encounter.stop
+                            && d.abatement
+                                .is_none_or(|day| day >= Day::of(encounter.start))
+                    })
+                    .take(5),
+            ) {
                 pen.text.int(number);
                 pen.say(". ")
                     .say(diagnosis.what.spoken)
@@ -299,7 +349,6 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
                     pen.say(", since ").date(&mut rng, diagnosis.onset);
                 }
                 pen.say("\n");
-                number += 1;
             }
             plan(&mut pen, &mut rng, person, encounter, staff);
         }
@@ -466,47 +515,10 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
         pen.mark("age", "relative", |out| out.int(years as u64))
             .say(". ");
     }
-    const ASIDES: &[&str] = &[
-        "Denies fever, chills, chest pain. ",
-        "Takes a Lantus pen at home and Bayer aspirin. ",
-        "Will try Tylenol first. ",
-        "No history of Hodgkin lymphoma or Wilson disease. ",
-        "Past Whipple procedure discussed and not indicated. ",
-        "Prior Colles fracture healed well. ",
-        "Reports Raynaud phenomenon in winter. ",
-        "Bell palsy in the past, resolved. ",
-        "Barrett esophagus on last endoscopy. ",
-        "Screen for Lyme disease negative. ",
-        "Had Lasik. Rh positive. ",
-    ];
     pen.say(rng.word(ASIDES)).say(rng.word(ASIDES)).say("\n");
 }
 
 fn examination(pen: &mut Pen<'_>, rng: &mut Rng) {
-    const FINDINGS: &[&str] = &[
-        "Alert, Glasgow Coma Scale 15. ",
-        "Homans sign negative. ",
-        "Murphy sign absent. ",
-        "Romberg steady. ",
-        "Babinski down-going on both sides. ",
-        "Kernig and Brudzinski negative. ",
-        "McBurney point not tender. ",
-        "Phalen and Tinel tests negative. ",
-        "No Janeway lesions or Osler nodes. ",
-        "Foley catheter draining clear urine. ",
-        "Braden score 19, Morse fall scale 35. ",
-        "Heart: S1 S2 regular, no Austin Flint murmur. ",
-        "Lungs clear, no Kussmaul breathing. ",
-        "Trendelenburg negative. ",
-        "Weber midline, Rinne positive both sides. ",
-        "Doppler pulses 2+. ",
-        "Apgar at birth 9 and 10. ",
-        "Jackson-Pratt drain dry. ",
-        "Hickman line site clean. ",
-        "Snellen 20/25. ",
-        "Baker cyst, small. ",
-        "Dupuytren contracture, mild. ",
-    ];
     pen.say("\nEXAMINATION:\n");
     for _ in 0..4 {
         pen.say(rng.word(FINDINGS));
@@ -516,16 +528,6 @@ fn examination(pen: &mut Pen<'_>, rng: &mut Rng) {
 fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter, staff: &Staff) {
     let day = Day::of(encounter.stop);
     let (she, her) = person.pronoun();
-    const STEPS: &[&str] = &[
-        "Continue current treatment. ",
-        "Holter monitor for 48 hours. ",
-        "Repeat labs. ",
-        "Mediterranean diet and walking. ",
-        "Epley maneuver shown. ",
-        "Referral to physical therapy (McKenzie method). ",
-        "Influenza vaccine given. ",
-        "CT with Hounsfield units of the nodule. ",
-    ];
     pen.say(rng.word(STEPS)).say(rng.word(STEPS));
     let next = day.plus(7 + rng.below(80) as i32);
     pen.say("Follow-up on ").date(rng, next);
@@ -546,7 +548,7 @@ fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter
                 .name("relative", person.contact_given)
                 .say(" at ");
             pen.mark("phone", "relative", |out| {
-                out.push_str(&person.contact_phone)
+                out.push_str(&person.contact_phone);
             });
         }
         pen.say(". ");
@@ -605,7 +607,7 @@ fn telephone(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Enco
             .name("patient", &person.first)
             .say(") called from ");
         pen.mark("phone", "relative", |out| {
-            out.push_str(&person.contact_phone)
+            out.push_str(&person.contact_phone);
         });
     } else {
         pen.name("patient", &person.first)

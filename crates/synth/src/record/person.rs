@@ -345,7 +345,7 @@ impl Person {
         let maiden = Culture::pick(rng).surname(rng);
         let married = self.female && matches!(self.marital, "M" | "W" | "D") && rng.chance(0.6);
         refill(&mut self.maiden, |out| {
-            out.put(if married { maiden } else { "" })
+            out.put(if married { maiden } else { "" });
         });
         let employer = rng.word(EMPLOYERS);
         self.employer = if (18..72).contains(&age) && rng.chance(0.8) {

@@ -43,6 +43,10 @@ pub struct Condition {
     pub spoken: &'static str,
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the columns of a table of constants"
+)]
 const fn chronic(
     snomed: &'static str,
     display: &'static str,
@@ -69,6 +73,10 @@ const fn chronic(
     }
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the columns of a table of constants"
+)]
 const fn acute(
     snomed: &'static str,
     display: &'static str,
@@ -477,6 +485,10 @@ pub struct Procedure {
     pub inpatient: bool,
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the columns of a table of constants"
+)]
 const fn procedure(
     snomed: &'static str,
     display: &'static str,

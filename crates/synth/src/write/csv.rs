@@ -142,7 +142,7 @@ impl CsvTable {
                 self.bytes.extend_from_slice(b"\"\"");
             }
             self.bytes.extend_from_slice(piece);
-            self.lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.lines += memchr::memchr_iter(b'\n', piece).count() as u64;
         }
         self.bytes.push(b'"');
     }
@@ -225,14 +225,14 @@ impl CsvTable {
                             "2023-04-31T10:00:00Z",
                         ])
                         .as_bytes()
-                        .to_vec()
+                        .to_vec();
                 }
                 Fault::TextInNumber => {
                     *field = self
                         .rng
                         .pick(&["see note", "hemolyzed", "1O2", "12.5.3"])
                         .as_bytes()
-                        .to_vec()
+                        .to_vec();
                 }
                 // José in Latin-1, and a sequence cut short.
                 Fault::InvalidUtf8 => {
@@ -259,13 +259,8 @@ impl CsvTable {
             self.bytes.extend_from_slice(field);
         }
         // A lost field may have held lines.
-        let inside = self
-            .bytes
-            .get(self.row_start..)
-            .unwrap_or_default()
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let row = self.bytes.get(self.row_start..).unwrap_or_default();
+        let inside = memchr::memchr_iter(b'\n', row).count();
         self.lines = self.line_start + inside as u64;
         self.bad_rows.push(BadRow {
             dataset: self.spec.name,

@@ -3,7 +3,9 @@
 //! Worker `t` of `n` makes the runs `t`, `t + n`, `t + 2n` … and may be two ahead, so memory is bounded and
 //! the bytes do not depend on how many threads there are.
 
+mod columns;
 pub mod csv;
+mod fhir;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,14 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use crate::catalog::TABLES;
+use crate::catalog::{TABLES, TableSpec};
 use crate::ink::Ink;
 use crate::options::SynthOptions;
 use crate::record::Record;
 use crate::rows;
 use crate::summary::{Duplicate, Progress, Summary, SynthError, WrittenFile};
 use crate::world::staff::Staff;
+use arrow_array::RecordBatch;
+use columns::Columns;
 use csv::CsvTable;
+use fhir::FhirFile;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 
 /// Patients a run. Part of the format: page bounds of Parquet follow it.
 const RUN: u64 = 256;
@@ -27,6 +35,10 @@ const RUN: u64 = 256;
 struct Run {
     patients: u64,
     csv: Option<[CsvTable; 9]>,
+    fhir: Option<[FhirFile; 9]>,
+    parquet: Option<[Columns; 9]>,
+    /// What `parquet` held, one a table.
+    batches: Vec<RecordBatch>,
     duplicates: Vec<Duplicate>,
     spans: Vec<u8>,
     span_count: u64,
@@ -37,6 +49,9 @@ impl Run {
         Self {
             patients: 0,
             csv: options.formats.csv.then(|| csv::tables(&options.dirt)),
+            fhir: options.formats.fhir.then(Default::default),
+            parquet: options.formats.parquet.then(columns::tables),
+            batches: Vec::new(),
             duplicates: Vec::new(),
             spans: Vec::new(),
             span_count: 0,
@@ -46,6 +61,8 @@ impl Run {
     fn clear(&mut self) {
         self.patients = 0;
         self.csv.iter_mut().flatten().for_each(CsvTable::clear);
+        self.fhir.iter_mut().flatten().for_each(FhirFile::clear);
+        self.batches.clear();
         self.duplicates.clear();
         self.spans.clear();
         self.span_count = 0;
@@ -64,9 +81,15 @@ impl Run {
             record.generate(number, options, staff);
             self.patients += 1;
             if let Some(tables) = &mut self.csv {
-                tables
-                    .iter_mut()
-                    .for_each(|table| table.start_patient(options.seed, number));
+                for table in tables.iter_mut() {
+                    table.start_patient(options.seed, number);
+                }
+                rows::all(tables, record, staff, scratch);
+            }
+            if let Some(files) = &mut self.fhir {
+                fhir::all(files, record, staff);
+            }
+            if let Some(tables) = &mut self.parquet {
                 rows::all(tables, record, staff, scratch);
             }
             if let Some(of) = &record.person.duplicate_of {
@@ -93,6 +116,13 @@ impl Run {
                 }
             }
         }
+        // A batch that Arrow refuses is missing, which the writer sees.
+        let batches = self
+            .parquet
+            .iter_mut()
+            .flatten()
+            .map_while(|table| table.take().ok());
+        self.batches.extend(batches);
     }
 }
 
@@ -142,9 +172,79 @@ impl Output {
     }
 }
 
+/// A Parquet file being written: Snappy, row groups of at most 128 Ki rows so that the notes fit in memory.
+struct ParquetOutput {
+    writer: ArrowWriter<File>,
+    path: PathBuf,
+    relative: String,
+    rows: u64,
+}
+
+impl ParquetOutput {
+    fn create(dir: &Path, table: &TableSpec) -> Result<Self, SynthError> {
+        let relative = format!("parquet/{}.parquet", table.name);
+        let Output { file, path, .. } = Output::create(dir, relative.clone(), b"")?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_max_row_group_row_count(Some(128 << 10))
+            .set_created_by("cordon-synth".to_owned())
+            .build();
+        let writer = ArrowWriter::try_new(file, columns::schema(table), Some(properties)).map_err(
+            |source| SynthError::Parquet {
+                path: path.clone(),
+                source,
+            },
+        )?;
+        Ok(Self {
+            writer,
+            path,
+            relative,
+            rows: 0,
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), SynthError> {
+        self.rows += batch.num_rows() as u64;
+        self.writer
+            .write(batch)
+            .map_err(|source| SynthError::Parquet {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn finish(self) -> Result<WrittenFile, SynthError> {
+        let Self {
+            writer,
+            path,
+            relative,
+            rows,
+        } = self;
+        let failed = |source| SynthError::Parquet {
+            path: path.clone(),
+            source,
+        };
+        let mut writer = writer;
+        writer.finish().map_err(failed)?;
+        let file = writer.inner();
+        let io = |source| SynthError::Io {
+            path: path.clone(),
+            source,
+        };
+        let bytes = file.metadata().map_err(io)?.len();
+        Ok(WrittenFile {
+            path: relative,
+            rows,
+            bytes,
+        })
+    }
+}
+
 /// Everything that is open for writing.
 struct Outputs {
     csv: Vec<Output>,
+    fhir: Vec<Output>,
+    parquet: Vec<ParquetOutput>,
     duplicates: Output,
     bad_rows: Option<Output>,
     spans: Option<Output>,
@@ -163,6 +263,14 @@ impl Outputs {
                 &header,
             )?);
         }
+        let mut fhir = Vec::new();
+        for kind in fhir::PER_PATIENT.iter().filter(|_| options.formats.fhir) {
+            fhir.push(Output::create(dir, format!("fhir/{kind}.ndjson"), b"")?);
+        }
+        let mut parquet = Vec::new();
+        for table in TABLES.iter().filter(|_| options.formats.parquet) {
+            parquet.push(ParquetOutput::create(dir, table)?);
+        }
         let bad_rows = options.formats.csv.then(|| {
             Output::create(
                 dir,
@@ -179,6 +287,8 @@ impl Outputs {
         });
         Ok(Self {
             csv,
+            fhir,
+            parquet,
             duplicates: Output::create(dir, "truth/duplicates.csv".into(), b"patient_id,of\n")?,
             bad_rows: bad_rows.transpose()?,
             spans: spans.transpose()?,
@@ -210,6 +320,15 @@ impl Outputs {
             output.write(&table.bytes, table.rows)?;
             output.lines += table.lines;
         }
+        for (output, file) in self.fhir.iter_mut().zip(run.fhir.iter().flatten()) {
+            output.write(&file.bytes, file.rows)?;
+        }
+        if run.batches.len() != self.parquet.len() {
+            return Err(SynthError::Worker);
+        }
+        for (output, batch) in self.parquet.iter_mut().zip(&run.batches) {
+            output.write(batch)?;
+        }
         for duplicate in &run.duplicates {
             self.duplicates.write(
                 format!("{},{}\n", duplicate.patient_id, duplicate.of).as_bytes(),
@@ -224,22 +343,33 @@ impl Outputs {
     }
 
     fn bytes(&self) -> u64 {
-        self.csv.iter().map(|output| output.written.bytes).sum()
+        let text: u64 = self
+            .csv
+            .iter()
+            .chain(&self.fhir)
+            .map(|output| output.written.bytes)
+            .sum();
+        let parquet = self
+            .parquet
+            .iter()
+            .map(|output| output.writer.bytes_written() as u64);
+        text + parquet.sum::<u64>()
     }
 
     fn finish(mut self) -> Result<Summary, SynthError> {
         let outputs = self
             .csv
             .into_iter()
+            .chain(self.fhir)
             .chain([self.duplicates])
             .chain(self.bad_rows)
             .chain(self.spans);
-        for output in outputs {
-            output.file.sync_all().map_err(|source| SynthError::Io {
-                path: output.path.clone(),
-                source,
-            })?;
-            self.summary.files.push(output.written);
+        // No fsync: what is lost can be made again from the seed.
+        self.summary
+            .files
+            .extend(outputs.map(|output| output.written));
+        for output in self.parquet {
+            self.summary.files.push(output.finish()?);
         }
         Ok(self.summary)
     }
@@ -261,6 +391,13 @@ pub fn write(
         source,
     })?;
     let mut outputs = Outputs::create(dir, options)?;
+    if options.formats.fhir {
+        for (kind, file) in fhir::staff_files(staff) {
+            let mut output = Output::create(dir, format!("fhir/{kind}.ndjson"), b"")?;
+            output.write(&file.bytes, file.rows)?;
+            outputs.fhir.push(output);
+        }
+    }
 
     let runs = options.patients.div_ceil(RUN);
     let threads = match options.threads {
