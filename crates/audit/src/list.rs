@@ -154,6 +154,7 @@ impl Entries<'_> {
             && let Some(total) = self.total()
         {
             self.skip_to = (total + 1).saturating_sub(last as u64);
+            self.drop_segments_before(self.skip_to);
         }
         let mut kept = VecDeque::new();
         loop {
@@ -175,6 +176,16 @@ impl Entries<'_> {
             }
         }
         self.buffered = Some(kept);
+    }
+
+    /// A segment that cannot be opened stays, for the caller to meet the error.
+    fn drop_segments_before(&mut self, seq: u64) {
+        while let Some((segment, len)) = self.segments.get(1).copied() {
+            match self.reader.open_segment(segment, len) {
+                Ok(next) if next.next_seq <= seq => self.segments.pop_front(),
+                _ => break,
+            };
+        }
     }
 
     /// How many entries there are, from the frames of the last segment alone.

@@ -136,7 +136,7 @@ impl AuditLog {
         }
     }
 
-    /// The last entry that this log knows of: its own last one, or a later one of another process that it has seen.
+    /// The last acknowledged entry on disk, whichever process wrote it.
     pub fn head(&self) -> Result<Receipt, AuditError> {
         let bytes = self
             .dir

@@ -169,6 +169,8 @@ pub(crate) fn verify(
 /// Frames that are checked together: the work is spread over the processor's cores.
 const BATCH: usize = 2048;
 const BATCH_BYTES: usize = 16 << 20;
+/// Less than this is not worth a thread.
+const SMALL_BATCH: usize = 64;
 
 /// What can be checked about a frame without its neighbours' verdicts.
 #[derive(Clone, Copy)]
@@ -218,8 +220,11 @@ impl Check<'_> {
     }
 
     fn verdicts(&self, jobs: &[Job]) -> Vec<Verdict> {
+        if jobs.len() < SMALL_BATCH {
+            return jobs.iter().map(|job| self.verdict(job)).collect();
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = jobs.len().div_ceil(cores).max(64);
+        let share = jobs.len().div_ceil(cores).max(SMALL_BATCH);
         std::thread::scope(|scope| {
             let running: Vec<_> = jobs
                 .chunks(share)
