@@ -76,8 +76,11 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
     for (row, value) in values.iter().enumerate() {
         let prefix = value
             .and_then(|text| prefix(text.as_bytes()).or_else(|| prefix(trimmed(text).as_bytes())));
-        let digits = prefix.and_then(|prefix| shown.get(usize::from(prefix)));
-        if let Some(digits) = digits.and_then(|digits| str::from_utf8(digits).ok()) {
+        let digits = prefix.and_then(|prefix| {
+            let start = usize::from(prefix) * 3;
+            shown.get(start..start + 3)
+        });
+        if let Some(digits) = digits {
             out.append_value(digits);
         } else {
             out.append_null();
@@ -96,19 +99,18 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
     }
 }
 
-/// What each prefix becomes. Made once, as batches of documents can be a few values long.
-fn shown(vintage: Vintage) -> &'static [[u8; 3]] {
-    type Table = LazyLock<Vec<[u8; 3]>>;
-    fn table(vintage: Vintage) -> Vec<[u8; 3]> {
-        (0..1000)
-            .map(|prefix| {
-                if vintage.restricts(prefix) {
-                    *b"000"
-                } else {
-                    spell(prefix)
-                }
-            })
-            .collect()
+/// What each prefix becomes, three digits behind three digits. Made once, as batches of documents can be short.
+fn shown(vintage: Vintage) -> &'static str {
+    type Table = LazyLock<String>;
+    fn table(vintage: Vintage) -> String {
+        let spell = |prefix| {
+            if vintage.restricts(prefix) {
+                "000".to_owned()
+            } else {
+                format!("{prefix:03}")
+            }
+        };
+        (0..1000).map(spell).collect()
     }
     static OF_2000: Table = LazyLock::new(|| table(Vintage::Census2000));
     static OF_2010: Table = LazyLock::new(|| table(Vintage::Census2010));
@@ -118,10 +120,6 @@ fn shown(vintage: Vintage) -> &'static [[u8; 3]] {
         Vintage::Census2010 | Vintage::Census2020 => &OF_2010,
         Vintage::Union => &OF_ANY,
     }
-}
-
-fn spell(prefix: u16) -> [u8; 3] {
-    [prefix / 100, prefix / 10 % 10, prefix % 10].map(|digit| b'0' + digit as u8)
 }
 
 /// The first three digits as a number. `None` if this is no ZIP code.
