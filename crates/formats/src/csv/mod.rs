@@ -1,8 +1,8 @@
 //! Delimited text as columns of strings, fast and without letting one bad record stop the rest.
 //!
-//! The text is read in chunks of some MiB. A chunk becomes the Arrow buffer that the columns' views point
-//! into, so an ordinary field is never copied; only fields with doubled or escaped quotes are written anew, into
-//! a side buffer. A chunk is checked to be UTF-8 once; only if it is not, each record is looked at.
+//! The text is read in chunks of some MiB and cut into fields a few hundred records at a time, so that it is
+//! still in the processor's cache when the columns are built. Whether it is UTF-8 is asked of whole chunks;
+//! only of one that is not, each record is looked at.
 //!
 //! Quotes decide where a record ends, whatever its length. A stray opening quote therefore swallows what
 //! follows up to the next quote, and the record that comes of it is set aside. To begin anew at the next
@@ -158,8 +158,9 @@ impl<R: Read> CsvReader<R> {
         let mut rejects = Vec::new();
         while records.len() < rows && !self.chunk.is_used_up {
             let most = BLOCK_ROWS.min(rows - records.len());
+            let start = self.chunk.at;
             self.cut_block(&text, most, &mut batch, &mut records, &mut rejects);
-            batch.end_block(&text, &self.meaning);
+            batch.end_block(&text, start..self.chunk.at, &self.meaning);
         }
         let (batch, rows) = batch.finish(&self.schema, &text, records)?;
         Ok(CsvBatch {
