@@ -11,9 +11,6 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::FormatError;
 
-/// Texts too long for a view are gathered in buffers of this size.
-const BLOCK_BYTES: u32 = 1 << 20;
-
 /// So many records are cut into fields before their columns are built: as much text as stays in the
 /// processor's cache meanwhile.
 pub(crate) const BLOCK_ROWS: usize = 512;
@@ -281,7 +278,7 @@ struct Column {
 impl Column {
     fn new(rows: usize) -> Self {
         Self {
-            values: StringViewBuilder::with_capacity(rows).with_fixed_block_size(BLOCK_BYTES),
+            values: StringViewBuilder::with_capacity(rows),
         }
     }
 

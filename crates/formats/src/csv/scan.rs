@@ -5,7 +5,7 @@
 //! closing quote belongs to the field. The one difference: a comment ends at a CR too, since a file with
 //! CR line ends would otherwise vanish behind its first comment.
 //!
-//! Everything is found eight bytes at a time in plain 64-bit arithmetic, which beats `memchr3` on fields
+//! Everything is found sixteen bytes at a time in plain 64-bit arithmetic, which beats `memchr3` on fields
 //! of a dozen bytes, the usual ones.
 
 use memchr::{memchr2, memchr3};
@@ -137,18 +137,22 @@ impl Dialect {
     /// The first delimiter or line end at or behind `at`.
     #[inline]
     fn field_end(&self, raw: &[u8], mut at: usize) -> Option<usize> {
-        while let Some(bytes) = raw.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let word = u64::from_le_bytes(*bytes);
-            // A byte's high bit is clear exactly where it equals the one sought.
-            let unequal = |sought: u64| {
-                let diff = word ^ sought;
-                ((diff & LOW) + LOW) | diff
+        while let Some(bytes) = raw.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+            // A byte's high bit is set exactly where it ends a field.
+            let hits = |word: u64| {
+                let unequal = |sought: u64| {
+                    let diff = word ^ sought;
+                    ((diff & LOW) + LOW) | diff
+                };
+                !(unequal(self.delimiters) & unequal(LFS) & unequal(CRS)) & !LOW
             };
-            let hits = !(unequal(self.delimiters) & unequal(LFS) & unequal(CRS)) & !LOW;
+            let word = u128::from_le_bytes(*bytes);
+            let hits =
+                u128::from(hits(word as u64)) | (u128::from(hits((word >> 64) as u64)) << 64);
             if hits != 0 {
                 return Some(at + (hits.trailing_zeros() / 8) as usize);
             }
-            at += 8;
+            at += 16;
         }
         let is_end = |b: &u8| *b == self.delimiter || *b == b'\n' || *b == b'\r';
         Some(at + raw.get(at..)?.iter().position(is_end)?)
