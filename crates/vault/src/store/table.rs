@@ -111,8 +111,11 @@ impl Table {
     }
 
     /// Loads the slots that `keys` will need, without a branch between them: the processor fetches them all at once,
-    /// where the look-ups themselves would wait for one after the other.
+    /// where the look-ups themselves would wait for one after the other. For a few dozen keys at a time.
     pub fn warm(&self, keys: impl Iterator<Item = Key>) {
+        if self.len == 0 {
+            return;
+        }
         let mut seen = 0;
         for key in keys {
             if let Some(slot) = self.slots.get(self.home(key)) {
@@ -123,6 +126,9 @@ impl Table {
     }
 
     pub fn get(&self, key: Key) -> Option<Token> {
+        if self.len == 0 {
+            return None;
+        }
         let from = self.slots.get(self.home(key)..)?;
         for slot in from {
             if slot.is_empty() || slot.key > key {
