@@ -166,7 +166,9 @@ impl Ui {
                 human_bytes(*bytes),
                 if *unchanged > 0 { format!("; {unchanged} unchanged since the last run") } else { String::new() }
             ),
-            Progress::Resumed { units } => format!("resuming: {units} unit{} of an interrupted run are done", plural(*units)),
+            Progress::Resumed { units } => {
+                format!("resuming: {units} unit{} of an interrupted run are done", plural(*units))
+            }
             Progress::Undeclared { dataset, fields } => {
                 format!("undeclared in {dataset}, not passed on: {}", shortened(fields))
             }

@@ -245,10 +245,7 @@ impl KeyTools {
 /// Which master key protects what stands under the top-level field `root`.
 fn key_class(schema: &Schema, root: usize) -> KeyClass {
     let name = schema.fields().get(root).and_then(|field| field.metadata().get(KEY_CLASS_METADATA));
-    KeyClass::ALL
-        .into_iter()
-        .find(|class| name.is_some_and(|name| name == class.name()))
-        .unwrap_or(KeyClass::Direct)
+    KeyClass::ALL.into_iter().find(|class| name.is_some_and(|name| name == class.name())).unwrap_or(KeyClass::Direct)
 }
 
 /// parquet-java's `KeyToolkit.decryptKeyLocally`: base64 of nonce || ciphertext || tag, the KEK's own id as AAD. The KEK

@@ -44,16 +44,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod session;
-mod view;
-mod sql;
-mod explain;
-pub mod tables;
-pub mod keytools;
-pub mod inputs;
-mod spill;
-pub mod output;
 pub mod errors;
+mod explain;
+pub mod inputs;
+pub mod keytools;
+pub mod output;
+mod session;
+mod spill;
+mod sql;
+pub mod tables;
+mod view;
 
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
 pub use inputs::{InputKeys, ParquetInput};

@@ -157,9 +157,7 @@ impl QueryEngine {
         let catalog = state.catalog_list().catalog(CATALOG).ok_or(EngineError::Internal("catalog"))?;
         let information = information_schema(&visible, &schema)?;
         for (name, provider) in [(SCHEMA, schema), (INFORMATION_SCHEMA, information)] {
-            catalog
-                .register_schema(name, Arc::new(provider))
-                .map_err(|error| EngineError::execution(&error))?;
+            catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
         Ok(AuthorizedSession { state, visible, versions })
     }
@@ -268,12 +266,10 @@ impl AuthorizedSession {
                 let names: ArrayRef = Arc::new(StringArray::from_iter_values(self.visible.keys()));
                 return batch([("table_name", names)]).map(Some);
             }
-            Statement::ShowColumns { show_options, .. } => {
-                match &show_options.show_in {
-                    Some(ShowStatementIn { parent_name: Some(name), .. }) => name,
-                    _ => return Err(unknown_table()),
-                }
-            }
+            Statement::ShowColumns { show_options, .. } => match &show_options.show_in {
+                Some(ShowStatementIn { parent_name: Some(name), .. }) => name,
+                _ => return Err(unknown_table()),
+            },
             Statement::ExplainTable { table_name, .. } => table_name,
             _ => return Ok(None),
         };
@@ -288,15 +284,11 @@ impl AuthorizedSession {
             .catalog(CATALOG)
             .and_then(|catalog| catalog.schema(SCHEMA))
             .ok_or(EngineError::Internal("catalog"))?;
-        let schema = futures::executor::block_on(provider.table(table))
-            .ok()
-            .flatten()
-            .ok_or_else(unknown_table)?
-            .schema();
+        let schema =
+            futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema();
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.name())));
-        let types: ArrayRef = Arc::new(StringArray::from_iter_values(
-            schema.fields().iter().map(|field| field.data_type().to_string()),
-        ));
+        let types: ArrayRef =
+            Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.data_type().to_string())));
         batch([("column_name", names), ("data_type", types)])
     }
 
@@ -383,7 +375,10 @@ impl Stream for QueryStream {
 }
 
 /// For tools that ask: the same names as everywhere else, and no settings, paths or definitions.
-fn information_schema(visible: &VisibleNames, tables: &MemorySchemaProvider) -> Result<MemorySchemaProvider, EngineError> {
+fn information_schema(
+    visible: &VisibleNames,
+    tables: &MemorySchemaProvider,
+) -> Result<MemorySchemaProvider, EngineError> {
     let mut table_names = Vec::new();
     let mut column_tables = Vec::new();
     let mut column_names = Vec::new();

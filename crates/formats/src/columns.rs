@@ -32,11 +32,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn new(line: u64, start: usize, end: usize) -> Self {
-        Self {
-            line,
-            start: start as u32,
-            end: end as u32,
-        }
+        Self { line, start: start as u32, end: end as u32 }
     }
 
     pub(crate) fn line(self) -> u64 {
@@ -100,11 +96,7 @@ impl BatchBuilder {
         let start = block.start;
         let raw = utf8(raw.get(block).unwrap_or_default());
         let side = utf8(&self.side);
-        let text = Text {
-            raw: &raw,
-            start,
-            side: &side,
-        };
+        let text = Text { raw: &raw, start, side: &side };
         let width = self.columns.len();
         for (i, column) in self.columns.iter_mut().enumerate() {
             let spans = self.spans.get(i..).unwrap_or_default();
@@ -125,11 +117,8 @@ impl BatchBuilder {
         let columns = self.columns.into_iter().map(finish).collect();
         // The number of rows is said, for a table may have no columns.
         let rows = RecordBatchOptions::new().with_row_count(Some(records.len()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows).map_err(
-            |_| FormatError::Batch {
-                doing: "joining the columns",
-            },
-        )?;
+        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)
+            .map_err(|_| FormatError::Batch { doing: "joining the columns" })?;
         let text = text.clone();
         Ok((batch, RowOrigins { text, records }))
     }
@@ -148,13 +137,8 @@ impl<'a> Text<'a> {
     #[inline]
     fn of(self, span: Span) -> &'a str {
         let start = span.start as usize;
-        let (text, start) = if span.is_unescaped() {
-            (self.side, start)
-        } else {
-            (self.raw, start - self.start)
-        };
-        text.get(start..start + span.len() as usize)
-            .unwrap_or_default()
+        let (text, start) = if span.is_unescaped() { (self.side, start) } else { (self.raw, start - self.start) };
+        text.get(start..start + span.len() as usize).unwrap_or_default()
     }
 }
 
@@ -184,10 +168,7 @@ const UNESCAPED: u32 = 1 << 30;
 
 impl Span {
     fn new(start: usize, len: usize, flags: u32) -> Self {
-        Self {
-            start: start as u32,
-            packed: len as u32 | flags,
-        }
+        Self { start: start as u32, packed: len as u32 | flags }
     }
 
     /// Text as it stands; empty, it is no value.
@@ -227,8 +208,7 @@ impl Span {
     pub(crate) fn text<'a>(self, raw: &'a [u8], side: &'a [u8]) -> &'a [u8] {
         let start = self.start as usize;
         let from = if self.is_unescaped() { side } else { raw };
-        from.get(start..start + self.len() as usize)
-            .unwrap_or_default()
+        from.get(start..start + self.len() as usize).unwrap_or_default()
     }
 }
 
@@ -245,10 +225,7 @@ impl Meaning {
     }
 
     pub(crate) fn new(null_values: &[String], trim: bool) -> Self {
-        Self {
-            null_values: null_values.to_vec(),
-            trim,
-        }
+        Self { null_values: null_values.to_vec(), trim }
     }
 
     fn is_plain(&self) -> bool {
@@ -260,8 +237,7 @@ impl Meaning {
         if self.trim {
             value = value.trim_ascii();
         }
-        let is_null = (value.is_empty() && !span.is_quoted())
-            || self.null_values.iter().any(|null| null == value);
+        let is_null = (value.is_empty() && !span.is_quoted()) || self.null_values.iter().any(|null| null == value);
         (!is_null).then_some(value)
     }
 }
@@ -277,9 +253,7 @@ struct Column {
 
 impl Column {
     fn new(rows: usize) -> Self {
-        Self {
-            values: StringViewBuilder::with_capacity(rows),
-        }
+        Self { values: StringViewBuilder::with_capacity(rows) }
     }
 
     /// Appends one field of each record: the spans, `step` apart.

@@ -23,7 +23,9 @@ pub enum RunError {
     Io { what: &'static str, path: PathBuf, kind: String },
     #[error("{path} {how}", path = .path.display())]
     Damaged { path: PathBuf, how: &'static str },
-    #[error("another run of pipeline `{pipeline}` is active\n  help: wait for it, or stop it; a stopped run can be resumed")]
+    #[error(
+        "another run of pipeline `{pipeline}` is active\n  help: wait for it, or stop it; a stopped run can be resumed"
+    )]
     Busy { pipeline: String },
     #[error(transparent)]
     Keys(#[from] KeyRingError),

@@ -154,7 +154,8 @@ impl Project {
             .flatten()
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
-                (path.extension()? == "yaml").then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
+                (path.extension()? == "yaml")
+                    .then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
             })
             .collect();
         names.sort();
@@ -189,8 +190,8 @@ impl Project {
                 Ok(RootSecret::Passphrase(Zeroizing::new(line.to_owned())))
             }
             RootSection::Prompt => {
-                let passphrase =
-                    ask().map_err(|error| RunError::io("ask for a passphrase on", Path::new("the terminal"), &error))?;
+                let passphrase = ask()
+                    .map_err(|error| RunError::io("ask for a passphrase on", Path::new("the terminal"), &error))?;
                 Ok(RootSecret::Passphrase(passphrase))
             }
         }

@@ -157,8 +157,8 @@ pub fn read(
     let mut number = 0u64;
     while let Some(head) = block(path, &mut input, true)? {
         let raw = block(path, &mut input, false)?.unwrap_or_default();
-        let frame = serde_json::from_slice(&head)
-            .map_err(|_| RunError::damaged(path, "was written by another version"))?;
+        let frame =
+            serde_json::from_slice(&head).map_err(|_| RunError::damaged(path, "was written by another version"))?;
         match frame {
             Frame::Origin(origin) => origins.push(origin),
             Frame::Entry(entry) => {

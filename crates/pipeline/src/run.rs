@@ -230,8 +230,7 @@ fn work(
     }
     let prepared = prepare(context, plan, done, fresh);
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
-    report.tables =
-        carry_out(project, context.pipeline, &prepared, Some(context.recipe.reference_date), context.tell)?;
+    report.tables = carry_out(project, context.pipeline, &prepared, Some(context.recipe.reference_date), context.tell)?;
     journal.clear()?;
     Ok(report)
 }
@@ -280,8 +279,7 @@ pub(crate) fn carry_out(
     reference: Option<NaiveDate>,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
-    let recipe =
-        pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
+    let recipe = pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
     let mut reports = Vec::new();
     let schemas = pipeline.schemas(&recipe);
     for (table, change) in &prepared.tables {
@@ -294,7 +292,13 @@ pub(crate) fn carry_out(
                 table: table.clone(),
                 version: before.as_ref().map_or(0, |version| version.manifest.version) + 1,
                 rows: change.add.iter().map(|part| part.rows).sum(),
-                quarantined: prepared.done.units.values().filter(|unit| unit.made_of(table)).map(|unit| unit.quarantined).sum(),
+                quarantined: prepared
+                    .done
+                    .units
+                    .values()
+                    .filter(|unit| unit.made_of(table))
+                    .map(|unit| unit.quarantined)
+                    .sum(),
                 sources: sources(
                     project,
                     change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.as_str())),

@@ -15,11 +15,12 @@ use arrow_schema::SchemaRef;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
-use cordon_engine::{InputKeys, ParquetInput};
 use cordon_engine::tables::{PartInfo, PartOptions, PartWriter, SourceRef};
+use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::fhir::{ResourceBatch, ResourceReader};
 use cordon_formats::{
-    CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded, text_columns,
+    CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
+    text_columns,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -93,12 +94,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn into_record(
-        self,
-        unit: &Unit,
-        made_under: &str,
-        refused: &BTreeMap<usize, String>,
-    ) -> (UnitRecord, Undeclared) {
+    fn into_record(self, unit: &Unit, made_under: &str, refused: &BTreeMap<usize, String>) -> (UnitRecord, Undeclared) {
         let files: Vec<FileRecord> = unit
             .files
             .iter()
@@ -292,12 +288,7 @@ struct Counts {
     rows_out: u64,
 }
 
-fn attempt(
-    context: &Context<'_>,
-    unit: &Unit,
-    env: &Env,
-    refused: &BTreeMap<usize, String>,
-) -> Result<Attempt, Stop> {
+fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usize, String>) -> Result<Attempt, Stop> {
     let project = context.project;
     let threads = project.project.threads.max(1);
     let quarantine_name = format!("{}-{}.sealed", context.run, unit.id);
@@ -321,7 +312,7 @@ fn attempt(
     let mut hashes = BTreeMap::new();
     let (read, worked) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-                        .map(|_| {
+            .map(|_| {
                 let (shared, receiver) = (&shared, receiver.clone());
                 scope.spawn(move || {
                     let outcome = worker(shared, &receiver);
@@ -342,8 +333,7 @@ fn attempt(
             }
             match read_file(&shared, index, planned, &sender) {
                 Ok((hash, rejected)) => {
-                    lock(&shared.sources)
-                        .push(SourceRef { id: planned.source_id.clone(), sha256: hash.clone() });
+                    lock(&shared.sources).push(SourceRef { id: planned.source_id.clone(), sha256: hash.clone() });
                     hashes.insert(index, hash);
                     read = read.map(|total| total + rejected);
                 }
@@ -467,7 +457,8 @@ impl<'a> Reader<'a, '_, '_> {
         let mut declared: Vec<String> = recipe.rules.iter().map(|rule| rule.input.clone()).collect();
         declared.sort();
         declared.dedup();
-        let mut reader = NdjsonReader::new(decoded, &declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
+        let mut reader =
+            NdjsonReader::new(decoded, &declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
         let bound = self.bind(&declared)?;
         let origin = self.slot(declared);
         let mut rejected = 0;
@@ -492,8 +483,7 @@ impl<'a> Reader<'a, '_, '_> {
             let batch = batch.map_err(|error| self.refuse_for(error.to_string()))?;
             let batch = text_columns(&batch).map_err(|error| self.refuse(&error))?;
             if fitted.is_none() {
-                let header: Vec<String> =
-                    batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let header: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
                 let bound = self.bind(&header)?;
                 let mut slot = origin_of(self.planned, header);
                 // What is put aside of a Parquet file is kept, and replayed, as CSV.

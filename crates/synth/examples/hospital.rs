@@ -16,10 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         let bytes = cordon_synth::bench_patients(patients, 1, &mut std::fs::File::create(dir)?)?;
         let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "{bytes} bytes in {seconds:.2} s: {:.0} MB/s",
-            bytes as f64 / 1e6 / seconds
-        );
+        println!("{bytes} bytes in {seconds:.2} s: {:.0} MB/s", bytes as f64 / 1e6 / seconds);
         return Ok(());
     }
     let formats = match () {
@@ -28,27 +25,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         () if has("fhir") => Formats::FHIR,
         () => Formats::CSV,
     };
-    let dirt = if has("clean") {
-        Dirt::none()
-    } else {
-        Dirt::default()
-    };
+    let dirt = if has("clean") { Dirt::none() } else { Dirt::default() };
     let threads = rest.iter().find_map(|arg| arg.parse().ok()).unwrap_or(0);
-    let hospital = Hospital::new(SynthOptions {
-        patients,
-        formats,
-        dirt,
-        threads,
-        ..Default::default()
-    });
+    let hospital = Hospital::new(SynthOptions { patients, formats, dirt, threads, ..Default::default() });
     let start = Instant::now();
     let summary = hospital.write(dir.as_ref(), &|_| ())?;
     let seconds = start.elapsed().as_secs_f64();
     for file in &summary.files {
-        println!(
-            "{:>12} rows {:>14} bytes  {}",
-            file.rows, file.bytes, file.path
-        );
+        println!("{:>12} rows {:>14} bytes  {}", file.rows, file.bytes, file.path);
     }
     println!(
         "{} patients, {:.1} MB in {seconds:.2} s: {:.0} MB/s",

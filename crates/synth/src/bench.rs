@@ -28,11 +28,7 @@ pub fn bench_patients(rows: u64, seed: u64, out: &mut dyn Write) -> io::Result<u
         let female = rng.chance(0.51);
         let first = culture.given(&mut rng, female);
         let last = culture.surname(&mut rng);
-        let place = if rng.chance(0.02) {
-            rng.pick(SMALL)
-        } else {
-            rng.pick(LARGE)
-        };
+        let place = if rng.chance(0.02) { rng.pick(SMALL) } else { rng.pick(LARGE) };
         let id = Id::new(seed, Thing::Bench, number, 0);
         buffer.extend_from_slice(id.bytes());
         buffer.push(b',');

@@ -19,21 +19,14 @@ pub fn appender(dir: &Path, count: u64) -> Command {
 /// The same under a shell's limits.
 pub fn appender_in_shell(before: &str, dir: &Path, count: u64) -> Command {
     let mut command = Command::new("sh");
-    command
-        .args(["-c", &format!("{before}; exec \"$@\""), "sh"])
-        .arg(std::env::current_exe().unwrap());
+    command.args(["-c", &format!("{before}; exec \"$@\""), "sh"]).arg(std::env::current_exe().unwrap());
     described(&mut command, dir, count);
     command
 }
 
 fn described(command: &mut Command, dir: &Path, count: u64) {
     command
-        .args([
-            "child::be_an_appender",
-            "--exact",
-            "--nocapture",
-            "--ignored",
-        ])
+        .args(["child::be_an_appender", "--exact", "--nocapture", "--ignored"])
         .env(DIR, dir)
         .env(COUNT, count.to_string())
         .stdin(Stdio::null())

@@ -13,14 +13,8 @@ use crate::support::*;
 
 fn torn_events(dir: &std::path::Path) -> Vec<Event> {
     let log = open(dir).unwrap();
-    let filter = Filter {
-        kind: Some("torn_tail".into()),
-        ..Filter::default()
-    };
-    log.list(filter)
-        .unwrap()
-        .map(|entry| entry.unwrap().event.clone())
-        .collect()
+    let filter = Filter { kind: Some("torn_tail".into()), ..Filter::default() };
+    log.list(filter).unwrap().map(|entry| entry.unwrap().event.clone()).collect()
 }
 
 #[test]
@@ -31,28 +25,13 @@ fn an_append_that_was_cut_at_any_byte_is_moved_aside_and_recorded() {
     open(longer.path()).unwrap().append(&event(3)).unwrap();
     let after = fs::read(segment(longer.path(), 1)).unwrap();
 
-    for kept in (before.len() + 1..after.len())
-        .step_by(7)
-        .chain([after.len() - 1])
-    {
+    for kept in (before.len() + 1..after.len()).step_by(7).chain([after.len() - 1]) {
         let torn = copy(dir.path());
         fs::write(segment(torn.path(), 1), &after[..kept]).unwrap();
-        assert_eq!(
-            verify(torn.path()).findings[0].kind,
-            FindingKind::UnfinishedTail
-        );
+        assert_eq!(verify(torn.path()).findings[0].kind, FindingKind::UnfinishedTail);
 
         let events = torn_events(torn.path());
-        let [
-            Event::TornTail {
-                file,
-                offset,
-                bytes,
-                sha256,
-                segment: 1,
-            },
-        ] = events.as_slice()
-        else {
+        let [Event::TornTail { file, offset, bytes, sha256, segment: 1 }] = events.as_slice() else {
             panic!("{events:?}");
         };
         let piece = &after[before.len()..kept];
@@ -60,10 +39,7 @@ fn an_append_that_was_cut_at_any_byte_is_moved_aside_and_recorded() {
         assert_eq!(*sha256, Digest::of(&[piece]));
         assert_eq!(fs::read(torn.path().join(file)).unwrap(), piece);
         let report = verify_with(torn.path(), &receipts);
-        assert_eq!(
-            (report.findings.as_slice(), report.entries),
-            ([].as_slice(), 3)
-        );
+        assert_eq!((report.findings.as_slice(), report.entries), ([].as_slice(), 3));
     }
 }
 
@@ -73,10 +49,7 @@ fn a_whole_entry_that_the_head_does_not_know_yet_stays() {
     let head = fs::read(dir.path().join("head")).unwrap();
     let third = open(dir.path()).unwrap().append(&event(3)).unwrap();
     fs::write(dir.path().join("head"), head).unwrap();
-    assert!(
-        verify(dir.path()).is_intact(),
-        "a lag of one is what a killed writer leaves"
-    );
+    assert!(verify(dir.path()).is_intact(), "a lag of one is what a killed writer leaves");
 
     let log = open(dir.path()).unwrap();
     assert_eq!(log.head().unwrap(), third);
@@ -87,21 +60,9 @@ fn a_whole_entry_that_the_head_does_not_know_yet_stays() {
 #[test]
 fn killed_between_moving_aside_and_recording_is_recorded_later() {
     let (dir, _) = log_of(1, None);
-    fs::write(
-        dir.path().join("torn-00000001-0000000700-0.pending"),
-        b"piece",
-    )
-    .unwrap();
+    fs::write(dir.path().join("torn-00000001-0000000700-0.pending"), b"piece").unwrap();
     let events = torn_events(dir.path());
-    assert!(matches!(
-        &events[..],
-        [Event::TornTail {
-            bytes: 5,
-            segment: 1,
-            offset: 700,
-            ..
-        }]
-    ));
+    assert!(matches!(&events[..], [Event::TornTail { bytes: 5, segment: 1, offset: 700, .. }]));
     assert!(dir.path().join("torn-00000001-0000000700-0.bin").exists());
     assert_eq!(torn_events(dir.path()).len(), 1, "once");
 }
@@ -126,10 +87,7 @@ fn killed_while_the_log_or_a_segment_was_made() {
     // Made by the log itself: cut entry 3 off before its head was written.
     let head = fs::read(short.path().join("head")).unwrap();
     let size = fs::metadata(segment(short.path(), 1)).unwrap().len();
-    open_sized(short.path(), size + 8)
-        .unwrap()
-        .append(&event(3))
-        .unwrap();
+    open_sized(short.path(), size + 8).unwrap().append(&event(3)).unwrap();
     fs::write(short.path().join("head"), head).unwrap();
     let (own_header, _) = cut(&segment(short.path(), 3));
     assert_eq!(own_header.len(), header.len());
@@ -160,10 +118,7 @@ fn kill_9_while_appending_loses_nothing_that_was_acknowledged() {
         child.wait().unwrap();
         let (receipts, errors) = told(&output);
         assert_eq!(errors, [] as [&str; 0]);
-        acknowledged.extend(receipts.iter().map(|(seq, hash)| Anchor {
-            seq: *seq,
-            hash: hash.parse().unwrap(),
-        }));
+        acknowledged.extend(receipts.iter().map(|(seq, hash)| Anchor { seq: *seq, hash: hash.parse().unwrap() }));
     }
     let log = open(dir.path()).unwrap();
     let report = log.verify(&acknowledged).unwrap();
@@ -172,16 +127,8 @@ fn kill_9_while_appending_loses_nothing_that_was_acknowledged() {
     let mut numbers: Vec<u64> = acknowledged.iter().map(|anchor| anchor.seq).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    assert_eq!(
-        numbers.len(),
-        acknowledged.len(),
-        "no place was given out twice"
-    );
-    eprintln!(
-        "{} receipts, {} entries, 40 writers killed at work",
-        acknowledged.len(),
-        report.entries
-    );
+    assert_eq!(numbers.len(), acknowledged.len(), "no place was given out twice");
+    eprintln!("{} receipts, {} entries, 40 writers killed at work", acknowledged.len(), report.entries);
 }
 
 #[test]
@@ -189,42 +136,19 @@ fn a_full_disk_fails_the_append_and_not_the_log() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).unwrap();
     // 8 blocks of 512 bytes; the signal is ignored so that the write fails instead.
-    let output = appender_in_shell("trap '' XFSZ; ulimit -f 8", dir.path(), 40)
-        .output()
-        .unwrap();
+    let output = appender_in_shell("trap '' XFSZ; ulimit -f 8", dir.path(), 40).output().unwrap();
     let (receipts, errors) = told(&output.stdout);
-    assert!(
-        !receipts.is_empty() && !errors.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(!receipts.is_empty() && !errors.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(receipts.len() + errors.len(), 40);
-    assert!(
-        errors
-            .iter()
-            .all(|error| error.starts_with("audit log: cannot write audit-00000001.log")),
-        "{errors:?}"
-    );
+    assert!(errors.iter().all(|error| error.starts_with("audit log: cannot write audit-00000001.log")), "{errors:?}");
 
-    let anchors: Vec<Anchor> = receipts
-        .iter()
-        .map(|(seq, hash)| Anchor {
-            seq: *seq,
-            hash: hash.parse().unwrap(),
-        })
-        .collect();
+    let anchors: Vec<Anchor> =
+        receipts.iter().map(|(seq, hash)| Anchor { seq: *seq, hash: hash.parse().unwrap() }).collect();
     let report = verify_public(dir.path(), public(), &anchors).unwrap();
-    assert_eq!(
-        (report.findings.as_slice(), report.entries),
-        ([].as_slice(), receipts.len() as u64)
-    );
+    assert_eq!((report.findings.as_slice(), report.entries), ([].as_slice(), receipts.len() as u64));
     let next = open(dir.path()).unwrap().append(&event(1)).unwrap();
     assert_eq!(next.seq, receipts.len() as u64 + 1);
-    assert!(
-        verify_public(dir.path(), public(), &anchors)
-            .unwrap()
-            .is_intact()
-    );
+    assert!(verify_public(dir.path(), public(), &anchors).unwrap().is_intact());
 }
 
 #[test]
@@ -262,10 +186,7 @@ fn a_directory_that_may_only_be_read_can_be_proven_and_not_written() {
         Ok(output) => {
             let (none, errors) = told(&output.stdout);
             assert!(none.is_empty());
-            assert!(
-                errors.len() == 1 && errors[0].contains("cannot open lock"),
-                "{output:?}"
-            );
+            assert!(errors.len() == 1 && errors[0].contains("cannot open lock"), "{output:?}");
         }
         Err(error) => eprintln!("skipped: another user cannot run this binary ({error})"),
     }
@@ -277,13 +198,8 @@ fn a_directory_that_may_only_be_read_can_be_proven_and_not_written() {
 fn what_is_too_large_is_refused_before_anything_is_written() {
     let (dir, _) = log_of(1, None);
     let log = open(dir.path()).unwrap();
-    let huge = Event::ProjectInitialised {
-        project: "x".repeat(2 << 20),
-    };
-    assert!(matches!(
-        log.append(&huge),
-        Err(cordon_audit::AuditError::TooLarge { .. })
-    ));
+    let huge = Event::ProjectInitialised { project: "x".repeat(2 << 20) };
+    assert!(matches!(log.append(&huge), Err(cordon_audit::AuditError::TooLarge { .. })));
     assert_eq!(log.append(&event(2)).unwrap().seq, 2);
     assert!(verify(dir.path()).is_intact());
 }

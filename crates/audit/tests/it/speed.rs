@@ -10,29 +10,15 @@ use crate::support::*;
 /// Processor time of this process so far, in seconds: on a busy machine the clock tells about the others.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks = |at: usize| {
-        fields
-            .get(at)
-            .and_then(|ticks| ticks.parse::<f64>().ok())
-            .unwrap_or_default()
-    };
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
     (ticks(11) + ticks(12)) / 100.0
 }
 
 fn measured<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (start, before) = (Instant::now(), cpu());
     let done = work();
-    eprintln!(
-        "{what}: {:.2?}, {:.2} s of processor",
-        start.elapsed(),
-        cpu() - before
-    );
+    eprintln!("{what}: {:.2?}, {:.2} s of processor", start.elapsed(), cpu() - before);
     done
 }
 
@@ -43,37 +29,19 @@ fn a_long_log() {
         eprintln!("skipped: no /dev/shm");
         return;
     };
-    let entries = std::env::var("CORDON_AUDIT_ENTRIES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_000_u64);
+    let entries = std::env::var("CORDON_AUDIT_ENTRIES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_u64);
     let log = open_sized(dir.path(), 16 << 20).unwrap();
-    measured(
-        &format!("{entries} entries appended, without a disk"),
-        || {
-            for number in 0..entries {
-                log.append(&event(number)).unwrap();
-            }
-        },
-    );
+    measured(&format!("{entries} entries appended, without a disk"), || {
+        for number in 0..entries {
+            log.append(&event(number)).unwrap();
+        }
+    });
     let report = measured("verified with the public key", || verify(dir.path()));
-    assert_eq!(
-        (report.findings.as_slice(), report.entries),
-        ([].as_slice(), entries)
-    );
+    assert_eq!((report.findings.as_slice(), report.entries), ([].as_slice(), entries));
     let reader = AuditReader::open(dir.path(), &seal(), public());
-    assert!(measured("verified and opened", || reader
-        .verify(&[])
-        .unwrap()
-        .is_intact()));
-    let last = Filter {
-        last: Some(10),
-        ..Filter::default()
-    };
-    assert_eq!(
-        measured("last ten listed", || reader.list(last).unwrap().count()),
-        10
-    );
+    assert!(measured("verified and opened", || reader.verify(&[]).unwrap().is_intact()));
+    let last = Filter { last: Some(10), ..Filter::default() };
+    assert_eq!(measured("last ten listed", || reader.list(last).unwrap().count()), 10);
     eprintln!("{} bytes", report.bytes);
 }
 

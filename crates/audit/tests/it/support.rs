@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
 use cordon_audit::{
-    Anchor, AuditError, AuditLog, Clock, Event, Options, Receipt, VerifyReport, WriterInfo,
-    verify_public,
+    Anchor, AuditError, AuditLog, Clock, Event, Options, Receipt, VerifyReport, WriterInfo, verify_public,
 };
 use cordon_crypto::{AuditSealKey, SigningKey, VerifyingKey};
 use tempfile::TempDir;
@@ -46,18 +45,12 @@ pub fn open(dir: &Path) -> Result<AuditLog, AuditError> {
 }
 
 pub fn open_sized(dir: &Path, segment_bytes: u64) -> Result<AuditLog, AuditError> {
-    let options = Options {
-        segment_bytes,
-        clock: ticking(),
-    };
+    let options = Options { segment_bytes, clock: ticking() };
     AuditLog::open_with(dir, seal(), sign(), WriterInfo::for_user("ada"), options)
 }
 
 pub fn event(number: u64) -> Event {
-    Event::QueryFinished {
-        query: format!("q{number}"),
-        rows: number,
-    }
+    Event::QueryFinished { query: format!("q{number}"), rows: number }
 }
 
 /// A log with `entries` entries, `per_segment` to a file.
@@ -97,10 +90,7 @@ pub fn segment(dir: &Path, number: u32) -> PathBuf {
 }
 
 pub fn segments(dir: &Path) -> Vec<PathBuf> {
-    (1..1_000)
-        .map(|number| segment(dir, number))
-        .take_while(|path| path.exists())
-        .collect()
+    (1..1_000).map(|number| segment(dir, number)).take_while(|path| path.exists()).collect()
 }
 
 pub fn copy(dir: &Path) -> TempDir {

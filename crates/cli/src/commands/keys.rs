@@ -22,9 +22,9 @@ pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
             ui.object(&status);
             ui.table(
                 &["purpose", "key", "version", "made"],
-                status.iter().map(|key| {
-                    vec![key.purpose.clone(), key.id.clone(), key.version.to_string(), key.created.clone()]
-                }),
+                status
+                    .iter()
+                    .map(|key| vec![key.purpose.clone(), key.id.clone(), key.version.to_string(), key.created.clone()]),
             );
             Ok(ExitCode::SUCCESS)
         }
@@ -43,7 +43,11 @@ pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
                     }
                     RootSecret::Passphrase(Zeroizing::new(passphrase))
                 }
-                _ => return Err(Failure::usage("say the new root: `--new-key-file FILE` or `--new-passphrase-env NAME`")),
+                _ => {
+                    return Err(Failure::usage(
+                        "say the new root: `--new-key-file FILE` or `--new-passphrase-env NAME`",
+                    ));
+                }
             };
             let project = place.open()?;
             project.audit(&Event::KeyOperation { what: "rotate-root".to_owned(), key_ids: project.key_ids() })?;
@@ -81,7 +85,10 @@ fn unwrap_dek(ui: &Ui, place: &Place, master_key: &str, user: &str, purpose: &st
         })?;
         return Err(Failure::new(
             ExitKind::Denied,
-            format!("`{user}` may not unwrap data keys for {}: a master key opens columns of every table, and a grant on all of them is needed", purpose.name()),
+            format!(
+                "`{user}` may not unwrap data keys for {}: a master key opens columns of every table, and a grant on all of them is needed",
+                purpose.name()
+            ),
         ));
     }
     let mut wrapped = String::new();

@@ -54,7 +54,9 @@ pub fn quarantine(ui: &Ui, place: &Place, command: QuarantineCommand) -> Outcome
                 ui.with_progress(&meter, |tell| replay(&project, &pipeline, dataset.as_deref(), &meter, tell))?;
             ui.object(&report);
             if report.rows_in == 0 {
-                ui.say("There is nothing to replay. (Refused files are read again by the next run once they are mended.)");
+                ui.say(
+                    "There is nothing to replay. (Refused files are read again by the next run once they are mended.)",
+                );
             } else {
                 run::print_report(ui, &report);
             }

@@ -28,7 +28,9 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
     let rows = query(&project, &args.query, &args.user, &args.purpose, ui.format, &mut out)?;
-    out.flush().map_err(|error| Failure::new(ExitKind::Storage, format!("the result could not be written: {}", error.kind())))?;
+    out.flush().map_err(|error| {
+        Failure::new(ExitKind::Storage, format!("the result could not be written: {}", error.kind()))
+    })?;
     if args.output.is_some() {
         ui.hint(format!("{rows} row{}", plural(rows as usize)));
     }
@@ -122,7 +124,11 @@ fn query_failure(error: EngineError) -> Failure {
 }
 
 /// The views that the user may see for the purpose, and the tables that stay out of sight.
-fn authorise(project: &OpenProject, user: &str, purpose: Purpose) -> Result<(Vec<AuthorizedView>, Vec<String>), Failure> {
+fn authorise(
+    project: &OpenProject,
+    user: &str,
+    purpose: Purpose,
+) -> Result<(Vec<AuthorizedView>, Vec<String>), Failure> {
     let mut views = Vec::new();
     let mut denied = Vec::new();
     for table in project.tables().tables()? {

@@ -37,7 +37,9 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
             project.audit(&Event::TokenRevealed { domain: domain.clone(), token, reason })?;
             match vault.reveal(&domain, &parsed)? {
                 Some(value) => ui.result(value.expose_phi()),
-                None => return Err(Failure::new(ExitKind::Failure, format!("there is no such token in domain `{domain}`"))),
+                None => {
+                    return Err(Failure::new(ExitKind::Failure, format!("there is no such token in domain `{domain}`")));
+                }
             }
             Ok(ExitCode::SUCCESS)
         }

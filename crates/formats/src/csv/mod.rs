@@ -139,11 +139,7 @@ impl<R: Read> CsvReader<R> {
     fn rejects_only(&self, rejects: Vec<Reject>) -> Result<CsvBatch, FormatError> {
         let none = BatchBuilder::new(self.header.len(), 0);
         let (batch, rows) = none.finish(&self.schema, &self.chunk.text, Vec::new())?;
-        Ok(CsvBatch {
-            batch,
-            rows,
-            rejects,
-        })
+        Ok(CsvBatch { batch, rows, rejects })
     }
 
     /// Cuts the next batch from the chunk.
@@ -163,11 +159,7 @@ impl<R: Read> CsvReader<R> {
             batch.end_block(&text, start..self.chunk.at, &self.meaning);
         }
         let (batch, rows) = batch.finish(&self.schema, &text, records)?;
-        Ok(CsvBatch {
-            batch,
-            rows,
-            rejects,
-        })
+        Ok(CsvBatch { batch, rows, rejects })
     }
 
     /// Finds the fields of the next records.
@@ -185,9 +177,7 @@ impl<R: Read> CsvReader<R> {
             let start = self.chunk.at;
             let spans = batch.spans.len();
             let side = batch.side.len();
-            let found = self
-                .dialect
-                .record(text, start, width, &mut batch.spans, &mut batch.side);
+            let found = self.dialect.record(text, start, width, &mut batch.spans, &mut batch.side);
             let reason = match found {
                 Found::Record(record) => {
                     let line = self.line;
@@ -229,11 +219,8 @@ impl<R: Read> CsvReader<R> {
             return None;
         }
         self.chunk.at = text.len();
-        let reason = if raw.len() > self.options.max_record_bytes {
-            self.too_long()
-        } else {
-            RejectReason::UnterminatedQuote
-        };
+        let reason =
+            if raw.len() > self.options.max_record_bytes { self.too_long() } else { RejectReason::UnterminatedQuote };
         Some(self.reject(self.line, raw, reason))
     }
 
@@ -250,41 +237,28 @@ impl<R: Read> CsvReader<R> {
             return Some(self.too_long());
         }
         if record.fields != expected {
-            return Some(RejectReason::Ragged {
-                expected,
-                found: record.fields,
-            });
+            return Some(RejectReason::Ragged { expected, found: record.fields });
         }
         if !self.chunk.is_suspect || std::str::from_utf8(text.get(start..record.end)?).is_ok() {
             return None;
         }
         let is_bad = |field: &Span| std::str::from_utf8(field.text(text, side)).is_err();
-        Some(RejectReason::InvalidUtf8 {
-            column: fields.iter().position(is_bad).map_or(0, |i| i + 1),
-        })
+        Some(RejectReason::InvalidUtf8 { column: fields.iter().position(is_bad).map_or(0, |i| i + 1) })
     }
 
     fn too_long(&self) -> RejectReason {
-        RejectReason::RecordTooLong {
-            limit: self.options.max_record_bytes,
-        }
+        RejectReason::RecordTooLong { limit: self.options.max_record_bytes }
     }
 
     fn reject(&self, line: u64, raw: &[u8], reason: RejectReason) -> Reject {
         let kept = raw.len().min(self.options.max_record_bytes);
-        Reject {
-            line,
-            raw: raw.get(..kept).unwrap_or_default().to_vec(),
-            cut: (raw.len() - kept) as u64,
-            reason,
-        }
+        Reject { line, raw: raw.get(..kept).unwrap_or_default().to_vec(), cut: (raw.len() - kept) as u64, reason }
     }
 
     /// Reads the next chunk behind what is left of the last one. If that is a record which is too long
     /// already, reads over the rest of it first and returns it.
     fn load(&mut self) -> Result<Option<Reject>, FormatError> {
-        let Chunk { text, at, .. } =
-            std::mem::replace(&mut self.chunk, Chunk::new(Vec::new(), false));
+        let Chunk { text, at, .. } = std::mem::replace(&mut self.chunk, Chunk::new(Vec::new(), false));
         let left = text.len() - at;
         if left > self.options.max_record_bytes {
             return self.skip(text.get(at..).unwrap_or_default());
@@ -357,10 +331,7 @@ impl<R: Read> CsvReader<R> {
             let start = self.chunk.at;
             spans.clear();
             side.clear();
-            match self
-                .dialect
-                .record(&text, start, usize::MAX, &mut spans, &mut side)
-            {
+            match self.dialect.record(&text, start, usize::MAX, &mut spans, &mut side) {
                 Found::Nothing { next } => {
                     self.line += 1;
                     self.chunk.at = next;
@@ -398,10 +369,7 @@ impl<R: Read> CsvReader<R> {
 
 /// The header alone, for who only wants to know what a file holds.
 pub fn csv_header<R: Read>(reader: R, options: &CsvOptions) -> Result<Vec<String>, FormatError> {
-    let options = CsvOptions {
-        batch_bytes: options.batch_bytes.min(64 << 10),
-        ..options.clone()
-    };
+    let options = CsvOptions { batch_bytes: options.batch_bytes.min(64 << 10), ..options.clone() };
     CsvReader::new(reader, options).map(|reader| reader.header)
 }
 
@@ -415,10 +383,7 @@ fn column_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<Vec<String>
             return Err(HeaderProblem::EmptyName { column });
         }
         if let Some(first) = seen.insert(name.to_owned(), column) {
-            return Err(HeaderProblem::Duplicate {
-                first,
-                second: column,
-            });
+            return Err(HeaderProblem::Duplicate { first, second: column });
         }
         header.push(name.to_owned());
     }
@@ -434,12 +399,6 @@ impl Chunk {
         }
         // An unfinished character at the end belongs to a record that is read again with what follows.
         let is_suspect = std::str::from_utf8(&bytes).is_err_and(|e| e.error_len().is_some());
-        Self {
-            at: 0,
-            is_used_up: bytes.is_empty(),
-            is_suspect,
-            is_ended,
-            text: Buffer::from_vec(bytes),
-        }
+        Self { at: 0, is_used_up: bytes.is_empty(), is_suspect, is_ended, text: Buffer::from_vec(bytes) }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    Date32Builder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
-};
+use arrow_array::builder::{Date32Builder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -40,10 +38,7 @@ fn data_type(column_type: ColumnType) -> DataType {
 }
 
 pub fn schema(table: &TableSpec) -> SchemaRef {
-    let fields = table
-        .columns
-        .iter()
-        .map(|column| Field::new(column.name, data_type(column.column_type), true));
+    let fields = table.columns.iter().map(|column| Field::new(column.name, data_type(column.column_type), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -54,15 +49,9 @@ pub fn tables() -> [Columns; 9] {
             ColumnType::Integer => Builder::Integer(Int64Builder::new()),
             ColumnType::Decimal => Builder::Decimal(Float64Builder::new()),
             ColumnType::Date => Builder::Date(Date32Builder::new()),
-            ColumnType::Timestamp => {
-                Builder::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
-            }
+            ColumnType::Timestamp => Builder::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
         });
-        Columns {
-            builders: builders.collect::<Vec<_>>(),
-            next: 0,
-            schema: schema(table),
-        }
+        Columns { builders: builders.collect::<Vec<_>>(), next: 0, schema: schema(table) }
     })
 }
 

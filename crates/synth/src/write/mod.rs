@@ -68,14 +68,7 @@ impl Run {
         self.span_count = 0;
     }
 
-    fn fill(
-        &mut self,
-        from: u64,
-        options: &SynthOptions,
-        staff: &Staff,
-        record: &mut Record,
-        scratch: &mut String,
-    ) {
+    fn fill(&mut self, from: u64, options: &SynthOptions, staff: &Staff, record: &mut Record, scratch: &mut String) {
         self.clear();
         for number in from..(from + RUN).min(options.patients) {
             record.generate(number, options, staff);
@@ -94,10 +87,7 @@ impl Run {
             }
             if let Some(of) = &record.person.duplicate_of {
                 let patient_id = record.person.id.text().to_owned();
-                self.duplicates.push(Duplicate {
-                    patient_id,
-                    of: of.text().to_owned(),
-                });
+                self.duplicates.push(Duplicate { patient_id, of: of.text().to_owned() });
             }
             for note in &record.notes {
                 for span in record.note_spans(note) {
@@ -117,11 +107,7 @@ impl Run {
             }
         }
         // A batch that Arrow refuses is missing, which the writer sees.
-        let batches = self
-            .parquet
-            .iter_mut()
-            .flatten()
-            .map_while(|table| table.take().ok());
+        let batches = self.parquet.iter_mut().flatten().map_while(|table| table.take().ok());
         self.batches.extend(batches);
     }
 }
@@ -138,26 +124,11 @@ impl Output {
     fn create(dir: &Path, relative: String, header: &[u8]) -> Result<Self, SynthError> {
         let path = dir.join(&relative);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| SynthError::Io {
-                path: parent.to_owned(),
-                source,
-            })?;
+            fs::create_dir_all(parent).map_err(|source| SynthError::Io { path: parent.to_owned(), source })?;
         }
-        let file = File::create(&path).map_err(|source| SynthError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        let written = WrittenFile {
-            path: relative,
-            rows: 0,
-            bytes: 0,
-        };
-        let mut output = Self {
-            file,
-            path,
-            written,
-            lines: u64::from(!header.is_empty()),
-        };
+        let file = File::create(&path).map_err(|source| SynthError::Io { path: path.clone(), source })?;
+        let written = WrittenFile { path: relative, rows: 0, bytes: 0 };
+        let mut output = Self { file, path, written, lines: u64::from(!header.is_empty()) };
         output.write(header, 0)?;
         Ok(output)
     }
@@ -165,10 +136,7 @@ impl Output {
     fn write(&mut self, bytes: &[u8], rows: u64) -> Result<(), SynthError> {
         self.written.rows += rows;
         self.written.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|source| SynthError::Io {
-            path: self.path.clone(),
-            source,
-        })
+        self.file.write_all(bytes).map_err(|source| SynthError::Io { path: self.path.clone(), source })
     }
 }
 
@@ -189,54 +157,25 @@ impl ParquetOutput {
             .set_max_row_group_row_count(Some(128 << 10))
             .set_created_by("cordon-synth".to_owned())
             .build();
-        let writer = ArrowWriter::try_new(file, columns::schema(table), Some(properties)).map_err(
-            |source| SynthError::Parquet {
-                path: path.clone(),
-                source,
-            },
-        )?;
-        Ok(Self {
-            writer,
-            path,
-            relative,
-            rows: 0,
-        })
+        let writer = ArrowWriter::try_new(file, columns::schema(table), Some(properties))
+            .map_err(|source| SynthError::Parquet { path: path.clone(), source })?;
+        Ok(Self { writer, path, relative, rows: 0 })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), SynthError> {
         self.rows += batch.num_rows() as u64;
-        self.writer
-            .write(batch)
-            .map_err(|source| SynthError::Parquet {
-                path: self.path.clone(),
-                source,
-            })
+        self.writer.write(batch).map_err(|source| SynthError::Parquet { path: self.path.clone(), source })
     }
 
     fn finish(self) -> Result<WrittenFile, SynthError> {
-        let Self {
-            writer,
-            path,
-            relative,
-            rows,
-        } = self;
-        let failed = |source| SynthError::Parquet {
-            path: path.clone(),
-            source,
-        };
+        let Self { writer, path, relative, rows } = self;
+        let failed = |source| SynthError::Parquet { path: path.clone(), source };
         let mut writer = writer;
         writer.finish().map_err(failed)?;
         let file = writer.inner();
-        let io = |source| SynthError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| SynthError::Io { path: path.clone(), source };
         let bytes = file.metadata().map_err(io)?.len();
-        Ok(WrittenFile {
-            path: relative,
-            rows,
-            bytes,
-        })
+        Ok(WrittenFile { path: relative, rows, bytes })
     }
 }
 
@@ -257,11 +196,7 @@ impl Outputs {
         for table in TABLES.iter().filter(|_| options.formats.csv) {
             let mut header = Vec::new();
             CsvTable::header(table, &mut header);
-            csv.push(Output::create(
-                dir,
-                format!("csv/{}.csv", table.name),
-                &header,
-            )?);
+            csv.push(Output::create(dir, format!("csv/{}.csv", table.name), &header)?);
         }
         let mut fhir = Vec::new();
         for kind in fhir::PER_PATIENT.iter().filter(|_| options.formats.fhir) {
@@ -271,20 +206,12 @@ impl Outputs {
         for table in TABLES.iter().filter(|_| options.formats.parquet) {
             parquet.push(ParquetOutput::create(dir, table)?);
         }
-        let bad_rows = options.formats.csv.then(|| {
-            Output::create(
-                dir,
-                "truth/bad_rows.csv".into(),
-                b"dataset,line,row,column,fault\n",
-            )
-        });
-        let spans = options.notes.then(|| {
-            Output::create(
-                dir,
-                "truth/note_spans.csv".into(),
-                b"note_id,start,end,kind,role\n",
-            )
-        });
+        let bad_rows = options
+            .formats
+            .csv
+            .then(|| Output::create(dir, "truth/bad_rows.csv".into(), b"dataset,line,row,column,fault\n"));
+        let spans =
+            options.notes.then(|| Output::create(dir, "truth/note_spans.csv".into(), b"note_id,start,end,kind,role\n"));
         Ok(Self {
             csv,
             fhir,
@@ -301,18 +228,10 @@ impl Outputs {
         for (output, table) in self.csv.iter_mut().zip(run.csv.iter().flatten()) {
             for bad in &table.bad_rows {
                 // The lines before the run and the one that begins here.
-                let (line, row) = (
-                    bad.line + output.lines + 1,
-                    bad.row + output.written.rows + 1,
-                );
+                let (line, row) = (bad.line + output.lines + 1, bad.row + output.written.rows + 1);
                 let bad = crate::summary::BadRow { line, row, ..*bad };
                 if let Some(list) = &mut self.bad_rows {
-                    let text = format!(
-                        "{},{line},{row},{},{}\n",
-                        bad.dataset,
-                        bad.column.unwrap_or(""),
-                        bad.fault
-                    );
+                    let text = format!("{},{line},{row},{},{}\n", bad.dataset, bad.column.unwrap_or(""), bad.fault);
                     list.write(text.as_bytes(), 1)?;
                 }
                 self.summary.bad_rows.push(bad);
@@ -330,10 +249,7 @@ impl Outputs {
             output.write(batch)?;
         }
         for duplicate in &run.duplicates {
-            self.duplicates.write(
-                format!("{},{}\n", duplicate.patient_id, duplicate.of).as_bytes(),
-                1,
-            )?;
+            self.duplicates.write(format!("{},{}\n", duplicate.patient_id, duplicate.of).as_bytes(), 1)?;
             self.summary.duplicates.push(duplicate.clone());
         }
         if let Some(spans) = &mut self.spans {
@@ -343,31 +259,16 @@ impl Outputs {
     }
 
     fn bytes(&self) -> u64 {
-        let text: u64 = self
-            .csv
-            .iter()
-            .chain(&self.fhir)
-            .map(|output| output.written.bytes)
-            .sum();
-        let parquet = self
-            .parquet
-            .iter()
-            .map(|output| output.writer.bytes_written() as u64);
+        let text: u64 = self.csv.iter().chain(&self.fhir).map(|output| output.written.bytes).sum();
+        let parquet = self.parquet.iter().map(|output| output.writer.bytes_written() as u64);
         text + parquet.sum::<u64>()
     }
 
     fn finish(mut self) -> Result<Summary, SynthError> {
-        let outputs = self
-            .csv
-            .into_iter()
-            .chain(self.fhir)
-            .chain([self.duplicates])
-            .chain(self.bad_rows)
-            .chain(self.spans);
+        let outputs =
+            self.csv.into_iter().chain(self.fhir).chain([self.duplicates]).chain(self.bad_rows).chain(self.spans);
         // No fsync: what is lost can be made again from the seed.
-        self.summary
-            .files
-            .extend(outputs.map(|output| output.written));
+        self.summary.files.extend(outputs.map(|output| output.written));
         for output in self.parquet {
             self.summary.files.push(output.finish()?);
         }
@@ -381,15 +282,9 @@ pub fn write(
     staff: &Staff,
     progress: &dyn Fn(Progress),
 ) -> Result<Summary, SynthError> {
-    fs::create_dir_all(dir).map_err(|source| SynthError::Io {
-        path: dir.to_owned(),
-        source,
-    })?;
+    fs::create_dir_all(dir).map_err(|source| SynthError::Io { path: dir.to_owned(), source })?;
     let readme = dir.join("README.txt");
-    fs::write(&readme, README).map_err(|source| SynthError::Io {
-        path: readme,
-        source,
-    })?;
+    fs::write(&readme, README).map_err(|source| SynthError::Io { path: readme, source })?;
     let mut outputs = Outputs::create(dir, options)?;
     if options.formats.fhir {
         for (kind, file) in fhir::staff_files(staff) {
@@ -414,15 +309,10 @@ pub fn write(
             scope.spawn(move || work(worker, threads as u64, runs, options, staff, &full, &empty));
         }
         for run_number in 0..runs {
-            let (take, give_back) =
-                crate::rng::at(&workers, (run_number % threads as u64) as usize);
+            let (take, give_back) = crate::rng::at(&workers, (run_number % threads as u64) as usize);
             let run = take.recv().map_err(|_| SynthError::Worker)?;
             outputs.write(&run)?;
-            progress(Progress {
-                patients: outputs.summary.patients,
-                of: options.patients,
-                bytes: outputs.bytes(),
-            });
+            progress(Progress { patients: outputs.summary.patients, of: options.patients, bytes: outputs.bytes() });
             // A worker that is through with its runs takes nothing back.
             let _ = give_back.send(run);
         }

@@ -13,9 +13,7 @@ use serde_json::Value;
 use crate::read::{Row, TABLES, clean, csv, fhir, write};
 
 fn by(rows: Vec<Row>, key: &str) -> HashMap<String, Row> {
-    rows.into_iter()
-        .map(|row| (row[key].clone(), row))
-        .collect()
+    rows.into_iter().map(|row| (row[key].clone(), row)).collect()
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -24,20 +22,12 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 
 fn identifier<'a>(patient: &'a Value, code: &str) -> &'a str {
     let all = patient["identifier"].as_array().unwrap();
-    all.iter()
-        .find(|one| text(one, "/type/coding/0/code") == code)
-        .map_or("", |one| text(one, "/value"))
+    all.iter().find(|one| text(one, "/type/coding/0/code") == code).map_or("", |one| text(one, "/value"))
 }
 
 #[test]
 fn fhir_says_what_the_csv_says() {
-    let written = write(clean(
-        200,
-        Formats {
-            parquet: false,
-            ..Formats::ALL
-        },
-    ));
+    let written = write(clean(200, Formats { parquet: false, ..Formats::ALL }));
     let patients = by(csv(&written, "patients"), "patient_id");
     let resources = fhir(&written, "Patient");
     assert_eq!(resources.len(), patients.len());
@@ -54,29 +44,15 @@ fn fhir_says_what_the_csv_says() {
         assert_eq!(text(patient, "/address/0/postalCode"), row["zip"]);
         assert_eq!(text(patient, "/address/0/line/0"), row["street"]);
         assert_eq!(
-            patient
-                .pointer("/address/0/extension/0/extension/0/valueDecimal")
-                .unwrap()
-                .as_f64()
-                .unwrap(),
+            patient.pointer("/address/0/extension/0/extension/0/valueDecimal").unwrap().as_f64().unwrap(),
             row["latitude"].parse::<f64>().unwrap()
         );
-        assert_eq!(
-            text(patient, "/contact/0/name/text"),
-            row["emergency_contact_name"]
-        );
+        assert_eq!(text(patient, "/contact/0/name/text"), row["emergency_contact_name"]);
         assert!(text(patient, "/text/div").contains(&row["last_name"]));
         assert_eq!(text(patient, "/meta/security/0/code"), "HTEST");
-        let emails: Vec<&Value> = patient["telecom"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|one| one["system"] == "email")
-            .collect();
-        assert_eq!(
-            emails.first().map_or("", |one| text(one, "/value")),
-            row["email"]
-        );
+        let emails: Vec<&Value> =
+            patient["telecom"].as_array().unwrap().iter().filter(|one| one["system"] == "email").collect();
+        assert_eq!(emails.first().map_or("", |one| text(one, "/value")), row["email"]);
     }
 
     let pairs = [
@@ -127,10 +103,7 @@ fn fhir_says_what_the_csv_says() {
             "Procedure",
             "procedures",
             "procedure_id",
-            &[
-                ("/performedPeriod/start", "start"),
-                ("/code/coding/1/code", "cpt"),
-            ],
+            &[("/performedPeriod/start", "start"), ("/code/coding/1/code", "cpt")],
         ),
         (
             "ExplanationOfBenefit",
@@ -139,31 +112,20 @@ fn fhir_says_what_the_csv_says() {
             &[
                 ("/billablePeriod/start", "service_from"),
                 ("/insurance/0/coverage/identifier/value", "member_id"),
-                (
-                    "/diagnosis/0/diagnosisCodeableConcept/coding/0/code",
-                    "icd10_1",
-                ),
+                ("/diagnosis/0/diagnosisCodeableConcept/coding/0/code", "icd10_1"),
             ],
         ),
         (
             "Device",
             "devices",
             "device_id",
-            &[
-                ("/udiCarrier/0/carrierHRF", "udi"),
-                ("/serialNumber", "serial"),
-                ("/manufactureDate", "manufactured"),
-            ],
+            &[("/udiCarrier/0/carrierHRF", "udi"), ("/serialNumber", "serial"), ("/manufactureDate", "manufactured")],
         ),
         (
             "DocumentReference",
             "notes",
             "note_id",
-            &[
-                ("/date", "written_at"),
-                ("/type/coding/0/code", "loinc"),
-                ("/author/0/display", "author"),
-            ],
+            &[("/date", "written_at"), ("/type/coding/0/code", "loinc"), ("/author/0/display", "author")],
         ),
     ];
     for (kind, table, key, columns) in pairs {
@@ -176,23 +138,14 @@ fn fhir_says_what_the_csv_says() {
                 .iter()
                 .map(|at| text(resource, at))
                 .find(|at| !at.is_empty());
-            assert_eq!(
-                whose,
-                Some(format!("Patient/{}", row["patient_id"]).as_str()),
-                "{kind}"
-            );
+            assert_eq!(whose, Some(format!("Patient/{}", row["patient_id"]).as_str()), "{kind}");
             for (pointer, column) in columns {
                 assert_eq!(text(resource, pointer), row[*column], "{kind}{pointer}");
             }
         }
     }
     for observation in fhir(&written, "Observation").iter().take(500) {
-        assert!(
-            observation
-                .pointer("/valueQuantity/value")
-                .unwrap()
-                .is_number()
-        );
+        assert!(observation.pointer("/valueQuantity/value").unwrap().is_number());
     }
 }
 
@@ -228,10 +181,8 @@ fn fhir_references_resolve() {
         "Organization",
     ];
     let all: Vec<Value> = kinds.iter().flat_map(|kind| fhir(&written, kind)).collect();
-    let known: HashSet<String> = all
-        .iter()
-        .map(|one| format!("{}/{}", text(one, "/resourceType"), text(one, "/id")))
-        .collect();
+    let known: HashSet<String> =
+        all.iter().map(|one| format!("{}/{}", text(one, "/resourceType"), text(one, "/id"))).collect();
     assert_eq!(known.len(), all.len());
     for resource in &all {
         walk(resource, &known);
@@ -240,37 +191,22 @@ fn fhir_references_resolve() {
 
 #[test]
 fn notes_hold_their_spans_and_are_the_documents() {
-    let written = write(clean(
-        150,
-        Formats {
-            parquet: false,
-            ..Formats::ALL
-        },
-    ));
+    let written = write(clean(150, Formats { parquet: false, ..Formats::ALL }));
     let notes = by(csv(&written, "notes"), "note_id");
     let patients = by(csv(&written, "patients"), "patient_id");
     for document in fhir(&written, "DocumentReference") {
-        let data = data_encoding::BASE64
-            .decode(text(&document, "/content/0/attachment/data").as_bytes())
-            .unwrap();
-        assert_eq!(
-            String::from_utf8(data).unwrap(),
-            notes[text(&document, "/id")]["text"]
-        );
+        let data = data_encoding::BASE64.decode(text(&document, "/content/0/attachment/data").as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(data).unwrap(), notes[text(&document, "/id")]["text"]);
     }
     let records = crate::read::raw_csv(&written.dir.path().join("truth/note_spans.csv"));
     let mut kinds: HashSet<String> = HashSet::new();
     let mut old = 0;
     for record in &records[1..] {
-        let [id, start, end, kind, role] = &record.fields[..] else {
-            panic!("five columns")
-        };
+        let [id, start, end, kind, role] = &record.fields[..] else { panic!("five columns") };
         let field = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
         let note = &notes[&field(id)];
         let place = |bytes: &Vec<u8>| field(bytes).parse::<usize>().unwrap();
-        let spoken = note["text"]
-            .get(place(start)..place(end))
-            .expect("a span ends between letters");
+        let spoken = note["text"].get(place(start)..place(end)).expect("a span ends between letters");
         let patient = &patients[&note["patient_id"]];
         match (field(kind).as_str(), field(role).as_str()) {
             ("medical-record-number", _) => assert_eq!(spoken, patient["mrn"]),
@@ -299,30 +235,18 @@ fn notes_hold_their_spans_and_are_the_documents() {
     assert!(old > 0);
     assert!(
         notes.values().any(|note| note["text"].contains("Foley"))
-            && notes
-                .values()
-                .any(|note| note["text"].contains("Parkinson"))
+            && notes.values().any(|note| note["text"].contains("Parkinson"))
     );
 }
 
 #[test]
 fn parquet_has_the_csv_s_rows_typed() {
-    let written = write(clean(
-        300,
-        Formats {
-            fhir: false,
-            ..Formats::ALL
-        },
-    ));
+    let written = write(clean(300, Formats { fhir: false, ..Formats::ALL }));
     for table in TABLES {
         let rows = csv(&written, table);
         let file = File::open(written.dir.path().join(format!("parquet/{table}.parquet"))).unwrap();
         let mut at = 0;
-        for batch in ParquetRecordBatchReaderBuilder::try_new(file)
-            .unwrap()
-            .build()
-            .unwrap()
-        {
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
             let batch = batch.unwrap();
             for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
                 for row in 0..batch.num_rows() {
@@ -333,33 +257,16 @@ fn parquet_has_the_csv_s_rows_typed() {
                     }
                     let same = match field.data_type() {
                         Utf8 => column.as_string::<i32>().value(row) == expected,
-                        Date32 => {
-                            Day(column.as_primitive::<Date32Type>().value(row)).to_string()
-                                == *expected
-                        }
-                        Float64 => {
-                            column.as_primitive::<Float64Type>().value(row)
-                                == expected.parse::<f64>().unwrap()
-                        }
+                        Date32 => Day(column.as_primitive::<Date32Type>().value(row)).to_string() == *expected,
+                        Float64 => column.as_primitive::<Float64Type>().value(row) == expected.parse::<f64>().unwrap(),
                         Int64 => {
-                            column
-                                .as_primitive::<arrow_array::types::Int64Type>()
-                                .value(row)
-                                .to_string()
-                                == *expected
+                            column.as_primitive::<arrow_array::types::Int64Type>().value(row).to_string() == *expected
                         }
                         Timestamp(..) => {
-                            let seconds =
-                                column.as_primitive::<TimestampMicrosecondType>().value(row)
-                                    / 1_000_000;
+                            let seconds = column.as_primitive::<TimestampMicrosecondType>().value(row) / 1_000_000;
                             let clock = seconds.rem_euclid(86_400);
                             let day = Day(seconds.div_euclid(86_400) as i32);
-                            format!(
-                                "{day}T{:02}:{:02}:{:02}Z",
-                                clock / 3_600,
-                                clock / 60 % 60,
-                                clock % 60
-                            ) == *expected
+                            format!("{day}T{:02}:{:02}:{:02}Z", clock / 3_600, clock / 60 % 60, clock % 60) == *expected
                         }
                         other => panic!("{other}"),
                     };
@@ -369,9 +276,6 @@ fn parquet_has_the_csv_s_rows_typed() {
             at += batch.num_rows();
         }
         assert_eq!(at, rows.len(), "{table}");
-        assert_eq!(
-            written.summary.rows(&format!("parquet/{table}.parquet")),
-            Some(rows.len() as u64)
-        );
+        assert_eq!(written.summary.rows(&format!("parquet/{table}.parquet")), Some(rows.len() as u64));
     }
 }

@@ -20,13 +20,7 @@ pub fn write(options: SynthOptions) -> Written {
 }
 
 pub fn clean(patients: u64, formats: Formats) -> SynthOptions {
-    SynthOptions {
-        patients,
-        formats,
-        dirt: Dirt::none(),
-        threads: 2,
-        ..Default::default()
-    }
+    SynthOptions { patients, formats, dirt: Dirt::none(), threads: 2, ..Default::default() }
 }
 
 /// A CSV record with the line at which it begins.
@@ -47,13 +41,8 @@ pub fn raw_csv(path: &Path) -> Vec<Raw> {
         match result {
             csv_core::ReadRecordResult::Record => {
                 let starts = std::iter::once(0).chain(ends[..count].iter().copied());
-                let fields = starts
-                    .zip(&ends[..count])
-                    .map(|(start, end)| output[start..*end].to_vec());
-                records.push(Raw {
-                    line,
-                    fields: fields.collect(),
-                });
+                let fields = starts.zip(&ends[..count]).map(|(start, end)| output[start..*end].to_vec());
+                records.push(Raw { line, fields: fields.collect() });
             }
             // At the end of the input, an empty slice ends the last record.
             csv_core::ReadRecordResult::InputEmpty => {}
@@ -73,36 +62,16 @@ pub fn csv(written: &Written, table: &str) -> Vec<Row> {
     records[1..]
         .iter()
         .map(|record| {
-            assert_eq!(
-                record.fields.len(),
-                header.len(),
-                "{table} line {}",
-                record.line
-            );
-            header
-                .iter()
-                .cloned()
-                .zip(record.fields.iter().map(text))
-                .collect()
+            assert_eq!(record.fields.len(), header.len(), "{table} line {}", record.line);
+            header.iter().cloned().zip(record.fields.iter().map(text)).collect()
         })
         .collect()
 }
 
 pub fn fhir(written: &Written, kind: &str) -> Vec<Value> {
     let text = fs::read_to_string(written.dir.path().join(format!("fhir/{kind}.ndjson"))).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-pub const TABLES: [&str; 9] = [
-    "patients",
-    "encounters",
-    "conditions",
-    "observations",
-    "medications",
-    "procedures",
-    "claims",
-    "devices",
-    "notes",
-];
+pub const TABLES: [&str; 9] =
+    ["patients", "encounters", "conditions", "observations", "medications", "procedures", "claims", "devices", "notes"];

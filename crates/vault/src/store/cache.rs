@@ -18,10 +18,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub fn new(entries: usize) -> Self {
-        Self {
-            windows: Generations::new(WINDOWS.min(entries)),
-            found: Generations::new(entries),
-        }
+        Self { windows: Generations::new(WINDOWS.min(entries)), found: Generations::new(entries) }
     }
 
     /// Takes over what was just written as a run, and gives back an empty table.
@@ -43,11 +40,7 @@ pub(super) struct Generations {
 
 impl Generations {
     fn new(entries: usize) -> Self {
-        Self {
-            young: Table::new(),
-            old: Table::new(),
-            half: entries / 2,
-        }
+        Self { young: Table::new(), old: Table::new(), half: entries / 2 }
     }
 
     pub fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {

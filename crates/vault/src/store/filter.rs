@@ -17,9 +17,7 @@ pub(super) struct Filter {
 
 impl Filter {
     pub fn for_entries(n: u64) -> Self {
-        Self {
-            blocks: vec![[0; WORDS]; (n * BITS_PER_KEY / (WORDS as u64 * 32) + 1) as usize],
-        }
+        Self { blocks: vec![[0; WORDS]; (n * BITS_PER_KEY / (WORDS as u64 * 32) + 1) as usize] }
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -30,17 +28,11 @@ impl Filter {
             }
             words
         });
-        bytes.len().is_multiple_of(BLOCK_BYTES).then(|| Self {
-            blocks: blocks.collect(),
-        })
+        bytes.len().is_multiple_of(BLOCK_BYTES).then(|| Self { blocks: blocks.collect() })
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.blocks
-            .iter()
-            .flatten()
-            .flat_map(|word| word.to_le_bytes())
-            .collect()
+        self.blocks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     pub fn add(&mut self, key: Key) {
@@ -53,10 +45,7 @@ impl Filter {
     }
 
     pub fn may_hold(&self, key: Key) -> bool {
-        let Some(block) = self
-            .blocks
-            .get(key.scale(self.blocks.len() as u64) as usize)
-        else {
+        let Some(block) = self.blocks.get(key.scale(self.blocks.len() as u64) as usize) else {
             return false;
         };
         let mut missing = 0;
@@ -82,10 +71,7 @@ mod tests {
     #[test]
     fn holds_what_was_added_and_little_else() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut key = || Key {
-            hi: rng.random(),
-            lo: rng.random(),
-        };
+        let mut key = || Key { hi: rng.random(), lo: rng.random() };
         let mut filter = Filter::for_entries(50_000);
         let inside: Vec<_> = (0..50_000).map(|_| key()).collect();
         for key in &inside {
