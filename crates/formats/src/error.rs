@@ -17,6 +17,9 @@ pub enum FormatError {
     /// The source itself failed. Nothing that the operating system or the network says is swallowed.
     #[error("the source could not be read ({})", .0.kind())]
     Io(#[source] io::Error),
+    /// The source failed at an earlier call: where the next record begins is not known any more.
+    #[error("the source failed before and cannot be read further")]
+    FailedBefore,
     /// A compressed stream ends before its end mark: rows are missing.
     #[error("the {codec} stream ends early: the file is truncated")]
     Truncated {

@@ -1,1 +1,12 @@
+//! What a host sees of the formats: hostile files in, batches and rejects out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
+mod csv_cases;
+mod csv_differential;
+mod support;
