@@ -1,9 +1,14 @@
 //! A range in place of a number.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use arrow_array::StringViewArray;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::keep::decimal;
+use super::text::to_text;
 
 /// Which ranges. Each holds its lower edge and not its upper one: `[40,50)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +24,77 @@ pub enum BinRule {
     },
 }
 
-pub(super) fn apply(_rule: &BinRule, values: &StringViewArray) -> Outcome {
-    super::pending(values)
+pub(super) fn apply(rule: &BinRule, values: &StringViewArray) -> Outcome {
+    let (values, failures) = match rule {
+        BinRule::Edges(edges) => {
+            let labels = Labels::new(edges);
+            to_text(values, |_, text, out| {
+                let Some(number) = decimal(text)? else {
+                    return Ok(false);
+                };
+                out.push_str(labels.of(number));
+                Ok(true)
+            })
+        }
+        BinRule::Width { width, origin } => {
+            let width = if *width > 0.0 { *width } else { f64::INFINITY };
+            let decimals = decimals(width).max(decimals(*origin));
+            to_text(values, |_, text, out| {
+                let Some(number) = decimal(text)? else {
+                    return Ok(false);
+                };
+                let low = ((number - origin) / width).floor().mul_add(width, *origin);
+                // Edges are spelled with the decimals of the rule, so that 0.1 steps do not show 0.30000000000000004.
+                // Adding zero turns -0 to 0.
+                let (low, high) = (low + 0.0, low + width + 0.0);
+                Ok(write!(out, "[{low:.decimals$},{high:.decimals$})").is_ok())
+            })
+        }
+    };
+    Outcome {
+        values: Arc::new(values),
+        failures,
+    }
+}
+
+/// The labels of a list of edges, made once a column.
+struct Labels {
+    edges: Vec<f64>,
+    /// One more than edges.
+    labels: Vec<String>,
+}
+
+impl Labels {
+    fn new(edges: &[f64]) -> Self {
+        let mut edges: Vec<f64> = edges
+            .iter()
+            .copied()
+            .filter(|edge| edge.is_finite())
+            .collect();
+        edges.sort_by(f64::total_cmp);
+        edges.dedup();
+        let below = edges
+            .first()
+            .map_or_else(|| "any".to_owned(), |first| format!("<{first}"));
+        let mut labels = vec![below];
+        labels.extend(edges.windows(2).filter_map(|pair| match pair {
+            [low, high] => Some(format!("[{low},{high})")),
+            _ => None,
+        }));
+        labels.extend(edges.last().map(|last| format!(">={last}")));
+        Self { edges, labels }
+    }
+
+    fn of(&self, number: f64) -> &str {
+        let bin = self.edges.partition_point(|edge| *edge <= number);
+        self.labels.get(bin).map_or("any", String::as_str)
+    }
+}
+
+/// Digits after the point in the shortest spelling.
+fn decimals(number: f64) -> usize {
+    number
+        .to_string()
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len())
 }

@@ -12,8 +12,6 @@
 mod age;
 mod base32;
 mod bin;
-#[doc(hidden)]
-pub mod crypto_seam;
 pub mod date;
 mod first_chars;
 mod fpe;
@@ -31,21 +29,20 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringViewArray, new_null_array};
 use arrow_schema::{DataType, TimeUnit};
+use cordon_crypto::{CryptoError, FpeKey, KeyedHash};
 use cordon_phi::{TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crypto_seam::{CryptoError, FpeKey, KeyedHash};
-
 pub use age::AgeRule;
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
-pub use fpe::{Alphabet, FpeRule};
+pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::SurrogateKind;
 pub use text::text_of;
 pub use year::YearRule;
-pub use zip3::{Otherwise, Vintage, Zip3Rule};
+pub use zip3::{Otherwise, RESTRICTED_2000, RESTRICTED_2010, Vintage, Zip3Rule};
 
 /// One column of a batch, as the source spelled it.
 pub struct Column<'a> {
@@ -234,7 +231,7 @@ impl Kernel {
             Self::Year(rule) => year::apply(rule, values),
             Self::AgeFromBirth(rule) => age::from_birth(rule, values),
             Self::AgeCap { cap } => age::cap(*cap, values),
-            Self::Zip3(rule) => zip3::apply(rule, values),
+            Self::Zip3(rule) => zip3::apply(*rule, values),
             Self::Bin(rule) => bin::apply(rule, values),
             Self::FirstChars { n } => first_chars::apply(*n, values),
             Self::ShiftDate(rule) => shift_date::apply(rule, column, &env.keys.shift),
@@ -248,11 +245,4 @@ impl Kernel {
 
 fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-/// Stands where a kernel is still to come: nothing leaves.
-fn pending(values: &StringViewArray) -> Outcome {
-    Outcome::complete(Arc::new(StringViewArray::new_null(
-        arrow_array::Array::len(values),
-    )))
 }

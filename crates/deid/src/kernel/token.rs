@@ -1,14 +1,35 @@
 //! Random pseudonyms from the vault.
 
-use arrow_array::StringViewArray;
-use cordon_phi::{TokenError, TokenStore};
+use std::sync::Arc;
 
-use super::Outcome;
+use arrow_array::StringViewArray;
+use cordon_phi::{Token, TokenError, TokenStore};
+
+use super::{Outcome, base32};
 
 pub(super) fn apply(
-    _domain: &str,
+    domain: &str,
     values: &StringViewArray,
-    _store: &dyn TokenStore,
+    store: &dyn TokenStore,
 ) -> Result<Outcome, TokenError> {
-    Ok(super::pending(values))
+    // One call a batch: the store looks up equal values once and may sort the rest as its files like.
+    let there: Vec<&[u8]> = values
+        .iter()
+        .flatten()
+        .filter(|text| !text.is_empty())
+        .map(str::as_bytes)
+        .collect();
+    let mut tokens = Vec::with_capacity(there.len());
+    store.get_or_create(domain, &there, &mut tokens)?;
+    if tokens.len() != there.len() {
+        // A store that loses count would give one person's pseudonym to another.
+        return Err(TokenError::Damaged(
+            "it gave another number of tokens than it was asked for".to_owned(),
+        ));
+    }
+    let mut tokens = tokens.into_iter();
+    let spelled = base32::spell_column(values, |_| {
+        tokens.next().map_or([0; 16], |Token(bits)| bits)
+    });
+    Ok(Outcome::complete(Arc::new(spelled)))
 }

@@ -1,11 +1,19 @@
 //! The first three digits of a ZIP code.
 
-use arrow_array::StringViewArray;
+use std::sync::Arc;
+
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::{Array, StringViewArray};
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::text::trimmed;
+use super::{Failure, Outcome, Reason};
 
-/// The first three digits of a ZIP code, 164.514(b)(2)(i)(B).
+/// The first three digits of a ZIP code, 164.514(b)(2)(i)(B); `000` where all ZIP codes with these digits together
+/// hold 20,000 people or fewer.
+///
+/// Read as ZIP codes: five digits, ZIP+4 with a hyphen, a space or nothing between, three digits; and the same with
+/// the leading zero that spreadsheets take away (`2139` for `02139`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Zip3Rule {
@@ -40,6 +48,104 @@ pub enum Otherwise {
     Null,
 }
 
-pub(super) fn apply(_rule: &Zip3Rule, values: &StringViewArray) -> Outcome {
-    super::pending(values)
+/// Prefixes with 20,000 people or fewer by the counts of 2000, as the guidance of HHS lists them (2012).
+pub const RESTRICTED_2000: [u16; 17] = [
+    36, 59, 63, 102, 203, 556, 692, 790, 821, 823, 830, 831, 878, 879, 884, 890, 893,
+];
+
+/// Prefixes with 20,000 people or fewer by the ZCTA counts of 2010; those of 2020 give the same set.
+pub const RESTRICTED_2010: [u16; 18] = [
+    36, 59, 102, 202, 203, 204, 205, 369, 556, 692, 753, 772, 821, 823, 878, 879, 884, 893,
+];
+
+impl Vintage {
+    /// Whether a prefix (0 to 999) must become `000`.
+    pub fn restricts(self, prefix: u16) -> bool {
+        match self {
+            Self::Census2000 => RESTRICTED_2000.contains(&prefix),
+            Self::Census2010 | Self::Census2020 => RESTRICTED_2010.contains(&prefix),
+            Self::Union => RESTRICTED_2000.contains(&prefix) || RESTRICTED_2010.contains(&prefix),
+        }
+    }
+}
+
+pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
+    // What each prefix becomes, decided once a column.
+    let shown: Vec<[u8; 3]> = (0..1000)
+        .map(|prefix| {
+            if rule.vintage.restricts(prefix) {
+                *b"000"
+            } else {
+                spell(prefix)
+            }
+        })
+        .collect();
+    let mut out = StringViewBuilder::with_capacity(values.len());
+    let mut failures = Vec::new();
+    for (row, value) in values.iter().enumerate() {
+        let prefix = value
+            .and_then(|text| prefix(text.as_bytes()).or_else(|| prefix(trimmed(text).as_bytes())));
+        let digits = prefix.and_then(|prefix| shown.get(usize::from(prefix)));
+        if let Some(digits) = digits.and_then(|digits| str::from_utf8(digits).ok()) {
+            out.append_value(digits);
+        } else {
+            out.append_null();
+            let is_absent = value.is_none_or(|text| trimmed(text).is_empty());
+            if !is_absent && rule.otherwise == Otherwise::Fail {
+                failures.push(Failure {
+                    row,
+                    reason: Reason::NotAPostalCode,
+                });
+            }
+        }
+    }
+    Outcome {
+        values: Arc::new(out.finish()),
+        failures,
+    }
+}
+
+fn spell(prefix: u16) -> [u8; 3] {
+    [prefix / 100, prefix / 10 % 10, prefix % 10].map(|digit| b'0' + digit as u8)
+}
+
+/// The first three digits as a number. `None` if this is no ZIP code.
+#[inline]
+fn prefix(text: &[u8]) -> Option<u16> {
+    match text {
+        [a, b, c, d, e] => digits([*a, *b, *c]).filter(|_| all_digits(&[*d, *e])),
+        [a, b, c, rest @ ..] if plus_four(rest, 2) => digits([*a, *b, *c]),
+        [a, b, c] => digits([*a, *b, *c]),
+        // The leading zero is lost.
+        [b, c, rest @ ..] if plus_four(rest, 2) || (rest.len() == 2 && all_digits(rest)) => {
+            digits([b'0', *b, *c])
+        }
+        _ => None,
+    }
+}
+
+/// The end of a ZIP code and the four digits of ZIP+4, or a bare hyphen, which exports leave where they are unknown.
+fn plus_four(text: &[u8], first: usize) -> bool {
+    let Some((end, four)) = text.split_at_checked(first) else {
+        return false;
+    };
+    let four = match four {
+        [b'-'] => &[],
+        [b'-' | b' ', four @ ..] | four if four.len() == 4 => four,
+        _ => return false,
+    };
+    all_digits(end) && all_digits(four)
+}
+
+#[inline]
+fn all_digits(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit)
+}
+
+#[inline]
+fn digits(text: [u8; 3]) -> Option<u16> {
+    all_digits(&text).then(|| {
+        text.iter()
+            .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+    })
 }
