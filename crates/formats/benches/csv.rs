@@ -28,7 +28,9 @@ fn patients(quote: &str) -> String {
         let name = |n: u64| {
             let letters = "abcdefghijklmnopqrstuvwxyz";
             let from = (x >> n) as usize % 12;
-            letters.get(from..from + 4 + (x >> (n + 8)) as usize % 9).unwrap()
+            letters
+                .get(from..from + 4 + (x >> (n + 8)) as usize % 9)
+                .unwrap()
         };
         let cells = [
             format!("{row:08}-{:012x}", x & 0xFFFF_FFFF_FFFF),

@@ -2,6 +2,7 @@
 
 mod csv;
 mod error;
+pub mod fhir;
 mod lines;
 
 pub use csv::{CsvBatch, CsvOptions, CsvReader, RowOrigins, csv_header};

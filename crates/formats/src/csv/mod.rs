@@ -21,8 +21,8 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-pub use self::options::CsvOptions;
 use self::columns::{Column, Meaning};
+pub use self::options::CsvOptions;
 use self::scan::{Dialect, Found, Record, Skipper, Span};
 use crate::error::{FormatError, HeaderProblem, Reject, RejectReason};
 use crate::lines::drop_byte_order_mark;
@@ -430,9 +430,7 @@ pub fn csv_header<R: Read>(reader: R, options: &CsvOptions) -> Result<Vec<String
     CsvReader::new(reader, options).map(|reader| reader.header)
 }
 
-fn column_names<'a>(
-    names: impl Iterator<Item = &'a [u8]>,
-) -> Result<Vec<String>, HeaderProblem> {
+fn column_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<Vec<String>, HeaderProblem> {
     let mut header = Vec::new();
     let mut seen = HashMap::new();
     for (column, name) in (1..).zip(names) {
@@ -502,11 +500,10 @@ impl Batch {
             .into_iter()
             .map(|column| column.finish(text, &side))
             .collect();
-        let batch = RecordBatch::try_new(Arc::clone(schema), columns?).map_err(|_| {
-            FormatError::Batch {
+        let batch =
+            RecordBatch::try_new(Arc::clone(schema), columns?).map_err(|_| FormatError::Batch {
                 doing: "joining the columns",
-            }
-        })?;
+            })?;
         let rows = RowOrigins {
             text: text.clone(),
             records,

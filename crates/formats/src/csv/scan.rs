@@ -358,7 +358,9 @@ impl Skipper {
             State::Quoted if is_quote => State::QuoteInQuoted,
             State::Quoted if Some(byte) == dialect.escape => State::Escaped,
             State::Quoted | State::Escaped => State::Quoted,
-            State::RecordStart | State::FieldStart | State::QuoteInQuoted if is_quote => State::Quoted,
+            State::RecordStart | State::FieldStart | State::QuoteInQuoted if is_quote => {
+                State::Quoted
+            }
             _ if ends_line => return true,
             State::Comment => State::Comment,
             _ if byte == dialect.delimiter => State::FieldStart,

@@ -275,10 +275,17 @@ impl NameTable {
 
     /// Mixes the length with the first and the last eight bytes: enough to tell FHIR's names apart.
     fn slot(name: &[u8]) -> usize {
-        let head = name.iter().take(8).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        let tail = name.iter().rev().take(8).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        let mixed = (head ^ tail.rotate_left(29) ^ name.len() as u64)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let head = name
+            .iter()
+            .take(8)
+            .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        let tail = name
+            .iter()
+            .rev()
+            .take(8)
+            .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        let mixed =
+            (head ^ tail.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (mixed >> (64 - SLOT_BITS)) as usize
     }
 
@@ -307,14 +314,20 @@ mod tests {
         let written = lines.filter(|line| line.starts_with(' ')).count();
         let read: usize = r4().types().map(|(_, def)| def.elements.len()).sum();
         assert_eq!(read, written);
-        assert_eq!(r4().types().filter(|(_, def)| def.is_resource()).count(), 146);
+        assert_eq!(
+            r4().types().filter(|(_, def)| def.is_resource()).count(),
+            146
+        );
     }
 
     #[test]
     fn every_name_is_found_under_its_number() {
         for (_, def) in r4().types() {
             for element in &def.elements {
-                assert_eq!(r4().name(r4().name_id(element.name.as_bytes())), Some(element.name));
+                assert_eq!(
+                    r4().name(r4().name_id(element.name.as_bytes())),
+                    Some(element.name)
+                );
                 assert_eq!(def.element(element.name).unwrap().name_id, element.name_id);
             }
         }
@@ -326,12 +339,22 @@ mod tests {
     fn choices_are_expanded_and_content_references_resolved() {
         let component = r4().get(r4().type_id("Observation.component").unwrap());
         let value = component.element("valueQuantity").unwrap();
-        assert_eq!((value.choice, r4().get(value.type_id).name), (Some("value"), "Quantity"));
+        assert_eq!(
+            (value.choice, r4().get(value.type_id).name),
+            (Some("value"), "Quantity")
+        );
         let range = component.element("referenceRange").unwrap();
         assert_eq!(r4().get(range.type_id).name, "Observation.referenceRange");
         assert!(range.many);
-        let subject = r4().get(r4().type_id("Encounter").unwrap()).element("subject").unwrap();
-        let targets: Vec<_> = subject.targets.iter().map(|id| r4().get(*id).name).collect();
+        let subject = r4()
+            .get(r4().type_id("Encounter").unwrap())
+            .element("subject")
+            .unwrap();
+        let targets: Vec<_> = subject
+            .targets
+            .iter()
+            .map(|id| r4().get(*id).name)
+            .collect();
         assert_eq!(targets, ["Patient", "Group"]);
     }
 }

@@ -4,9 +4,7 @@ use std::io::{self, Read};
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use cordon_formats::{
-    CsvOptions, CsvReader, FormatError, HeaderProblem, RejectReason, csv_header,
-};
+use cordon_formats::{CsvOptions, CsvReader, FormatError, HeaderProblem, RejectReason, csv_header};
 
 use crate::support::{read_csv, read_csv_from};
 
@@ -26,25 +24,60 @@ fn rows_as_written() {
     let cases: &[(&str, &[u8], Change, &[&str])] = &[
         ("plain", b"a,b\n1,2\n3,4\n", same, &["1|2", "3|4"]),
         ("no final newline", b"a,b\n1,2", same, &["1|2"]),
-        ("no final newline, empty last field", b"a,b\n1,", same, &["1|~"]),
+        (
+            "no final newline, empty last field",
+            b"a,b\n1,",
+            same,
+            &["1|~"],
+        ),
         ("crlf", b"a,b\r\n1,2\r\n", same, &["1|2"]),
         ("cr only", b"a,b\r1,2\r3,4\r", same, &["1|2", "3|4"]),
-        ("mixed ends", b"a,b\r\n1,2\r3,4\n5,6", same, &["1|2", "3|4", "5|6"]),
+        (
+            "mixed ends",
+            b"a,b\r\n1,2\r3,4\n5,6",
+            same,
+            &["1|2", "3|4", "5|6"],
+        ),
         ("blank lines", b"\n\na,b\n\n\r\n1,2\n\n", same, &["1|2"]),
         ("byte-order mark", b"\xEF\xBB\xBFa,b\n1,2\n", same, &["1|2"]),
         ("header only", b"a,b\n", same, &[]),
         ("header only, no newline", b"a,b", same, &[]),
         ("unquoted empty is null", b"a,b\n,\n", same, &["~|~"]),
         ("quoted empty is a text", b"a,b\n\"\",\n", same, &["|~"]),
-        ("quotes", b"a,b\n\"x,\"\"y\"\"\n z\",2\n", same, &["x,\"y\"\n z|2"]),
+        (
+            "quotes",
+            b"a,b\n\"x,\"\"y\"\"\n z\",2\n",
+            same,
+            &["x,\"y\"\n z|2"],
+        ),
         ("text behind a quote", b"a,b\n\"x\"y,2\n", same, &["xy|2"]),
         ("quote inside", b"a,b\nx\"y,2\"\n", same, &["x\"y|2\""]),
         ("nul bytes", b"a,b\n\0,x\0\n", same, &["\0|x\0"]),
-        ("long", b"a,b\n0123456789abc,0123456789ab\n", same, &["0123456789abc|0123456789ab"]),
+        (
+            "long",
+            b"a,b\n0123456789abc,0123456789ab\n",
+            same,
+            &["0123456789abc|0123456789ab"],
+        ),
         ("tabs", b"a\tb\n1\t2\n", |o| o.delimiter = b'\t', &["1|2"]),
-        ("no quotes", b"a,b\n\"x,y\"\n", |o| o.quote = None, &["\"x|y\""]),
-        ("escape", b"a,b\n\"x\\\"\\\\\",2\n", |o| o.escape = Some(b'\\'), &["x\"\\|2"]),
-        ("comments", b"#c\na,b\n#\"\r1,2\n#", |o| o.comment = Some(b'#'), &["1|2"]),
+        (
+            "no quotes",
+            b"a,b\n\"x,y\"\n",
+            |o| o.quote = None,
+            &["\"x|y\""],
+        ),
+        (
+            "escape",
+            b"a,b\n\"x\\\"\\\\\",2\n",
+            |o| o.escape = Some(b'\\'),
+            &["x\"\\|2"],
+        ),
+        (
+            "comments",
+            b"#c\na,b\n#\"\r1,2\n#",
+            |o| o.comment = Some(b'#'),
+            &["1|2"],
+        ),
         (
             "null values",
             b"a,b\nNULL,\"NULL\"\nnull,NULLS\n",
@@ -87,12 +120,21 @@ fn headers() {
     assert_eq!(problem(b"\xEF\xBB\xBF"), HeaderProblem::Missing);
     assert_eq!(problem(b"\n\r\n"), HeaderProblem::Missing);
     assert_eq!(problem(b"a,,b"), HeaderProblem::EmptyName { column: 2 });
-    assert_eq!(problem(b"a,\" \",b"), HeaderProblem::EmptyName { column: 2 });
+    assert_eq!(
+        problem(b"a,\" \",b"),
+        HeaderProblem::EmptyName { column: 2 }
+    );
     let (first, second) = (1, 3);
-    assert_eq!(problem(b"a,b, a"), HeaderProblem::Duplicate { first, second });
+    assert_eq!(
+        problem(b"a,b, a"),
+        HeaderProblem::Duplicate { first, second }
+    );
     assert_eq!(problem(b"a,\xFF"), HeaderProblem::InvalidUtf8 { column: 2 });
     assert_eq!(problem(b"a,\"b\n1,2\n"), HeaderProblem::UnterminatedQuote);
-    assert!(matches!(header(b"\xFF\xFEa\0"), Err(FormatError::NotUtf8Text)));
+    assert!(matches!(
+        header(b"\xFF\xFEa\0"),
+        Err(FormatError::NotUtf8Text)
+    ));
     let long = CsvOptions {
         max_record_bytes: 10,
         ..CsvOptions::default()
@@ -171,15 +213,25 @@ fn a_line_of_200_mb_is_read_over_in_bounded_memory() {
         comment: Some(b'#'),
         ..CsvOptions::default()
     };
-    for (before, after) in [(&b"a,b\n1,2\n3,"[..], &b"\r\n5,6\n"[..]), (b"a,b\n1,2\n3,\"", b"\"\r5,6\n")] {
+    for (before, after) in [
+        (&b"a,b\n1,2\n3,"[..], &b"\r\n5,6\n"[..]),
+        (b"a,b\n1,2\n3,\"", b"\"\r5,6\n"),
+    ] {
         let mut source = Widest(before.chain(repeated(b'x', LONG)).chain(after), 0);
         let read = read_csv_from(&mut source, &options).unwrap();
         assert_eq!(read.lines, [2, 4]);
-        assert!(source.1 <= 2 * LIMIT + (1 << 18), "{} bytes at once", source.1);
+        assert!(
+            source.1 <= 2 * LIMIT + (1 << 18),
+            "{} bytes at once",
+            source.1
+        );
         let [(line, reason, raw, cut)] = &read.rejects[..] else {
             panic!("{} rejects", read.rejects.len());
         };
-        assert_eq!((*line, *reason), (3, RejectReason::RecordTooLong { limit: LIMIT }));
+        assert_eq!(
+            (*line, *reason),
+            (3, RejectReason::RecordTooLong { limit: LIMIT })
+        );
         assert_eq!(raw.len(), LIMIT);
         assert!(raw.capacity() <= LIMIT);
         let quotes = u64::from(before.ends_with(b"\"")) * 2;
@@ -211,7 +263,10 @@ fn a_source_that_fails_is_never_the_end() {
         }
     };
     assert!(matches!(error, FormatError::Io(_)));
-    assert!(matches!(reader.next_batch(), Err(FormatError::FailedBefore)));
+    assert!(matches!(
+        reader.next_batch(),
+        Err(FormatError::FailedBefore)
+    ));
 }
 
 #[test]

@@ -21,11 +21,7 @@ impl Read for Dribble<'_> {
 pub type Cells = Vec<Option<String>>;
 
 pub fn cells(batch: &RecordBatch) -> Vec<Cells> {
-    let columns: Vec<_> = batch
-        .columns()
-        .iter()
-        .map(|c| c.as_string_view())
-        .collect();
+    let columns: Vec<_> = batch.columns().iter().map(|c| c.as_string_view()).collect();
     (0..batch.num_rows())
         .map(|row| {
             let cell = |c: &&arrow_array::StringViewArray| {
