@@ -1,1 +1,102 @@
-fn main() {}
+//! Developer verbs that need more than cargo: `cargo xtask test`, `lint`, `bench`, `deny`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a developer's terminal")]
+
+mod lint;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let mut args = env::args().skip(1);
+    let verb = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let outcome = match verb.as_str() {
+        "test" => test(&rest),
+        "lint" => lint::lint(&root()),
+        "bench" => bench(&rest),
+        "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [arguments] | deny".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Everything that has to pass: formatting, lints, rules of the house, unit and integration tests, documented examples.
+fn test(rest: &[String]) -> Result<(), String> {
+    install_nextest()?;
+    let python = python()?;
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    lint::lint(&root())?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    // Documented examples before the rest, so that the test runner's closing lines stand last.
+    run(cargo().args(["test", "--workspace", "--doc", "--locked", "--quiet"]))?;
+    run(cargo()
+        .args(["nextest", "run", "--workspace", "--locked", "--profile", "ci"])
+        .args(rest)
+        .env("CORDON_TEST_PYTHON", python))
+}
+
+/// Whole runs beside their peers; see `benches/README.md`.
+fn bench(rest: &[String]) -> Result<(), String> {
+    let python = python_with(&["pyarrow==26.0.0", "polars", "duckdb"], "bench-venv")?;
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]))?;
+    run(Command::new(python).arg(root().join("benches/whole_runs.py")).args(rest).env("CORDON_ROOT", root()))
+}
+
+fn install_nextest() -> Result<(), String> {
+    let present = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|out| out.status.success());
+    if present {
+        return Ok(());
+    }
+    println!("xtask: installing cargo-nextest");
+    run(Command::new("cargo").args(["install", "cargo-nextest", "--locked"]))
+}
+
+/// A Python with what the interoperability tests need, in a folder of its own.
+fn python() -> Result<PathBuf, String> {
+    python_with(&["pyarrow", "cryptography"], "test-venv")
+}
+
+fn python_with(packages: &[&str], name: &str) -> Result<PathBuf, String> {
+    let folder = target().join(name);
+    let python = folder.join("bin/python");
+    let marker = folder.join("installed");
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&marker).is_ok_and(|have| have == wanted) {
+        return Ok(python);
+    }
+    println!("xtask: installing {} into {}", packages.join(", "), folder.display());
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    std::fs::write(&marker, wanted).map_err(|error| format!("{}: {error}", marker.display()))?;
+    Ok(python)
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    if env::var_os("CI").is_some() {
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    cargo
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let shown = format!("{command:?}");
+    let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{shown} failed: {status}")) }
+}

@@ -1,1 +1,55 @@
-//! access
+//! Who may see what: a request goes in, a [`Decision`] with its reasons comes out.
+//!
+//! This crate exists so that "may this user see this column for this purpose" is answered in one place, the same way
+//! for every caller (minimum necessary, 164.502(b) and 164.514(d); unique users, 164.312(a)(2)(i)). It refuses to do
+//! I/O, to read a clock, and to say more than the asker may know: a user without a grant, a user who does not exist
+//! and a dataset that does not exist get the same decision.
+//!
+//! [`Authorizer`] is the seam. [`Grants`], written in the project's own file, is its first engine; another policy
+//! engine (Apache Ranger's) answers through the same trait, which is why a [`Decision`] has room for row filters and
+//! masks that grants never set.
+//!
+//! ```
+//! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Purpose, Request, Role, User};
+//!
+//! let file = AccessFile {
+//!     users: vec![User { name: "ada".into(), roles: vec!["analyst".into()] }],
+//!     roles: vec![Role {
+//!         name: "analyst".into(),
+//!         grants: vec![Grant {
+//!             datasets: vec!["fhir_*".into()],
+//!             columns: vec!["*".into()],
+//!             except: vec!["ssn".into()],
+//!             purposes: vec![Purpose::Research],
+//!         }],
+//!     }],
+//! };
+//! let grants = Grants::check(file)?;
+//!
+//! let columns = ["patient", "ssn", "city"];
+//! let request = Request {
+//!     user: "ada",
+//!     purpose: Purpose::Research,
+//!     dataset: "fhir_patient",
+//!     columns: &columns,
+//!     action: Action::Read,
+//! };
+//! assert_eq!(grants.decide(&request).columns, ["patient", "city"]);
+//!
+//! let curious = Request { purpose: Purpose::Payment, ..request };
+//! assert!(!grants.decide(&curious).allowed);
+//! # Ok::<(), cordon_access::AccessError>(())
+//! ```
+
+mod decision;
+mod error;
+mod file;
+mod grants;
+mod purpose;
+mod wildcard;
+
+pub use decision::{Action, Authorizer, Decision, Mask, Reason, Request};
+pub use error::{AccessError, Problem};
+pub use file::{AccessFile, Grant, Role, User};
+pub use grants::{Dataset, Grants};
+pub use purpose::{Purpose, UnknownPurpose};

@@ -35,6 +35,7 @@ pub struct LineReader<R> {
     skipping: Option<Skip>,
     at_start: bool,
     at_end: bool,
+    has_failed: bool,
 }
 
 /// Some lines. It holds PHI: no `Debug`.
@@ -84,6 +85,7 @@ impl<R: Read> LineReader<R> {
             skipping: None,
             at_start: true,
             at_end: false,
+            has_failed: false,
         }
     }
 
@@ -91,12 +93,19 @@ impl<R: Read> LineReader<R> {
     ///
     /// A batch may hold rejects alone. One line longer than `max_bytes` but within the bound of a line
     /// makes a batch of its own.
+    ///
+    /// # Errors
+    /// When the source fails; then every later call fails too, since a decoder that failed may go on to say
+    /// that it is at its end.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Option<LineBatch>, FormatError> {
+        if self.has_failed {
+            return Err(FormatError::FailedBefore);
+        }
         let max_bytes = max_bytes.max(MIN_BATCH_BYTES);
         loop {
             let mut batch = LineBatch::new(std::mem::take(&mut self.carry));
             if let Err(error) = self.fill(&mut batch.bytes, max_bytes) {
-                self.carry = batch.bytes;
+                self.has_failed = true;
                 return Err(error);
             }
             if self.skipping.is_some() {

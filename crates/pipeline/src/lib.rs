@@ -1,1 +1,24 @@
-//! pipeline
+//! Jobs: read → de-identify → write → commit → audit, with checkpoints, quarantine and progress.
+//!
+//! This crate exists so that a run can be killed at any instant and nothing is lost, done twice or left in clear. It
+//! refuses to write anything that is not encrypted, to pass on a field that the policy does not name, and to put a
+//! value of the data into a message.
+//!
+//! ```
+//! // What the configuration says about memory.
+//! assert_eq!(cordon_pipeline::project::parse_bytes("1GiB"), Some(1 << 30));
+//! ```
+
+pub mod config;
+pub mod error;
+pub mod init;
+pub mod plan;
+pub mod progress;
+pub mod project;
+pub mod quarantine;
+pub mod replay;
+pub mod run;
+pub mod sealed;
+pub mod source;
+pub mod state;
+mod unit;

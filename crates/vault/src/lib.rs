@@ -1,1 +1,33 @@
-//! vault
+//! Tokens and the secrets behind them, kept on local disk.
+//!
+//! This crate exists because a Safe Harbor pseudonym must not be derived from the person it stands for (164.514(c)):
+//! somebody has to remember which random token was given to whom, for years, for a hundred million people, and
+//! without ever giving one person two. [`TokenVault`] is that memory: one directory, no server beside it, several
+//! processes at once.
+//!
+//! It refuses to derive a token from a value, to write a value or a domain's name in clear, to go on over damage in
+//! its log, and to name a value in an error.
+//!
+//! ```
+//! use cordon_crypto::{BlindIndexKey, VaultKey};
+//! use cordon_phi::TokenStore;
+//! use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let dir = scratch.path().join("vault");
+//! let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate() };
+//! let vault = TokenVault::open(&dir, keys, VaultOptions::default())?;
+//!
+//! let mut tokens = Vec::new();
+//! vault.get_or_create("mrn", &[b"A-17", b"B-42", b"A-17"], &mut tokens)?;
+//! assert!(tokens[0] == tokens[2] && tokens[0] != tokens[1]);
+//!
+//! vault.sync()?; // before anything that holds these tokens is handed out
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod keyring;
+mod store;
+
+pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, TABLE_MASTER_KEYS};
+pub use store::{TokenVault, VaultError, VaultKeys, VaultOptions, VaultStats, VerifyReport};

@@ -78,10 +78,9 @@ impl Stamp {
 enum Spelling {
     Dashed,
     Compact,
-    /// With at least so many digits for the month and the day.
+    /// Month and day both of two digits, or of as few as they need.
     Slashed {
-        month: usize,
-        day: usize,
+        padded: bool,
     },
     /// The format of this number in the list.
     Format(usize),
@@ -214,8 +213,7 @@ fn slashed(bytes: &[u8], month_width: usize) -> Option<(Spelling, usize, Stamp)>
     }
     let year = number([*y1, *y2, *y3, *y4])? as i32;
     let spelling = Spelling::Slashed {
-        month: month_width,
-        day: day_width,
+        padded: month_width == 2 && day_width == 2,
     };
     let stamp = Stamp::date(year, one_or_two(month)?, one_or_two(day)?, Precision::Day);
     Some((spelling, month_width + day_width + 6, stamp))
@@ -419,8 +417,9 @@ impl Written<'_> {
             (Spelling::Compact, _) => {
                 push_digits(out, &[(year as u32, 4), (month, 2), (day, 2)], "");
             }
-            (Spelling::Slashed { month: m, day: d }, _) => {
-                write!(out, "{month:0m$}/{day:0d$}/{year:04}").ok()?;
+            (Spelling::Slashed { padded }, _) => {
+                let width = if padded { 2 } else { 1 };
+                write!(out, "{month:0width$}/{day:0width$}/{year:04}").ok()?;
             }
             (Spelling::Format(index), _) => {
                 let date = chrono::NaiveDate::from_ymd_opt(year, month, day)?;

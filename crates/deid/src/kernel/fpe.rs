@@ -14,7 +14,8 @@ use super::{Outcome, Reason};
 /// FF1 (NIST SP 800-38G rev. 1) over the characters of `alphabet`; ASCII punctuation and spaces stay where they are,
 /// so that a number keeps its hyphens.
 ///
-/// Values with fewer than a million possibilities fail: all of them could be tried.
+/// Values with fewer than a million possibilities fail: all of them could be tried. The outcome is a number like any
+/// other, so it can be one that somebody else really has: take [`super::SurrogateKind::Ssn`] where that matters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FpeRule {

@@ -125,6 +125,9 @@ pub enum KernelError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Crypto(#[from] CryptoError),
+    /// A column's length or type is not what its rule promised.
+    #[error("a rule gave a column of another shape than it promised")]
+    Shape,
 }
 
 /// The secrets of the keyed kernels, one for each purpose.

@@ -1,6 +1,6 @@
 //! The first three digits of a ZIP code.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::{Array, StringViewArray};
@@ -70,16 +70,7 @@ impl Vintage {
 }
 
 pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
-    // What each prefix becomes, decided once a column.
-    let shown: Vec<[u8; 3]> = (0..1000)
-        .map(|prefix| {
-            if rule.vintage.restricts(prefix) {
-                *b"000"
-            } else {
-                spell(prefix)
-            }
-        })
-        .collect();
+    let shown = shown(rule.vintage);
     let mut out = StringViewBuilder::with_capacity(values.len());
     let mut failures = Vec::new();
     for (row, value) in values.iter().enumerate() {
@@ -102,6 +93,30 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
     Outcome {
         values: Arc::new(out.finish()),
         failures,
+    }
+}
+
+/// What each prefix becomes. Made once, as batches of documents can be a few values long.
+fn shown(vintage: Vintage) -> &'static [[u8; 3]] {
+    type Table = LazyLock<Vec<[u8; 3]>>;
+    fn table(vintage: Vintage) -> Vec<[u8; 3]> {
+        (0..1000)
+            .map(|prefix| {
+                if vintage.restricts(prefix) {
+                    *b"000"
+                } else {
+                    spell(prefix)
+                }
+            })
+            .collect()
+    }
+    static OF_2000: Table = LazyLock::new(|| table(Vintage::Census2000));
+    static OF_2010: Table = LazyLock::new(|| table(Vintage::Census2010));
+    static OF_ANY: Table = LazyLock::new(|| table(Vintage::Union));
+    match vintage {
+        Vintage::Census2000 => &OF_2000,
+        Vintage::Census2010 | Vintage::Census2020 => &OF_2010,
+        Vintage::Union => &OF_ANY,
     }
 }
 

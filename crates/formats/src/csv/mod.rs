@@ -8,28 +8,28 @@
 //! follows up to the next quote, and the record that comes of it is set aside. To begin anew at the next
 //! line instead would read the inside of a long quoted note as rows, and let it out through the wrong columns.
 
-mod columns;
 mod options;
 mod scan;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 
+<<<<<<< HEAD
 use self::columns::{Column, Meaning};
 pub use self::options::CsvOptions;
 use self::scan::{Dialect, Found, Record, Skipper, Span};
+=======
+pub use self::options::CsvOptions;
+use self::scan::{Dialect, Found, Record, Skipper};
+use crate::columns::{BLOCK_ROWS, BatchBuilder, Meaning, Origin, RowOrigins, Span, text_schema};
+>>>>>>> main
 use crate::error::{FormatError, HeaderProblem, Reject, RejectReason};
 use crate::lines::drop_byte_order_mark;
-
-/// So many records are cut into fields before their columns are built: as much text as stays in the
-/// processor's cache meanwhile.
-const BLOCK_ROWS: usize = 512;
 
 /// How much is read at once of a record that is too long.
 const SKIP_BYTES: usize = 1 << 20;
@@ -61,37 +61,6 @@ pub struct CsvBatch {
     pub rows: RowOrigins,
     /// The records between these rows that could not become one.
     pub rejects: Vec<Reject>,
-}
-
-/// Where the rows of a batch came from, and how they were written. It holds PHI: no `Debug`.
-#[derive(Clone)]
-pub struct RowOrigins {
-    text: Buffer,
-    records: Vec<(u64, Range<u32>)>,
-}
-
-impl RowOrigins {
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// The physical line on which a row begins, from 1.
-    pub fn line(&self, row: usize) -> Option<u64> {
-        self.records.get(row).map(|(line, _)| *line)
-    }
-
-    /// A row's bytes as they stand in the file, without the line end. Read again behind the same header
-    /// and with the same options they give the same row.
-    pub fn raw(&self, row: usize) -> Option<&[u8]> {
-        let (_, span) = self.records.get(row)?;
-        self.text.get(span.start as usize..span.end as usize)
-    }
 }
 
 /// A piece of the file, shared with the batches that were cut from it.
@@ -129,10 +98,7 @@ impl<R: Read> CsvReader<R> {
             has_failed: false,
         };
         this.header = this.read_header()?;
-        let column = |name: &String| Field::new(name, DataType::Utf8View, true);
-        this.schema = Arc::new(Schema::new(
-            this.header.iter().map(column).collect::<Vec<_>>(),
-        ));
+        this.schema = text_schema(&this.header);
         Ok(this)
     }
 
@@ -177,8 +143,13 @@ impl<R: Read> CsvReader<R> {
     }
 
     fn rejects_only(&self, rejects: Vec<Reject>) -> Result<CsvBatch, FormatError> {
-        let records = Vec::new();
-        Batch::new(self.header.len(), 0).finish(&self.schema, &self.chunk.text, records, rejects)
+        let none = BatchBuilder::new(self.header.len(), 0);
+        let (batch, rows) = none.finish(&self.schema, &self.chunk.text, Vec::new())?;
+        Ok(CsvBatch {
+            batch,
+            rows,
+            rejects,
+        })
     }
 
     /// Cuts the next batch from the chunk.
@@ -188,19 +159,20 @@ impl<R: Read> CsvReader<R> {
         let rows = self.options.batch_rows;
         // What the chunk can still hold at one byte a field, so that short files stay small.
         let expected = rows.min((text.len() - self.chunk.at) / (2 * width).max(1) + 1);
-        let mut batch = Batch::new(width, expected);
+        let mut batch = BatchBuilder::new(width, expected);
         let mut records = Vec::with_capacity(expected);
         let mut rejects = Vec::new();
         while records.len() < rows && !self.chunk.is_used_up {
             let most = BLOCK_ROWS.min(rows - records.len());
             self.cut_block(&text, most, &mut batch, &mut records, &mut rejects);
-            for (i, column) in batch.columns.iter_mut().enumerate() {
-                let spans = batch.spans.get(i..).unwrap_or_default();
-                column.extend(spans, width, &text, &batch.side, &self.meaning);
-            }
-            batch.spans.clear();
+            batch.end_block(&text, &self.meaning);
         }
-        batch.finish(&self.schema, &text, records, rejects)
+        let (batch, rows) = batch.finish(&self.schema, &text, records)?;
+        Ok(CsvBatch {
+            batch,
+            rows,
+            rejects,
+        })
     }
 
     /// Finds the fields of the next records.
@@ -208,8 +180,8 @@ impl<R: Read> CsvReader<R> {
         &mut self,
         text: &[u8],
         most: usize,
-        batch: &mut Batch,
-        records: &mut Vec<(u64, Range<u32>)>,
+        batch: &mut BatchBuilder,
+        records: &mut Vec<Origin>,
         rejects: &mut Vec<Reject>,
     ) {
         let width = self.header.len();
@@ -229,7 +201,7 @@ impl<R: Read> CsvReader<R> {
                     let fields = batch.spans.get(spans..).unwrap_or_default();
                     let problem = self.problem(text, start, &record, fields, &batch.side);
                     let Some(reason) = problem else {
-                        records.push((line, start as u32..record.end as u32));
+                        records.push(Origin::new(line, start, record.end));
                         continue;
                     };
                     let raw = text.get(start..record.end).unwrap_or_default();
@@ -468,6 +440,7 @@ impl Chunk {
         }
     }
 }
+<<<<<<< HEAD
 
 /// A batch under construction.
 struct Batch {
@@ -515,3 +488,5 @@ impl Batch {
         })
     }
 }
+=======
+>>>>>>> main

@@ -11,46 +11,7 @@
 use memchr::{memchr2, memchr3};
 
 use super::options::CsvOptions;
-
-/// A field's text: where, how long, and how it was written.
-#[derive(Clone, Copy)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    packed: u32,
-}
-
-const QUOTED: u32 = 1 << 31;
-const UNESCAPED: u32 = 1 << 30;
-
-impl Span {
-    fn new(start: usize, len: usize, flags: u32) -> Self {
-        Self {
-            start: start as u32,
-            packed: len as u32 | flags,
-        }
-    }
-
-    pub(super) fn len(self) -> u32 {
-        self.packed & !(QUOTED | UNESCAPED)
-    }
-
-    /// Without this, an empty text is no value at all.
-    pub(super) fn is_quoted(self) -> bool {
-        self.packed & QUOTED != 0
-    }
-
-    /// Whether the text is in the side buffer, since quotes had to be taken out of it.
-    pub(super) fn is_unescaped(self) -> bool {
-        self.packed & UNESCAPED != 0
-    }
-
-    pub(super) fn text<'a>(self, raw: &'a [u8], side: &'a [u8]) -> &'a [u8] {
-        let start = self.start as usize;
-        let from = if self.is_unescaped() { side } else { raw };
-        from.get(start..start + self.len() as usize)
-            .unwrap_or_default()
-    }
-}
+use crate::columns::Span;
 
 /// The separators, ready for the loop.
 #[derive(Clone)]
@@ -154,7 +115,7 @@ impl Dialect {
                 let Some(end) = self.field_end(raw, at) else {
                     return Found::Incomplete;
                 };
-                (Span::new(at, end - at, 0), end)
+                (Span::unquoted(at, end - at), end)
             };
             if fields < most {
                 spans.push(span);
@@ -232,11 +193,11 @@ impl Dialect {
             }
         };
         let span = if copied_to == open + 1 && end == close + 1 {
-            Span::new(copied_to, close - copied_to, QUOTED)
+            Span::quoted(copied_to, close - copied_to)
         } else {
             copy(copied_to, close);
             copy(close + 1, end);
-            Span::new(side_start, side.len() - side_start, QUOTED | UNESCAPED)
+            Span::unescaped(side_start, side.len() - side_start)
         };
         Some(QuotedField { span, end, lines })
     }

@@ -139,7 +139,7 @@ fn headers() {
         max_record_bytes: 10,
         ..CsvOptions::default()
     };
-    for text in [&b"0123456789a\n"[..], &[b'x'; 200_000]] {
+    for text in [&b"0123456789a\n"[..], &vec![b'x'; 200_000]] {
         assert!(matches!(
             csv_header(text, &long),
             Err(FormatError::Header(HeaderProblem::TooLong { limit: 10 }))

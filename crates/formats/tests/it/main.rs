@@ -7,6 +7,8 @@
     clippy::print_stderr
 )]
 
+mod compressed;
 mod csv_cases;
 mod csv_differential;
+mod ndjson_cases;
 mod support;

@@ -21,7 +21,15 @@ impl Read for Dribble<'_> {
 pub type Cells = Vec<Option<String>>;
 
 pub fn cells(batch: &RecordBatch) -> Vec<Cells> {
+<<<<<<< HEAD
     let columns: Vec<_> = batch.columns().iter().map(|c| c.as_string_view()).collect();
+=======
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(AsArray::as_string_view)
+        .collect();
+>>>>>>> main
     (0..batch.num_rows())
         .map(|row| {
             let cell = |c: &&arrow_array::StringViewArray| {
@@ -34,7 +42,7 @@ pub fn cells(batch: &RecordBatch) -> Vec<Cells> {
 
 /// A whole file, read.
 #[derive(Default, PartialEq, Debug)]
-pub struct Read_ {
+pub struct WholeFile {
     pub header: Vec<String>,
     pub rows: Vec<Cells>,
     pub lines: Vec<u64>,
@@ -42,15 +50,15 @@ pub struct Read_ {
     pub rejects: Vec<(u64, RejectReason, Vec<u8>, u64)>,
 }
 
-pub fn read_csv(text: &[u8], options: &CsvOptions) -> Result<Read_, FormatError> {
+pub fn read_csv(text: &[u8], options: &CsvOptions) -> Result<WholeFile, FormatError> {
     read_csv_from(text, options)
 }
 
-pub fn read_csv_from(source: impl Read, options: &CsvOptions) -> Result<Read_, FormatError> {
+pub fn read_csv_from(source: impl Read, options: &CsvOptions) -> Result<WholeFile, FormatError> {
     let mut reader = CsvReader::new(source, options.clone())?;
-    let mut read = Read_ {
+    let mut read = WholeFile {
         header: reader.header().to_vec(),
-        ..Read_::default()
+        ..WholeFile::default()
     };
     while let Some(batch) = reader.next_batch()? {
         assert_eq!(batch.rows.len(), batch.batch.num_rows());

@@ -1,0 +1,97 @@
+//! The seam between whoever enforces and whichever engine decides.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Purpose;
+
+/// A policy engine. It cannot fail: an engine that meets an error denies.
+pub trait Authorizer: Send + Sync {
+    fn decide(&self, request: &Request<'_>) -> Decision;
+}
+
+/// What is done with the dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    Read,
+}
+
+/// One question: may this user, for this purpose, do this with this dataset.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub user: &'a str,
+    pub purpose: Purpose,
+    pub dataset: &'a str,
+    /// All columns that the dataset really has, in its own order. A decision is always about these, never about what a
+    /// query happens to name.
+    pub columns: &'a [&'a str],
+    pub action: Action,
+}
+
+/// The answer, and what in the policy gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// At least one column may be seen. When false, everything else is empty and the dataset must look absent.
+    pub allowed: bool,
+    /// What determined the answer, in the order of the policy.
+    pub why: Vec<Reason>,
+    /// The columns that may be seen, in the dataset's order. Every other column must look absent.
+    pub columns: Vec<String>,
+    /// A SQL predicate that every row must pass before anything else sees it.
+    pub row_filter: Option<String>,
+    /// Visible columns whose values must be replaced.
+    pub masks: BTreeMap<String, Mask>,
+}
+
+impl Decision {
+    /// The only refusal there is, so that nobody can tell one cause from another.
+    pub fn denied() -> Self {
+        Self {
+            allowed: false,
+            why: vec![Reason::NoGrant],
+            columns: Vec::new(),
+            row_filter: None,
+            masks: BTreeMap::new(),
+        }
+    }
+}
+
+/// What in the policy determined a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Nothing allows it: the default.
+    NoGrant,
+    /// A grant, counted from 0 within the role.
+    Grant { role: String, grant: usize },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoGrant => f.write_str("no grant"),
+            Self::Grant { role, grant } => write!(f, "grant {grant} of role `{role}`"),
+        }
+    }
+}
+
+/// How a value is hidden; the kinds that Ranger's service definitions know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Mask {
+    /// Letters become `x`, digits `n`.
+    Redact,
+    ShowLast4,
+    ShowFirst4,
+    Hash,
+    Null,
+    /// A date keeps its year only.
+    ShowYear,
+    /// A SQL expression over the column.
+    Custom(String),
+}

@@ -1,0 +1,56 @@
+//! Users, roles and grants as they are written in the project's file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Purpose;
+
+/// Who may see what. Whatever is not granted here is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AccessFile {
+    /// The people and services that may ask. One entry for one person: shared log-ins are not allowed
+    /// (164.312(a)(2)(i)).
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// What a user may be allowed to see, bundled under a name.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+}
+
+/// One person or service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct User {
+    /// The name that the user signs in with. Upper and lower case are different, but two users may not differ by case
+    /// alone.
+    pub name: String,
+    /// The roles that the user has; each must be defined under `roles`. What any of them grants, the user may see.
+    pub roles: Vec<String>,
+}
+
+/// A named bundle of grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Role {
+    /// The name that users refer to.
+    pub name: String,
+    /// What the role allows; at least one grant.
+    pub grants: Vec<Grant>,
+}
+
+/// Columns of datasets, for purposes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Grant {
+    /// The datasets, by exact name or with wildcards: `*` for any characters, `?` for one (`patients`, `fhir_*`).
+    pub datasets: Vec<String>,
+    /// The columns that may be seen, by exact name or with wildcards; `"*"` for all.
+    pub columns: Vec<String>,
+    /// Columns that this grant does not allow although `columns` names them. Compared without regard to upper and
+    /// lower case, so that `SSN` does not slip past `ssn`. Another grant may still allow them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+    /// The purposes for which the data may be seen; a request for any other purpose is denied.
+    pub purposes: Vec<Purpose>,
+}

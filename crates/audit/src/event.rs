@@ -1,0 +1,255 @@
+//! What can happen. Text, listings and reports derive from these, never the other way round.
+//!
+//! No field takes a value of a row: names of things, counts, [`Digest`]s of what is public, [`Tag`]s of what is not,
+//! [`Label`]s that only the program's own text can fill. `reason` is what a person typed to justify an access.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use cordon_access::{Purpose, Reason};
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Statement, Tag};
+
+/// A word of the program, such as the kind of an error; it cannot be made from data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Label(Cow<'static, str>);
+
+impl Label {
+    pub const fn new(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for Label {
+    fn from(text: &'static str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a run read. File names can hold names of people, so they are tagged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    pub count: u64,
+    pub ids: Vec<Tag>,
+}
+
+/// One dataset that a query reads, what it could see there and what allowed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetAccess {
+    pub dataset: String,
+    pub columns: Vec<String>,
+    pub why: Vec<Reason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOperationKind {
+    Created,
+    Rotated,
+    /// The keys stayed, the secret that wraps them changed.
+    RootRotated,
+    Exported,
+    Imported,
+    Destroyed,
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        /// One thing that happened.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        pub enum Event {
+            $($(#[$doc])* #[serde(rename = $kind)] $name { $($(#[$field_doc])* $field: $type,)* },)*
+            /// Written by a newer version than this one; its place in the chain is still proven.
+            #[serde(other, rename = "unrecognised")]
+            Unrecognised,
+        }
+
+        impl Event {
+            /// Every kind that this version writes.
+            pub const KINDS: &'static [&'static str] = &[$($kind,)*];
+
+            /// The name by which the event is stored and filtered.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$name { .. } => $kind,)*
+                    Self::Unrecognised => "unrecognised",
+                }
+            }
+        }
+    };
+}
+
+events! {
+    ProjectInitialised = "project_initialised" { project: String, }
+    RunStarted = "run_started" {
+        run: String,
+        pipeline: String,
+        policy_hash: Digest,
+        sources: Sources,
+        key_ids: Vec<String>,
+    }
+    RunFinished = "run_finished" {
+        run: String,
+        rows_read: u64,
+        rows_written: u64,
+        quarantined: u64,
+    }
+    RunFailed = "run_failed" {
+        run: String,
+        what: Label,
+    }
+    /// A table's new version is about to become visible.
+    TableCommitted = "table_committed" {
+        run: String,
+        table: String,
+        version: u64,
+        rows: u64,
+        quarantined: u64,
+        sources: Sources,
+        policy_hash: Digest,
+        key_ids: Vec<String>,
+    }
+    /// Durable before the first row leaves.
+    QueryStarted = "query_started" {
+        query: String,
+        principal: String,
+        purpose: Purpose,
+        /// The text as it was asked. Keyed: a plain hash would let anyone try literals.
+        statement_tag: Tag,
+        statement: Statement,
+        access: Vec<DatasetAccess>,
+    }
+    QueryFinished = "query_finished" {
+        query: String,
+        rows: u64,
+    }
+    QueryFailed = "query_failed" {
+        query: String,
+        what: Label,
+    }
+    AccessDenied = "access_denied" {
+        principal: String,
+        purpose: Option<Purpose>,
+        /// The name as asked for; it may not exist.
+        dataset: String,
+        columns: Vec<String>,
+        why: Vec<Reason>,
+    }
+    /// A pseudonym was turned back into what it stands for.
+    TokenRevealed = "token_revealed" {
+        principal: String,
+        purpose: Purpose,
+        domain: String,
+        token: Tag,
+        reason: String,
+        found: bool,
+    }
+    KeyOperation = "key_operation" {
+        what: KeyOperationKind,
+        key_ids: Vec<String>,
+    }
+    /// A table's data key was unwrapped for use.
+    DekUnwrapped = "dek_unwrapped" {
+        principal: String,
+        dataset: String,
+        master_key_id: String,
+        keys: u64,
+    }
+    QuarantineShown = "quarantine_shown" {
+        principal: String,
+        run: String,
+        table: String,
+        rows: u64,
+        reason: String,
+    }
+    QuarantineReplayed = "quarantine_replayed" {
+        run: String,
+        table: String,
+        replayed: u64,
+        remaining: u64,
+    }
+    AuditVerified = "audit_verified" {
+        entries: u64,
+        anchors: u64,
+        findings: u64,
+    }
+    /// Somebody read this log.
+    AuditShown = "audit_shown" {
+        entries: u64,
+    }
+    /// An append had been cut off; its bytes are kept in `file`.
+    TornTail = "torn_tail" {
+        file: String,
+        segment: u32,
+        offset: u64,
+        bytes: u64,
+        sha256: Digest,
+    }
+}
+
+impl Event {
+    /// Who asked, where that is another than the writer of the log.
+    pub fn principal(&self) -> Option<&str> {
+        match self {
+            Self::QueryStarted { principal, .. }
+            | Self::AccessDenied { principal, .. }
+            | Self::TokenRevealed { principal, .. }
+            | Self::DekUnwrapped { principal, .. }
+            | Self::QuarantineShown { principal, .. } => Some(principal),
+            _ => None,
+        }
+    }
+
+    /// Whether the event is about this dataset or table.
+    pub fn concerns(&self, dataset: &str) -> bool {
+        match self {
+            Self::TableCommitted { table, .. }
+            | Self::QuarantineShown { table, .. }
+            | Self::QuarantineReplayed { table, .. } => table == dataset,
+            Self::AccessDenied { dataset: asked, .. }
+            | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
+            Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_kind_is_stored_under_its_name() {
+        let event = Event::RunFailed {
+            run: "r1".into(),
+            what: "disk full".into(),
+        };
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(
+            text,
+            r#"{"kind":"run_failed","run":"r1","what":"disk full"}"#
+        );
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+        assert!(Event::KINDS.contains(&event.kind()));
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_not_an_error() {
+        let event: Event = serde_json::from_str(r#"{"kind":"moon_landed","crew":3}"#).unwrap();
+        assert_eq!(event, Event::Unrecognised);
+    }
+}

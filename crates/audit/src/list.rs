@@ -1,0 +1,245 @@
+//! Reading: who did what when.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufReader, Read, Take};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use cordon_crypto::{AuditSealKey, Sealer, VerifyingKey};
+
+use crate::dir::{Dir, segment_name};
+use crate::entry::Entry;
+use crate::frame::{Frame, Header, Next};
+use crate::verify::{self, Anchor, VerifyReport};
+use crate::{AuditError, Digest};
+
+/// A log that is open for reading; needs no right to write.
+pub struct AuditReader {
+    dir: Dir,
+    sealer: Sealer,
+    key: VerifyingKey,
+}
+
+/// Which entries; every condition that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// At this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this time.
+    pub until: Option<DateTime<Utc>>,
+    /// One of [`crate::Event::KINDS`].
+    pub kind: Option<String>,
+    /// The writer's user, or who asked.
+    pub user: Option<String>,
+    pub dataset: Option<String>,
+    /// Of those that fit, only so many at the end.
+    pub last: Option<usize>,
+}
+
+impl Filter {
+    fn fits(&self, entry: &Entry) -> bool {
+        let user = |user: &String| {
+            entry.writer.principal.user == *user
+                || entry.event.principal().is_some_and(|asked| asked == user)
+        };
+        self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time < until)
+            && self
+                .kind
+                .as_ref()
+                .is_none_or(|kind| entry.event.kind() == kind)
+            && self.user.as_ref().is_none_or(user)
+            && self
+                .dataset
+                .as_ref()
+                .is_none_or(|dataset| entry.event.concerns(dataset))
+    }
+
+    fn takes_all(&self) -> bool {
+        self.since.is_none()
+            && self.until.is_none()
+            && self.kind.is_none()
+            && self.user.is_none()
+            && self.dataset.is_none()
+    }
+}
+
+impl AuditReader {
+    pub fn open(dir: &Path, seal: &AuditSealKey, key: VerifyingKey) -> Self {
+        Self {
+            dir: Dir::new(dir),
+            sealer: Sealer::for_key(seal),
+            key,
+        }
+    }
+
+    /// Like [`verify_public`](crate::verify_public), and every entry must open and agree with its place.
+    pub fn verify(&self, anchors: &[Anchor]) -> Result<VerifyReport, AuditError> {
+        verify::verify(&self.dir, &self.key, Some(&self.sealer), anchors)
+    }
+
+    /// The entries that fit, oldest first, as the log stands now. Each is checked against its own hash and opened; the
+    /// whole chain is what [`AuditReader::verify`] proves. After an error the iterator ends.
+    pub fn list(&self, filter: Filter) -> Result<Entries<'_>, AuditError> {
+        let lock = self.dir.lock_shared()?;
+        let segments: VecDeque<_> = self.dir.segments()?.into();
+        drop(lock);
+        let last = filter.last;
+        let mut entries = Entries {
+            reader: self,
+            segments,
+            open: None,
+            skip_to: 0,
+            filter,
+            buffered: None,
+            failed: None,
+            done: false,
+        };
+        if let Some(last) = last {
+            entries.keep_last(last);
+        }
+        Ok(entries)
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+}
+
+/// Reads one entry at a time.
+pub struct Entries<'a> {
+    reader: &'a AuditReader,
+    segments: VecDeque<(u32, u64)>,
+    open: Option<Open>,
+    /// Entries before this are not opened.
+    skip_to: u64,
+    filter: Filter,
+    buffered: Option<VecDeque<Entry>>,
+    failed: Option<AuditError>,
+    done: bool,
+}
+
+struct Open {
+    name: String,
+    from: BufReader<Take<File>>,
+    prev: Digest,
+    next_seq: u64,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(entry) = self.buffered.as_mut().and_then(VecDeque::pop_front) {
+            return Some(Ok(entry));
+        }
+        if let Some(error) = self.failed.take() {
+            self.done = true;
+            return Some(Err(error));
+        }
+        if self.done {
+            return None;
+        }
+        let next = self.advance().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+impl Entries<'_> {
+    /// Holds at most `last` entries; an error is left for the end, where the caller meets it.
+    fn keep_last(&mut self, last: usize) {
+        if self.filter.takes_all()
+            && let Some(total) = self.total()
+        {
+            self.skip_to = (total + 1).saturating_sub(last as u64);
+        }
+        let mut kept = VecDeque::new();
+        loop {
+            match self.advance() {
+                Ok(Some(entry)) => {
+                    kept.push_back(entry);
+                    if kept.len() > last {
+                        kept.pop_front();
+                    }
+                }
+                Ok(None) => {
+                    self.done = true;
+                    break;
+                }
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        self.buffered = Some(kept);
+    }
+
+    /// How many entries there are, from the frames of the last segment alone.
+    fn total(&self) -> Option<u64> {
+        let (segment, len) = *self.segments.back()?;
+        let mut open = self.reader.open_segment(segment, len).ok()?;
+        while let Ok(Next::Frame(frame)) = Frame::read(&mut open.from) {
+            open.next_seq = frame.seq + 1;
+        }
+        open.next_seq.checked_sub(1)
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>, AuditError> {
+        loop {
+            if self.open.is_none() {
+                let Some(&(segment, len)) = self.segments.front() else {
+                    return Ok(None);
+                };
+                self.open = Some(self.reader.open_segment(segment, len)?);
+                self.segments.pop_front();
+            }
+            let Some(open) = &mut self.open else {
+                return Ok(None);
+            };
+            let frame =
+                match Frame::read(&mut open.from).map_err(AuditError::io("read", &open.name))? {
+                    Next::Frame(frame) => frame,
+                    Next::End => {
+                        self.open = None;
+                        continue;
+                    }
+                    // Behind the last entry: an append that was cut off, or that is going on.
+                    Next::Broken if self.segments.is_empty() => return Ok(None),
+                    Next::Broken => return Err(AuditError::Entry { seq: open.next_seq }),
+                };
+            if frame.seq != open.next_seq || !frame.follows(&open.prev) {
+                return Err(AuditError::Entry { seq: open.next_seq });
+            }
+            let prev = std::mem::replace(&mut open.prev, frame.hash);
+            open.next_seq += 1;
+            if frame.seq < self.skip_to {
+                continue;
+            }
+            let entry = Entry::open(&frame, &prev, &self.reader.sealer)?;
+            if self.filter.fits(&entry) {
+                return Ok(Some(entry));
+            }
+        }
+    }
+}
+
+impl AuditReader {
+    fn open_segment(&self, segment: u32, len: u64) -> Result<Open, AuditError> {
+        let name = segment_name(segment);
+        let file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
+        let mut from = BufReader::new(file.take(len));
+        let header = Header::read(&mut from, &self.key).map_err(AuditError::io("read", &name))?;
+        let header = header.ok_or(AuditError::OtherKeys {
+            which: "signing key, or a segment is damaged",
+        })?;
+        Ok(Open {
+            name,
+            from,
+            prev: header.prev,
+            next_seq: header.first_seq,
+        })
+    }
+}

@@ -1,0 +1,568 @@
+//! Writing: one entry after the other, durable, by several threads and processes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use cordon_crypto::{AuditSealKey, Sealer, SigningKey, VerifyingKey, random_bytes};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::dir::{Dir, HEAD, SYNC, segment_name, sync_data};
+use crate::entry::{Entry, Record};
+use crate::frame::{Frame, HEADER, Header, MAX_SEALED, Next, genesis};
+use crate::head::Head;
+use crate::{
+    Anchor, AuditError, AuditReader, Clock, Digest, Entries, Event, Filter, Finding, FindingKind,
+    SystemClock, Tag, Tagger, VerifyReport, WriterInfo,
+};
+
+/// Proof that an entry is on stable storage, and where in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// From 1; 0 stands for the beginning of a log without entries.
+    pub seq: u64,
+    pub hash: Digest,
+}
+
+/// What a log can be opened with besides its keys.
+#[derive(Clone)]
+pub struct Options {
+    /// A segment is closed before it grows beyond this.
+    pub segment_bytes: u64,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// A log that is open for writing.
+pub struct AuditLog {
+    dir: Dir,
+    sign: SigningKey,
+    reader: AuditReader,
+    tagger: Tagger,
+    writer: WriterInfo,
+    options: Options,
+    state: Mutex<State>,
+}
+
+/// What is known of the disk from the last append.
+#[derive(Default)]
+struct State {
+    at: Option<At>,
+    poisoned: bool,
+}
+
+/// The end of the log, and the head file that was last seen to be good.
+struct At {
+    head: Head,
+    head_bytes: Vec<u8>,
+}
+
+impl AuditLog {
+    /// Opens the log in `dir`, which is created with its first segment if there is nothing yet. What a killed writer
+    /// left is healed and recorded; evidence of tampering at the log's end is an error.
+    pub fn open(
+        dir: &Path,
+        seal: AuditSealKey,
+        sign: SigningKey,
+        writer: WriterInfo,
+    ) -> Result<Self, AuditError> {
+        Self::open_with(dir, seal, sign, writer, Options::default())
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a key is handed over and wiped"
+    )]
+    pub fn open_with(
+        dir: &Path,
+        seal: AuditSealKey,
+        sign: SigningKey,
+        writer: WriterInfo,
+        options: Options,
+    ) -> Result<Self, AuditError> {
+        let log = Self {
+            dir: Dir::create(dir)?,
+            reader: AuditReader::open(dir, &seal, sign.verifying_key()),
+            tagger: Tagger::new(&seal),
+            sign,
+            writer,
+            options,
+            state: Mutex::default(),
+        };
+        let lock = log.dir.lock()?;
+        log.create_if_absent()?;
+        let mut at = log.catch_up(None)?;
+        log.record_torn(&mut at)?;
+        drop(lock);
+        log.state.lock().map_err(|_| AuditError::Poisoned)?.at = Some(at);
+        Ok(log)
+    }
+
+    /// Durable when it returns `Ok`. On an error the event is to be taken as not recorded, and what it was to record
+    /// must not happen.
+    pub fn append(&self, event: &Event) -> Result<Receipt, AuditError> {
+        let mut state = self.state.lock().map_err(|_| AuditError::Poisoned)?;
+        if state.poisoned {
+            return Err(AuditError::Poisoned);
+        }
+        let _lock = self.dir.lock()?;
+        // Taken: whatever fails below, the next append starts from what is on disk.
+        let known = state.at.take();
+        let written = self.catch_up(known).and_then(|mut at| {
+            self.write(&mut at, event)?;
+            Ok(at)
+        });
+        match written {
+            Ok(at) => {
+                let receipt = at.receipt();
+                state.at = Some(at);
+                Ok(receipt)
+            }
+            Err(error) => {
+                state.poisoned = matches!(error, AuditError::Io { doing: SYNC, .. });
+                Err(error)
+            }
+        }
+    }
+
+    /// The last entry that this log knows of: its own last one, or a later one of another process that it has seen.
+    pub fn head(&self) -> Result<Receipt, AuditError> {
+        let bytes = self
+            .dir
+            .read(HEAD)?
+            .ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
+        let head = self.decode_head(&bytes)?;
+        Ok(Receipt {
+            seq: head.seq,
+            hash: head.hash,
+        })
+    }
+
+    pub fn list(&self, filter: Filter) -> Result<Entries<'_>, AuditError> {
+        self.reader.list(filter)
+    }
+
+    /// Reads the whole log and proves it, and that each anchor is in it.
+    pub fn verify(&self, anchors: &[Anchor]) -> Result<VerifyReport, AuditError> {
+        self.reader.verify(anchors)
+    }
+
+    /// For the tags of this log's events.
+    pub fn tag(&self, domain: &str, value: &[u8]) -> Tag {
+        self.tagger.tag(domain, value)
+    }
+
+    pub fn tagger(&self) -> Tagger {
+        self.tagger.clone()
+    }
+
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.sign.verifying_key()
+    }
+
+    fn sealer(&self) -> &Sealer {
+        self.reader.sealer()
+    }
+
+    // ---- the end of the log -------------------------------------------------------------------------------------
+
+    /// The first segment, then the head. A crash in between leaves an empty segment, which gets its head here.
+    fn create_if_absent(&self) -> Result<(), AuditError> {
+        if self.dir.has(HEAD)? {
+            return Ok(());
+        }
+        let segments = self.dir.segments()?;
+        let header = match segments.as_slice() {
+            [] => {
+                let mut log_id = [0; 16];
+                random_bytes(&mut log_id)?;
+                let header = Header {
+                    log_id,
+                    segment: 1,
+                    first_seq: 1,
+                    prev: genesis(&log_id),
+                };
+                self.dir
+                    .replace(&segment_name(1), &header.encode(&self.sign))?;
+                header
+            }
+            [(1, len)] if *len == HEADER as u64 => self.header(1)?.1,
+            _ => return Err(tampered(FindingKind::HeadMissing, 0, HEAD)),
+        };
+        let head = Head {
+            log_id: header.log_id,
+            segment: 1,
+            start: HEADER as u64,
+            end: HEADER as u64,
+            seq: 0,
+            hash: header.prev,
+        };
+        self.dir.replace(HEAD, &head.encode(&self.sign))
+    }
+
+    /// Reads what others have written since `known`, heals what a killed writer left, and brings the head up to date,
+    /// so that it never lags by more than the entry being written.
+    fn catch_up(&self, known: Option<At>) -> Result<At, AuditError> {
+        let head_bytes = self
+            .dir
+            .read(HEAD)?
+            .ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
+        let (head, from) = match known {
+            Some(at) if at.head_bytes == head_bytes => (at.head, at.head),
+            Some(at) => (self.decode_head(&head_bytes)?, at.head),
+            None => {
+                let head = self.decode_head(&head_bytes)?;
+                self.check_last(&head)?;
+                (head, head)
+            }
+        };
+        if head.seq < from.seq || head.log_id != from.log_id {
+            return Err(tampered(FindingKind::HeadMismatch, from.seq, HEAD));
+        }
+        let (end, broken) = self.scan(from, &head)?;
+        if end.seq < head.seq {
+            return Err(tampered(
+                FindingKind::Shortened,
+                end.seq + 1,
+                &segment_name(end.segment),
+            ));
+        }
+        if let Some(len) = broken {
+            self.move_aside(&end, len)?;
+        }
+        let mut at = At {
+            head: end,
+            head_bytes,
+        };
+        if end != head {
+            self.write_head(&mut at)?;
+        }
+        if broken.is_some() {
+            self.record_torn(&mut at)?;
+        }
+        Ok(at)
+    }
+
+    /// Follows the chain from `at` to the end of the last segment. The second value is the segment's length if bytes
+    /// that are no entry stand behind the end.
+    fn scan(&self, mut at: Head, head: &Head) -> Result<(Head, Option<u64>), AuditError> {
+        loop {
+            let name = segment_name(at.segment);
+            let mut file = match File::open(self.dir.file(&name)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(tampered(FindingKind::SegmentMissing, at.seq + 1, &name));
+                }
+                Err(error) => return Err(AuditError::io("open", &name)(error)),
+            };
+            let len = file
+                .metadata()
+                .map_err(AuditError::io("look at", &name))?
+                .len();
+            if len < at.end {
+                return Err(tampered(FindingKind::Shortened, at.seq, &name));
+            }
+            let mut whole = true;
+            if len > at.end {
+                file.seek(SeekFrom::Start(at.end))
+                    .map_err(AuditError::io("read", &name))?;
+                let mut from = BufReader::new(file);
+                loop {
+                    match Frame::read(&mut from).map_err(AuditError::io("read", &name))? {
+                        Next::End => break,
+                        Next::Frame(frame) if self.is_next(&at, &frame) => {
+                            at = at.after(&frame);
+                            if at.seq == head.seq && at.hash != head.hash {
+                                return Err(tampered(FindingKind::HeadMismatch, at.seq, &name));
+                            }
+                        }
+                        Next::Frame(_) | Next::Broken => {
+                            whole = false;
+                            break;
+                        }
+                    }
+                }
+            }
+            let more = self.dir.has(&segment_name(at.segment + 1))?;
+            // An append is acknowledged after the head: only what is behind the head can be a killed writer's.
+            if !whole && (more || at.seq < head.seq) {
+                return Err(tampered(FindingKind::Changed, at.seq + 1, &name));
+            }
+            if !more {
+                return Ok((at, (!whole).then_some(len)));
+            }
+            let (name, header) = self.header(at.segment + 1)?;
+            if header.log_id != at.log_id
+                || header.first_seq != at.seq + 1
+                || header.prev != at.hash
+            {
+                return Err(tampered(FindingKind::LinkBroken, at.seq + 1, &name));
+            }
+            at = at.in_segment(header.segment);
+        }
+    }
+
+    fn is_next(&self, at: &Head, frame: &Frame) -> bool {
+        frame.seq == at.seq + 1
+            && frame.follows(&at.hash)
+            && frame.is_signed_by(&self.sign.verifying_key())
+    }
+
+    fn header(&self, segment: u32) -> Result<(String, Header), AuditError> {
+        let name = segment_name(segment);
+        let mut file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
+        let header = Header::read(&mut file, &self.sign.verifying_key())
+            .map_err(AuditError::io("read", &name))?;
+        match header {
+            Some(header) if header.segment == segment => Ok((name, header)),
+            _ => Err(tampered(FindingKind::HeaderDamaged, 0, &name)),
+        }
+    }
+
+    fn decode_head(&self, bytes: &[u8]) -> Result<Head, AuditError> {
+        Head::decode(bytes, &self.sign.verifying_key()).ok_or_else(|| {
+            // A log of another project fails here too, and its first segment tells the two apart.
+            match self.header(1) {
+                Err(AuditError::Tampered(_)) => AuditError::OtherKeys {
+                    which: "signing key, or head and first segment are damaged",
+                },
+                _ => tampered(FindingKind::HeadDamaged, 0, HEAD),
+            }
+        })
+    }
+
+    /// That the head is about this log, and that both keys are the log's: the last entry must be the head's and open.
+    fn check_last(&self, head: &Head) -> Result<(), AuditError> {
+        let (name, header) = self.header(head.segment)?;
+        if header.log_id != head.log_id {
+            return Err(tampered(FindingKind::HeadMismatch, head.seq, &name));
+        }
+        if head.start == head.end {
+            return if header.prev == head.hash && header.first_seq == head.seq + 1 {
+                Ok(())
+            } else {
+                Err(tampered(FindingKind::HeadMismatch, head.seq, &name))
+            };
+        }
+        let mut file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
+        file.seek(SeekFrom::Start(head.start))
+            .map_err(AuditError::io("read", &name))?;
+        match Frame::read(&mut BufReader::new(file)).map_err(AuditError::io("read", &name))? {
+            Next::Frame(frame) if frame.seq == head.seq && frame.hash == head.hash => {
+                self.check_opens(&frame, head, &header)
+            }
+            Next::End => Err(tampered(FindingKind::Shortened, head.seq, &name)),
+            Next::Frame(_) | Next::Broken => Err(tampered(FindingKind::Changed, head.seq, &name)),
+        }
+    }
+
+    /// The seal is bound to the entry before, whose hash stands in front of the frame or in the header.
+    fn check_opens(&self, frame: &Frame, head: &Head, header: &Header) -> Result<(), AuditError> {
+        let name = segment_name(head.segment);
+        let prev = if head.start == HEADER as u64 {
+            header.prev
+        } else {
+            let file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
+            let mut hash = [0; 32];
+            file.read_exact_at(&mut hash, head.start - 96)
+                .map_err(AuditError::io("read", &name))?;
+            Digest(hash)
+        };
+        if !frame.follows(&prev) || !frame.is_signed_by(&self.sign.verifying_key()) {
+            return Err(tampered(FindingKind::Changed, head.seq, &name));
+        }
+        Entry::open(frame, &prev, self.sealer())
+            .map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
+        Ok(())
+    }
+
+    // ---- writing ------------------------------------------------------------------------------------------------
+
+    fn write(&self, at: &mut At, event: &Event) -> Result<(), AuditError> {
+        let record = Record {
+            seq: at.head.seq + 1,
+            time: self.options.clock.now(),
+            writer: self.writer.clone(),
+            prev: at.head.hash,
+            event: event.clone(),
+        };
+        let sealed = record.seal(self.sealer())?;
+        if sealed.len() > MAX_SEALED {
+            return Err(AuditError::TooLarge {
+                bytes: sealed.len(),
+                limit: MAX_SEALED,
+            });
+        }
+        let frame = Frame::new(record.seq, &record.prev, sealed, &self.sign);
+        if at.head.end > HEADER as u64 && at.head.end + frame.size() > self.options.segment_bytes {
+            self.roll(at)?;
+        }
+        self.write_frame(&at.head, &frame)?;
+        at.head = at.head.after(&frame);
+        self.write_head(at)
+    }
+
+    fn roll(&self, at: &mut At) -> Result<(), AuditError> {
+        let segment = at.head.segment + 1;
+        let header = Header {
+            log_id: at.head.log_id,
+            segment,
+            first_seq: at.head.seq + 1,
+            prev: at.head.hash,
+        };
+        self.dir
+            .replace(&segment_name(segment), &header.encode(&self.sign))?;
+        at.head = at.head.in_segment(segment);
+        Ok(())
+    }
+
+    fn write_frame(&self, at: &Head, frame: &Frame) -> Result<(), AuditError> {
+        let name = segment_name(at.segment);
+        let file = self.open_segment(&name)?;
+        if let Err(error) = file.write_all_at(&frame.encode(), at.end) {
+            // Nothing here was acknowledged. If this fails too, the next writer moves the piece aside.
+            let _ = file.set_len(at.end);
+            return Err(AuditError::io("write", &name)(error));
+        }
+        sync_data(&file, &name)
+    }
+
+    fn open_segment(&self, name: &str) -> Result<File, AuditError> {
+        OpenOptions::new()
+            .write(true)
+            .open(self.dir.file(name))
+            .map_err(AuditError::io("open", name))
+    }
+
+    fn write_head(&self, at: &mut At) -> Result<(), AuditError> {
+        let bytes = at.head.encode(&self.sign);
+        self.dir.replace(HEAD, &bytes)?;
+        at.head_bytes = bytes;
+        Ok(())
+    }
+
+    // ---- torn tails ---------------------------------------------------------------------------------------------
+    //
+    // Copied to `torn-….pending` before the segment is cut, renamed to `torn-….bin` after the entry about it is
+    // durable: killed at any instant, the bytes exist, and a pending file is recorded by the next writer.
+
+    fn move_aside(&self, end: &Head, len: u64) -> Result<(), AuditError> {
+        let name = segment_name(end.segment);
+        let mut count = 0;
+        let torn = loop {
+            let torn = format!("torn-{:08}-{:010}-{count}", end.segment, end.end);
+            if !self.dir.has(&format!("{torn}.pending"))?
+                && !self.dir.has(&format!("{torn}.bin"))?
+            {
+                break torn;
+            }
+            count += 1;
+        };
+        let mut from = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
+        from.seek(SeekFrom::Start(end.end))
+            .map_err(AuditError::io("read", &name))?;
+        let part = format!("{torn}.new");
+        let mut to = self.dir.create_new(&part)?;
+        io::copy(&mut from.take(len - end.end), &mut to).map_err(AuditError::io("write", &part))?;
+        sync_data(&to, &part)?;
+        self.dir.rename(&part, &format!("{torn}.pending"))?;
+        let segment = self.open_segment(&name)?;
+        segment
+            .set_len(end.end)
+            .map_err(AuditError::io("cut", &name))?;
+        sync_data(&segment, &name)
+    }
+
+    fn record_torn(&self, at: &mut At) -> Result<(), AuditError> {
+        for name in self.dir.names()? {
+            let Some(torn) = name
+                .strip_suffix(".pending")
+                .filter(|torn| torn.starts_with("torn-"))
+            else {
+                continue;
+            };
+            let mut place = torn
+                .split('-')
+                .skip(1)
+                .map_while(|field| field.parse::<u64>().ok());
+            let kept = format!("{torn}.bin");
+            let (bytes, sha256) = self.hash_file(&name)?;
+            let event = Event::TornTail {
+                file: kept.clone(),
+                segment: place.next().unwrap_or_default() as u32,
+                offset: place.next().unwrap_or_default(),
+                bytes,
+                sha256,
+            };
+            self.write(at, &event)?;
+            self.dir.rename(&name, &kept)?;
+        }
+        Ok(())
+    }
+
+    fn hash_file(&self, name: &str) -> Result<(u64, Digest), AuditError> {
+        let mut file = File::open(self.dir.file(name)).map_err(AuditError::io("open", name))?;
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = file
+                .read(&mut buffer)
+                .map_err(AuditError::io("read", name))?;
+            if read == 0 {
+                return Ok((bytes, Digest(hash.finalize().into())));
+            }
+            hash.update(buffer.get(..read).unwrap_or_default());
+            bytes += read as u64;
+        }
+    }
+}
+
+impl At {
+    fn receipt(&self) -> Receipt {
+        Receipt {
+            seq: self.head.seq,
+            hash: self.head.hash,
+        }
+    }
+}
+
+impl Head {
+    fn after(self, frame: &Frame) -> Self {
+        Self {
+            start: self.end,
+            end: self.end + frame.size(),
+            seq: frame.seq,
+            hash: frame.hash,
+            ..self
+        }
+    }
+
+    fn in_segment(self, segment: u32) -> Self {
+        Self {
+            segment,
+            start: HEADER as u64,
+            end: HEADER as u64,
+            ..self
+        }
+    }
+}
+
+fn tampered(kind: FindingKind, seq: u64, file: &str) -> AuditError {
+    AuditError::Tampered(Finding {
+        kind,
+        seq,
+        file: file.to_owned(),
+    })
+}

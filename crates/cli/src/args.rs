@@ -1,0 +1,281 @@
+//! What the program understands. The text here is its manual.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// HIPAA-compliant data pipelines and analytics on patient data.
+///
+/// Cordon reads EHR exports, de-identifies them under a policy, keeps them encrypted, lets people query
+/// only what they may see, and keeps every access on a tamper-evident record.
+#[derive(Parser)]
+#[command(name = "cordon", version, max_term_width = 110, after_help = AFTER)]
+pub struct Args {
+    /// The project folder (default: the nearest folder with a `cordon.yaml`).
+    #[arg(long, global = true, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// How results are written: for people, or for programs.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub format: OutputFormat,
+    /// No progress and no hints; results and errors only.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 done; 1 failure; 2 wrong use or configuration; 3 done, but records or files are in quarantine;
+4 access denied; 5 keys; 6 disk or vault not available; 7 integrity: something was changed or damaged; 8 busy.
+
+Start with:  cordon demo";
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Tables and sentences.
+    Text,
+    /// JSON; of query results, one array.
+    Json,
+    /// Query results as CSV (RFC 4180).
+    Csv,
+    /// Query results as an Arrow IPC stream.
+    Arrow,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a project folder: configuration, policies, a pipeline and keys.
+    Init(InitArgs),
+    /// Run a pipeline: read, de-identify, write encrypted tables.
+    Run(RunArgs),
+    /// Query the tables as a user, for a purpose.
+    Sql(SqlArgs),
+    /// List the tables that a user may read, with their columns.
+    Tables(TablesArgs),
+    /// Check and explain de-identification policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Look at records that could not be processed, and process them again.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Read and verify the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The key ring: status, rotation of the root key, unwrapping data keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The token vault: its state, and what stands behind a token.
+    #[command(subcommand)]
+    Vault(VaultCommand),
+    /// Print the JSON Schema of a configuration file, for editors.
+    Schema(SchemaArgs),
+    /// Generate a synthetic hospital: no person in it exists.
+    Synth(SynthArgs),
+    /// See the whole of it in a minute: generate, de-identify, query, verify.
+    Demo(DemoArgs),
+}
+
+#[derive(ClapArgs)]
+pub struct InitArgs {
+    /// The folder; it must be empty or not exist.
+    pub dir: PathBuf,
+    /// What the first pipeline reads.
+    #[arg(long, value_enum, default_value = "hospital")]
+    pub template: Template,
+    /// Protect the root key by a passphrase from this environment variable instead of a key file.
+    #[arg(long, value_name = "NAME")]
+    pub passphrase_env: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// What `cordon synth` generates: CSV tables and FHIR R4.
+    Hospital,
+    /// Synthea's CSV export, and FHIR R4.
+    Synthea,
+}
+
+#[derive(ClapArgs)]
+pub struct RunArgs {
+    /// The pipeline: `pipelines/<NAME>.yaml`.
+    pub pipeline: String,
+    /// Forget what an interrupted run had done, and start afresh.
+    #[arg(long)]
+    pub restart: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct SqlArgs {
+    /// One SELECT.
+    pub query: String,
+    /// The user who asks, as in `cordon.yaml`.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+    /// What the answer is for.
+    #[arg(long, value_name = "PURPOSE")]
+    pub purpose: String,
+    /// Write the result to this file instead of the terminal.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(ClapArgs)]
+pub struct TablesArgs {
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+    #[arg(long, value_name = "PURPOSE")]
+    pub purpose: String,
+}
+
+#[derive(Subcommand)]
+pub enum PolicyCommand {
+    /// What a policy does to each field, why, and which of the 18 identifiers that settles.
+    Explain {
+        /// The policy: `policies/<NAME>.yaml`.
+        name: String,
+        /// Only this dataset.
+        #[arg(long)]
+        dataset: Option<String>,
+    },
+    /// Check all policies and pipelines of the project.
+    Check,
+}
+
+#[derive(Subcommand)]
+pub enum QuarantineCommand {
+    /// List what is in quarantine, with file, line, field and reason.
+    List {
+        #[arg(long)]
+        dataset: Option<String>,
+    },
+    /// Show one record as it was read. It is PHI, and the access goes on the record.
+    Show {
+        id: String,
+        /// Why it must be seen.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Process quarantined records again, under the policy as it is now.
+    Replay {
+        /// The pipeline that put them aside.
+        pipeline: String,
+        #[arg(long)]
+        dataset: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum AuditCommand {
+    /// List entries, the newest last.
+    List {
+        /// Only the last N.
+        #[arg(long, short = 'n', default_value_t = 50)]
+        last: usize,
+        /// Only entries of this kind, such as `query_started` or `access_denied`.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only entries of this user.
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Find any changed, removed, added or re-ordered entry; checked against the tables' own records too.
+    Verify {
+        /// An earlier head, as `SEQ:HASH`, kept where nobody can change it.
+        #[arg(long, value_name = "SEQ:HASH")]
+        anchor: Vec<String>,
+    },
+    /// Print the last entry's number and hash, and the key that signs: keep them elsewhere.
+    Head,
+}
+
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// The keys by purpose, with versions and dates. Never the keys.
+    Status,
+    /// Wrap all keys under a new root key. Data stays as it is.
+    RotateRoot {
+        /// A new key file.
+        #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_env")]
+        new_key_file: Option<PathBuf>,
+        /// An environment variable that holds the new passphrase.
+        #[arg(long, value_name = "NAME")]
+        new_passphrase_env: Option<String>,
+    },
+    /// Unwrap a data key of a table's file, for readers such as pyarrow and Spark. Reads the wrapped key, prints the key, base64 both.
+    UnwrapDek {
+        /// The master key's id, as in the file's key material.
+        #[arg(long)]
+        master_key: String,
+        /// Who reads, as in `cordon.yaml`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// What for.
+        #[arg(long)]
+        purpose: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum VaultCommand {
+    /// Tokens by domain, and bytes.
+    Status,
+    /// Read all of the vault and check it.
+    Verify,
+    /// What stands behind a token. It is PHI, and the access goes on the record.
+    Reveal {
+        token: String,
+        #[arg(long)]
+        domain: String,
+        /// Why it must be seen.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(ClapArgs)]
+pub struct SchemaArgs {
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// `cordon.yaml`
+    Project,
+    /// `policies/*.yaml`
+    Policy,
+    /// `pipelines/*.yaml`
+    Pipeline,
+}
+
+#[derive(ClapArgs)]
+pub struct SynthArgs {
+    /// The folder to write to.
+    pub dir: PathBuf,
+    #[arg(long, short, default_value_t = 1000)]
+    pub patients: u64,
+    /// The same seed gives the same hospital, byte for byte.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// What to write.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["csv", "fhir"])]
+    pub formats: Vec<SynthFormat>,
+    /// None of the dirt of real exports.
+    #[arg(long)]
+    pub clean: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SynthFormat {
+    Csv,
+    Parquet,
+    Fhir,
+}
+
+#[derive(ClapArgs)]
+pub struct DemoArgs {
+    /// The folder to make (default: `cordon-demo` here).
+    pub dir: Option<PathBuf>,
+    #[arg(long, default_value_t = 1000)]
+    pub patients: u64,
+}

@@ -1,0 +1,170 @@
+//! `cordon demo`: the whole of it on a hospital that does not exist.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use cordon_pipeline::error::ExitKind;
+use cordon_pipeline::init::{InitOptions, Template, init};
+use cordon_pipeline::project::{OpenProject, Project};
+use cordon_synth::{Formats, SynthOptions};
+
+use super::{Outcome, ask_passphrase, os_user, run, sql, synth};
+use crate::args::{DemoArgs, OutputFormat};
+use crate::ui::{Failure, Ui, human_bytes};
+
+/// The analysis of the founding document: average age and count by gender.
+const ANALYSIS: &str = "SELECT gender, count(*) AS patients, round(avg(age), 1) AS average_age \
+                        FROM patients GROUP BY gender ORDER BY patients DESC";
+const JOINED: &str = "SELECT p.gender, count(DISTINCT p.patient_id) AS diabetics, round(avg(o.value), 2) AS mean_hba1c \
+                      FROM patients p JOIN observations o ON o.patient_id = p.patient_id \
+                      WHERE o.code = '4548-4' GROUP BY p.gender ORDER BY diabetics DESC";
+const ACROSS: &str = "SELECT count(*) AS patients_in_both FROM patients p JOIN fhir_patient f ON f.id = p.patient_id";
+
+pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
+    let began = Instant::now();
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("cordon-demo"));
+    if dir.exists() {
+        return Err(Failure::usage(format!(
+            "{} exists already\n  help: remove it, or name another folder: cordon demo DIR",
+            dir.display()
+        )));
+    }
+    step(ui, 1, "A project: keys, vault, audit log, a Safe Harbor policy, a pipeline");
+    init(&dir, &InitOptions { template: Template::Hospital, passphrase_env: None, user: os_user() })?;
+    ui.say(format!("   {}/cordon.yaml, policies/, pipelines/, secrets/root.key", dir.display()));
+
+    step(ui, 2, "A synthetic hospital: all 18 kinds of identifiers, and the dirt of real exports");
+    let options =
+        SynthOptions { patients: args.patients, formats: Formats { parquet: false, ..Formats::ALL }, ..SynthOptions::default() };
+    let summary = synth::generate(ui, &dir.join("data"), options)?;
+    ui.say(format!(
+        "   {} patients, {} files of CSV and FHIR R4, {}, {} rows spoiled on purpose",
+        summary.patients,
+        summary.files.len(),
+        human_bytes(summary.bytes()),
+        summary.bad_rows.len()
+    ));
+
+    step(ui, 3, "cordon run nightly");
+    let project = Project::find(&dir)?.open(&ask_passphrase, &os_user())?;
+    let report = run::run_named(ui, &project, "nightly", false)?;
+    run::print_report(ui, &report);
+
+    step(ui, 4, "Three patients (none of them exists), before and after");
+    before_and_after(ui, &project, &dir)?;
+
+    step(ui, 5, "The analysis, as a user with a role, for a purpose: avg(age) and count(*) by gender");
+    for query in [ANALYSIS, JOINED, ACROSS] {
+        ui.say(format!("   cordon sql \"{}\" --as analyst --purpose research", squeeze(query)));
+        print_query(ui, &project, query, "analyst", "research")?;
+    }
+    ui.say("   The same question for a purpose that the role does not grant:");
+    match sql::query(&project, ANALYSIS, "analyst", "payment", OutputFormat::Text, &mut std::io::sink()) {
+        Err(failure) if failure.exit == ExitKind::Denied => ui.say(format!("   denied: {}", first_line(&failure.message))),
+        Err(failure) => return Err(failure),
+        Ok(_) => return Err(Failure::new(ExitKind::Integrity, "a query without a grant was answered")),
+    }
+
+    step(ui, 6, "The audit log: every run, query and denial, hash-linked and signed");
+    let anchors = project.audit_anchors()?;
+    let verified = project.audit_log().verify(&anchors)?;
+    if !verified.is_valid() {
+        return Err(Failure::new(ExitKind::Integrity, verified.to_string()));
+    }
+    ui.say(format!("   {} entries verified; {} anchors in the tables' manifests agree", verified.entries, anchors.len()));
+
+    ui.object(&report);
+    ui.say(format!("\nDone in {:.1} s. What to try next, in {}:", began.elapsed().as_secs_f64(), dir.display()));
+    ui.hint("  cordon policy explain safe-harbor-hospital     what is done with each field, and why");
+    ui.hint("  cordon quarantine list                         the spoiled rows, with file, line, field and reason");
+    ui.hint("  cordon audit list                              who did what");
+    ui.hint("  cordon tables --as analyst --purpose research  what an analyst sees");
+    ui.hint("  cordon run nightly                             nothing to do: no file changed");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn step(ui: &Ui, number: u32, title: &str) {
+    ui.say(format!("\n{number}. {title}"));
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn squeeze(query: &str) -> String {
+    query.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn print_query(ui: &Ui, project: &OpenProject, query: &str, user: &str, purpose: &str) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    sql::query(project, query, user, purpose, OutputFormat::Text, &mut out)?;
+    ui.say(String::from_utf8_lossy(&out).trim_end());
+    Ok(())
+}
+
+const SHOWN: [&str; 10] =
+    ["patient_id", "mrn", "ssn", "first_name", "last_name", "birth_date", "gender", "zip", "state", "email"];
+
+/// Reads three synthetic patients from the raw file and finds them again by their tokens.
+fn before_and_after(ui: &Ui, project: &OpenProject, dir: &Path) -> Result<(), Failure> {
+    let raw = raw_patients(&dir.join("data/csv/patients.csv"), 3)?;
+    let (_, env) = project.env()?;
+    for patient in &raw {
+        let Some(id) = patient.iter().find(|(name, _)| name == "patient_id").map(|(_, value)| value) else { continue };
+        let mut tokens = Vec::new();
+        env.tokens.get_or_create("patient", &[id.as_bytes()], &mut tokens)?;
+        let Some(token) = tokens.first() else { continue };
+        let token = data_encoding::BASE32_NOPAD.encode(&token.0).to_ascii_lowercase();
+        let mut out = Vec::new();
+        let query = format!("SELECT * FROM patients WHERE patient_id = '{token}'");
+        sql::query(project, &query, "analyst", "research", OutputFormat::Json, &mut out)?;
+        let rows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&out).unwrap_or_default();
+        let Some(row) = rows.first() else { continue };
+        let after = |name: &str| match row.get(name) {
+            None => "removed".to_owned(),
+            Some(serde_json::Value::Null) => "(none)".to_owned(),
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        let mut lines: Vec<Vec<String>> = SHOWN
+            .iter()
+            .map(|name| {
+                let before = patient.iter().find(|(column, _)| column == name).map_or("", |(_, value)| value.as_str());
+                vec![(*name).to_owned(), before.to_owned(), after(name)]
+            })
+            .collect();
+        lines.push(vec!["age".to_owned(), String::new(), after("age")]);
+        ui.table(&["", "before", "after"], lines);
+    }
+    Ok(())
+}
+
+/// The first rows of a CSV file that the demo itself has just generated.
+fn raw_patients(path: &Path, count: usize) -> Result<Vec<Vec<(String, String)>>, Failure> {
+    use arrow_array::{Array, StringViewArray};
+    let unreadable = || Failure::new(ExitKind::Storage, format!("cannot read {}", path.display()));
+    let file = std::fs::File::open(path).map_err(|_| unreadable())?;
+    let mut reader =
+        cordon_formats::CsvReader::new(file, cordon_formats::CsvOptions::default()).map_err(|_| unreadable())?;
+    let Some(batch) = reader.next_batch().map_err(|_| unreadable())? else { return Ok(Vec::new()) };
+    let batch = batch.batch;
+    let text = |row: usize, column: &dyn Array| {
+        column
+            .as_any()
+            .downcast_ref::<StringViewArray>()
+            .filter(|text| text.is_valid(row))
+            .map_or_else(String::new, |text| text.value(row).to_owned())
+    };
+    Ok((0..count.min(batch.num_rows()))
+        .map(|row| {
+            batch
+                .schema()
+                .fields()
+                .iter()
+                .zip(batch.columns())
+                .map(|(field, column)| (field.name().clone(), text(row, column.as_ref())))
+                .collect()
+        })
+        .collect())
+}

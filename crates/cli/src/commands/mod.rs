@@ -1,0 +1,76 @@
+//! One file a command.
+
+mod audit;
+mod demo;
+mod init;
+mod keys;
+mod policy;
+mod quarantine;
+mod run;
+mod schema;
+mod sql;
+mod synth;
+mod vault;
+
+use std::process::ExitCode;
+
+use cordon_pipeline::project::{OpenProject, Project};
+use zeroize::Zeroizing;
+
+use crate::args::{Args, Command};
+use crate::ui::{Failure, Ui};
+
+/// What a command comes to: an exit code, or why it failed.
+pub type Outcome = Result<ExitCode, Failure>;
+
+pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
+    let place = Place { dir: args.project };
+    match args.command {
+        Command::Init(init) => init::init(ui, &init),
+        Command::Run(run) => run::run(ui, &place, &run),
+        Command::Sql(sql) => sql::sql(ui, &place, &sql),
+        Command::Tables(tables) => sql::tables(ui, &place, &tables),
+        Command::Policy(policy) => policy::policy(ui, &place, policy),
+        Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
+        Command::Audit(audit) => audit::audit(ui, &place, audit),
+        Command::Keys(keys) => keys::keys(ui, &place, keys),
+        Command::Vault(vault) => vault::vault(ui, &place, vault),
+        Command::Schema(schema) => schema::schema(ui, &schema),
+        Command::Synth(synth) => synth::synth(ui, &synth),
+        Command::Demo(demo) => demo::demo(ui, &demo),
+    }
+}
+
+/// Where the project is.
+pub struct Place {
+    pub dir: Option<std::path::PathBuf>,
+}
+
+impl Place {
+    pub fn project(&self) -> Result<Project, Failure> {
+        let start = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => std::env::current_dir()
+                .map_err(|_| Failure::usage("the current folder does not exist; say where the project is with `--project DIR`"))?,
+        };
+        Ok(Project::find(&start)?)
+    }
+
+    /// The project with its keys in hand, on behalf of whoever runs the program.
+    pub fn open(&self) -> Result<OpenProject, Failure> {
+        self.open_as(&os_user())
+    }
+
+    pub fn open_as(&self, user: &str) -> Result<OpenProject, Failure> {
+        Ok(self.project()?.open(&ask_passphrase, user)?)
+    }
+}
+
+/// The operating system's user: who stands behind commands that name no user of the project.
+pub fn os_user() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned())
+}
+
+pub fn ask_passphrase() -> std::io::Result<Zeroizing<String>> {
+    rpassword::prompt_password("Passphrase of the project's keys: ").map(Zeroizing::new)
+}

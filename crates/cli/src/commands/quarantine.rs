@@ -1,0 +1,64 @@
+//! `cordon quarantine list|show|replay`
+
+use std::process::ExitCode;
+
+use cordon_audit::Event;
+use cordon_pipeline::error::ExitKind;
+use cordon_pipeline::progress::Meter;
+use cordon_pipeline::replay::{find, listing, replay};
+
+use super::{Outcome, Place, run};
+use crate::args::QuarantineCommand;
+use crate::ui::{Failure, Ui};
+
+pub fn quarantine(ui: &Ui, place: &Place, command: QuarantineCommand) -> Outcome {
+    let project = place.open()?;
+    match command {
+        QuarantineCommand::List { dataset } => {
+            let mut lines = listing(&project)?;
+            lines.retain(|line| dataset.as_ref().is_none_or(|dataset| *dataset == line.dataset));
+            ui.object(&lines);
+            if lines.is_empty() {
+                ui.say("The quarantine is empty.");
+            } else {
+                ui.table(
+                    &["id", "dataset", "file", "line", "field", "reason"],
+                    lines.into_iter().map(|line| {
+                        vec![
+                            line.id,
+                            line.dataset,
+                            line.file,
+                            if line.line == 0 { "whole file".to_owned() } else { line.line.to_string() },
+                            line.field.unwrap_or_else(|| "–".to_owned()),
+                            line.reason,
+                        ]
+                    }),
+                );
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        QuarantineCommand::Show { id, reason } => {
+            if reason.trim().len() < 8 {
+                return Err(Failure::usage("say why in `--reason`: it goes on the record"));
+            }
+            let record = find(&project, &id)?
+                .ok_or_else(|| Failure::new(ExitKind::Failure, format!("there is no record `{id}` in quarantine")))?;
+            project.audit(&Event::QuarantineShown { id, reason })?;
+            ui.result(&String::from_utf8_lossy(record.expose_phi()));
+            Ok(ExitCode::SUCCESS)
+        }
+        QuarantineCommand::Replay { pipeline, dataset } => {
+            let pipeline = project.project.pipeline(&pipeline)?;
+            let meter = Meter::default();
+            let report =
+                ui.with_progress(&meter, |tell| replay(&project, &pipeline, dataset.as_deref(), &meter, tell))?;
+            ui.object(&report);
+            if report.rows_in == 0 {
+                ui.say("There is nothing to replay. (Refused files are read again by the next run once they are mended.)");
+            } else {
+                run::print_report(ui, &report);
+            }
+            Ok(run::exit_of(&report))
+        }
+    }
+}

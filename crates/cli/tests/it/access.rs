@@ -1,0 +1,153 @@
+//! Who may see what, on every path that a query has, and that it is on the record.
+
+use crate::support::Folder;
+
+fn folder() -> Folder {
+    let policy = "
+policy: test
+method: safe-harbor
+datasets:
+  visits:
+    subject: patient
+    fields:
+      patient: { kind: medical-record-number }
+      day: { kind: service-date }
+      code: { kind: clinical }
+  costs:
+    fields:
+      amount: { kind: financial, type: decimal }
+";
+    let folder = Folder::with(
+        policy,
+        "  - { dataset: visits, path: in/visits.csv }\n  - { dataset: costs, path: in/costs.csv }",
+    );
+    folder.write("in/visits.csv", "patient,day,code\np1,2020-01-02,E11\np2,2021-05-06,I10\n");
+    folder.write("in/costs.csv", "amount\n10.5\n");
+    let config = folder.read("cordon.yaml");
+    let (head, _) = config.split_once("\naccess:").unwrap();
+    folder.write(
+        "cordon.yaml",
+        format!(
+            "{head}
+access:
+  roles:
+    - name: research
+      grants:
+        - {{ datasets: [visits], columns: [day, code], purposes: [research] }}
+    - name: engineering
+      grants:
+        - {{ datasets: [\"*\"], columns: [\"*\"], purposes: [operations] }}
+  users:
+    - {{ name: ana, roles: [research] }}
+    - {{ name: engineer, roles: [engineering] }}
+"
+        ),
+    );
+    folder.run_json("test", 0);
+    folder
+}
+
+#[test]
+fn columns_that_are_not_granted_look_absent_on_every_path() {
+    let folder = folder();
+    let ana = |query: &str| folder.cordon(&["sql", query, "--as", "ana", "--purpose", "research", "--format", "csv"]);
+    assert_eq!(ana("SELECT * FROM visits ORDER BY day").ok().out, "day,code\n2020,E11\n2021,I10\n");
+    for query in [
+        "SELECT patient FROM visits",
+        "SELECT v.patient FROM visits v",
+        "SELECT count(*) FROM visits WHERE patient IS NOT NULL",
+        "WITH x AS (SELECT patient FROM visits) SELECT * FROM x",
+        "SELECT day FROM visits ORDER BY patient",
+        "SELECT max(patient) OVER () FROM visits",
+        "SELECT day FROM visits WHERE EXISTS (SELECT 1 FROM visits i WHERE i.patient = 'x')",
+        "SELECT day FROM visits UNION ALL SELECT patient FROM visits",
+        "SELECT * FROM costs",
+        "SELECT (SELECT max(amount) FROM costs) FROM visits",
+        "SELECT * FROM visits NATURAL JOIN costs",
+        "SELECT * FROM datafusion.public.costs",
+    ] {
+        let said = ana(query);
+        assert!(said.code != 0, "{query} was answered: {}", said.out);
+        assert!(!said.err.contains("did you mean `patient`"), "{query}: {}", said.err);
+    }
+    let seen = ana("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'");
+    if seen.code == 0 {
+        assert!(!seen.out.contains("patient") && !seen.out.contains("amount"), "{}", seen.out);
+    }
+    let described = ana("DESCRIBE visits");
+    assert!(!described.out.contains("patient"), "{}", described.out);
+    let explained = ana("EXPLAIN SELECT day FROM visits");
+    assert!(!explained.all().contains("amount") && !explained.all().contains(".parquet"), "{}", explained.all());
+    let listed = folder.cordon(&["tables", "--as", "ana", "--purpose", "research"]).ok();
+    assert!(!listed.out.contains("patient") && !listed.out.contains("costs"), "{}", listed.out);
+}
+
+#[test]
+fn without_a_grant_there_is_no_answer_and_the_denial_is_on_the_record() {
+    let folder = folder();
+    let ask = |user: &str, purpose: &str| {
+        folder.cordon(&["sql", "SELECT day FROM visits", "--as", user, "--purpose", purpose]).code
+    };
+    assert_eq!(ask("ana", "research"), 0);
+    assert_eq!(ask("ana", "payment"), 4);
+    assert_eq!(ask("nobody", "research"), 4);
+    assert_eq!(ask("ana", "curiosity"), 2);
+    assert_eq!(folder.cordon(&["sql", "SELECT * FROM costs", "--as", "ana", "--purpose", "research"]).code, 4);
+    let audit = folder.cordon(&["audit", "list", "--kind", "access_denied", "--format", "json"]).ok().json();
+    assert_eq!(audit.as_array().unwrap().len(), 3);
+    let queries = folder.cordon(&["audit", "list", "--kind", "query_started", "--user", "ana", "--format", "json"]).ok().json();
+    assert_eq!(queries.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn every_query_is_on_the_record_before_its_rows_without_its_literals() {
+    let folder = folder();
+    folder.cordon(&["sql", "SELECT day FROM visits WHERE code = 'E11'", "--as", "ana", "--purpose", "research"]).ok();
+    let audit = folder.cordon(&["audit", "list", "--format", "json"]).ok();
+    assert!(!audit.out.contains("E11"));
+    let kinds: Vec<String> = audit
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["event"]["type"].as_str().or(entry["event"]["kind"].as_str()).unwrap_or_default().to_owned())
+        .collect();
+    for kind in ["project_initialised", "run_started", "table_committed", "run_finished", "query_started", "query_finished"] {
+        assert!(kinds.iter().any(|known| known == kind), "{kind} is missing: {kinds:?}");
+    }
+}
+
+#[test]
+fn no_row_leaves_when_its_entry_cannot_be_written() {
+    let folder = folder();
+    let audit = folder.path().join(".cordon/audit");
+    // The log as a plain file where its folder should be: nothing can be appended.
+    std::fs::rename(&audit, folder.path().join("moved")).unwrap();
+    std::fs::write(&audit, b"").unwrap();
+    let said = folder.cordon(&["sql", "SELECT day FROM visits", "--as", "ana", "--purpose", "research"]);
+    assert_ne!(said.code, 0);
+    assert!(!said.out.contains("2020"), "{}", said.out);
+}
+
+#[test]
+fn a_changed_or_cut_log_is_found_even_when_its_head_was_put_back_too() {
+    let folder = folder();
+    let audit = folder.path().join(".cordon/audit");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().flatten() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    folder.cordon(&["audit", "verify"]).ok();
+    let early = folder.path().join("early");
+    copy(&audit, &early);
+    folder.write("in/costs.csv", "amount\n10.5\n99.5\n");
+    folder.run_json("test", 0);
+    folder.cordon(&["audit", "verify"]).ok();
+    // Everything since is taken out of the log and its head: only the tables still remember.
+    std::fs::remove_dir_all(&audit).unwrap();
+    copy(&early, &audit);
+    let said = folder.cordon(&["audit", "verify"]).exits(7);
+    assert!(said.err.contains("anchor") || said.err.contains("missing") || said.err.contains("shorter"), "{}", said.err);
+}

@@ -1,0 +1,470 @@
+//! From the policy as written to the recipe that runs: every rule is checked here, and nowhere else.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{Datelike, NaiveDate};
+use cordon_phi::{IdentifierKind, Method};
+use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
+
+use super::file::{Action, DatasetSection, FieldSection, Otherwise, PolicyFile, Undeclared, ValueType, Vintage};
+use super::method;
+use crate::kernel::{
+    AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ShiftForm, ShiftRule,
+    SurrogateKind, Vintage as Zip3Vintage, YearRule, Zip3Rule,
+};
+use crate::recipe::{FieldRule, Recipe, TableRecipe};
+use crate::yaml::{At, Issue, Issues, Position, nearest};
+
+/// What the compiler needs to know besides the policy.
+#[derive(Clone, Copy)]
+pub struct CompileOptions {
+    /// The day on which ages are counted when the policy names none.
+    pub run_date: NaiveDate,
+}
+
+/// Reads, checks and compiles one policy.
+pub fn compile(text: &str, file: &Path, options: CompileOptions) -> Result<Recipe, Issues> {
+    let written: PolicyFile = crate::yaml::parse(text, file)?;
+    let mut checker = Checker { file: file.to_path_buf(), method: written.method.value, issues: Vec::new() };
+    let recipe = checker.policy(&written, text, options);
+    if checker.issues.is_empty() {
+        return Ok(recipe);
+    }
+    checker.issues.sort_by_key(|issue| issue.position);
+    Err(Issues(checker.issues))
+}
+
+struct Checker {
+    file: PathBuf,
+    method: Method,
+    issues: Vec<Issue>,
+}
+
+/// What is true for all rules of one policy.
+pub(crate) struct Common {
+    pub method: Method,
+    pub reference: NaiveDate,
+    pub vintage: Zip3Vintage,
+    pub subject_domain: String,
+}
+
+impl Checker {
+    fn issue(&mut self, position: Position, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.issues.push(Issue {
+            file: self.file.clone(),
+            position,
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
+    fn policy(&mut self, written: &PolicyFile, text: &str, options: CompileOptions) -> Recipe {
+        let reference = self.reference_date(written, options);
+        self.method_papers(written);
+        if written.datasets.is_empty() {
+            self.issue(written.policy.position, "the policy has no dataset", "add one under `datasets:`".to_owned());
+        }
+        let common = Common {
+            method: self.method,
+            reference,
+            vintage: match written.zip3_vintage {
+                Vintage::Union => Zip3Vintage::Union,
+                Vintage::Census2010 => Zip3Vintage::Census2010,
+                Vintage::Census2000 => Zip3Vintage::Census2000,
+            },
+            subject_domain: written.subject.domain.clone(),
+        };
+        let mut tables = IndexMap::new();
+        let mut documents = IndexMap::new();
+        for (name, section) in &written.datasets {
+            let undeclared = section.undeclared.unwrap_or(written.undeclared);
+            match &section.fhir {
+                Some(fhir) => {
+                    if !section.fields.is_empty() || !section.derive.is_empty() || section.subject.is_some() {
+                        self.issue(
+                            written.policy.position,
+                            format!("dataset `{name}` has both `fhir` and `fields`, `derive` or `subject`"),
+                            "a dataset is a table or FHIR documents: split it in two".to_owned(),
+                        );
+                    }
+                    match crate::fhir::compile(name, fhir, undeclared, &common) {
+                        Ok(recipe) => {
+                            documents.insert(name.clone(), recipe);
+                        }
+                        Err(found) => {
+                            for (position, message, help) in found {
+                                self.issue(position, message, help);
+                            }
+                        }
+                    }
+                }
+                None => {
+                    let table = self.table(name, section, undeclared, &common);
+                    tables.insert(name.clone(), table);
+                }
+            }
+        }
+        Recipe {
+            name: written.policy.value.clone(),
+            description: written.description.clone(),
+            method: self.method,
+            hash: hex(&Sha256::digest(text.as_bytes())),
+            reference_date: reference,
+            tables,
+            documents,
+        }
+    }
+
+    fn reference_date(&mut self, written: &PolicyFile, options: CompileOptions) -> NaiveDate {
+        let Some(at) = &written.reference_date else { return options.run_date };
+        if let Ok(date) = NaiveDate::parse_from_str(&at.value, "%Y-%m-%d") {
+            return date;
+        }
+        self.issue(at.position, "`reference-date` is not a date", "write it as `YYYY-MM-DD`".to_owned());
+        options.run_date
+    }
+
+    /// What each method asks for on paper.
+    fn method_papers(&mut self, written: &PolicyFile) {
+        match self.method {
+            Method::LimitedDataSet if written.data_use_agreement.is_none() => self.issue(
+                written.method.position,
+                "a limited data set needs a data use agreement, 164.514(e)(4)",
+                "add `data-use-agreement: { recipient: …, permitted-uses: […], signed: YYYY-MM-DD }`".to_owned(),
+            ),
+            Method::ExpertDetermination if written.expert.is_none() => self.issue(
+                written.method.position,
+                "an expert determination names its expert and document, 164.514(b)(1)(ii)",
+                "add `expert: { name: …, document: … }`".to_owned(),
+            ),
+            _ => {}
+        }
+    }
+
+    fn table(&mut self, name: &str, section: &DatasetSection, undeclared: Undeclared, common: &Common) -> TableRecipe {
+        let mut rules = Vec::new();
+        if section.fields.is_empty() {
+            self.issue(
+                Position::default(),
+                format!("dataset `{name}` declares no field"),
+                "list each field under `fields:` with its `kind`".to_owned(),
+            );
+        }
+        let subject = section.subject.as_ref().and_then(|subject| self.subject(name, section, subject));
+        for (field, at) in &section.fields {
+            if at.value.from.is_some() {
+                self.issue(at.position, format!("`{name}.{field}`: `from` belongs under `derive`"), None);
+            }
+            let is_subject = subject.as_deref() == Some(field.as_str());
+            let output = at.value.output.clone().unwrap_or_else(|| field.clone());
+            rules.extend(self.rule(name, field, output, at, is_subject, subject.is_some(), common));
+        }
+        for (output, at) in &section.derive {
+            let Some(from) = &at.value.from else {
+                self.issue(
+                    at.position,
+                    format!("`{name}.{output}` does not say what it is made from"),
+                    "add `from: FIELD`".to_owned(),
+                );
+                continue;
+            };
+            let Some(source) = section.fields.get(from) else {
+                let help = nearest(from, section.fields.keys().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?"));
+                self.issue(at.position, format!("`{name}.{output}` is made from `{from}`, which is not declared"), help);
+                continue;
+            };
+            let mut made = at.clone();
+            made.value.optional |= source.value.optional;
+            // A derived column cannot pass off an identifier as something harmless.
+            if source.value.kind.clause().is_some() && at.value.kind.clause().is_none() {
+                self.issue(
+                    at.position,
+                    format!(
+                        "`{name}.{output}` is of kind `{}` but made from `{from}`, which is `{}`",
+                        at.value.kind.name(),
+                        source.value.kind.name()
+                    ),
+                    "give it the kind of the field that it is made from".to_owned(),
+                );
+            }
+            if at.value.kind == IdentifierKind::Age && source.value.kind == IdentifierKind::BirthDate {
+                made.value.kind = IdentifierKind::BirthDate;
+                made.value.action = made.value.action.or(Some(Action::Age));
+            }
+            rules.extend(self.rule(name, from, output.clone(), &made, false, subject.is_some(), common));
+        }
+        self.unique_outputs(name, section, &rules);
+        TableRecipe { name: name.to_owned(), subject, undeclared, rules, seed_domain: seed_domain(common) }
+    }
+
+    fn subject(&mut self, name: &str, section: &DatasetSection, subject: &At<String>) -> Option<String> {
+        if section.fields.contains_key(&subject.value) {
+            return Some(subject.value.clone());
+        }
+        let help =
+            nearest(&subject.value, section.fields.keys().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+        self.issue(
+            subject.position,
+            format!("the subject `{}` of dataset `{name}` is not among its fields", subject.value),
+            help,
+        );
+        None
+    }
+
+    fn unique_outputs(&mut self, name: &str, section: &DatasetSection, rules: &[FieldRule]) {
+        let mut seen = std::collections::HashSet::new();
+        for rule in rules.iter().filter(|rule| rule.kernel.is_some()) {
+            if !seen.insert(rule.output.to_lowercase()) {
+                let position = section
+                    .derive
+                    .get(&rule.output)
+                    .or_else(|| section.fields.get(&rule.input))
+                    .map_or_else(Position::default, |at| at.position);
+                self.issue(
+                    position,
+                    format!("dataset `{name}` has two columns named `{}`", rule.output),
+                    "rename one with `as: NAME`".to_owned(),
+                );
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what surrounds one rule, used here once")]
+    fn rule(
+        &mut self,
+        dataset: &str,
+        field: &str,
+        output: String,
+        at: &At<FieldSection>,
+        is_subject: bool,
+        has_subject: bool,
+        common: &Common,
+    ) -> Option<FieldRule> {
+        let section = &at.value;
+        let place = format!("{dataset}.{field}");
+        let defaulted = section.action.is_none();
+        let action = section.action.unwrap_or_else(|| default_of(self.method, section.kind, is_subject));
+        match rule_kernel(&place, section, action, is_subject, has_subject, common) {
+            Ok(kernel) => Some(FieldRule {
+                input: field.to_owned(),
+                output,
+                kind: section.kind,
+                action,
+                defaulted,
+                kernel,
+                optional: section.optional,
+                because: section.because.clone(),
+            }),
+            Err((message, help)) => {
+                self.issue(at.position, format!("`{place}`: {message}"), help);
+                None
+            }
+        }
+    }
+}
+
+/// Surrogates of a subject are seeded by its random token where the method forbids what is derived from the person.
+fn seed_domain(common: &Common) -> Option<String> {
+    (common.method != Method::ExpertDetermination).then(|| common.subject_domain.clone())
+}
+
+fn default_of(method: Method, kind: IdentifierKind, is_subject: bool) -> Action {
+    // Whose record it is stays joinable, whatever number serves as identity.
+    if is_subject { Action::Token } else { method::default_action(method, kind) }
+}
+
+/// Checks one rule against the method and makes its kernel; `Ok(None)` drops the field.
+/// The error is what is wrong and what would be right.
+pub(crate) fn rule_kernel(
+    place: &str,
+    section: &FieldSection,
+    action: Action,
+    is_subject: bool,
+    has_subject: bool,
+    common: &Common,
+) -> Result<Option<Kernel>, (String, Option<String>)> {
+    let wrong = |message: String, help: &str| Err((message, (!help.is_empty()).then(|| help.to_owned())));
+    if let Some(refusal) = method::refusal(common.method, section.kind, action) {
+        return wrong(
+            format!(
+                "`{}` on kind `{}` is not allowed under {}, {}: {}",
+                action.name(),
+                section.kind.name(),
+                common.method.name(),
+                refusal.clause,
+                refusal.why
+            ),
+            &format!("use {}", refusal.instead),
+        );
+    }
+    if method::needs_reason(common.method, section.kind, action) && section.because.is_none() {
+        return wrong(
+            format!("a direct identifier (`{}`) is kept without a reason", section.kind.name()),
+            "add `because: \"…\"`, or another action",
+        );
+    }
+    parameters_fit(section, action)?;
+    if matches!(action, Action::ShiftDate) && !has_subject {
+        return wrong("a date is shifted by its subject, and this dataset has none".to_owned(), "add `subject: FIELD`");
+    }
+    let is_date = matches!(
+        section.kind,
+        IdentifierKind::BirthDate | IdentifierKind::DeathDate | IdentifierKind::ServiceDate
+    );
+    let formats = match &section.formats {
+        None => DateFormats::builtin(),
+        Some(formats) => DateFormats::only(formats.clone())
+            .map_err(|bad| (bad.to_string(), Some("write formats as strftime does, such as `%d.%m.%Y`".to_owned())))?,
+    };
+    let domain = || {
+        section.domain.clone().unwrap_or_else(|| if is_subject { common.subject_domain.clone() } else { place.to_owned() })
+    };
+    let reference = Day(common.reference.num_days_from_ce() - UNIX_EPOCH_FROM_CE);
+    Ok(Some(match action {
+        Action::Drop => return Ok(None),
+        Action::Keep => Kernel::Keep(parse_of(section.value_type, formats)),
+        Action::Blank => Kernel::Null(arrow_schema::DataType::Utf8View),
+        Action::Redact => Kernel::Redact { with: section.with.clone().unwrap_or_else(|| "[redacted]".to_owned()) },
+        Action::Year if is_date => {
+            Kernel::Year(YearRule { birth: section.kind == IdentifierKind::BirthDate, reference, cap: 89, formats })
+        }
+        Action::Year => return wrong(format!("`year` is for dates, and the kind is `{}`", section.kind.name()), ""),
+        Action::Age if section.kind == IdentifierKind::BirthDate => {
+            Kernel::AgeFromBirth(AgeRule { reference, cap: 90, formats })
+        }
+        Action::Age => return wrong("`age` is made from a birth date".to_owned(), "for an age as a number use `age-cap`"),
+        Action::AgeCap => Kernel::AgeCap { cap: 90 },
+        Action::Zip3 => Kernel::Zip3(Zip3Rule {
+            vintage: common.vintage,
+            otherwise: match section.otherwise {
+                Some(Otherwise::Blank) => NoZip::Null,
+                Some(Otherwise::Fail) | None => NoZip::Fail,
+            },
+        }),
+        Action::Bin => Kernel::Bin(bin_rule(section)?),
+        Action::FirstChars => Kernel::FirstChars { n: section.chars.unwrap_or(1) },
+        Action::ShiftDate => Kernel::ShiftDate(ShiftRule {
+            max_days: match section.max_days {
+                Some(0) => return wrong("`max-days` must be at least 1".to_owned(), ""),
+                Some(most) if most > 3650 => return wrong("`max-days` must be at most 3650".to_owned(), ""),
+                other => other.unwrap_or(365),
+            },
+            domain: section.domain.clone().unwrap_or_else(|| common.subject_domain.clone()),
+            form: match section.value_type {
+                Some(ValueType::Timestamp) => ShiftForm::Timestamp,
+                Some(ValueType::Text) => ShiftForm::Text,
+                _ => ShiftForm::Date,
+            },
+            formats,
+        }),
+        Action::Token => Kernel::Token { domain: domain() },
+        Action::Hash => Kernel::Hash { domain: domain() },
+        Action::Encrypt => Kernel::Fpe(FpeRule {
+            alphabet: match section.alphabet {
+                None | Some(super::file::Alphabet::Digits) => Alphabet::Digits,
+                Some(super::file::Alphabet::UpperAlphanumeric) => Alphabet::UpperAlphanumeric,
+                Some(super::file::Alphabet::Alphanumeric) => Alphabet::Alphanumeric,
+            },
+            domain: domain(),
+        }),
+        Action::Surrogate => Kernel::Surrogate(surrogate_of(section)?),
+    }))
+}
+
+type Wrong = (String, Option<String>);
+
+fn parse_of(value_type: Option<ValueType>, formats: DateFormats) -> Parse {
+    match value_type {
+        None | Some(ValueType::Text) => Parse::Text,
+        Some(ValueType::Integer) => Parse::Integer,
+        Some(ValueType::Decimal) => Parse::Decimal,
+        Some(ValueType::Boolean) => Parse::Boolean,
+        Some(ValueType::Date) => Parse::Date(formats),
+        Some(ValueType::Timestamp) => Parse::Timestamp(formats),
+    }
+}
+
+fn bin_rule(section: &FieldSection) -> Result<BinRule, Wrong> {
+    match (&section.edges, section.width) {
+        (Some(edges), None) if edges.len() >= 2 && edges.is_sorted_by(|a, b| a < b) => Ok(BinRule::Edges(edges.clone())),
+        (None, Some(width)) if width > 0.0 && width.is_finite() => Ok(BinRule::Width { width, origin: 0.0 }),
+        _ => Err((
+            "`bin` needs either a positive `width` or at least two ascending `edges`".to_owned(),
+            Some("for example `width: 10000` or `edges: [0, 18, 65, 90]`".to_owned()),
+        )),
+    }
+}
+
+fn surrogate_of(section: &FieldSection) -> Result<SurrogateKind, Wrong> {
+    use super::file::SurrogateName as Name;
+    let named = match section.surrogate {
+        Some(name) => name,
+        None => match section.kind {
+            IdentifierKind::Name => Name::FullName,
+            IdentifierKind::StreetAddress => Name::StreetAddress,
+            IdentifierKind::City => Name::City,
+            IdentifierKind::Phone | IdentifierKind::Fax => Name::Phone,
+            IdentifierKind::Email => Name::Email,
+            IdentifierKind::Ssn => Name::Ssn,
+            IdentifierKind::Url => Name::Url,
+            IdentifierKind::Organization => Name::Company,
+            kind if kind.key_class() == cordon_phi::KeyClass::Direct && kind != IdentifierKind::FreeText => {
+                Name::RecordNumber
+            }
+            kind => {
+                return Err((
+                    format!("there is no surrogate for kind `{}`", kind.name()),
+                    Some("name one with `surrogate: …`, or use another action".to_owned()),
+                ));
+            }
+        },
+    };
+    Ok(match named {
+        Name::FirstName => SurrogateKind::FirstName,
+        Name::LastName => SurrogateKind::LastName,
+        Name::FullName => SurrogateKind::FullName,
+        Name::StreetAddress => SurrogateKind::StreetAddress,
+        Name::City => SurrogateKind::City,
+        Name::Phone => SurrogateKind::Phone,
+        Name::Email => SurrogateKind::Email,
+        Name::Ssn => SurrogateKind::Ssn,
+        Name::RecordNumber => SurrogateKind::RecordNumber,
+        Name::Url => SurrogateKind::Url,
+        Name::Company => SurrogateKind::Company,
+    })
+}
+
+/// A parameter that its action does not read is a misunderstanding, and is said.
+fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
+    let given = [
+        ("domain", section.domain.is_some(), &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate][..]),
+        ("with", section.with.is_some(), &[Action::Redact]),
+        ("width", section.width.is_some(), &[Action::Bin]),
+        ("edges", section.edges.is_some(), &[Action::Bin]),
+        ("chars", section.chars.is_some(), &[Action::FirstChars]),
+        ("max-days", section.max_days.is_some(), &[Action::ShiftDate]),
+        ("alphabet", section.alphabet.is_some(), &[Action::Encrypt]),
+        ("surrogate", section.surrogate.is_some(), &[Action::Surrogate]),
+        ("formats", section.formats.is_some(), &[Action::Keep, Action::Year, Action::Age, Action::ShiftDate]),
+        ("otherwise", section.otherwise.is_some(), &[Action::Zip3]),
+    ];
+    for (name, is_given, readers) in given {
+        if is_given && !readers.contains(&action) {
+            let names: Vec<_> = readers.iter().map(|reader| format!("`{}`", reader.name())).collect();
+            return Err((
+                format!("`{name}` means nothing to the action `{}`", action.name()),
+                Some(format!("it belongs to {}", names.join(", "))),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// 1970-01-01 as a day of the common era.
+const UNIX_EPOCH_FROM_CE: i32 = 719_163;
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}

@@ -1,0 +1,139 @@
+//! What a policy does to each field, why, and which of the eighteen identifiers that settles.
+
+use cordon_phi::{IdentifierKind, Method, SafeHarborClause};
+use serde::Serialize;
+
+use super::file::{Action, Undeclared};
+use crate::recipe::{FieldRule, Recipe, TableRecipe};
+
+/// A policy in terms that a privacy officer can sign.
+#[derive(Serialize)]
+pub struct Explanation {
+    pub policy: String,
+    pub description: Option<String>,
+    pub method: &'static str,
+    pub clause: &'static str,
+    /// SHA-256 of the policy's text.
+    pub hash: String,
+    pub reference_date: String,
+    pub datasets: Vec<DatasetLines>,
+    /// One line for each letter of 164.514(b)(2)(i).
+    pub identifiers: Vec<IdentifierLine>,
+}
+
+#[derive(Serialize)]
+pub struct DatasetLines {
+    pub dataset: String,
+    pub subject: Option<String>,
+    /// What becomes of fields that the policy does not name.
+    pub undeclared: &'static str,
+    pub fields: Vec<FieldLine>,
+}
+
+#[derive(Serialize)]
+pub struct FieldLine {
+    pub field: String,
+    /// The output column; `None` when the field is dropped.
+    pub column: Option<String>,
+    pub kind: &'static str,
+    /// The letter of 164.514(b)(2)(i), for the kinds that the rule lists.
+    pub letter: Option<SafeHarborClause>,
+    pub action: &'static str,
+    pub why: String,
+    /// Which master key protects the column.
+    pub key: &'static str,
+}
+
+#[derive(Serialize)]
+pub struct IdentifierLine {
+    pub letter: SafeHarborClause,
+    pub title: &'static str,
+    /// The fields that hold it, with what is done.
+    pub fields: Vec<String>,
+}
+
+/// Explains a compiled policy.
+pub fn explain(recipe: &Recipe) -> Explanation {
+    let mut datasets: Vec<DatasetLines> = recipe.tables.values().map(|table| table_lines(recipe.method, table)).collect();
+    datasets.extend(recipe.documents.iter().map(|(name, documents)| DatasetLines {
+        dataset: name.clone(),
+        subject: Some("the Patient of each resource's compartment".to_owned()),
+        undeclared: undeclared_text(documents.undeclared()),
+        fields: crate::fhir::explain(documents, recipe.method),
+    }));
+    let identifiers = SafeHarborClause::ALL
+        .into_iter()
+        .map(|letter| IdentifierLine {
+            letter,
+            title: letter.title(),
+            fields: datasets
+                .iter()
+                .flat_map(|dataset| {
+                    dataset
+                        .fields
+                        .iter()
+                        .filter(move |line| line.letter == Some(letter))
+                        .map(|line| format!("{}.{} → {}", dataset.dataset, line.field, line.action))
+                })
+                .collect(),
+        })
+        .collect();
+    Explanation {
+        policy: recipe.name.clone(),
+        description: recipe.description.clone(),
+        method: recipe.method.name(),
+        clause: recipe.method.clause(),
+        hash: recipe.hash.clone(),
+        reference_date: recipe.reference_date.to_string(),
+        datasets,
+        identifiers,
+    }
+}
+
+fn table_lines(method: Method, table: &TableRecipe) -> DatasetLines {
+    DatasetLines {
+        dataset: table.name.clone(),
+        subject: table.subject.clone(),
+        undeclared: undeclared_text(table.undeclared),
+        fields: table.rules.iter().map(|rule| field_line(method, rule)).collect(),
+    }
+}
+
+fn undeclared_text(undeclared: Undeclared) -> &'static str {
+    match undeclared {
+        Undeclared::Drop => "dropped and reported",
+        Undeclared::Fail => "the file is refused",
+    }
+}
+
+fn field_line(method: Method, rule: &FieldRule) -> FieldLine {
+    FieldLine {
+        field: rule.input.clone(),
+        column: rule.kernel.is_some().then(|| rule.output.clone()),
+        kind: rule.kind.name(),
+        letter: rule.kind.clause(),
+        action: rule.action.name(),
+        why: rule.because.clone().unwrap_or_else(|| why(method, rule.kind, rule.action).to_owned()),
+        key: rule.kind.key_class().name(),
+    }
+}
+
+/// The reason that an action is right for a kind under a method.
+pub fn why(method: Method, kind: IdentifierKind, action: Action) -> &'static str {
+    match action {
+        Action::Keep if kind.clause().is_none() => "not among the identifiers that 164.514(b)(2)(i) lists",
+        Action::Keep if method == Method::LimitedDataSet => "may stay in a limited data set, 164.514(e)(2)",
+        Action::Keep => "kept by expert determination, 164.514(b)(1)",
+        Action::Drop | Action::Blank | Action::Redact => "removed, as the rule asks",
+        Action::Year => "only the year of a date may stay, and not one that shows an age over 89, (b)(2)(i)(C)",
+        Action::Age | Action::AgeCap => "ages over 89 become one category, (b)(2)(i)(C)",
+        Action::Zip3 => "three digits stay where more than 20,000 people share them, else 000, (b)(2)(i)(B)",
+        Action::Bin => "generalised to a range",
+        Action::FirstChars => "generalised to its first characters",
+        Action::ShiftDate => "moved by the subject's own number of days; order and intervals stay",
+        Action::Token => "a random code from the vault, not derived from the value, 164.514(c)",
+        Action::Hash => "a keyed hash; derived from the value, so by expert determination only",
+        Action::Encrypt => "format-preserving encryption (FF1); by expert determination only",
+        Action::Surrogate => "made up, the same for all records of the subject",
+    }
+}

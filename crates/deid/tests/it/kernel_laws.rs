@@ -1,0 +1,362 @@
+//! What holds for every input: properties of the kernels.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, TimestampMicrosecondType};
+use arrow_array::{Array, StringViewArray};
+use arrow_schema::DataType;
+use cordon_deid::kernel::{
+    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, Env, FpeRule, Kernel, KernelError,
+    Otherwise, Outcome, Parse, ShiftForm, ShiftRule, SurrogateKind, Vintage, YearRule, Zip3Rule,
+    fpe_decrypt, text_of,
+};
+use cordon_phi::{Token, TokenError, TokenStore};
+use proptest::prelude::*;
+
+use super::kernel_cases::env;
+
+const REFERENCE: Day = Day(19_844);
+
+fn shift(form: ShiftForm, max_days: u32) -> Kernel {
+    Kernel::ShiftDate(ShiftRule {
+        max_days,
+        domain: String::new(),
+        form,
+        formats: DateFormats::builtin(),
+    })
+}
+
+fn fpe_rule(alphabet: Alphabet) -> FpeRule {
+    FpeRule {
+        alphabet,
+        domain: "number".to_owned(),
+    }
+}
+
+const SURROGATES: [SurrogateKind; 11] = [
+    SurrogateKind::FirstName,
+    SurrogateKind::LastName,
+    SurrogateKind::FullName,
+    SurrogateKind::StreetAddress,
+    SurrogateKind::City,
+    SurrogateKind::Phone,
+    SurrogateKind::Email,
+    SurrogateKind::Ssn,
+    SurrogateKind::RecordNumber,
+    SurrogateKind::Url,
+    SurrogateKind::Company,
+];
+
+fn every_kernel() -> Vec<Kernel> {
+    let builtin = DateFormats::builtin;
+    let listed = DateFormats::only(vec![
+        "%d.%m.%Y".to_owned(),
+        "%b %d, %Y %I:%M:%S %p".to_owned(),
+    ])
+    .unwrap();
+    let zip3 = |vintage, otherwise| Kernel::Zip3(Zip3Rule { vintage, otherwise });
+    let mut kernels = vec![
+        Kernel::Keep(Parse::Text),
+        Kernel::Keep(Parse::Integer),
+        Kernel::Keep(Parse::Decimal),
+        Kernel::Keep(Parse::Boolean),
+        Kernel::Keep(Parse::Date(builtin())),
+        Kernel::Keep(Parse::Date(listed.clone())),
+        Kernel::Keep(Parse::Timestamp(builtin())),
+        Kernel::Null(DataType::Utf8View),
+        Kernel::Null(DataType::Date32),
+        Kernel::Redact {
+            with: "x".to_owned(),
+        },
+        Kernel::Year(YearRule {
+            birth: true,
+            reference: REFERENCE,
+            cap: 89,
+            formats: builtin(),
+        }),
+        Kernel::Year(YearRule {
+            birth: false,
+            reference: REFERENCE,
+            cap: 89,
+            formats: builtin(),
+        }),
+        Kernel::AgeFromBirth(AgeRule {
+            reference: REFERENCE,
+            cap: 90,
+            formats: builtin(),
+        }),
+        Kernel::AgeCap { cap: 90 },
+        zip3(Vintage::Union, Otherwise::Fail),
+        zip3(Vintage::Census2000, Otherwise::Null),
+        Kernel::Bin(BinRule::Edges(vec![0.0, 10.0])),
+        Kernel::Bin(BinRule::Edges(vec![])),
+        Kernel::Bin(BinRule::Width {
+            width: 10.0,
+            origin: 0.0,
+        }),
+        Kernel::Bin(BinRule::Width {
+            width: 0.0,
+            origin: f64::NAN,
+        }),
+        Kernel::FirstChars { n: 2 },
+        shift(ShiftForm::Date, 365),
+        shift(ShiftForm::Timestamp, u32::MAX),
+        shift(ShiftForm::Text, 0),
+        Kernel::ShiftDate(ShiftRule {
+            max_days: 9,
+            domain: "d".to_owned(),
+            form: ShiftForm::Text,
+            formats: listed,
+        }),
+        Kernel::Token {
+            domain: "d".to_owned(),
+        },
+        Kernel::Hash {
+            domain: "d".to_owned(),
+        },
+        Kernel::Fpe(fpe_rule(Alphabet::Digits)),
+        Kernel::Fpe(fpe_rule(Alphabet::Alphanumeric)),
+        Kernel::Fpe(fpe_rule(Alphabet::Custom("äöüß0123456789-".to_owned()))),
+    ];
+    kernels.extend(SURROGATES.map(Kernel::Surrogate));
+    kernels
+}
+
+fn apply(kernel: &Kernel, values: &[&str], subject: &str) -> Outcome {
+    let values: StringViewArray = values.iter().copied().map(Some).collect();
+    let subjects: StringViewArray = values.iter().map(|_| Some(subject)).collect();
+    kernel
+        .apply(
+            &Column {
+                values: &values,
+                subjects: Some(&subjects),
+            },
+            &env(),
+        )
+        .unwrap()
+}
+
+fn texts(kernel: &Kernel, values: &[&str], subject: &str) -> Vec<Option<String>> {
+    text_of(&apply(kernel, values, subject).values)
+        .iter()
+        .map(|text| text.map(str::to_owned))
+        .collect()
+}
+
+/// Text that looks like what the kernels read, so that the far branches are reached too.
+fn anything() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[0-9TZ:+./ -]{0,30}",
+        "[0-9]{1,4}[-/][0-9]{1,2}[-/][0-9]{1,4}([T ][0-9]{1,2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:?[0-9]{2})?)?",
+        "[0-9]{3,9}(-[0-9]{0,4})?",
+        "[-+]?[0-9.eE]{1,12}",
+        "[ äöüß\u{a0}\u{301}😀0-9-]{0,12}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_kernel_panics_and_failed_rows_are_null(
+        values in proptest::collection::vec(proptest::option::of(anything()), 0..20),
+        subjects in proptest::collection::vec(proptest::option::of("[a-c]{0,1}"), 0..25),
+    ) {
+        let values: StringViewArray = values.iter().map(Option::as_deref).collect();
+        let subjects: StringViewArray = subjects.iter().map(Option::as_deref).collect();
+        for kernel in every_kernel() {
+            for subjects in [None, Some(&subjects)] {
+                let outcome = kernel.apply(&Column { values: &values, subjects }, &env()).unwrap();
+                prop_assert_eq!(outcome.values.len(), values.len());
+                prop_assert_eq!(outcome.values.data_type(), &kernel.output_type());
+                prop_assert!(outcome.failures.is_sorted_by(|one, next| one.row < next.row));
+                prop_assert!(outcome.failures.iter().all(|failure| outcome.values.is_null(failure.row)));
+                prop_assert!((0..values.len()).all(|row| values.is_valid(row) || outcome.values.is_null(row)));
+                prop_assert!(outcome.failures.iter().all(|failure| values.is_valid(failure.row)));
+                text_of(&outcome.values);
+            }
+        }
+    }
+
+    #[test]
+    fn shifted_dates_keep_intervals_and_order(
+        one in -200_000..100_000_i32, other in -200_000..100_000_i32, subject in "[a-z]{1,8}", max_days in 1..400_u32,
+    ) {
+        let dates = [Day(one).to_string(), Day(other).to_string()];
+        let dates = [dates[0].as_str(), dates[1].as_str()];
+        let typed = apply(&shift(ShiftForm::Date, max_days), &dates, &subject);
+        let typed = typed.values.as_primitive::<Date32Type>();
+        prop_assert_eq!(typed.value(0) - typed.value(1), one - other);
+        let moved = typed.value(0) - one;
+        prop_assert!(moved != 0 && moved.unsigned_abs() <= max_days);
+        let as_text = texts(&shift(ShiftForm::Text, max_days), &dates, &subject);
+        prop_assert_eq!(as_text, vec![Some(Day(typed.value(0)).to_string()), Some(Day(typed.value(1)).to_string())]);
+    }
+
+    #[test]
+    fn shifted_instants_move_by_whole_days(
+        seconds in 0..86_400_u32, offset in -12..14_i32, days in -200_000..100_000_i32,
+    ) {
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let text = format!("{}T{hour:02}:{minute:02}:{second:02}{offset:+03}:00", Day(days));
+        let kept = apply(&Kernel::Keep(Parse::Timestamp(DateFormats::builtin())), &[&text], "s");
+        let moved = apply(&shift(ShiftForm::Timestamp, 365), &[&text], "s");
+        let micros = |outcome: &Outcome| outcome.values.as_primitive::<TimestampMicrosecondType>().value(0);
+        let difference = micros(&moved) - micros(&kept);
+        prop_assert_eq!(difference % 86_400_000_000, 0);
+        prop_assert!(difference != 0);
+        // The text form says the same instant.
+        let as_text = texts(&shift(ShiftForm::Text, 365), &[&text], "s").remove(0).unwrap();
+        prop_assert_eq!(&as_text[10..], &text[10..]);
+        let read = apply(&Kernel::Keep(Parse::Timestamp(DateFormats::builtin())), &[&as_text], "s");
+        prop_assert_eq!(micros(&read), micros(&moved));
+    }
+
+    #[test]
+    fn shifted_partial_dates_keep_their_order_and_hold_no_later_date(
+        one in 0..30_000_i32, other in 0..30_000_i32, subject in "[a-z]{1,8}", precision in prop_oneof![Just(4), Just(7)],
+    ) {
+        let kernel = shift(ShiftForm::Text, 365);
+        let (one, other) = (Day(one.min(other)).to_string(), Day(one.max(other)).to_string());
+        let moved = texts(&kernel, &[&one[..precision], &other[..precision], &one, &other], &subject);
+        let moved: Vec<String> = moved.into_iter().map(Option::unwrap).collect();
+        let (part, other_part, whole) = (&moved[0], &moved[1], &moved[2]);
+        prop_assert!(part <= other_part);
+        prop_assert!(part.as_str() <= &whole[..precision]);
+    }
+
+    #[test]
+    fn pseudonyms_are_equal_where_values_are(one in ".{1,6}", other in ".{1,6}") {
+        for kernel in [Kernel::Hash { domain: "d".to_owned() }, Kernel::Token { domain: "d".to_owned() }] {
+            let found = texts(&kernel, &[&one, &other, &one], "s");
+            prop_assert_eq!(&found[0], &found[2]);
+            prop_assert_eq!(found[0] == found[1], one == other);
+            let spelled = found[0].as_deref().unwrap();
+            prop_assert!(spelled.len() == 26 && spelled.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')));
+        }
+    }
+
+    #[test]
+    fn format_preserving_encryption_keeps_the_format_and_comes_back(
+        values in proptest::collection::vec("[0-9A-Z]{6,20}|[0-9]{3}-[0-9]{2}-[0-9]{4}|\\([0-9]{3}\\) [0-9]{3}-[0-9]{4}", 1..9),
+    ) {
+        let rule = fpe_rule(Alphabet::UpperAlphanumeric);
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let encrypted = apply(&Kernel::Fpe(rule.clone()), &values, "s");
+        prop_assert!(encrypted.failures.is_empty());
+        let encrypted = encrypted.values.as_string_view();
+        for (plain, cipher) in values.iter().zip(encrypted.iter().map(Option::unwrap)) {
+            prop_assert_eq!(plain.len(), cipher.len());
+            let shape = |text: &str| text.chars().map(|c| if c.is_alphanumeric() { 'x' } else { c }).collect::<String>();
+            prop_assert_eq!(shape(plain), shape(cipher));
+        }
+        let back = fpe_decrypt(&rule, encrypted, &env().keys.fpe).unwrap();
+        prop_assert_eq!(back.values.as_string_view().iter().map(Option::unwrap).collect::<Vec<_>>(), values);
+    }
+
+    #[test]
+    fn surrogates_of_one_subject_fit_together(subject in "[a-z0-9|]{1,12}", values in "[A-Za-z ]{1,20}") {
+        let of = |kind| texts(&Kernel::Surrogate(kind), &[&values], &subject).remove(0).unwrap();
+        let (first, last) = (of(SurrogateKind::FirstName), of(SurrogateKind::LastName));
+        prop_assert_eq!(of(SurrogateKind::FullName), format!("{first} {last}"));
+        let plain = |name: &str| name.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+        let email = of(SurrogateKind::Email);
+        let begin = format!("{}.{}", plain(&first), plain(&last));
+        prop_assert!(email.starts_with(&begin), "{email}");
+        prop_assert!(["@example.org", "@example.net", "@example.com"].iter().any(|domain| email.ends_with(domain)));
+        let phone = of(SurrogateKind::Phone);
+        prop_assert!(phone.len() == 12 && phone.contains("-555-01") && &phone[1..3] != "11", "{phone}");
+        let ssn = of(SurrogateKind::Ssn);
+        prop_assert!(ssn.starts_with('9') && &ssn[4..6] < "50" && &ssn[4..6] != "00" && &ssn[7..] != "0000", "{ssn}");
+        prop_assert!(of(SurrogateKind::Url).starts_with("https://example.org/"));
+    }
+}
+
+#[test]
+fn failures_never_show_the_value() {
+    const CANARY: &str = "CANARY4f1c";
+    let mut failed = 0;
+    for kernel in every_kernel() {
+        let outcome = apply(&kernel, &[CANARY], "s");
+        for failure in outcome.failures {
+            failed += 1;
+            let shown = format!(
+                "{} {failure:?} {}",
+                failure.reason,
+                serde_json::to_string(&failure.reason).unwrap()
+            );
+            assert!(!shown.to_lowercase().contains("canary"), "{kernel:?}");
+        }
+    }
+    assert!(failed > 10, "the canary must make the parsing kernels fail");
+}
+
+/// The canary may stand in the outcome of what keeps text, and nowhere else.
+#[test]
+fn what_is_not_kept_does_not_pass() {
+    const CANARY: &str = "CANARY4f1c";
+    for kernel in every_kernel() {
+        let keeps = matches!(kernel, Kernel::Keep(Parse::Text));
+        let found = texts(&kernel, &[CANARY], "s");
+        assert_eq!(found[0].as_deref() == Some(CANARY), keeps, "{kernel:?}");
+    }
+}
+
+#[test]
+fn the_first_characters_leave_the_rest_behind() {
+    let kept = "a long text, of which the end must not travel in a shared buffer";
+    let outcome = apply(&Kernel::FirstChars { n: 14 }, &[kept], "s");
+    let buffers = outcome.values.as_string_view().data_buffers();
+    assert!(
+        buffers
+            .iter()
+            .all(|buffer| !String::from_utf8_lossy(buffer).contains("travel"))
+    );
+}
+
+/// A store that fails, or loses count.
+struct Broken(bool);
+
+impl TokenStore for Broken {
+    fn get_or_create(&self, _: &str, _: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError> {
+        if self.0 {
+            return Err(TokenError::Unavailable("closed".to_owned()));
+        }
+        out.push(Token([0; 16]));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_broken_token_store_fails_the_whole_batch() {
+    let values = StringViewArray::from(vec!["a", "b"]);
+    for broken in [true, false] {
+        let env = Env {
+            tokens: Arc::new(Broken(broken)),
+            ..env()
+        };
+        let kernel = Kernel::Token {
+            domain: "d".to_owned(),
+        };
+        let outcome = kernel.apply(
+            &Column {
+                values: &values,
+                subjects: None,
+            },
+            &env,
+        );
+        assert!(matches!(outcome, Err(KernelError::Token(_))));
+    }
+}
+
+#[test]
+fn kernels_are_read_as_they_are_written() {
+    for kernel in every_kernel() {
+        if let Ok(written) = serde_json::to_string(&kernel) {
+            // JSON has no NaN.
+            if !written.contains("null") {
+                assert_eq!(serde_json::from_str::<Kernel>(&written).unwrap(), kernel);
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the crate promises, shown from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
+mod kernel_cases;
+mod kernel_laws;

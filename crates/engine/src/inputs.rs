@@ -1,0 +1,115 @@
+//! Reading Parquet files that others wrote, encrypted or not, as batches.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
+use parquet::errors::ParquetError;
+use zeroize::Zeroizing;
+
+use crate::errors::EngineError;
+use crate::keytools::{KeyError, KeyTools};
+
+/// Where the keys of an encrypted input come from.
+#[derive(Clone, Default)]
+pub struct InputKeys {
+    /// Key material in the format of parquet-java's key tools, inside the file or beside it.
+    pub tools: Option<KeyTools>,
+    /// Data keys under the names that stand in the file as they are, for files that were written without key tools.
+    pub named: HashMap<String, Zeroizing<Vec<u8>>>,
+    /// For files that do not store the AAD prefix they were written with.
+    pub aad_prefix: Option<Vec<u8>>,
+}
+
+/// A Parquet file, read batch by batch.
+pub struct ParquetInput {
+    path: PathBuf,
+    schema: SchemaRef,
+    rows: u64,
+    reader: ParquetRecordBatchReader,
+}
+
+impl ParquetInput {
+    pub fn open(path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
+        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
+        let file = File::open(path).map_err(|error| EngineError::io("read the Parquet file", path, &error))?;
+        let mut options = ArrowReaderOptions::new();
+        let encrypted_footer = encrypted_footer(&file, path)?;
+        if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
+            options = options.with_file_decryption_properties(keys.properties(path)?);
+        }
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| at(&error))?;
+        let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
+        let schema = builder.schema().clone();
+        let reader = builder.with_batch_size(batch_rows.max(1)).build().map_err(|error| at(&error))?;
+        Ok(Self { path: path.to_owned(), schema, rows, reader })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+impl Iterator for ParquetInput {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(batch.map_err(|error| match EngineError::arrow(&error) {
+            EngineError::Execution(_) => EngineError::Damaged { what: "Parquet file", path: self.path.clone() },
+            other => other,
+        }))
+    }
+}
+
+impl InputKeys {
+    fn properties(&self, path: &Path) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        if self.named.is_empty() {
+            let tools = self.tools.as_ref().ok_or(EngineError::KeyMaterial {
+                reason: "the file is encrypted and no keys are configured for it".to_owned(),
+            })?;
+            return tools.decryption_properties_for(path);
+        }
+        let mut builder = FileDecryptionProperties::with_key_retriever(Arc::new(NamedKeys(self.named.clone())));
+        if let Some(prefix) = &self.aad_prefix {
+            builder = builder.with_aad_prefix(prefix.clone());
+        }
+        builder.build().map_err(|error| EngineError::parquet(&error))
+    }
+}
+
+struct NamedKeys(HashMap<String, Zeroizing<Vec<u8>>>);
+
+impl KeyRetriever for NamedKeys {
+    fn retrieve_key(&self, key_metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
+        let key = std::str::from_utf8(key_metadata).ok().and_then(|name| self.0.get(name));
+        key.map(|key| key.to_vec()).ok_or_else(|| ParquetError::External(Box::new(KeyError::UnknownMaterial)))
+    }
+}
+
+fn encrypted_footer(mut file: &File, path: &Path) -> Result<bool, EngineError> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut read = || {
+        let mut magic = [0; 4];
+        file.seek(SeekFrom::End(-4))?;
+        file.read_exact(&mut magic)?;
+        file.rewind()?;
+        Ok(&magic == b"PARE")
+    };
+    read().map_err(|error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::UnexpectedEof => {
+            EngineError::Damaged { what: "Parquet file", path: path.to_owned() }
+        }
+        _ => EngineError::io("read the Parquet file", path, &error),
+    })
+}

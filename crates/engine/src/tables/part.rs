@@ -1,0 +1,239 @@
+//! Writing and checking one encrypted Parquet file.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use data_encoding::HEXLOWER;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{PartInfo, SourceRef};
+use crate::errors::EngineError;
+use crate::keytools::KeyTools;
+
+/// Arrow field metadata: `high` for columns of random-looking values that seldom repeat (tokens, keyed hashes), where a
+/// dictionary or a minimum costs time and space and finds nothing.
+pub const ENTROPY_METADATA: &str = "cordon.entropy";
+
+/// Magic of a Parquet file with an encrypted footer, at both ends.
+const MAGIC: &[u8; 4] = b"PARE";
+/// Length of the footer, little-endian, and the magic.
+const TAIL: u64 = 8;
+
+/// How a part is laid out.
+#[derive(Clone, Debug)]
+pub struct PartOptions {
+    pub compression: PartCompression,
+    /// Encoded bytes that one writer holds before it flushes a row group: what bounds its memory.
+    pub row_group_bytes: usize,
+    pub row_group_rows: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartCompression {
+    None,
+    Snappy,
+    Zstd(i32),
+}
+
+impl Default for PartOptions {
+    fn default() -> Self {
+        Self { compression: PartCompression::Snappy, row_group_bytes: 32 << 20, row_group_rows: 1 << 20 }
+    }
+}
+
+/// Writes batches into one encrypted file. Dropped without [`PartWriter::finish`], it leaves an unreadable file that
+/// recovery removes.
+pub struct PartWriter {
+    inner: ArrowWriter<HashingFile>,
+    path: PathBuf,
+    file: String,
+    run: String,
+    rows: u64,
+    key_ids: Vec<String>,
+}
+
+impl PartWriter {
+    pub(super) fn create(
+        dir: &Path,
+        file: String,
+        run: &str,
+        keys: &KeyTools,
+        schema: &SchemaRef,
+        options: &PartOptions,
+    ) -> Result<Self, EngineError> {
+        let path = dir.join(&file);
+        let properties = writer_properties(keys, schema, options)?;
+        let output = File::options()
+            .create_new(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| EngineError::io("create the part", &path, &error))?;
+        let output = HashingFile { file: output, hash: Sha256::new(), bytes: 0 };
+        let inner = ArrowWriter::try_new(output, schema.clone(), Some(properties))
+            .map_err(|error| EngineError::parquet_at("write the part", &path, &error))?;
+        Ok(Self { inner, path, file, run: run.to_owned(), rows: 0, key_ids: keys.master_key_ids(schema) })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
+        self.inner.write(batch).map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What this writer holds in memory now.
+    pub fn memory(&self) -> usize {
+        self.inner.memory_size()
+    }
+
+    /// About how long the file is so far.
+    pub fn bytes(&self) -> usize {
+        self.inner.bytes_written() + self.inner.in_progress_size()
+    }
+
+    /// Ends the file and makes it durable.
+    pub fn finish(mut self, sources: Vec<SourceRef>) -> Result<PartInfo, EngineError> {
+        let failed = |error: &io::Error| EngineError::io("write the part", &self.path, error);
+        self.inner.finish().map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
+        let output = self.inner.inner_mut();
+        output.flush().map_err(|error| failed(&error))?;
+        output.file.sync_all().map_err(|error| failed(&error))?;
+        let (hash, bytes) = (std::mem::take(&mut output.hash), output.bytes);
+        Ok(PartInfo {
+            file: self.file,
+            run: self.run,
+            rows: self.rows,
+            bytes,
+            sha256: HEXLOWER.encode(&hash.finalize()),
+            footer_sha256: footer_digest(&self.path)?,
+            sources,
+            key_ids: self.key_ids,
+        })
+    }
+}
+
+fn writer_properties(
+    keys: &KeyTools,
+    schema: &SchemaRef,
+    options: &PartOptions,
+) -> Result<WriterProperties, EngineError> {
+    let compression = match options.compression {
+        PartCompression::None => Compression::UNCOMPRESSED,
+        PartCompression::Snappy => Compression::SNAPPY,
+        PartCompression::Zstd(level) => Compression::ZSTD(
+            ZstdLevel::try_new(level).map_err(|_| EngineError::Unsupported { what: "this level of zstd" })?,
+        ),
+    };
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0) // what Spark and DuckDB read without a second thought
+        .set_created_by(format!("cordon {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(compression)
+        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
+        .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
+        // Written in clear by the Parquet crate even in encrypted files: they would confirm a guessed name without any key.
+        .set_bloom_filter_enabled(false)
+        .with_file_encryption_properties(keys.encryption_properties(schema)?);
+    let leaves = ArrowSchemaConverter::new().convert(schema).map_err(|error| EngineError::parquet(&error))?;
+    for (index, leaf) in leaves.columns().iter().enumerate() {
+        let root = schema.fields().get(leaves.get_column_root_idx(index));
+        let entropy = root.and_then(|field| field.metadata().get(ENTROPY_METADATA));
+        if entropy.is_some_and(|entropy| entropy == "high") {
+            builder = builder
+                .set_column_dictionary_enabled(leaf.path().clone(), false)
+                .set_column_encoding(leaf.path().clone(), Encoding::PLAIN)
+                .set_column_statistics_enabled(leaf.path().clone(), EnabledStatistics::None);
+        }
+    }
+    Ok(builder.build())
+}
+
+/// Hashes what it writes, so that a part is never read again to know its digest.
+struct HashingFile {
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(bytes.get(..written).unwrap_or_default());
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// SHA-256 of the encrypted footer with its length and magic.
+fn footer_digest(path: &Path) -> Result<String, EngineError> {
+    let failed = |error: &io::Error| EngineError::io("read the part", path, error);
+    let not_encrypted = || EngineError::NotEncrypted { path: path.to_owned() };
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let len = file.metadata().map_err(|error| failed(&error))?.len();
+    if len < TAIL + MAGIC.len() as u64 {
+        return Err(not_encrypted());
+    }
+    let mut head = [0; 4];
+    file.read_exact(&mut head).map_err(|error| failed(&error))?;
+    let mut tail = [0; 8];
+    file.seek(SeekFrom::Start(len - TAIL)).map_err(|error| failed(&error))?;
+    file.read_exact(&mut tail).map_err(|error| failed(&error))?;
+    let [l0, l1, l2, l3, magic @ ..] = tail;
+    if &head != MAGIC || &magic != MAGIC {
+        return Err(not_encrypted());
+    }
+    let footer = u64::from(u32::from_le_bytes([l0, l1, l2, l3])) + TAIL;
+    if footer > len {
+        return Err(EngineError::Damaged { what: "part", path: path.to_owned() });
+    }
+    file.seek(SeekFrom::Start(len - footer)).map_err(|error| failed(&error))?;
+    let mut hash = Sha256::new();
+    io::copy(&mut file, &mut HashOnly(&mut hash)).map_err(|error| failed(&error))?;
+    Ok(HEXLOWER.encode(&hash.finalize()))
+}
+
+pub(super) fn check_footer(path: &Path, part: &PartInfo) -> Result<(), EngineError> {
+    let damaged = || EngineError::Damaged { what: "part", path: path.to_owned() };
+    let len = std::fs::metadata(path).map_err(|error| EngineError::io("read the part", path, &error))?.len();
+    if len != part.bytes || footer_digest(path)? != part.footer_sha256 {
+        return Err(damaged());
+    }
+    Ok(())
+}
+
+pub(super) fn check_all(path: &Path, part: &PartInfo) -> Result<(), EngineError> {
+    check_footer(path, part)?;
+    let mut hash = Sha256::new();
+    File::open(path)
+        .and_then(|mut file| io::copy(&mut file, &mut HashOnly(&mut hash)))
+        .map_err(|error| EngineError::io("read the part", path, &error))?;
+    if HEXLOWER.encode(&hash.finalize()) != part.sha256 {
+        return Err(EngineError::Damaged { what: "part", path: path.to_owned() });
+    }
+    Ok(())
+}
+
+struct HashOnly<'a>(&'a mut Sha256);
+
+impl Write for HashOnly<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

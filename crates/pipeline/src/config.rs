@@ -1,0 +1,181 @@
+//! The project folder as written: `cordon.yaml` and `pipelines/*.yaml`. [`crate::project`] checks and opens it.
+
+use cordon_access::AccessFile;
+use cordon_deid::yaml::At;
+use cordon_formats::csv::CsvOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `cordon.yaml`: where keys, vault, audit log and tables are, and who may query.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "Cordon project")]
+pub struct ProjectFile {
+    /// The project's name.
+    pub project: At<String>,
+    pub keys: KeysSection,
+    #[serde(default)]
+    pub vault: VaultSection,
+    #[serde(default)]
+    pub audit: AuditSection,
+    #[serde(default)]
+    pub storage: StorageSection,
+    #[serde(default)]
+    pub run: RunSection,
+    /// Users, roles and what each role may read.
+    #[serde(default)]
+    pub access: AccessFile,
+}
+
+/// The key ring: purpose keys, each wrapped under one root key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KeysSection {
+    /// The file of wrapped keys; it is of no use without the root key.
+    #[serde(default = "default_keyring")]
+    pub keyring: String,
+    /// Where the root key comes from.
+    pub root: RootSection,
+}
+
+fn default_keyring() -> String {
+    ".cordon/keyring.json".to_owned()
+}
+
+/// The root key: `{ key-file: PATH }`, `{ passphrase-env: NAME }`, `{ passphrase-file: PATH }` or `prompt`.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum RootSection {
+    /// A file of 64 hexadecimal digits that only its owner can read. Keep it away from the data.
+    KeyFile(String),
+    /// An environment variable that holds a passphrase; the key is made of it by Argon2id.
+    PassphraseEnv(String),
+    /// A file whose first line is a passphrase.
+    PassphraseFile(String),
+    /// Ask on the terminal.
+    Prompt,
+}
+
+/// The token vault.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct VaultSection {
+    pub path: String,
+}
+
+impl Default for VaultSection {
+    fn default() -> Self {
+        Self { path: ".cordon/vault".to_owned() }
+    }
+}
+
+/// The audit log.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct AuditSection {
+    pub path: String,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        Self { path: ".cordon/audit".to_owned() }
+    }
+}
+
+/// Where tables and the runs' own records are kept. Everything there is encrypted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct StorageSection {
+    /// The folder of tables.
+    pub warehouse: String,
+    /// What each run has done so far: the base of resuming and of incremental runs.
+    pub state: String,
+    /// Records that could not be processed.
+    pub quarantine: String,
+    /// Spill files of large queries.
+    pub tmp: String,
+}
+
+impl Default for StorageSection {
+    fn default() -> Self {
+        Self {
+            warehouse: "warehouse".to_owned(),
+            state: ".cordon/state".to_owned(),
+            quarantine: ".cordon/quarantine".to_owned(),
+            tmp: ".cordon/tmp".to_owned(),
+        }
+    }
+}
+
+/// How much of the machine a run or a query may use.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RunSection {
+    /// Memory, such as `1GiB` or `512MiB`.
+    pub memory: At<String>,
+    /// Worker threads; 0 means one for each processor.
+    pub threads: usize,
+}
+
+impl Default for RunSection {
+    fn default() -> Self {
+        Self { memory: At::unplaced("1GiB".to_owned()), threads: 0 }
+    }
+}
+
+/// `pipelines/<name>.yaml`: sources → datasets → tables, under one policy.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "Cordon pipeline")]
+pub struct PipelineFile {
+    /// The pipeline's name; the file is `pipelines/<name>.yaml`.
+    pub pipeline: At<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The policy under which every source is de-identified: `policies/<name>.yaml`.
+    pub policy: At<String>,
+    /// Where data come from.
+    pub sources: Vec<SourceSection>,
+    /// Where tables go.
+    #[serde(default)]
+    pub sink: SinkSection,
+}
+
+/// One source: files of one dataset.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceSection {
+    /// The dataset of the policy whose rules apply.
+    pub dataset: At<String>,
+    /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
+    pub path: At<String>,
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`).
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// The dialect of CSV files.
+    #[serde(default)]
+    pub csv: Option<CsvOptions>,
+    /// No file is no mistake.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// RFC 4180 and its dialects, plain or compressed by gzip or zstd.
+    Csv,
+    Parquet,
+    /// One flat JSON object a line.
+    Ndjson,
+    /// FHIR R4: resources one a line, or bundles.
+    Fhir,
+}
+
+/// Where tables go.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SinkSection {
+    /// Put before every table's name.
+    pub prefix: String,
+}

@@ -1,0 +1,97 @@
+//! What can go wrong with a project or a run, and what to do about it. No value of the data is ever in a message.
+
+use std::path::{Path, PathBuf};
+
+use cordon_audit::AuditError;
+use cordon_crypto::CryptoError;
+use cordon_deid::kernel::KernelError;
+use cordon_deid::yaml::Issues;
+use cordon_engine::EngineError;
+use cordon_phi::TokenError;
+use cordon_vault::keyring::KeyRingError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Config(#[from] Issues),
+    #[error("{message}\n  help: {help}")]
+    Usage { message: String, help: String },
+    #[error("no space left on the disk: cannot {what} {path}\n  help: free some space and run again; nothing is lost", path = .path.display())]
+    NoSpace { what: &'static str, path: PathBuf },
+    #[error("cannot {what} {path}: {kind}", path = .path.display())]
+    Io { what: &'static str, path: PathBuf, kind: String },
+    #[error("{path} {how}", path = .path.display())]
+    Damaged { path: PathBuf, how: &'static str },
+    #[error("another run of pipeline `{pipeline}` is active\n  help: wait for it, or stop it; a stopped run can be resumed")]
+    Busy { pipeline: String },
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    #[error("cryptography: {0}")]
+    Crypto(#[from] CryptoError),
+    #[error(transparent)]
+    Vault(#[from] TokenError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the run was interrupted; run it again to resume")]
+    Interrupted,
+    #[error("internal error in {0}; please report it")]
+    Internal(&'static str),
+}
+
+/// What the process says to its caller by its exit code; documented in `docs/exit-codes.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitKind {
+    Failure = 1,
+    Usage = 2,
+    Quarantined = 3,
+    Denied = 4,
+    Keys = 5,
+    Storage = 6,
+    Integrity = 7,
+    Busy = 8,
+}
+
+impl RunError {
+    pub(crate) fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Self::NoSpace { what, path: path.to_path_buf() }
+            }
+            // The kind only: an error's own text may hold more than we know.
+            kind => Self::Io { what, path: path.to_path_buf(), kind: kind.to_string() },
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, how: &'static str) -> Self {
+        Self::Damaged { path: path.to_path_buf(), how }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), help: help.into() }
+    }
+
+    pub fn exit(&self) -> ExitKind {
+        match self {
+            Self::Config(_) | Self::Usage { .. } => ExitKind::Usage,
+            Self::Keys(_) | Self::Crypto(_) => ExitKind::Keys,
+            Self::NoSpace { .. } | Self::Io { .. } | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
+            Self::Damaged { .. } | Self::Vault(TokenError::Damaged(_)) => ExitKind::Integrity,
+            Self::Busy { .. } => ExitKind::Busy,
+            Self::Audit(_) | Self::Engine(_) | Self::Interrupted | Self::Internal(_) => ExitKind::Failure,
+        }
+    }
+}
+
+impl From<KernelError> for RunError {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Token(error) => Self::Vault(error),
+            KernelError::Crypto(error) => Self::Crypto(error),
+            KernelError::Shape => Self::Internal("a kernel's output"),
+        }
+    }
+}

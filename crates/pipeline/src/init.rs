@@ -1,0 +1,133 @@
+//! A new project folder: commented, valid and runnable as it stands.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use cordon_audit::Event;
+use cordon_vault::keyring::{KeyRing, RootSecret};
+use zeroize::Zeroizing;
+
+use crate::error::RunError;
+use crate::project::{OpenProject, Project};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Template {
+    Hospital,
+    Synthea,
+}
+
+pub struct InitOptions {
+    pub template: Template,
+    /// The environment variable that holds the passphrase; without it a key file is made.
+    pub passphrase_env: Option<String>,
+    /// Who makes the project, for the record.
+    pub user: String,
+}
+
+const FHIR_POLICY: &str = include_str!("../../deid/policies/fhir-r4.yaml");
+const HOSPITAL_POLICY: &str = include_str!("../../deid/policies/hospital.yaml");
+const SYNTHEA_POLICY: &str = include_str!("../../deid/policies/synthea-csv.yaml");
+const PROJECT: &str = include_str!("../templates/cordon.yaml");
+const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
+const SYNTHEA_PIPELINE: &str = include_str!("../templates/nightly-synthea.yaml");
+const GITIGNORE: &str = "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
+
+/// Makes the folder and returns what stands in it. Refuses a folder that is not empty.
+pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static str)>, RunError> {
+    let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if occupied {
+        return Err(RunError::usage(
+            format!("{} is not empty", dir.display()),
+            "name a folder that is empty or does not exist",
+        ));
+    }
+    let secret = match &options.passphrase_env {
+        None => None,
+        Some(name) => {
+            let passphrase = Zeroizing::new(std::env::var(name).unwrap_or_default());
+            if passphrase.len() < 12 {
+                return Err(RunError::usage(
+                    format!("the environment variable `{name}` holds no passphrase of at least 12 characters"),
+                    "set it, or leave the option out for a key file",
+                ));
+            }
+            Some(RootSecret::Passphrase(passphrase))
+        }
+    };
+    let root_line = match &options.passphrase_env {
+        None => "key-file: secrets/root.key".to_owned(),
+        Some(name) => format!("passphrase-env: {name}"),
+    };
+    let name = dir.canonicalize().ok().as_deref().unwrap_or(dir).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = if name.is_empty() { "cordon-project".to_owned() } else { name };
+    let (policy_name, policy, pipeline) = match options.template {
+        Template::Hospital => ("safe-harbor-hospital", HOSPITAL_POLICY, HOSPITAL_PIPELINE),
+        Template::Synthea => ("safe-harbor-synthea", SYNTHEA_POLICY, SYNTHEA_PIPELINE),
+    };
+    let policy_file = format!("policies/{policy_name}.yaml");
+    let files = [
+        ("cordon.yaml", PROJECT.replace("{{project}}", &yaml_text(&name)).replace("{{root}}", &root_line)),
+        (policy_file.as_str(), with_fhir(policy)),
+        ("pipelines/nightly.yaml", pipeline.to_owned()),
+        (".gitignore", GITIGNORE.to_owned()),
+    ];
+    for (file, text) in &files {
+        write_new(&dir.join(file), text)?;
+    }
+    let secret = match secret {
+        Some(secret) => secret,
+        None => {
+            let path = dir.join("secrets/root.key");
+            make_folder(path.parent().unwrap_or(dir))?;
+            KeyRing::generate_key_file(&path)?;
+            RootSecret::KeyFile(path)
+        }
+    };
+    make_folder(&dir.join(".cordon"))?;
+    KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
+    let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
+    let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
+    project.audit(&Event::ProjectInitialised { key_ids: project.key_ids() })?;
+    let mut made = vec![
+        ("cordon.yaml".to_owned(), "keys, vault, audit log, storage, users and roles"),
+        (policy_file, "what is done with each field, for a privacy officer to read"),
+        ("pipelines/nightly.yaml".to_owned(), "sources → datasets → encrypted tables"),
+        (".cordon/keyring.json".to_owned(), "purpose keys, each wrapped under the root key"),
+    ];
+    if options.passphrase_env.is_none() {
+        made.push(("secrets/root.key".to_owned(), "the root key: only its owner can read it"));
+    }
+    Ok(made)
+}
+
+/// One policy for tables and documents: the FHIR dataset of the shipped policy joins the tables.
+fn with_fhir(tables: &str) -> String {
+    let fhir = FHIR_POLICY.split_once("\ndatasets:\n").map_or("", |(_, datasets)| datasets);
+    format!("{}\n{fhir}", tables.trim_end())
+}
+
+fn yaml_text(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+fn make_folder(path: &Path) -> Result<(), RunError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| RunError::io("create", path, &error))
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), RunError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| RunError::io("create", folder, &error))?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| RunError::io("write", path, &error))
+}

@@ -1,0 +1,376 @@
+//! A project folder, checked and opened: configuration, keys, vault, audit log and tables.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use cordon_access::Grants;
+use cordon_audit::{Anchor, AuditLog, Event, Receipt, WriterInfo};
+use cordon_crypto::hash::KeyedHash;
+use cordon_crypto::keys::{AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, SealKey, SurrogateKey, VaultKey};
+use cordon_deid::kernel::{DeidKeys, Env};
+use cordon_deid::policy::check::{CompileOptions, compile};
+use cordon_deid::recipe::Recipe;
+use cordon_deid::yaml::{self, Issue, Issues, Position};
+use cordon_engine::keytools::KeyTools;
+use cordon_engine::tables::{TableStore, valid_name};
+use cordon_phi::TokenStore;
+use cordon_vault::keyring::{KeyRing, RootSecret};
+use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+use zeroize::Zeroizing;
+
+use crate::config::{PipelineFile, ProjectFile, RootSection};
+use crate::error::RunError;
+use crate::run::PipelineLock;
+
+/// A project folder whose `cordon.yaml` has been read and checked. No key has been touched.
+pub struct Project {
+    pub root: PathBuf,
+    pub file: ProjectFile,
+    pub grants: Grants,
+    /// Memory that a run or a query may use, in bytes.
+    pub memory: usize,
+    pub threads: usize,
+}
+
+/// A pipeline file, read and checked, with its policy's text.
+pub struct Pipeline {
+    pub name: String,
+    pub path: PathBuf,
+    pub file: PipelineFile,
+    pub policy_path: PathBuf,
+    policy_text: String,
+}
+
+/// How a passphrase is asked for when the configuration says `prompt`.
+pub type AskPassphrase<'a> = &'a dyn Fn() -> std::io::Result<Zeroizing<String>>;
+
+impl Project {
+    /// Reads `cordon.yaml` in `root` or in the nearest folder above.
+    pub fn find(start: &Path) -> Result<Self, RunError> {
+        let start = start.canonicalize().map_err(|error| RunError::io("open", start, &error))?;
+        let root = start.ancestors().find(|folder| folder.join("cordon.yaml").is_file()).ok_or_else(|| {
+            RunError::usage(
+                format!("there is no `cordon.yaml` in {} or above", start.display()),
+                "run `cordon init DIR` to make a project, or say where it is with `--project DIR`",
+            )
+        })?;
+        let path = root.join("cordon.yaml");
+        let file: ProjectFile = yaml::parse(&read_text(&path)?, Path::new("cordon.yaml"))?;
+        let wrong = |position: Position, message: String, help: &str| {
+            RunError::Config(Issues(vec![Issue {
+                file: PathBuf::from("cordon.yaml"),
+                position,
+                message,
+                help: (!help.is_empty()).then(|| help.to_owned()),
+            }]))
+        };
+        let grants = Grants::check(file.access.clone())
+            .map_err(|error| wrong(Position::default(), format!("access: {error}"), ""))?;
+        let memory = parse_bytes(&file.run.memory.value).ok_or_else(|| {
+            wrong(
+                file.run.memory.position,
+                format!("`{}` is not an amount of memory", file.run.memory.value),
+                "write a number and a unit, such as `512MiB` or `2GiB`",
+            )
+        })?;
+        if memory < MIN_MEMORY {
+            return Err(wrong(file.run.memory.position, "the memory limit is too small".to_owned(), "at least 128MiB"));
+        }
+        let threads = match file.run.threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            threads => threads,
+        };
+        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads })
+    }
+
+    /// Reads `pipelines/<name>.yaml` and the policy that it names.
+    pub fn pipeline(&self, name: &str) -> Result<Pipeline, RunError> {
+        let path = self.root.join("pipelines").join(format!("{name}.yaml"));
+        if !path.is_file() {
+            let known = self.names_in("pipelines");
+            let help = yaml::nearest(name, known.iter().map(String::as_str))
+                .map(|near| format!("did you mean `{near}`?"))
+                .unwrap_or_else(|| format!("pipelines of this project: {}", known.join(", ")));
+            return Err(RunError::usage(format!("there is no pipeline `{name}`"), help));
+        }
+        let shown = PathBuf::from("pipelines").join(format!("{name}.yaml"));
+        let file: PipelineFile = yaml::parse(&read_text(&path)?, &shown)?;
+        let policy_path = PathBuf::from("policies").join(format!("{}.yaml", file.policy.value));
+        let wrong = |position: Position, message: String, help: String| {
+            RunError::Config(Issues(vec![Issue { file: shown.clone(), position, message, help: Some(help) }]))
+        };
+        if file.pipeline.value != name {
+            return Err(wrong(
+                file.pipeline.position,
+                format!("the pipeline calls itself `{}`", file.pipeline.value),
+                format!("write `pipeline: {name}`, or rename the file"),
+            ));
+        }
+        if !self.root.join(&policy_path).is_file() {
+            let known = self.names_in("policies");
+            let help = yaml::nearest(&file.policy.value, known.iter().map(String::as_str))
+                .map(|near| format!("did you mean `{near}`?"))
+                .unwrap_or_else(|| format!("policies of this project: {}", known.join(", ")));
+            return Err(wrong(file.policy.position, format!("there is no policy `{}`", file.policy.value), help));
+        }
+        let policy_text = read_text(&self.root.join(&policy_path))?;
+        let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text };
+        let recipe = pipeline.compile(CompileOptions { run_date: chrono::NaiveDate::default() })?;
+        for table in pipeline.tables_of(&recipe) {
+            if !valid_name(&table) {
+                return Err(wrong(
+                    pipeline.file.pipeline.position,
+                    format!("`{table}` cannot name a table"),
+                    "names of datasets and prefixes start with a small letter and hold a-z, 0-9 and _".to_owned(),
+                ));
+            }
+        }
+        for source in &pipeline.file.sources {
+            let dataset = &source.dataset;
+            if !recipe.tables.contains_key(&dataset.value) && !recipe.documents.contains_key(&dataset.value) {
+                let known: Vec<&str> =
+                    recipe.tables.keys().chain(recipe.documents.keys()).map(String::as_str).collect();
+                let help = yaml::nearest(&dataset.value, known.iter().copied())
+                    .map(|near| format!("did you mean `{near}`?"))
+                    .unwrap_or_else(|| format!("datasets of the policy: {}", known.join(", ")));
+                return Err(wrong(
+                    dataset.position,
+                    format!("policy `{}` has no dataset `{}`", recipe.name, dataset.value),
+                    help,
+                ));
+            }
+        }
+        Ok(pipeline)
+    }
+
+    /// The names of the YAML files of a folder.
+    pub fn names_in(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.root.join(folder))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                (path.extension()? == "yaml").then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    pub fn keyring_path(&self) -> PathBuf {
+        self.root.join(&self.file.keys.keyring)
+    }
+
+    /// The root secret as the configuration says.
+    pub fn root_secret(&self, ask: AskPassphrase<'_>) -> Result<RootSecret, RunError> {
+        match &self.file.keys.root {
+            RootSection::KeyFile(path) => Ok(RootSecret::KeyFile(self.root.join(path))),
+            RootSection::PassphraseEnv(name) => match std::env::var(name) {
+                Ok(passphrase) if !passphrase.is_empty() => Ok(RootSecret::Passphrase(Zeroizing::new(passphrase))),
+                _ => Err(RunError::usage(
+                    format!("the environment variable `{name}` holds no passphrase"),
+                    format!("set it, or choose another `keys.root` in cordon.yaml; `{name}` is named there"),
+                )),
+            },
+            RootSection::PassphraseFile(path) => {
+                let path = self.root.join(path);
+                let text = Zeroizing::new(read_text(&path)?);
+                let line = text.lines().next().unwrap_or_default();
+                if line.is_empty() {
+                    return Err(RunError::usage(
+                        format!("{} holds no passphrase", path.display()),
+                        "write it in the first line".to_owned(),
+                    ));
+                }
+                Ok(RootSecret::Passphrase(Zeroizing::new(line.to_owned())))
+            }
+            RootSection::Prompt => {
+                let passphrase =
+                    ask().map_err(|error| RunError::io("ask for a passphrase on", Path::new("the terminal"), &error))?;
+                Ok(RootSecret::Passphrase(passphrase))
+            }
+        }
+    }
+
+    /// Opens keys, vault, audit log and tables.
+    pub fn open(self, ask: AskPassphrase<'_>, user: &str) -> Result<OpenProject, RunError> {
+        let ring = KeyRing::open(&self.keyring_path(), &self.root_secret(ask)?)?;
+        OpenProject::new(self, ring, user)
+    }
+}
+
+/// Not less than a few batches and row groups need.
+const MIN_MEMORY: usize = 128 << 20;
+
+impl Pipeline {
+    pub fn compile(&self, options: CompileOptions) -> Result<Recipe, RunError> {
+        Ok(compile(&self.policy_text, &self.policy_path, options)?)
+    }
+
+    /// The table that a dataset's rows go to.
+    pub fn table(&self, dataset: &str) -> String {
+        format!("{}{dataset}", self.file.sink.prefix)
+    }
+
+    /// The schema of each table that the pipeline may write.
+    pub fn schemas(&self, recipe: &Recipe) -> BTreeMap<String, SchemaRef> {
+        let mut schemas = BTreeMap::new();
+        for source in &self.file.sources {
+            let dataset = &source.dataset.value;
+            if let Some(table) = recipe.tables.get(dataset) {
+                schemas.insert(self.table(dataset), table.schema());
+            }
+            if let Some(documents) = recipe.documents.get(dataset) {
+                for (kind, schema) in documents.schemas() {
+                    schemas.insert(self.document_table(dataset, &kind), schema);
+                }
+            }
+        }
+        schemas
+    }
+
+    /// The table that a dataset's documents of one kind go to.
+    pub fn document_table(&self, dataset: &str, kind: &str) -> String {
+        self.table(&format!("{dataset}_{}", kind.to_lowercase()))
+    }
+
+    /// All tables that the pipeline may write.
+    pub fn tables_of(&self, recipe: &Recipe) -> Vec<String> {
+        self.schemas(recipe).into_keys().collect()
+    }
+}
+
+/// A project with its keys in hand.
+pub struct OpenProject {
+    pub project: Project,
+    pub root: PathBuf,
+    pub ring: KeyRing,
+    audit: AuditLog,
+    tables: TableStore,
+}
+
+impl OpenProject {
+    pub(crate) fn new(project: Project, ring: KeyRing, user: &str) -> Result<Self, RunError> {
+        let audit = AuditLog::open(
+            &project.root.join(&project.file.audit.path),
+            ring.key::<AuditSealKey>()?,
+            ring.audit_signing_key()?,
+            WriterInfo::of_process(user, env!("CARGO_PKG_VERSION")),
+        )?;
+        let tools = KeyTools::new(ring.master_keys()?);
+        let warehouse = project.root.join(&project.file.storage.warehouse);
+        let tables = TableStore::open(&warehouse, tools, &ring.key::<SealKey>()?)?;
+        Ok(Self { root: project.root.clone(), project, ring, audit, tables })
+    }
+
+    /// Puts an event on the record; it is durable when this returns.
+    pub fn audit(&self, event: &Event) -> Result<Receipt, RunError> {
+        Ok(self.audit.append(event)?)
+    }
+
+    pub fn audit_log(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// What the tables remember of the audit log: a log that was cut behind their back does not agree with it.
+    pub fn audit_anchors(&self) -> Result<Vec<Anchor>, RunError> {
+        let mut anchors = Vec::new();
+        for table in self.tables.tables()? {
+            for version in self.tables.history(&table)? {
+                if let Some(anchor) = &version.manifest.provenance.audit {
+                    anchors.push(Anchor::from_hex(anchor.seq, &anchor.hash)?);
+                }
+            }
+        }
+        Ok(anchors)
+    }
+
+    pub fn tables(&self) -> &TableStore {
+        &self.tables
+    }
+
+    pub fn seal_key(&self) -> Result<SealKey, RunError> {
+        Ok(self.ring.key::<SealKey>()?)
+    }
+
+    /// Names files in manifests and in the audit log without naming patients.
+    pub(crate) fn source_ids(&self) -> Result<KeyedHash, RunError> {
+        Ok(KeyedHash::for_key(&self.seal_key()?).derive("source file names"))
+    }
+
+    /// Opens the vault and makes what kernels need.
+    pub fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
+        let vault = Arc::new(self.vault()?);
+        let keys = DeidKeys {
+            hash: KeyedHash::for_key(&self.ring.key::<HashKey>()?),
+            shift: KeyedHash::for_key(&self.ring.key::<DateShiftKey>()?),
+            surrogate: KeyedHash::for_key(&self.ring.key::<SurrogateKey>()?),
+            fpe: self.ring.key::<FpeKey>()?,
+        };
+        let env = Env { tokens: Arc::clone(&vault) as Arc<dyn TokenStore>, keys: Arc::new(keys) };
+        Ok((vault, env))
+    }
+
+    pub fn vault(&self) -> Result<TokenVault, RunError> {
+        let keys = VaultKeys { blind: self.ring.key::<BlindIndexKey>()?, values: self.ring.key::<VaultKey>()? };
+        Ok(TokenVault::open(&self.root.join(&self.project.file.vault.path), keys, VaultOptions::default())?)
+    }
+
+    pub fn key_ids(&self) -> Vec<String> {
+        self.ring.status().into_iter().map(|key| key.id).collect()
+    }
+
+    /// What a unit's rows depend on besides its files: the policy and the keys.
+    pub(crate) fn made_under(&self, recipe: &Recipe) -> String {
+        format!("{}+{}", recipe.hash, self.ring.id())
+    }
+
+    pub fn state_file(&self, pipeline: &str) -> PathBuf {
+        self.state_folder(pipeline).join("done.sealed")
+    }
+
+    pub(crate) fn journal_file(&self, pipeline: &str) -> PathBuf {
+        self.state_folder(pipeline).join("journal.sealed")
+    }
+
+    pub fn state_folder(&self, pipeline: &str) -> PathBuf {
+        self.root.join(&self.project.file.storage.state).join(pipeline)
+    }
+
+    pub fn quarantine_folder(&self) -> PathBuf {
+        self.root.join(&self.project.file.storage.quarantine)
+    }
+
+    pub fn tmp_folder(&self) -> PathBuf {
+        self.root.join(&self.project.file.storage.tmp)
+    }
+
+    pub(crate) fn lock_pipeline(&self, pipeline: &str) -> Result<PipelineLock, RunError> {
+        PipelineLock::take(self.state_folder(pipeline).join("lock"), pipeline)
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, RunError> {
+    fs::read_to_string(path).map_err(|error| RunError::io("read", path, &error))
+}
+
+/// `1GiB`, `512 MiB`, `100MB`, `4096`.
+pub fn parse_bytes(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
+}

@@ -1,0 +1,179 @@
+//! Which files a source means, and whether they changed.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use cordon_deid::yaml::{Issue, Issues};
+use cordon_formats::csv::CsvOptions;
+use globset::GlobBuilder;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::config::{Format, SourceSection};
+use crate::error::RunError;
+
+/// One file to read.
+#[derive(Clone)]
+pub struct SourceFile {
+    pub dataset: String,
+    pub format: Format,
+    pub csv: Arc<CsvOptions>,
+    pub path: PathBuf,
+    /// The path as the state knows it: relative to the project folder where it is inside.
+    pub name: String,
+    pub stamp: Stamp,
+}
+
+/// What tells without reading that a file is the same as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub size: u64,
+    pub modified_ns: u128,
+}
+
+impl Stamp {
+    pub fn of(path: &Path) -> Result<Self, RunError> {
+        let failed = |error: std::io::Error| RunError::io("read", path, &error);
+        let data = fs::metadata(path).map_err(failed)?;
+        let modified = data.modified().map_err(failed)?;
+        let modified_ns = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Ok(Self { size: data.len(), modified_ns })
+    }
+}
+
+/// Lists the files of one source, sorted by name.
+pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<SourceFile>, RunError> {
+    let pattern = &section.path.value;
+    let wrong = |message: String, help: &str| {
+        RunError::Config(Issues(vec![Issue {
+            file: file.to_path_buf(),
+            position: section.path.position,
+            message,
+            help: Some(help.to_owned()),
+        }]))
+    };
+    let absolute = root.join(pattern);
+    let mut paths = Vec::new();
+    if pattern.contains(['*', '?', '[', '{']) {
+        let glob = GlobBuilder::new(&absolute.to_string_lossy())
+            .literal_separator(true)
+            .build()
+            .map_err(|_| wrong(format!("`{pattern}` is not a valid glob"), "use `*`, `**`, `?`, `[…]` or `{a,b}`"))?
+            .compile_matcher();
+        for entry in WalkDir::new(fixed_part(&absolute)).follow_links(true) {
+            // A folder that does not exist is a source without files, said below.
+            let Ok(entry) = entry else { continue };
+            if entry.file_type().is_file() && glob.is_match(entry.path()) {
+                paths.push(entry.into_path());
+            }
+        }
+    } else if absolute.is_file() {
+        paths.push(absolute);
+    }
+    if paths.is_empty() && !section.optional {
+        return Err(wrong(
+            format!("no file matches `{pattern}`"),
+            "mend the path (it is relative to the project folder), or say `optional: true`",
+        ));
+    }
+    paths.sort();
+    let csv = Arc::new(section.csv.clone().unwrap_or_default());
+    paths
+        .into_iter()
+        .map(|path| {
+            let Some(format) = section.format.or_else(|| format_of(&path)) else {
+                return Err(wrong(
+                    format!("the format of the files of `{pattern}` cannot be told from their names"),
+                    "add `format: csv`, `parquet`, `ndjson` or `fhir`",
+                ));
+            };
+            let mut csv = Arc::clone(&csv);
+            if section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
+                Arc::make_mut(&mut csv).delimiter = '\t';
+            }
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            let stamp = Stamp::of(&path)?;
+            Ok(SourceFile { dataset: section.dataset.value.clone(), format, csv, path, name, stamp })
+        })
+        .collect()
+}
+
+/// The longest folder that holds no glob sign.
+fn fixed_part(pattern: &Path) -> PathBuf {
+    let mut fixed = PathBuf::new();
+    for part in pattern.components() {
+        if part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']) {
+            break;
+        }
+        fixed.push(part);
+    }
+    fixed
+}
+
+/// The extension in lower case, that of a compression left aside.
+fn extension(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    name.rsplit_once('.').map(|(_, extension)| extension.to_owned())
+}
+
+fn format_of(path: &Path) -> Option<Format> {
+    match extension(path)?.as_str() {
+        "csv" | "tsv" | "txt" => Some(Format::Csv),
+        "parquet" => Some(Format::Parquet),
+        "ndjson" | "jsonl" => Some(Format::Ndjson),
+        _ => None,
+    }
+}
+
+/// A reader that counts what it passes for the progress bar, and hashes it for the manifest.
+pub struct Metered<R> {
+    inner: R,
+    hash: RunningHash,
+    passed: Arc<AtomicU64>,
+}
+
+/// The SHA-256 of what a [`Metered`] reader has passed so far.
+#[derive(Clone, Default)]
+pub struct RunningHash(Arc<Mutex<Sha256>>);
+
+impl RunningHash {
+    /// Hexadecimal.
+    pub fn hex(&self) -> String {
+        let hash = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        data_encoding::HEXLOWER.encode(&hash.finalize())
+    }
+}
+
+impl<R: Read> Metered<R> {
+    pub fn new(inner: R, passed: Arc<AtomicU64>) -> Self {
+        Self { inner, hash: RunningHash::default(), passed }
+    }
+
+    pub fn hash(&self) -> RunningHash {
+        self.hash.clone()
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.0.lock().unwrap_or_else(PoisonError::into_inner).update(buffer.get(..count).unwrap_or_default());
+        self.passed.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// SHA-256 of a file, hexadecimal.
+pub fn hash_file(path: &Path) -> Result<String, RunError> {
+    let failed = |error: std::io::Error| RunError::io("read", path, &error);
+    let mut metered = Metered::new(fs::File::open(path).map_err(failed)?, Arc::default());
+    let mut buffer = vec![0; 1 << 20];
+    while metered.read(&mut buffer).map_err(failed)? > 0 {}
+    Ok(metered.hash().hex())
+}

@@ -1,0 +1,333 @@
+//! Patients in runs of [`RUN`], each run made by one of the worker threads, all written in order by this one.
+//!
+//! Worker `t` of `n` makes the runs `t`, `t + n`, `t + 2n` … and may be two ahead, so memory is bounded and
+//! the bytes do not depend on how many threads there are.
+
+pub mod csv;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use crate::catalog::TABLES;
+use crate::ink::Ink;
+use crate::options::SynthOptions;
+use crate::record::Record;
+use crate::rows;
+use crate::summary::{Duplicate, Progress, Summary, SynthError, WrittenFile};
+use crate::world::staff::Staff;
+use csv::CsvTable;
+
+/// Patients a run. Part of the format: page bounds of Parquet follow it.
+const RUN: u64 = 256;
+
+/// What a worker hands over: the bytes of a run. Sent back when written, to be filled again.
+struct Run {
+    patients: u64,
+    csv: Option<[CsvTable; 9]>,
+    duplicates: Vec<Duplicate>,
+    spans: Vec<u8>,
+    span_count: u64,
+}
+
+impl Run {
+    fn new(options: &SynthOptions) -> Self {
+        Self {
+            patients: 0,
+            csv: options.formats.csv.then(|| csv::tables(&options.dirt)),
+            duplicates: Vec::new(),
+            spans: Vec::new(),
+            span_count: 0,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.patients = 0;
+        self.csv.iter_mut().flatten().for_each(CsvTable::clear);
+        self.duplicates.clear();
+        self.spans.clear();
+        self.span_count = 0;
+    }
+
+    fn fill(
+        &mut self,
+        from: u64,
+        options: &SynthOptions,
+        staff: &Staff,
+        record: &mut Record,
+        scratch: &mut String,
+    ) {
+        self.clear();
+        for number in from..(from + RUN).min(options.patients) {
+            record.generate(number, options, staff);
+            self.patients += 1;
+            if let Some(tables) = &mut self.csv {
+                tables
+                    .iter_mut()
+                    .for_each(|table| table.start_patient(options.seed, number));
+                rows::all(tables, record, staff, scratch);
+            }
+            if let Some(of) = &record.person.duplicate_of {
+                let patient_id = record.person.id.text().to_owned();
+                self.duplicates.push(Duplicate {
+                    patient_id,
+                    of: of.text().to_owned(),
+                });
+            }
+            for note in &record.notes {
+                for span in record.note_spans(note) {
+                    let out = &mut self.spans;
+                    out.extend_from_slice(note.id.bytes());
+                    out.push(b',');
+                    out.int(u64::from(span.start));
+                    out.push(b',');
+                    out.int(u64::from(span.end));
+                    out.push(b',');
+                    out.put(span.kind);
+                    out.push(b',');
+                    out.put(span.role);
+                    out.push(b'\n');
+                    self.span_count += 1;
+                }
+            }
+        }
+    }
+}
+
+/// A file being written, and what was.
+struct Output {
+    file: File,
+    path: PathBuf,
+    written: WrittenFile,
+    lines: u64,
+}
+
+impl Output {
+    fn create(dir: &Path, relative: String, header: &[u8]) -> Result<Self, SynthError> {
+        let path = dir.join(&relative);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|source| SynthError::Io {
+                path: parent.to_owned(),
+                source,
+            })?;
+        }
+        let file = File::create(&path).map_err(|source| SynthError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let written = WrittenFile {
+            path: relative,
+            rows: 0,
+            bytes: 0,
+        };
+        let mut output = Self {
+            file,
+            path,
+            written,
+            lines: u64::from(!header.is_empty()),
+        };
+        output.write(header, 0)?;
+        Ok(output)
+    }
+
+    fn write(&mut self, bytes: &[u8], rows: u64) -> Result<(), SynthError> {
+        self.written.rows += rows;
+        self.written.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|source| SynthError::Io {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Everything that is open for writing.
+struct Outputs {
+    csv: Vec<Output>,
+    duplicates: Output,
+    bad_rows: Option<Output>,
+    spans: Option<Output>,
+    summary: Summary,
+}
+
+impl Outputs {
+    fn create(dir: &Path, options: &SynthOptions) -> Result<Self, SynthError> {
+        let mut csv = Vec::new();
+        for table in TABLES.iter().filter(|_| options.formats.csv) {
+            let mut header = Vec::new();
+            CsvTable::header(table, &mut header);
+            csv.push(Output::create(
+                dir,
+                format!("csv/{}.csv", table.name),
+                &header,
+            )?);
+        }
+        let bad_rows = options.formats.csv.then(|| {
+            Output::create(
+                dir,
+                "truth/bad_rows.csv".into(),
+                b"dataset,line,row,column,fault\n",
+            )
+        });
+        let spans = options.notes.then(|| {
+            Output::create(
+                dir,
+                "truth/note_spans.csv".into(),
+                b"note_id,start,end,kind,role\n",
+            )
+        });
+        Ok(Self {
+            csv,
+            duplicates: Output::create(dir, "truth/duplicates.csv".into(), b"patient_id,of\n")?,
+            bad_rows: bad_rows.transpose()?,
+            spans: spans.transpose()?,
+            summary: Summary::default(),
+        })
+    }
+
+    fn write(&mut self, run: &Run) -> Result<(), SynthError> {
+        self.summary.patients += run.patients;
+        for (output, table) in self.csv.iter_mut().zip(run.csv.iter().flatten()) {
+            for bad in &table.bad_rows {
+                // The lines before the run and the one that begins here.
+                let (line, row) = (
+                    bad.line + output.lines + 1,
+                    bad.row + output.written.rows + 1,
+                );
+                let bad = crate::summary::BadRow { line, row, ..*bad };
+                if let Some(list) = &mut self.bad_rows {
+                    let text = format!(
+                        "{},{line},{row},{},{}\n",
+                        bad.dataset,
+                        bad.column.unwrap_or(""),
+                        bad.fault
+                    );
+                    list.write(text.as_bytes(), 1)?;
+                }
+                self.summary.bad_rows.push(bad);
+            }
+            output.write(&table.bytes, table.rows)?;
+            output.lines += table.lines;
+        }
+        for duplicate in &run.duplicates {
+            self.duplicates.write(
+                format!("{},{}\n", duplicate.patient_id, duplicate.of).as_bytes(),
+                1,
+            )?;
+            self.summary.duplicates.push(duplicate.clone());
+        }
+        if let Some(spans) = &mut self.spans {
+            spans.write(&run.spans, run.span_count)?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.csv.iter().map(|output| output.written.bytes).sum()
+    }
+
+    fn finish(mut self) -> Result<Summary, SynthError> {
+        let outputs = self
+            .csv
+            .into_iter()
+            .chain([self.duplicates])
+            .chain(self.bad_rows)
+            .chain(self.spans);
+        for output in outputs {
+            output.file.sync_all().map_err(|source| SynthError::Io {
+                path: output.path.clone(),
+                source,
+            })?;
+            self.summary.files.push(output.written);
+        }
+        Ok(self.summary)
+    }
+}
+
+pub fn write(
+    dir: &Path,
+    options: &SynthOptions,
+    staff: &Staff,
+    progress: &dyn Fn(Progress),
+) -> Result<Summary, SynthError> {
+    fs::create_dir_all(dir).map_err(|source| SynthError::Io {
+        path: dir.to_owned(),
+        source,
+    })?;
+    let readme = dir.join("README.txt");
+    fs::write(&readme, README).map_err(|source| SynthError::Io {
+        path: readme,
+        source,
+    })?;
+    let mut outputs = Outputs::create(dir, options)?;
+
+    let runs = options.patients.div_ceil(RUN);
+    let threads = match options.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    };
+    let threads = threads.clamp(1, 256).min(runs.max(1) as usize);
+    thread::scope(|scope| {
+        let mut workers: Vec<(Receiver<Run>, Sender<Run>)> = Vec::new();
+        for worker in 0..threads as u64 {
+            let (full, take) = sync_channel::<Run>(1);
+            let (give_back, empty) = channel::<Run>();
+            workers.push((take, give_back));
+            scope.spawn(move || work(worker, threads as u64, runs, options, staff, &full, &empty));
+        }
+        for run_number in 0..runs {
+            let (take, give_back) =
+                crate::rng::at(&workers, (run_number % threads as u64) as usize);
+            let run = take.recv().map_err(|_| SynthError::Worker)?;
+            outputs.write(&run)?;
+            progress(Progress {
+                patients: outputs.summary.patients,
+                of: options.patients,
+                bytes: outputs.bytes(),
+            });
+            // A worker that is through with its runs takes nothing back.
+            let _ = give_back.send(run);
+        }
+        outputs.finish()
+    })
+}
+
+fn work(
+    worker: u64,
+    of: u64,
+    runs: u64,
+    options: &SynthOptions,
+    staff: &Staff,
+    full: &SyncSender<Run>,
+    empty: &Receiver<Run>,
+) {
+    let mut record = Record::default();
+    let mut scratch = String::new();
+    let mut number = worker;
+    while number < runs {
+        let mut run = empty.try_recv().unwrap_or_else(|_| Run::new(options));
+        run.fill(number * RUN, options, staff, &mut record, &mut scratch);
+        if full.send(run).is_err() {
+            // The writer met an error and has gone.
+            return;
+        }
+        number += of;
+    }
+}
+
+const README: &str = "\
+SYNTHETIC DATA. NOBODY IN THESE FILES EXISTS.
+
+Made by Cordon's generator from a seed. Names are drawn from lists; no record describes a person, living or
+dead. Social security numbers are of areas that were never issued (900-999, 000, 666), telephone numbers of
+the range 555-0100 to 555-0199, e-mail and web addresses of domains reserved by RFC 2606, IP addresses of the
+documentation ranges of RFC 5737 and RFC 3849, National Provider Identifiers and Medicare Beneficiary
+Identifiers of shapes that are never issued. Towns, ZIP codes and clinical codes are real.
+
+csv/      one file a table, RFC 4180 quoting, lines ended by LF, UTF-8 but for the rows spoiled on purpose
+parquet/  the same tables, typed, without the dirt
+fhir/     the same hospital as FHIR R4 NDJSON, one file a resource type
+truth/    what a test may compare with: rows spoiled on purpose, second records of one person, and where
+          in each note an identifier stands (bytes of the UTF-8 text, end excluded)
+";

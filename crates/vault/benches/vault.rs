@@ -1,0 +1,156 @@
+//! Tokens a second and nanoseconds of CPU a value: first seen, seen in the same order, seen in another order.
+//!
+//! `N=20000000 cargo bench -p cordon-vault`; also `BATCH` (8192), `DIR` (a temporary folder).
+#![allow(clippy::print_stdout, clippy::expect_used)]
+
+use std::{path::Path, time::Instant};
+
+use cordon_crypto::{BlindIndexKey, VaultKey};
+use cordon_phi::{Token, TokenStore as _};
+use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+
+fn main() {
+    let n = number("N", 2_000_000);
+    let batch = number("BATCH", 8_192);
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let given = std::env::var("DIR").ok();
+    let dir = given
+        .as_deref()
+        .map_or(scratch.path(), Path::new)
+        .join("vault");
+    let open = || {
+        let keys = VaultKeys {
+            blind: BlindIndexKey::from_bytes([1; 32]),
+            values: VaultKey::from_bytes([2; 32]),
+        };
+        TokenVault::open(&dir, keys, VaultOptions::default()).expect("the vault opens")
+    };
+    println!("{n} values of 11 bytes, batches of {batch}");
+    let vault = open();
+    phase("first seen", &vault, n, batch, |i| i);
+    measure("sync", 1, || vault.sync().expect("synced"));
+    phase("seen, same order", &vault, n, batch, |i| i);
+    // A bijection on 0..2^k, values beyond n skipped: an order without locality.
+    let bits = n.next_power_of_two();
+    let sample = n.min(4_000_000);
+    let shuffled = |i: u64| {
+        let mut x = i;
+        loop {
+            x = (x.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5bd1_e995) & (bits - 1);
+            x ^= x >> (bits.trailing_zeros() / 2).max(1);
+            if x < n {
+                return x;
+            }
+        }
+    };
+    phase("seen, random order", &vault, sample, batch, shuffled);
+    phase("seen, a thousand hot", &vault, sample, batch, |i| {
+        shuffled(i) % 1_000
+    });
+    drop(vault);
+    let mut reopened = None;
+    measure("open", 1, || reopened = Some(open()));
+    let vault = reopened.expect("open");
+    phase("seen after opening", &vault, n.min(4_000_000), batch, |i| i);
+    let stats = vault.stats().expect("stats");
+    println!(
+        "log {:.1} and index {:.1} bytes a token, {} runs; peak memory {} MB",
+        stats.log_bytes as f64 / n as f64,
+        stats.index_bytes as f64 / n as f64,
+        stats.runs,
+        peak_megabytes()
+    );
+}
+
+fn phase(name: &str, vault: &TokenVault, n: u64, batch: u64, value: impl Fn(u64) -> u64) {
+    // Making the values is not what is measured: its CPU time is taken off.
+    let mut text = Vec::new();
+    let mut out: Vec<Token> = Vec::with_capacity(batch as usize);
+    let make = |from: u64, text: &mut Vec<[u8; 11]>| {
+        text.clear();
+        for i in from..n.min(from + batch) {
+            let mut digits = *b"000-00-0000";
+            let mut rest = value(i);
+            for digit in digits.iter_mut().rev().filter(|digit| **digit != b'-') {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+            text.push(digits);
+        }
+    };
+    let cpu = cpu_seconds();
+    for from in (0..n).step_by(batch as usize) {
+        make(from, &mut text);
+        std::hint::black_box(text.iter().map(<[u8; 11]>::as_slice).collect::<Vec<_>>());
+    }
+    let making = cpu_seconds() - cpu;
+    let started = Instant::now();
+    let cpu = cpu_seconds();
+    for from in (0..n).step_by(batch as usize) {
+        make(from, &mut text);
+        let values: Vec<&[u8]> = text.iter().map(<[u8; 11]>::as_slice).collect();
+        out.clear();
+        vault
+            .get_or_create("ssn", &values, &mut out)
+            .expect("tokens");
+    }
+    report(
+        name,
+        n,
+        cpu_seconds() - cpu - making,
+        started.elapsed().as_secs_f64(),
+    );
+}
+
+fn measure(name: &str, n: u64, work: impl FnOnce()) {
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    work();
+    report(
+        name,
+        n,
+        cpu_seconds() - cpu,
+        started.elapsed().as_secs_f64(),
+    );
+}
+
+fn report(name: &str, n: u64, cpu: f64, wall: f64) {
+    let each = cpu / n as f64 * 1e9;
+    if n == 1 {
+        println!("{name:>22}: {cpu:.3} s CPU, {wall:.3} s wall");
+    } else {
+        println!(
+            "{name:>22}: {each:.0} ns CPU a value, {:.2} M/s wall",
+            n as f64 / wall / 1e6
+        );
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |n| n.replace('_', "").parse().expect("a number"))
+}
+
+/// User and system time of this process (proc(5): fields 14 and 15 of `stat`, in hundredths of a second).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("proc");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<f64>().expect("ticks"))
+        .sum::<f64>()
+        / 100.0
+}
+
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("proc");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("VmHWM");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .expect("kB")
+        / 1024
+}

@@ -1,0 +1,189 @@
+//! What is asked of a vault seldom and may read all of it.
+
+use std::collections::BTreeMap;
+
+use cordon_phi::{Phi, Token};
+
+use super::{
+    TokenVault, VaultStats,
+    error::{Fault, VaultError},
+    frame::{Frame, Position},
+    log::{Follow, Log, Step},
+    read,
+    table::Key,
+};
+
+/// What a full check has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyReport {
+    pub frames: u64,
+    pub tokens: u64,
+    pub log_bytes: u64,
+    pub runs: usize,
+}
+
+impl TokenVault {
+    pub(super) fn search(
+        &self,
+        domain: &str,
+        token: &Token,
+    ) -> Result<Option<Phi<String>>, VaultError> {
+        let end = self.exclusive(|writer| Ok(writer.position))?;
+        let mut answer = None;
+        self.walk(&end, |frame, at| {
+            if frame.domain() != Some(domain) {
+                return Ok(true);
+            }
+            let Some(number) = frame.tokens().position(|candidate| candidate == *token) else {
+                return Ok(true);
+            };
+            let value = frame.values().nth(number).unwrap_or_default();
+            let text = std::str::from_utf8(value).map_err(|_| {
+                VaultError::damaged(
+                    &self.log.path(at.segment),
+                    at.offset.into(),
+                    "a value is not text",
+                )
+            })?;
+            answer = Some(Phi::new(text.to_owned()));
+            Ok(false)
+        })?;
+        Ok(answer)
+    }
+
+    pub(super) fn count(&self) -> Result<VaultStats, VaultError> {
+        self.exclusive(|writer| {
+            let index_bytes = read(&self.runs)
+                .iter()
+                .filter_map(|run| run.path.metadata().ok())
+                .map(|m| m.len())
+                .sum();
+            Ok(VaultStats {
+                domains: writer
+                    .domains
+                    .iter()
+                    .map(|(name, count)| (name.clone(), *count))
+                    .collect(),
+                log_bytes: log_bytes(&writer.closed, &writer.position),
+                index_bytes,
+                runs: writer.manifest.runs.len(),
+                rebuilt_runs: self.rebuilt.load(std::sync::atomic::Ordering::Relaxed),
+            })
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<VerifyReport, VaultError> {
+        let (end, closed, table, runs, domains) = self.exclusive(|writer| {
+            let runs = std::sync::Arc::clone(&read(&self.runs));
+            let (closed, domains) = (writer.closed.clone(), writer.domains.clone());
+            Ok((
+                writer.position,
+                closed,
+                read(&self.table).len() as u64,
+                runs,
+                domains,
+            ))
+        })?;
+        for run in runs.iter() {
+            let mut scan = run.scan();
+            let mut last = None;
+            while let Some(entry) = scan.next().map_err(Fault::from)? {
+                if last.is_some_and(|last: Key| last >= entry.key) {
+                    return Err(VaultError::damaged(
+                        &run.path,
+                        0,
+                        "an index run is not in order",
+                    ));
+                }
+                last = Some(entry.key);
+            }
+        }
+        let mut tokens = 0;
+        let mut counted = BTreeMap::<String, u64>::new();
+        self.walk(&end, |frame, at| {
+            let mut asked: Vec<_> = (0..)
+                .zip(frame.entries())
+                .map(|(i, entry)| (entry.key, i, entry.token))
+                .collect();
+            asked.sort_unstable_by_key(|(key, ..)| *key);
+            let keys: Vec<Key> = asked.iter().map(|(key, ..)| *key).collect();
+            let mut answers = vec![Token([0; 16]); keys.len()];
+            let unknown = self.known(&keys, &mut answers);
+            let mut found = vec![None; unknown.len()];
+            self.find_in_runs(&unknown, &mut found)?;
+            let mut found = found.into_iter();
+            let mut unknown = unknown.into_iter().map(|(_, place)| place).peekable();
+            for (number, ((_, _, token), answer)) in (0..).zip(asked.iter().zip(answers)) {
+                let answer = match unknown.next_if_eq(&number) {
+                    Some(_) => found.next().flatten(),
+                    None => Some(answer),
+                };
+                if answer != Some(*token) {
+                    let what = "the index does not hold this frame's tokens";
+                    return Err(VaultError::damaged(
+                        &self.log.path(at.segment),
+                        at.offset.into(),
+                        what,
+                    ));
+                }
+            }
+            tokens += frame.count as u64;
+            *counted
+                .entry(frame.domain().unwrap_or_default().to_owned())
+                .or_default() += frame.count as u64;
+            Ok(true)
+        })?;
+        if tokens != table + runs.iter().map(|run| run.entries).sum::<u64>() || counted != domains {
+            return Err(VaultError::damaged(
+                &self.dir,
+                0,
+                "the log and the index do not hold as many tokens",
+            ));
+        }
+        let log_bytes = log_bytes(&closed, &end);
+        Ok(VerifyReport {
+            frames: end.sequence,
+            tokens,
+            log_bytes,
+            runs: runs.len(),
+        })
+    }
+
+    /// Gives every frame before `end` to `visit`, in order, checking the chain, until it says stop.
+    fn walk(
+        &self,
+        end: &Position,
+        mut visit: impl FnMut(&Frame, &Position) -> Result<bool, VaultError>,
+    ) -> Result<(), VaultError> {
+        let mut reader = self.log.reader();
+        let Follow::Segment(mut at) = self.log.follow(&Log::NOWHERE)? else {
+            return Err(VaultError::damaged(
+                &self.log.path(1),
+                0,
+                "the log is missing",
+            ));
+        };
+        while at.sequence < end.sequence {
+            let damaged =
+                |what| VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what);
+            at = match reader.step(&at)? {
+                Step::Frame(frame, next) => {
+                    if !visit(&frame, &at)? {
+                        return Ok(());
+                    }
+                    next
+                }
+                Step::End => match self.log.follow(&at)? {
+                    Follow::Segment(next) => next,
+                    _ => return Err(damaged("the log ends too early")),
+                },
+                Step::Bad(what) => return Err(damaged(what)),
+            };
+        }
+        Ok(())
+    }
+}
+
+fn log_bytes(closed: &[u32], at: &Position) -> u64 {
+    closed.iter().map(|length| u64::from(*length)).sum::<u64>() + u64::from(at.offset)
+}

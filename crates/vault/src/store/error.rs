@@ -1,0 +1,109 @@
+//! What can go wrong, said with file and offset and never with a value.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use cordon_crypto::CryptoError;
+use cordon_phi::TokenError;
+use thiserror::Error;
+
+/// Why a vault could not do what was asked. Carries no value and no token.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The bytes on disk are not what was written. Nothing is changed on disk when this is said.
+    #[error("{} is damaged at byte {offset}: {what}; restore it from a backup", file.display())]
+    Damaged {
+        file: PathBuf,
+        offset: u64,
+        what: &'static str,
+    },
+    #[error("the {which} key is not the one that the vault {} was made with", dir.display())]
+    WrongKey { which: &'static str, dir: PathBuf },
+    #[error("the vault {} has format version {found}, this program knows version {known}", dir.display())]
+    Version {
+        dir: PathBuf,
+        found: u32,
+        known: u32,
+    },
+    #[error("a value of {len} bytes is too long for the vault (at most {max})")]
+    TooLong { len: usize, max: usize },
+    #[error("a domain name must have 1 to {max} bytes")]
+    DomainName { max: usize },
+    #[error("the operating system gave no random bytes: {0}")]
+    Entropy(#[from] getrandom::Error),
+    #[error("cannot seal a part of the vault: {0}")]
+    Crypto(#[from] CryptoError),
+}
+
+impl VaultError {
+    /// For `map_err`: what was being done to which file.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    pub(super) fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
+        Self::Damaged {
+            file: file.to_owned(),
+            offset,
+            what,
+        }
+    }
+}
+
+impl From<VaultError> for TokenError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Damaged { .. } => Self::Damaged(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// A run that does not hold what was written. Not an error yet: the log can write it again.
+pub(super) struct RunDamage {
+    pub id: u64,
+    pub path: PathBuf,
+    pub offset: u64,
+}
+
+/// What stopped a look-up.
+pub(super) enum Fault {
+    Run(RunDamage),
+    Vault(VaultError),
+}
+
+impl From<RunDamage> for Fault {
+    fn from(damage: RunDamage) -> Self {
+        Self::Run(damage)
+    }
+}
+
+impl From<VaultError> for Fault {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(error)
+    }
+}
+
+impl From<Fault> for VaultError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Run(run) => {
+                Self::damaged(&run.path, run.offset, "an index run is not authentic")
+            }
+            Fault::Vault(error) => error,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Which runs stand for which part of the log, and up to where the log is known to be on disk.
+//!
+//! ```text
+//! magic 8 | version 4 | vault id 16 | check of the blind-index key 16 | check of the vault key 16 | generation 8 | checksum 16
+//! sealed body
+//! ```
+//!
+//! One small file that is only ever replaced as a whole (write, fsync, rename, fsync of the directory). The clear head
+//! tells a wrong key from damage before anything is opened with it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use cordon_crypto::{KeyedHash, Sealer};
+use data_encoding::HEXLOWER;
+use zeroize::Zeroizing;
+
+use super::{error::VaultError, frame::Position, log::Log};
+
+const FILE: &str = "MANIFEST";
+const MAGIC: [u8; 8] = *b"CORDVLTM";
+const VERSION: u32 = 1;
+const HEAD: usize = 84;
+
+#[derive(Clone)]
+pub(super) struct Manifest {
+    pub vault: [u8; 16],
+    pub generation: u64,
+    pub next_run: u64,
+    /// What is before this place was on disk (fdatasync) when the manifest was written.
+    pub synced: Position,
+    /// Lengths of the segments before the one that [`Self::covered`] is in.
+    pub closed: Vec<u32>,
+    /// In the order of the log, without gaps.
+    pub runs: Vec<RunMeta>,
+}
+
+#[derive(Clone)]
+pub(super) struct RunMeta {
+    pub id: u64,
+    pub entries: u64,
+    pub level: u32,
+    pub from: Position,
+    pub to: Position,
+    pub domains: BTreeMap<String, u64>,
+}
+
+/// The hashes that a vault's keys become.
+pub(super) struct Keys {
+    pub blind: KeyedHash,
+    /// The vault key, bound to one vault.
+    pub values: KeyedHash,
+}
+
+impl Keys {
+    pub fn bind(keys: &super::VaultKeys, vault: &[u8; 16]) -> Self {
+        let values = KeyedHash::for_key(&keys.values)
+            .derive("cordon vault v1")
+            .derive(&HEXLOWER.encode(vault));
+        Self {
+            blind: KeyedHash::for_key(&keys.blind),
+            values,
+        }
+    }
+
+    fn checks(&self, vault: &[u8; 16]) -> [[u8; 16]; 2] {
+        [&self.blind, &self.values].map(|hash| hash.derive("key check").tag128(vault))
+    }
+
+    fn sealer(&self) -> Sealer {
+        Sealer::new(&Zeroizing::new(self.values.derive("manifest").tag(&[])))
+    }
+}
+
+/// Where the index ends and the table in memory begins.
+impl Manifest {
+    pub fn new(vault: [u8; 16]) -> Self {
+        Self {
+            vault,
+            generation: 0,
+            next_run: 1,
+            synced: Log::START,
+            closed: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    pub fn covered(&self) -> Position {
+        self.runs.last().map_or(Log::START, |run| run.to)
+    }
+
+    /// Tokens in the runs, by domain.
+    pub fn domains(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for (domain, count) in self.runs.iter().flat_map(|run| &run.domains) {
+            *sum.entry(domain.clone()).or_default() += count;
+        }
+        sum
+    }
+
+    pub fn exists(dir: &Path) -> Result<bool, VaultError> {
+        path(dir)
+            .try_exists()
+            .map_err(VaultError::io("look for", &path(dir)))
+    }
+
+    /// The vault's id, needed before its keys can be bound.
+    pub fn vault_id(dir: &Path) -> Result<[u8; 16], VaultError> {
+        read_head(dir).map(|(_, head)| head.vault)
+    }
+
+    /// Changes whenever a process writes the manifest.
+    pub fn generation(dir: &Path) -> Result<u64, VaultError> {
+        read_head(dir).map(|(_, head)| head.generation)
+    }
+
+    pub fn load(dir: &Path, keys: &Keys) -> Result<Self, VaultError> {
+        let path = path(dir);
+        let (mut file, head) = read_head(dir)?;
+        let [blind, values] = keys.checks(&head.vault);
+        for (which, found, expected) in [
+            ("vault", head.values, values),
+            ("blind-index", head.blind, blind),
+        ] {
+            if found != expected {
+                return Err(VaultError::WrongKey {
+                    which,
+                    dir: dir.to_owned(),
+                });
+            }
+        }
+        let mut body = Vec::new();
+        file.read_to_end(&mut body)
+            .map_err(VaultError::io("read", &path))?;
+        let body = keys.sealer().open(&head.bytes, &body).ok();
+        body.and_then(|body| Self::decode(head.vault, head.generation, &body))
+            .ok_or_else(|| VaultError::damaged(&path, HEAD as u64, "the manifest is not authentic"))
+    }
+
+    /// Replaces the manifest on disk by this one, which becomes the next generation.
+    pub fn store(&mut self, dir: &Path, keys: &Keys) -> Result<(), VaultError> {
+        let path = path(dir);
+        let temporary = dir.join("MANIFEST.tmp");
+        let generation = self.generation + 1;
+        let [blind, values] = keys.checks(&self.vault);
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.vault);
+        bytes.extend_from_slice(&blind);
+        bytes.extend_from_slice(&values);
+        bytes.extend_from_slice(&generation.to_le_bytes());
+        bytes.extend_from_slice(&checksum(&bytes));
+        let sealed = keys.sealer().seal(&bytes, &self.encode())?;
+        bytes.extend_from_slice(&sealed);
+
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            File::open(dir)?.sync_all()
+        };
+        write().map_err(VaultError::io("write", &path))?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&self.next_run.to_le_bytes());
+        put_position(&mut out, &self.synced);
+        out.extend_from_slice(&(self.closed.len() as u32).to_le_bytes());
+        out.extend(self.closed.iter().flat_map(|length| length.to_le_bytes()));
+        out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
+        for run in &self.runs {
+            out.extend_from_slice(&run.id.to_le_bytes());
+            out.extend_from_slice(&run.entries.to_le_bytes());
+            out.extend_from_slice(&run.level.to_le_bytes());
+            put_position(&mut out, &run.from);
+            put_position(&mut out, &run.to);
+            out.extend_from_slice(&(run.domains.len() as u32).to_le_bytes());
+            for (domain, count) in &run.domains {
+                out.extend_from_slice(&(domain.len() as u32).to_le_bytes());
+                out.extend_from_slice(domain.as_bytes());
+                out.extend_from_slice(&count.to_le_bytes());
+            }
+        }
+        out
+    }
+
+    fn decode(vault: [u8; 16], generation: u64, body: &[u8]) -> Option<Self> {
+        let mut from = Fields(body);
+        let next_run = from.u64()?;
+        let synced = from.position()?;
+        let closed = (0..from.u32()?)
+            .map(|_| from.u32())
+            .collect::<Option<_>>()?;
+        let mut runs = Vec::new();
+        for _ in 0..from.u32()? {
+            let (id, entries, level) = (from.u64()?, from.u64()?, from.u32()?);
+            let (start, to) = (from.position()?, from.position()?);
+            let mut domains = BTreeMap::new();
+            for _ in 0..from.u32()? {
+                let length = from.u32()? as usize;
+                let name = String::from_utf8(from.bytes(length)?.to_vec()).ok()?;
+                domains.insert(name, from.u64()?);
+            }
+            runs.push(RunMeta {
+                id,
+                entries,
+                level,
+                from: start,
+                to,
+                domains,
+            });
+        }
+        from.0.is_empty().then_some(Self {
+            vault,
+            generation,
+            next_run,
+            synced,
+            closed,
+            runs,
+        })
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join(FILE)
+}
+
+struct Head {
+    bytes: [u8; HEAD],
+    vault: [u8; 16],
+    blind: [u8; 16],
+    values: [u8; 16],
+    generation: u64,
+}
+
+fn read_head(dir: &Path) -> Result<(File, Head), VaultError> {
+    let path = path(dir);
+    let mut file = File::open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => VaultError::damaged(&path, 0, "the file is missing"),
+        _ => VaultError::io("open", &path)(error),
+    })?;
+    let mut bytes = [0; HEAD];
+    match file.read_exact(&mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(VaultError::damaged(&path, 0, "the manifest is cut short"));
+        }
+        other => other.map_err(VaultError::io("read", &path))?,
+    }
+    let mut from = Fields(&bytes);
+    let parse = |from: &mut Fields<'_>| {
+        let (magic, version, vault) = (from.array::<8>()?, from.u32()?, from.array()?);
+        let head = Head {
+            bytes,
+            vault,
+            blind: from.array()?,
+            values: from.array()?,
+            generation: from.u64()?,
+        };
+        let sum = checksum(bytes.get(..HEAD - 16)?);
+        (magic == MAGIC && from.array()? == sum).then_some((version, head))
+    };
+    match parse(&mut from) {
+        Some((VERSION, head)) => Ok((file, head)),
+        Some((found, _)) => Err(VaultError::Version {
+            dir: dir.to_owned(),
+            found,
+            known: VERSION,
+        }),
+        None => Err(VaultError::damaged(
+            &path,
+            0,
+            "the manifest's head has a wrong checksum",
+        )),
+    }
+}
+
+/// Not a secret: only tells damage from a wrong key.
+fn checksum(bytes: &[u8]) -> [u8; 16] {
+    KeyedHash::new(&[0; 32]).tag128(bytes)
+}
+
+fn put_position(out: &mut Vec<u8>, at: &Position) {
+    out.extend_from_slice(&at.segment.to_le_bytes());
+    out.extend_from_slice(&at.offset.to_le_bytes());
+    out.extend_from_slice(&at.sequence.to_le_bytes());
+    out.extend_from_slice(&at.tag);
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes(N)?.first_chunk().copied()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn position(&mut self) -> Option<Position> {
+        Some(Position {
+            segment: self.u32()?,
+            offset: self.u32()?,
+            sequence: self.u64()?,
+            tag: self.array()?,
+        })
+    }
+}

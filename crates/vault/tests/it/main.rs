@@ -1,0 +1,87 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
+//! The vault as its users meet it: through files, processes and accidents.
+
+mod basics;
+mod damage;
+mod disk;
+mod processes;
+
+use std::path::Path;
+
+use cordon_crypto::{BlindIndexKey, VaultKey};
+use cordon_phi::{Token, TokenStore as _};
+use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
+
+fn keys() -> VaultKeys {
+    VaultKeys {
+        blind: BlindIndexKey::from_bytes([1; 32]),
+        values: VaultKey::from_bytes([2; 32]),
+    }
+}
+
+/// Sizes so small that a few thousand values flush, merge and roll many times.
+fn tiny() -> VaultOptions {
+    VaultOptions {
+        memory_entries: 500,
+        cache_entries: 400,
+        segment_bytes: 32 << 10,
+        fan_in: 2,
+    }
+}
+
+fn open(dir: &Path) -> TokenVault {
+    try_open(dir).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn try_open(dir: &Path) -> Result<TokenVault, VaultError> {
+    TokenVault::open(dir, keys(), tiny())
+}
+
+fn name(n: u64) -> String {
+    format!("canary-{n:05}")
+}
+
+fn tokens(vault: &TokenVault, domain: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<Token> {
+    try_tokens(vault, domain, numbers).unwrap()
+}
+
+fn try_tokens(
+    vault: &TokenVault,
+    domain: &str,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<Vec<Token>, cordon_phi::TokenError> {
+    let values: Vec<String> = numbers.into_iter().map(name).collect();
+    let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+    let mut out = Vec::new();
+    vault.get_or_create(domain, &values, &mut out)?;
+    assert_eq!(out.len(), values.len());
+    Ok(out)
+}
+
+/// `Token` has no `Debug`, so that none stands in a log by accident.
+#[track_caller]
+fn same(left: &[Token], right: &[Token]) {
+    assert!(left == right, "tokens differ");
+}
+
+fn files(dir: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(prefix)
+        })
+        .collect();
+    found.sort();
+    found
+}
