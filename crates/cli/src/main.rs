@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-fn main() {}
-=======
 //! The `cordon` program: one file a command, errors that say what to do next, documented exit codes.
 
 mod args;
@@ -31,4 +28,3 @@ fn quiet_panics() {
         ui::line_to_stderr(&format!("cordon: internal error{place}; please report it. Nothing of your data is shown here."));
     }));
 }
->>>>>>> main

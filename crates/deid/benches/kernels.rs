@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use arrow_array::StringViewArray;
 use cordon_crypto::{FpeKey, KeyedHash};
 use cordon_deid::kernel::{
-    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, DeidKeys, Env, FpeRule, Kernel, Parse,
-    ShiftForm, ShiftRule, SurrogateKind, YearRule, Zip3Rule,
+    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, DeidKeys, Env, FpeRule, Kernel, Parse, ShiftForm, ShiftRule,
+    SurrogateKind, YearRule, Zip3Rule,
 };
 use cordon_phi::{Token, TokenError, TokenStore};
 use divan::Bencher;
@@ -25,12 +25,7 @@ const REFERENCE: Day = Day(19_844);
 struct Memory(Mutex<HashMap<Vec<u8>, u128>>);
 
 impl TokenStore for Memory {
-    fn get_or_create(
-        &self,
-        _: &str,
-        values: &[&[u8]],
-        out: &mut Vec<Token>,
-    ) -> Result<(), TokenError> {
+    fn get_or_create(&self, _: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError> {
         let mut known = self.0.lock().unwrap();
         for value in values {
             let next = known.len() as u128;
@@ -44,34 +39,20 @@ impl TokenStore for Memory {
     }
 }
 
-fn run(
-    bencher: Bencher<'_, '_>,
-    kernel: &Kernel,
-    subjects: usize,
-    value: impl Fn(usize) -> String,
-) {
+fn run(bencher: Bencher<'_, '_>, kernel: &Kernel, subjects: usize, value: impl Fn(usize) -> String) {
     let keys = DeidKeys {
         hash: KeyedHash::new(&[1; 32]),
         shift: KeyedHash::new(&[2; 32]),
         surrogate: KeyedHash::new(&[3; 32]),
         fpe: FpeKey::from_bytes([4; 32]),
     };
-    let env = Env {
-        tokens: Arc::new(Memory::default()),
-        keys: Arc::new(keys),
-    };
+    let env = Env { tokens: Arc::new(Memory::default()), keys: Arc::new(keys) };
     let values: StringViewArray = (0..ROWS).map(|row| Some(value(row))).collect();
     // Rows of one subject stand together, as exports have them.
-    let subjects: StringViewArray = (0..ROWS)
-        .map(|row| Some(format!("patient-identity-{}", row * subjects / ROWS)))
-        .collect();
-    let column = Column {
-        values: &values,
-        subjects: Some(&subjects),
-    };
-    bencher
-        .counter(ItemsCount::new(ROWS))
-        .bench(|| kernel.apply(&column, &env).unwrap());
+    let subjects: StringViewArray =
+        (0..ROWS).map(|row| Some(format!("patient-identity-{}", row * subjects / ROWS))).collect();
+    let column = Column { values: &values, subjects: Some(&subjects) };
+    bencher.counter(ItemsCount::new(ROWS)).bench(|| kernel.apply(&column, &env).unwrap());
 }
 
 fn date(row: usize) -> String {
@@ -83,28 +64,15 @@ fn instant(row: usize) -> String {
 }
 
 fn year_rule(birth: bool) -> Kernel {
-    Kernel::Year(YearRule {
-        birth,
-        reference: REFERENCE,
-        cap: 89,
-        formats: DateFormats::builtin(),
-    })
+    Kernel::Year(YearRule { birth, reference: REFERENCE, cap: 89, formats: DateFormats::builtin() })
 }
 
 fn shift_rule(form: ShiftForm) -> Kernel {
-    Kernel::ShiftDate(ShiftRule {
-        max_days: 365,
-        domain: String::new(),
-        form,
-        formats: DateFormats::builtin(),
-    })
+    Kernel::ShiftDate(ShiftRule { max_days: 365, domain: String::new(), form, formats: DateFormats::builtin() })
 }
 
 fn fpe_rule(alphabet: Alphabet) -> Kernel {
-    Kernel::Fpe(FpeRule {
-        alphabet,
-        domain: "ssn".to_owned(),
-    })
+    Kernel::Fpe(FpeRule { alphabet, domain: "ssn".to_owned() })
 }
 
 #[divan::bench]
@@ -114,47 +82,28 @@ fn keep_text(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn keep_integer(bencher: Bencher<'_, '_>) {
-    run(bencher, &Kernel::Keep(Parse::Integer), 1, |row| {
-        (row * 7919).to_string()
-    });
+    run(bencher, &Kernel::Keep(Parse::Integer), 1, |row| (row * 7919).to_string());
 }
 
 #[divan::bench]
 fn keep_decimal(bencher: Bencher<'_, '_>) {
-    run(bencher, &Kernel::Keep(Parse::Decimal), 1, |row| {
-        format!("{}.{}", row % 500, row % 100)
-    });
+    run(bencher, &Kernel::Keep(Parse::Decimal), 1, |row| format!("{}.{}", row % 500, row % 100));
 }
 
 #[divan::bench]
 fn keep_date(bencher: Bencher<'_, '_>) {
-    run(
-        bencher,
-        &Kernel::Keep(Parse::Date(DateFormats::builtin())),
-        1,
-        date,
-    );
+    run(bencher, &Kernel::Keep(Parse::Date(DateFormats::builtin())), 1, date);
 }
 
 #[divan::bench]
 fn keep_timestamp(bencher: Bencher<'_, '_>) {
-    run(
-        bencher,
-        &Kernel::Keep(Parse::Timestamp(DateFormats::builtin())),
-        1,
-        instant,
-    );
+    run(bencher, &Kernel::Keep(Parse::Timestamp(DateFormats::builtin())), 1, instant);
 }
 
 #[divan::bench]
 fn keep_timestamp_with_offset(bencher: Bencher<'_, '_>) {
     let offset = |row| instant(row).replace('Z', "-05:00");
-    run(
-        bencher,
-        &Kernel::Keep(Parse::Timestamp(DateFormats::builtin())),
-        1,
-        offset,
-    );
+    run(bencher, &Kernel::Keep(Parse::Timestamp(DateFormats::builtin())), 1, offset);
 }
 
 #[divan::bench]
@@ -169,61 +118,39 @@ fn year_of_birth(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn age_from_birth(bencher: Bencher<'_, '_>) {
-    let rule = AgeRule {
-        reference: REFERENCE,
-        cap: 90,
-        formats: DateFormats::builtin(),
-    };
+    let rule = AgeRule { reference: REFERENCE, cap: 90, formats: DateFormats::builtin() };
     run(bencher, &Kernel::AgeFromBirth(rule), 1, date);
 }
 
 #[divan::bench]
 fn age_cap(bencher: Bencher<'_, '_>) {
-    run(bencher, &Kernel::AgeCap { cap: 90 }, 1, |row| {
-        (row % 110).to_string()
-    });
+    run(bencher, &Kernel::AgeCap { cap: 90 }, 1, |row| (row % 110).to_string());
 }
 
 #[divan::bench]
 fn zip3(bencher: Bencher<'_, '_>) {
-    run(bencher, &Kernel::Zip3(Zip3Rule::default()), 1, |row| {
-        format!("{:05}", row * 12 % 100_000)
-    });
+    run(bencher, &Kernel::Zip3(Zip3Rule::default()), 1, |row| format!("{:05}", row * 12 % 100_000));
 }
 
 #[divan::bench]
 fn zip3_of_zip_plus_4(bencher: Bencher<'_, '_>) {
-    run(bencher, &Kernel::Zip3(Zip3Rule::default()), 1, |row| {
-        format!("{:05}-{:04}", row * 12 % 100_000, row % 10_000)
-    });
+    run(bencher, &Kernel::Zip3(Zip3Rule::default()), 1, |row| format!("{:05}-{:04}", row * 12 % 100_000, row % 10_000));
 }
 
 #[divan::bench]
 fn bin_by_edges(bencher: Bencher<'_, '_>) {
     let rule = BinRule::Edges(vec![18.0, 40.0, 65.0]);
-    run(bencher, &Kernel::Bin(rule), 1, |row| {
-        (row % 110).to_string()
-    });
+    run(bencher, &Kernel::Bin(rule), 1, |row| (row % 110).to_string());
 }
 
 #[divan::bench]
 fn bin_by_width(bencher: Bencher<'_, '_>) {
-    run(
-        bencher,
-        &Kernel::Bin(BinRule::Width {
-            width: 10.0,
-            origin: 0.0,
-        }),
-        1,
-        |row| (row % 110).to_string(),
-    );
+    run(bencher, &Kernel::Bin(BinRule::Width { width: 10.0, origin: 0.0 }), 1, |row| (row % 110).to_string());
 }
 
 #[divan::bench]
 fn first_chars(bencher: Bencher<'_, '_>) {
-    run(bencher, &Kernel::FirstChars { n: 3 }, 1, |row| {
-        format!("I{row:06}")
-    });
+    run(bencher, &Kernel::FirstChars { n: 3 }, 1, |row| format!("I{row:06}"));
 }
 
 #[divan::bench(args = [100, 1000, 8192])]
@@ -238,38 +165,20 @@ fn shift_date_text(bencher: Bencher<'_, '_>, subjects: usize) {
 
 #[divan::bench]
 fn token(bencher: Bencher<'_, '_>) {
-    run(
-        bencher,
-        &Kernel::Token {
-            domain: "d".to_owned(),
-        },
-        1,
-        |row| format!("mrn-{row:07}"),
-    );
+    run(bencher, &Kernel::Token { domain: "d".to_owned() }, 1, |row| format!("mrn-{row:07}"));
 }
 
 #[divan::bench]
 fn hash(bencher: Bencher<'_, '_>) {
-    run(
-        bencher,
-        &Kernel::Hash {
-            domain: "d".to_owned(),
-        },
-        1,
-        |row| format!("mrn-{row:07}"),
-    );
+    run(bencher, &Kernel::Hash { domain: "d".to_owned() }, 1, |row| format!("mrn-{row:07}"));
 }
 
 #[divan::bench]
 fn fpe_digits(bencher: Bencher<'_, '_>) {
-    run(bencher, &fpe_rule(Alphabet::Digits), 1, |row| {
-        format!("999-{:02}-{:04}", row % 100, row % 10_000)
-    });
+    run(bencher, &fpe_rule(Alphabet::Digits), 1, |row| format!("999-{:02}-{:04}", row % 100, row % 10_000));
 }
 
 #[divan::bench(args = [SurrogateKind::FullName, SurrogateKind::Email, SurrogateKind::Phone])]
 fn surrogate(bencher: Bencher<'_, '_>, kind: SurrogateKind) {
-    run(bencher, &Kernel::Surrogate(kind), 1000, |row| {
-        format!("name {row}")
-    });
+    run(bencher, &Kernel::Surrogate(kind), 1000, |row| format!("name {row}"));
 }

@@ -28,9 +28,7 @@ fn patients(quote: &str) -> String {
         let name = |n: u64| {
             let letters = "abcdefghijklmnopqrstuvwxyz";
             let from = (x >> n) as usize % 12;
-            letters
-                .get(from..from + 4 + (x >> (n + 8)) as usize % 9)
-                .unwrap()
+            letters.get(from..from + 4 + (x >> (n + 8)) as usize % 9).unwrap()
         };
         let cells = [
             format!("{row:08}-{:012x}", x & 0xFFFF_FFFF_FFFF),
@@ -76,10 +74,7 @@ fn all_quoted(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn null_values_and_trim(bencher: Bencher<'_, '_>) {
-    let options = CsvOptions {
-        null_values: vec!["NULL".to_owned(), "N/A".to_owned()],
-        trim: true,
-        ..CsvOptions::default()
-    };
+    let options =
+        CsvOptions { null_values: vec!["NULL".to_owned(), "N/A".to_owned()], trim: true, ..CsvOptions::default() };
     read(bencher, &patients(""), &options);
 }

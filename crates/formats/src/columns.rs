@@ -28,10 +28,7 @@ const UNESCAPED: u32 = 1 << 30;
 
 impl Span {
     fn new(start: usize, len: usize, flags: u32) -> Self {
-        Self {
-            start: start as u32,
-            packed: len as u32 | flags,
-        }
+        Self { start: start as u32, packed: len as u32 | flags }
     }
 
     /// Text as it stands; empty, it is no value.
@@ -71,8 +68,7 @@ impl Span {
     pub(crate) fn text<'a>(self, raw: &'a [u8], side: &'a [u8]) -> &'a [u8] {
         let start = self.start as usize;
         let from = if self.is_unescaped() { side } else { raw };
-        from.get(start..start + self.len() as usize)
-            .unwrap_or_default()
+        from.get(start..start + self.len() as usize).unwrap_or_default()
     }
 }
 
@@ -97,11 +93,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn new(line: u64, start: usize, end: usize) -> Self {
-        Self {
-            line,
-            start: start as u32,
-            end: end as u32,
-        }
+        Self { line, start: start as u32, end: end as u32 }
     }
 
     pub(crate) fn line(self) -> u64 {
@@ -178,17 +170,11 @@ impl BatchBuilder {
         records: Vec<Origin>,
     ) -> Result<(RecordBatch, RowOrigins), FormatError> {
         let side = Buffer::from_vec(self.side);
-        let columns: Result<Vec<_>, _> = self
-            .columns
-            .into_iter()
-            .map(|column| column.finish(text, &side))
-            .collect();
+        let columns: Result<Vec<_>, _> = self.columns.into_iter().map(|column| column.finish(text, &side)).collect();
         // The number of rows is said, for a table may have no columns.
         let rows = RecordBatchOptions::new().with_row_count(Some(records.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &rows)
-            .map_err(|_| FormatError::Batch {
-                doing: "joining the columns",
-            })?;
+            .map_err(|_| FormatError::Batch { doing: "joining the columns" })?;
         let text = text.clone();
         Ok((batch, RowOrigins { text, records }))
     }
@@ -207,10 +193,7 @@ impl Meaning {
     }
 
     pub(crate) fn new(null_values: &[String], trim: bool) -> Self {
-        Self {
-            null_values: null_values.iter().map(|v| v.clone().into_bytes()).collect(),
-            trim,
-        }
+        Self { null_values: null_values.iter().map(|v| v.clone().into_bytes()).collect(), trim }
     }
 
     fn is_plain(&self) -> bool {
@@ -228,22 +211,11 @@ pub(crate) struct Column {
 
 impl Column {
     pub(crate) fn new(rows: usize) -> Self {
-        Self {
-            views: Vec::with_capacity(rows),
-            nulls: NullBufferBuilder::new(rows),
-            points: false,
-        }
+        Self { views: Vec::with_capacity(rows), nulls: NullBufferBuilder::new(rows), points: false }
     }
 
     /// Appends one field of each record: the spans, `step` apart.
-    pub(crate) fn extend(
-        &mut self,
-        spans: &[Span],
-        step: usize,
-        raw: &[u8],
-        side: &[u8],
-        meaning: &Meaning,
-    ) {
+    pub(crate) fn extend(&mut self, spans: &[Span], step: usize, raw: &[u8], side: &[u8], meaning: &Meaning) {
         let spans = spans.iter().step_by(step);
         if meaning.is_plain() {
             let mut longest = 0;
@@ -281,27 +253,17 @@ impl Column {
 
     /// The array, over the chunk's text and the text that had to be written anew.
     pub(crate) fn finish(self, raw: &Buffer, side: &Buffer) -> Result<ArrayRef, FormatError> {
-        let buffers = if self.points {
-            vec![raw.clone(), side.clone()]
-        } else {
-            Vec::new()
-        };
+        let buffers = if self.points { vec![raw.clone(), side.clone()] } else { Vec::new() };
         let nulls = self.nulls.build();
         // Arrow's message may quote the text.
         StringViewArray::try_new(self.views.into(), buffers, nulls)
             .map(|array| Arc::new(array) as ArrayRef)
-            .map_err(|_| FormatError::Batch {
-                doing: "building a column",
-            })
+            .map_err(|_| FormatError::Batch { doing: "building a column" })
     }
 }
 
 fn buffer_of(span: Span) -> u32 {
-    if span.is_unescaped() {
-        SIDE_BUFFER
-    } else {
-        RAW_BUFFER
-    }
+    if span.is_unescaped() { SIDE_BUFFER } else { RAW_BUFFER }
 }
 
 /// The view of a field. Sixteen bytes are loaded whatever the length and the surplus masked, which spares the

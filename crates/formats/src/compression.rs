@@ -57,8 +57,8 @@ pub fn open_decoded<R: Read>(reader: R) -> Result<Decoded<R>, FormatError> {
         .read_to_end(&mut head)
         .map_err(|error| FormatError::from(untagged(error)))?;
     let is_gzip = head.starts_with(GZIP);
-    let is_zstd = head.starts_with(ZSTD)
-        || (head.ends_with(ZSTD_SKIPPABLE) && head.first().is_some_and(|b| b >> 4 == 5));
+    let is_zstd =
+        head.starts_with(ZSTD) || (head.ends_with(ZSTD_SKIPPABLE) && head.first().is_some_and(|b| b >> 4 == 5));
     let whole = Cursor::new(head).chain(source);
     let buffered = |whole| BufReader::with_capacity(BUFFER_BYTES, whole);
     let inner = if is_gzip {
@@ -110,9 +110,7 @@ struct Source<R>(R);
 
 impl<R: Read> Read for Source<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0
-            .read(buf)
-            .map_err(|error| io::Error::new(error.kind(), Tagged(error)))
+        self.0.read(buf).map_err(|error| io::Error::new(error.kind(), Tagged(error)))
     }
 }
 
@@ -143,12 +141,7 @@ fn untagged(error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use std::io::Write;
 
@@ -176,13 +169,7 @@ mod tests {
 
     /// Text that does not compress to nothing.
     fn text() -> Vec<u8> {
-        (0..20_000u32)
-            .flat_map(|i| {
-                (i.wrapping_mul(2_654_435_761) >> 7)
-                    .to_string()
-                    .into_bytes()
-            })
-            .collect()
+        (0..20_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 7).to_string().into_bytes()).collect()
     }
 
     #[test]
@@ -194,10 +181,7 @@ mod tests {
         for short in [&b""[..], b"\x1F", b"a", b"\x28\xB5\x2F"] {
             assert_eq!(decode(short).unwrap(), short);
         }
-        assert_eq!(
-            open_decoded(&gzip(b"")[..]).unwrap().codec(),
-            Some(Codec::Gzip)
-        );
+        assert_eq!(open_decoded(&gzip(b"")[..]).unwrap().codec(), Some(Codec::Gzip));
         assert_eq!(open_decoded(&b"a"[..]).unwrap().codec(), None);
     }
 
@@ -214,10 +198,7 @@ mod tests {
     fn no_truncation_passes_for_the_end() {
         let text = text();
         for (codec, whole) in [(Codec::Gzip, gzip(&text)), (Codec::Zstd, zstd(&text))] {
-            for len in (4..whole.len())
-                .step_by(997)
-                .chain(whole.len() - 12..whole.len())
-            {
+            for len in (4..whole.len()).step_by(997).chain(whole.len() - 12..whole.len()) {
                 let error = decode(&whole[..len]).unwrap_err();
                 assert!(
                     matches!(error, FormatError::Truncated { codec: found } if found == codec),
@@ -236,18 +217,12 @@ mod tests {
                 damaged[at] ^= 0x55;
                 let error = decode(&damaged).unwrap_err();
                 assert!(
-                    matches!(
-                        error,
-                        FormatError::CorruptCompressed { .. } | FormatError::Truncated { .. }
-                    ),
+                    matches!(error, FormatError::CorruptCompressed { .. } | FormatError::Truncated { .. }),
                     "{codec} damaged at {at}: {error}"
                 );
             }
             let trailing = [whole, b"trailing garbage".to_vec()].concat();
-            assert!(matches!(
-                decode(&trailing),
-                Err(FormatError::CorruptCompressed { .. })
-            ));
+            assert!(matches!(decode(&trailing), Err(FormatError::CorruptCompressed { .. })));
         }
     }
 

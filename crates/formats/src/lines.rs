@@ -52,20 +52,12 @@ pub struct LineBatch {
 
 impl LineBatch {
     fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes,
-            spans: Vec::new(),
-            lines: Vec::new(),
-            rejects: Vec::new(),
-        }
+        Self { bytes, spans: Vec::new(), lines: Vec::new(), rejects: Vec::new() }
     }
 
     /// The lines with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.lines
-            .iter()
-            .zip(&self.spans)
-            .filter_map(|(&line, span)| Some((line, self.bytes.get(span.clone())?)))
+        self.lines.iter().zip(&self.spans).filter_map(|(&line, span)| Some((line, self.bytes.get(span.clone())?)))
     }
 }
 
@@ -127,11 +119,7 @@ impl<R: Read> LineReader<R> {
         if self.at_end {
             return Ok(());
         }
-        let want = if bytes.len() < max_bytes {
-            max_bytes - bytes.len()
-        } else {
-            GROW_BYTES.min(bytes.len())
-        };
+        let want = if bytes.len() < max_bytes { max_bytes - bytes.len() } else { GROW_BYTES.min(bytes.len()) };
         bytes.reserve_exact(want);
         let read = self.reader.by_ref().take(want as u64).read_to_end(bytes)?;
         self.at_end = read < want;
@@ -144,11 +132,8 @@ impl<R: Read> LineReader<R> {
 
     /// Notes every complete line; what follows the last line end is carried to the next batch.
     fn split(&mut self, batch: &mut LineBatch) {
-        let complete = if self.at_end {
-            batch.bytes.len()
-        } else {
-            memrchr(b'\n', &batch.bytes).map_or(0, |last| last + 1)
-        };
+        let complete =
+            if self.at_end { batch.bytes.len() } else { memrchr(b'\n', &batch.bytes).map_or(0, |last| last + 1) };
         self.carry = batch.bytes.split_off(complete);
         if let Some(skip) = Skip::of(&self.carry, self.max_line_bytes) {
             self.skipping = Some(skip);
@@ -201,9 +186,7 @@ impl<R: Read> LineReader<R> {
             line,
             raw: skip.head,
             cut: skip.dropped - u64::from(skip.ends_in_cr),
-            reason: RejectReason::RecordTooLong {
-                limit: self.max_line_bytes,
-            },
+            reason: RejectReason::RecordTooLong { limit: self.max_line_bytes },
         }
     }
 }
@@ -223,11 +206,7 @@ impl Skip {
             return None;
         }
         let (head, tail) = text.split_at(limit);
-        let mut skip = Self {
-            head: head.to_vec(),
-            dropped: 0,
-            ends_in_cr: false,
-        };
+        let mut skip = Self { head: head.to_vec(), dropped: 0, ends_in_cr: false };
         skip.drop_bytes(tail);
         Some(skip)
     }
@@ -255,12 +234,7 @@ pub(crate) fn drop_byte_order_mark(bytes: &mut Vec<u8>) -> Result<(), FormatErro
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use proptest::prelude::*;
 
@@ -327,10 +301,7 @@ mod tests {
     #[test]
     fn utf16_is_refused() {
         let mut reader = LineReader::new(b"\xFF\xFE{\0}\0".as_slice());
-        assert!(matches!(
-            reader.next_batch(100),
-            Err(FormatError::NotUtf8Text)
-        ));
+        assert!(matches!(reader.next_batch(100), Err(FormatError::NotUtf8Text)));
     }
 
     #[test]

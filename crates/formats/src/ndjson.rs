@@ -44,11 +44,7 @@ pub struct NdjsonOptions {
 
 impl Default for NdjsonOptions {
     fn default() -> Self {
-        Self {
-            batch_rows: 32_768,
-            batch_bytes: 8 << 20,
-            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
-        }
+        Self { batch_rows: 32_768, batch_bytes: 8 << 20, max_line_bytes: DEFAULT_MAX_LINE_BYTES }
     }
 }
 
@@ -136,9 +132,7 @@ impl<R: Read> NdjsonReader<R> {
                 return Ok(None);
             };
             let origins = lines.spans.iter().zip(&lines.lines);
-            let origins: Vec<_> = origins
-                .map(|(span, line)| Origin::new(*line, span.start, span.end))
-                .collect();
+            let origins: Vec<_> = origins.map(|(span, line)| Origin::new(*line, span.start, span.end)).collect();
             self.pending = Pending {
                 lines: origins.into_iter(),
                 rejects: lines.rejects,
@@ -193,25 +187,14 @@ impl<R: Read> NdjsonReader<R> {
                     undeclared.forget();
                     batch.spans.truncate(spans);
                     batch.side.truncate(side);
-                    rejects.push(Reject {
-                        line: origin.line(),
-                        raw: line.to_vec(),
-                        cut: 0,
-                        reason,
-                    });
+                    rejects.push(Reject { line: origin.line(), raw: line.to_vec(), cut: 0, reason });
                 }
             }
         }
         batch.end_block(&text, &meaning);
         rejects.sort_by_key(|reject| reject.line);
         let (batch, rows) = batch.finish(&self.schema, &text, records)?;
-        Ok(NdjsonBatch {
-            batch,
-            rows,
-            rejects,
-            undeclared: undeclared.counts,
-            undeclared_beyond: undeclared.beyond,
-        })
+        Ok(NdjsonBatch { batch, rows, rejects, undeclared: undeclared.counts, undeclared_beyond: undeclared.beyond })
     }
 }
 
@@ -240,28 +223,17 @@ impl Fields {
             }
             let is_column = true;
             if let Some(first) = places.insert(name.clone(), Place { id, is_column }) {
-                return Err(HeaderProblem::Duplicate {
-                    first: first.id + 1,
-                    second: id + 1,
-                });
+                return Err(HeaderProblem::Duplicate { first: first.id + 1, second: id + 1 });
             }
         }
         for name in fields {
             for (dot, _) in name.match_indices('.') {
                 let id = places.len();
                 let parent = name.get(..dot).unwrap_or_default().to_owned();
-                places.entry(parent).or_insert(Place {
-                    id,
-                    is_column: false,
-                });
+                places.entry(parent).or_insert(Place { id, is_column: false });
             }
         }
-        Ok(Self {
-            width: fields.len(),
-            seen: vec![0; places.len()],
-            places,
-            row: 0,
-        })
+        Ok(Self { width: fields.len(), seen: vec![0; places.len()], places, row: 0 })
     }
 
     /// Notes that a place occurs in the row; whether for the second time.
@@ -390,11 +362,7 @@ impl<'a> Row<'a> {
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn reason(error: JiterError) -> RejectReason {
     match error.error_type {
-        JiterErrorType::JsonError(JsonErrorType::RecursionLimitExceeded) => {
-            RejectReason::TooDeep { limit: MAX_DEPTH }
-        }
-        _ => RejectReason::NotJson {
-            offset: error.index,
-        },
+        JiterErrorType::JsonError(JsonErrorType::RecursionLimitExceeded) => RejectReason::TooDeep { limit: MAX_DEPTH },
+        _ => RejectReason::NotJson { offset: error.index },
     }
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    Array, ArrayRef, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StringViewArray,
-    StructArray, new_null_array,
+    Array, ArrayRef, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StringViewArray, StructArray, new_null_array,
 };
 use arrow_buffer::NullBuffer;
 use arrow_cast::{CastOptions, cast_with_options};
@@ -30,31 +29,20 @@ use crate::error::{FormatError, HeaderProblem};
 /// columns have the same name after flattening; [`FormatError::Batch`] for a value outside its type's calendar.
 pub fn text_columns(batch: &RecordBatch) -> Result<RecordBatch, FormatError> {
     let mut flat = Vec::new();
-    for (i, (field, array)) in batch
-        .schema_ref()
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .enumerate()
-    {
+    for (i, (field, array)) in batch.schema_ref().fields().iter().zip(batch.columns()).enumerate() {
         flatten(i + 1, field.name(), array, None, &mut flat)?;
     }
     let mut fields = Vec::with_capacity(flat.len());
     let mut columns = Vec::with_capacity(flat.len());
     for (i, (name, column)) in flat.into_iter().enumerate() {
         if let Some(first) = fields.iter().position(|f: &Field| *f.name() == name) {
-            return Err(HeaderProblem::Duplicate {
-                first: first + 1,
-                second: i + 1,
-            }
-            .into());
+            return Err(HeaderProblem::Duplicate { first: first + 1, second: i + 1 }.into());
         }
         fields.push(Field::new(name, DataType::Utf8View, true));
         columns.push(column);
     }
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &rows)
-        .map_err(|_| refused())
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &rows).map_err(|_| refused())
 }
 
 /// Appends a column, or the members of a struct; `nulls` are those of the structs around it.
@@ -83,18 +71,10 @@ fn flatten(
 /// The text of each value of an array that is no struct.
 fn text(position: usize, array: &ArrayRef) -> Result<StringViewArray, FormatError> {
     use DataType as T;
-    let no_text = |data_type| {
-        Err(FormatError::NoTextForm {
-            column: position,
-            data_type,
-        })
-    };
+    let no_text = |data_type| Err(FormatError::NoTextForm { column: position, data_type });
     let cast_to = |array: &ArrayRef, to: &DataType| {
         // Not `safe`: that would make null of what cannot be written.
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
+        let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(array, to, &options).map_err(|_| refused())
     };
     let plain: ArrayRef = match array.data_type() {
@@ -126,11 +106,7 @@ fn text(position: usize, array: &ArrayRef) -> Result<StringViewArray, FormatErro
             // A zone's name needs a time zone database to be spelled; the instant does not.
             let is_offset = zone.starts_with(['+', '-']);
             let utc = T::Timestamp(*unit, Some("+00:00".into()));
-            let array = if is_offset {
-                Arc::clone(array)
-            } else {
-                cast_to(array, &utc)?
-            };
+            let array = if is_offset { Arc::clone(array) } else { cast_to(array, &utc)? };
             cast_to(&cast_to(&array, &T::LargeUtf8)?, &T::Utf8View)?
         }
         T::Dictionary(_, values) => return text(position, &cast_to(array, values)?),
@@ -160,9 +136,7 @@ fn json(position: usize, array: &ArrayRef) -> Result<StringViewArray, FormatErro
             let values = json(position, array.as_fixed_size_list().values())?;
             let size = usize::try_from(*size).unwrap_or_default();
             // Values of a sliced array begin with the slice.
-            Ok(joined(array.as_ref(), &values, |row| {
-                (row * size, (row + 1) * size)
-            }))
+            Ok(joined(array.as_ref(), &values, |row| (row * size, (row + 1) * size)))
         }
         DataType::Map(..) => {
             let map = array.as_map();
@@ -218,11 +192,7 @@ fn bounds<O: OffsetSizeTrait>(offsets: &[O], row: usize) -> (usize, usize) {
 }
 
 /// `[a,b]` for the values from and to which each row reaches.
-fn joined(
-    rows: &dyn Array,
-    values: &StringViewArray,
-    reach: impl Fn(usize) -> (usize, usize),
-) -> StringViewArray {
+fn joined(rows: &dyn Array, values: &StringViewArray, reach: impl Fn(usize) -> (usize, usize)) -> StringViewArray {
     let mut out = StringViewBuilder::with_capacity(rows.len());
     let mut json = String::new();
     for row in 0..rows.len() {
@@ -245,11 +215,7 @@ fn joined(
     out.finish()
 }
 
-fn struct_json(
-    position: usize,
-    array: &StructArray,
-    fields: &Fields,
-) -> Result<StringViewArray, FormatError> {
+fn struct_json(position: usize, array: &StructArray, fields: &Fields) -> Result<StringViewArray, FormatError> {
     let members: Result<Vec<_>, _> = array.columns().iter().map(|c| json(position, c)).collect();
     let members = members?;
     let mut out = StringViewBuilder::with_capacity(array.len());
@@ -276,11 +242,7 @@ fn struct_json(
 }
 
 fn value_or_null(values: &StringViewArray, i: usize) -> &str {
-    if i < values.len() && values.is_valid(i) {
-        values.value(i)
-    } else {
-        "null"
-    }
+    if i < values.len() && values.is_valid(i) { values.value(i) } else { "null" }
 }
 
 /// A JSON string (RFC 8259, 7).
@@ -307,19 +269,12 @@ fn push_quoted(json: &mut String, text: &str) {
 
 /// Arrow's own message may quote the value.
 fn refused() -> FormatError {
-    FormatError::Batch {
-        doing: "writing a column as text",
-    }
+    FormatError::Batch { doing: "writing a column as text" }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use arrow_array::builder::{Int32Builder, ListBuilder, MapBuilder, StringBuilder};
     use arrow_array::types::Int32Type;
@@ -328,8 +283,7 @@ mod tests {
     use super::*;
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
-            .unwrap()
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap()
     }
 
     /// Each column as `name: a, b`, null as `~`.
@@ -356,46 +310,23 @@ mod tests {
                 None => array,
             })
         };
-        let decimals = Decimal128Array::from(vec![Some(-12_340), None])
-            .with_precision_and_scale(10, 2)
-            .unwrap();
+        let decimals = Decimal128Array::from(vec![Some(-12_340), None]).with_precision_and_scale(10, 2).unwrap();
         let dictionary: DictionaryArray<Int32Type> = vec![Some("x"), None].into_iter().collect();
         let batch = batch(vec![
             ("bool", Arc::new(BooleanArray::from(vec![Some(true), None]))),
-            (
-                "i64",
-                Arc::new(Int64Array::from(vec![Some(i64::MIN), None])),
-            ),
-            (
-                "u64",
-                Arc::new(UInt64Array::from(vec![Some(u64::MAX), None])),
-            ),
-            (
-                "f64",
-                Arc::new(Float64Array::from(vec![Some(0.1), Some(f64::NAN)])),
-            ),
-            (
-                "f32",
-                Arc::new(Float32Array::from(vec![Some(0.1), Some(1.0)])),
-            ),
+            ("i64", Arc::new(Int64Array::from(vec![Some(i64::MIN), None]))),
+            ("u64", Arc::new(UInt64Array::from(vec![Some(u64::MAX), None]))),
+            ("f64", Arc::new(Float64Array::from(vec![Some(0.1), Some(f64::NAN)]))),
+            ("f32", Arc::new(Float32Array::from(vec![Some(0.1), Some(1.0)]))),
             ("decimal", Arc::new(decimals)),
-            (
-                "date",
-                Arc::new(Date32Array::from(vec![Some(18_263), Some(-1)])),
-            ),
+            ("date", Arc::new(Date32Array::from(vec![Some(18_263), Some(-1)]))),
             ("local", stamps(None)),
             ("utc", stamps(Some("UTC"))),
             ("zone", stamps(Some("America/New_York"))),
             ("offset", stamps(Some("-05:00"))),
-            (
-                "time",
-                Arc::new(Time32SecondArray::from(vec![Some(3_661), None])),
-            ),
+            ("time", Arc::new(Time32SecondArray::from(vec![Some(3_661), None]))),
             ("dictionary", Arc::new(dictionary)),
-            (
-                "large",
-                Arc::new(LargeStringArray::from(vec![Some(""), None])),
-            ),
+            ("large", Arc::new(LargeStringArray::from(vec![Some(""), None]))),
             ("null", Arc::new(NullArray::new(2))),
         ]);
         assert_eq!(
@@ -442,18 +373,11 @@ mod tests {
         map.append(true).unwrap();
         map.append(false).unwrap();
         map.append(true).unwrap();
-        let batch = batch(vec![
-            ("a", Arc::new(outer)),
-            ("list", Arc::new(list.finish())),
-            ("map", Arc::new(map.finish())),
-        ]);
+        let batch =
+            batch(vec![("a", Arc::new(outer)), ("list", Arc::new(list.finish())), ("map", Arc::new(map.finish()))]);
         assert_eq!(
             shown(&batch),
-            [
-                "a.b.c: 1 ~ ~",
-                "list: [\"x\\\"\\u0001\",null] ~ []",
-                "map: [{\"keys\":\"k\",\"values\":7}] ~ []",
-            ]
+            ["a.b.c: 1 ~ ~", "list: [\"x\\\"\\u0001\",null] ~ []", "map: [{\"keys\":\"k\",\"values\":7}] ~ []",]
         );
         let tail = shown(&batch.slice(1, 2));
         assert_eq!(tail[1], "list: ~ []");

@@ -221,10 +221,7 @@ mod tests {
 
     #[test]
     fn every_clause_of_the_rule_has_a_kind() {
-        let covered: BTreeSet<_> = IdentifierKind::ALL
-            .iter()
-            .filter_map(|kind| kind.clause())
-            .collect();
+        let covered: BTreeSet<_> = IdentifierKind::ALL.iter().filter_map(|kind| kind.clause()).collect();
         assert_eq!(covered, SafeHarborClause::ALL.into_iter().collect());
     }
 
@@ -232,8 +229,7 @@ mod tests {
     fn names_are_what_serde_reads() {
         for kind in IdentifierKind::ALL {
             assert_eq!(kind.name().parse::<IdentifierKind>().unwrap(), *kind);
-            let deserializer =
-                serde::de::value::StrDeserializer::<serde::de::value::Error>::new(kind.name());
+            let deserializer = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(kind.name());
             assert_eq!(IdentifierKind::deserialize(deserializer).unwrap(), *kind);
         }
     }

@@ -35,18 +35,11 @@ struct Row {
 pub struct Counter(Mutex<HashMap<(String, Vec<u8>), u128>>);
 
 impl TokenStore for Counter {
-    fn get_or_create(
-        &self,
-        domain: &str,
-        values: &[&[u8]],
-        out: &mut Vec<Token>,
-    ) -> Result<(), TokenError> {
+    fn get_or_create(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError> {
         let mut known = self.0.lock().unwrap();
         for value in values {
             let next = known.len() as u128 + 1;
-            let token = *known
-                .entry((domain.to_owned(), value.to_vec()))
-                .or_insert(next);
+            let token = *known.entry((domain.to_owned(), value.to_vec())).or_insert(next);
             out.push(Token(token.to_be_bytes()));
         }
         Ok(())
@@ -60,10 +53,7 @@ pub fn env() -> Env {
         surrogate: KeyedHash::new(&[3; 32]),
         fpe: FpeKey::from_bytes([4; 32]),
     };
-    Env {
-        tokens: Arc::new(Counter::default()),
-        keys: Arc::new(keys),
-    }
+    Env { tokens: Arc::new(Counter::default()), keys: Arc::new(keys) }
 }
 
 /// What is wrong with a file of cases, a line for each row.
@@ -73,56 +63,26 @@ fn check(path: &Path) -> Vec<String> {
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let values: StringViewArray = case.rows.iter().map(|row| row.input.as_deref()).collect();
     let subjects: StringViewArray = case.rows.iter().map(|row| row.subject.as_deref()).collect();
-    let outcome = case
-        .kernel
-        .apply(
-            &Column {
-                values: &values,
-                subjects: Some(&subjects),
-            },
-            &env(),
-        )
-        .unwrap();
-    assert_eq!(
-        outcome.values.data_type(),
-        &case.kernel.output_type(),
-        "{name}"
-    );
+    let outcome = case.kernel.apply(&Column { values: &values, subjects: Some(&subjects) }, &env()).unwrap();
+    assert_eq!(outcome.values.data_type(), &case.kernel.output_type(), "{name}");
     assert_eq!(outcome.values.len(), values.len(), "{name}");
-    assert!(
-        outcome.failures.is_sorted_by_key(|failure| failure.row),
-        "{name}"
-    );
-    let reasons: HashMap<_, _> = outcome
-        .failures
-        .iter()
-        .map(|failure| (failure.row, failure.reason))
-        .collect();
+    assert!(outcome.failures.is_sorted_by_key(|failure| failure.row), "{name}");
+    let reasons: HashMap<_, _> = outcome.failures.iter().map(|failure| (failure.row, failure.reason)).collect();
     let texts = text_of(&outcome.values);
     let mut wrong = Vec::new();
     for (at, row) in case.rows.iter().enumerate() {
-        let found = (
-            texts.is_valid(at).then(|| texts.value(at)),
-            reasons.get(&at).copied(),
-        );
+        let found = (texts.is_valid(at).then(|| texts.value(at)), reasons.get(&at).copied());
         if found != (row.out.as_deref(), row.fails) {
             let expected = (&row.out, row.fails);
-            wrong.push(format!(
-                "{name} row {}: in {:?}, expected {expected:?}, found {found:?}",
-                at + 1,
-                row.input
-            ));
+            wrong.push(format!("{name} row {}: in {:?}, expected {expected:?}, found {found:?}", at + 1, row.input));
         }
     }
     wrong
 }
 
 fn files(kernel: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../cases/kernels")
-        .join(kernel);
-    let entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases/kernels").join(kernel);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files

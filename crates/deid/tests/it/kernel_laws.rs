@@ -7,9 +7,8 @@ use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 use arrow_array::{Array, StringViewArray};
 use arrow_schema::DataType;
 use cordon_deid::kernel::{
-    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, Env, FpeRule, Kernel, KernelError,
-    Otherwise, Outcome, Parse, ShiftForm, ShiftRule, SurrogateKind, Vintage, YearRule, Zip3Rule,
-    fpe_decrypt, text_of,
+    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, Env, FpeRule, Kernel, KernelError, Otherwise, Outcome, Parse,
+    ShiftForm, ShiftRule, SurrogateKind, Vintage, YearRule, Zip3Rule, fpe_decrypt, text_of,
 };
 use cordon_phi::{Token, TokenError, TokenStore};
 use proptest::prelude::*;
@@ -19,19 +18,11 @@ use super::kernel_cases::env;
 const REFERENCE: Day = Day(19_844);
 
 fn shift(form: ShiftForm, max_days: u32) -> Kernel {
-    Kernel::ShiftDate(ShiftRule {
-        max_days,
-        domain: String::new(),
-        form,
-        formats: DateFormats::builtin(),
-    })
+    Kernel::ShiftDate(ShiftRule { max_days, domain: String::new(), form, formats: DateFormats::builtin() })
 }
 
 fn fpe_rule(alphabet: Alphabet) -> FpeRule {
-    FpeRule {
-        alphabet,
-        domain: "number".to_owned(),
-    }
+    FpeRule { alphabet, domain: "number".to_owned() }
 }
 
 const SURROGATES: [SurrogateKind; 11] = [
@@ -50,11 +41,7 @@ const SURROGATES: [SurrogateKind; 11] = [
 
 fn every_kernel() -> Vec<Kernel> {
     let builtin = DateFormats::builtin;
-    let listed = DateFormats::only(vec![
-        "%d.%m.%Y".to_owned(),
-        "%b %d, %Y %I:%M:%S %p".to_owned(),
-    ])
-    .unwrap();
+    let listed = DateFormats::only(vec!["%d.%m.%Y".to_owned(), "%b %d, %Y %I:%M:%S %p".to_owned()]).unwrap();
     let zip3 = |vintage, otherwise| Kernel::Zip3(Zip3Rule { vintage, otherwise });
     let mut kernels = vec![
         Kernel::Keep(Parse::Text),
@@ -66,55 +53,24 @@ fn every_kernel() -> Vec<Kernel> {
         Kernel::Keep(Parse::Timestamp(builtin())),
         Kernel::Null(DataType::Utf8View),
         Kernel::Null(DataType::Date32),
-        Kernel::Redact {
-            with: "x".to_owned(),
-        },
-        Kernel::Year(YearRule {
-            birth: true,
-            reference: REFERENCE,
-            cap: 89,
-            formats: builtin(),
-        }),
-        Kernel::Year(YearRule {
-            birth: false,
-            reference: REFERENCE,
-            cap: 89,
-            formats: builtin(),
-        }),
-        Kernel::AgeFromBirth(AgeRule {
-            reference: REFERENCE,
-            cap: 90,
-            formats: builtin(),
-        }),
+        Kernel::Redact { with: "x".to_owned() },
+        Kernel::Year(YearRule { birth: true, reference: REFERENCE, cap: 89, formats: builtin() }),
+        Kernel::Year(YearRule { birth: false, reference: REFERENCE, cap: 89, formats: builtin() }),
+        Kernel::AgeFromBirth(AgeRule { reference: REFERENCE, cap: 90, formats: builtin() }),
         Kernel::AgeCap { cap: 90 },
         zip3(Vintage::Union, Otherwise::Fail),
         zip3(Vintage::Census2000, Otherwise::Null),
         Kernel::Bin(BinRule::Edges(vec![0.0, 10.0])),
         Kernel::Bin(BinRule::Edges(vec![])),
-        Kernel::Bin(BinRule::Width {
-            width: 10.0,
-            origin: 0.0,
-        }),
-        Kernel::Bin(BinRule::Width {
-            width: 0.0,
-            origin: f64::NAN,
-        }),
+        Kernel::Bin(BinRule::Width { width: 10.0, origin: 0.0 }),
+        Kernel::Bin(BinRule::Width { width: 0.0, origin: f64::NAN }),
         Kernel::FirstChars { n: 2 },
         shift(ShiftForm::Date, 365),
         shift(ShiftForm::Timestamp, u32::MAX),
         shift(ShiftForm::Text, 0),
-        Kernel::ShiftDate(ShiftRule {
-            max_days: 9,
-            domain: "d".to_owned(),
-            form: ShiftForm::Text,
-            formats: listed,
-        }),
-        Kernel::Token {
-            domain: "d".to_owned(),
-        },
-        Kernel::Hash {
-            domain: "d".to_owned(),
-        },
+        Kernel::ShiftDate(ShiftRule { max_days: 9, domain: "d".to_owned(), form: ShiftForm::Text, formats: listed }),
+        Kernel::Token { domain: "d".to_owned() },
+        Kernel::Hash { domain: "d".to_owned() },
         Kernel::Fpe(fpe_rule(Alphabet::Digits)),
         Kernel::Fpe(fpe_rule(Alphabet::Alphanumeric)),
         Kernel::Fpe(fpe_rule(Alphabet::Custom("äöüß0123456789-".to_owned()))),
@@ -126,22 +82,11 @@ fn every_kernel() -> Vec<Kernel> {
 fn apply(kernel: &Kernel, values: &[&str], subject: &str) -> Outcome {
     let values: StringViewArray = values.iter().copied().map(Some).collect();
     let subjects: StringViewArray = values.iter().map(|_| Some(subject)).collect();
-    kernel
-        .apply(
-            &Column {
-                values: &values,
-                subjects: Some(&subjects),
-            },
-            &env(),
-        )
-        .unwrap()
+    kernel.apply(&Column { values: &values, subjects: Some(&subjects) }, &env()).unwrap()
 }
 
 fn texts(kernel: &Kernel, values: &[&str], subject: &str) -> Vec<Option<String>> {
-    text_of(&apply(kernel, values, subject).values)
-        .iter()
-        .map(|text| text.map(str::to_owned))
-        .collect()
+    text_of(&apply(kernel, values, subject).values).iter().map(|text| text.map(str::to_owned)).collect()
 }
 
 /// Text that looks like what the kernels read, so that the far branches are reached too.
@@ -280,11 +225,7 @@ fn failures_never_show_the_value() {
         let outcome = apply(&kernel, &[CANARY], "s");
         for failure in outcome.failures {
             failed += 1;
-            let shown = format!(
-                "{} {failure:?} {}",
-                failure.reason,
-                serde_json::to_string(&failure.reason).unwrap()
-            );
+            let shown = format!("{} {failure:?} {}", failure.reason, serde_json::to_string(&failure.reason).unwrap());
             assert!(!shown.to_lowercase().contains("canary"), "{kernel:?}");
         }
     }
@@ -307,11 +248,7 @@ fn the_first_characters_leave_the_rest_behind() {
     let kept = "a long text, of which the end must not travel in a shared buffer";
     let outcome = apply(&Kernel::FirstChars { n: 14 }, &[kept], "s");
     let buffers = outcome.values.as_string_view().data_buffers();
-    assert!(
-        buffers
-            .iter()
-            .all(|buffer| !String::from_utf8_lossy(buffer).contains("travel"))
-    );
+    assert!(buffers.iter().all(|buffer| !String::from_utf8_lossy(buffer).contains("travel")));
 }
 
 /// A store that fails, or loses count.
@@ -331,20 +268,9 @@ impl TokenStore for Broken {
 fn a_broken_token_store_fails_the_whole_batch() {
     let values = StringViewArray::from(vec!["a", "b"]);
     for broken in [true, false] {
-        let env = Env {
-            tokens: Arc::new(Broken(broken)),
-            ..env()
-        };
-        let kernel = Kernel::Token {
-            domain: "d".to_owned(),
-        };
-        let outcome = kernel.apply(
-            &Column {
-                values: &values,
-                subjects: None,
-            },
-            &env,
-        );
+        let env = Env { tokens: Arc::new(Broken(broken)), ..env() };
+        let kernel = Kernel::Token { domain: "d".to_owned() };
+        let outcome = kernel.apply(&Column { values: &values, subjects: None }, &env);
         assert!(matches!(outcome, Err(KernelError::Token(_))));
     }
 }

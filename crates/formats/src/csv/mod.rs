@@ -19,15 +19,9 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_schema::{Schema, SchemaRef};
 
-<<<<<<< HEAD
-use self::columns::{Column, Meaning};
-pub use self::options::CsvOptions;
-use self::scan::{Dialect, Found, Record, Skipper, Span};
-=======
 pub use self::options::CsvOptions;
 use self::scan::{Dialect, Found, Record, Skipper};
 use crate::columns::{BLOCK_ROWS, BatchBuilder, Meaning, Origin, RowOrigins, Span, text_schema};
->>>>>>> main
 use crate::error::{FormatError, HeaderProblem, Reject, RejectReason};
 use crate::lines::drop_byte_order_mark;
 
@@ -145,11 +139,7 @@ impl<R: Read> CsvReader<R> {
     fn rejects_only(&self, rejects: Vec<Reject>) -> Result<CsvBatch, FormatError> {
         let none = BatchBuilder::new(self.header.len(), 0);
         let (batch, rows) = none.finish(&self.schema, &self.chunk.text, Vec::new())?;
-        Ok(CsvBatch {
-            batch,
-            rows,
-            rejects,
-        })
+        Ok(CsvBatch { batch, rows, rejects })
     }
 
     /// Cuts the next batch from the chunk.
@@ -168,11 +158,7 @@ impl<R: Read> CsvReader<R> {
             batch.end_block(&text, &self.meaning);
         }
         let (batch, rows) = batch.finish(&self.schema, &text, records)?;
-        Ok(CsvBatch {
-            batch,
-            rows,
-            rejects,
-        })
+        Ok(CsvBatch { batch, rows, rejects })
     }
 
     /// Finds the fields of the next records.
@@ -190,9 +176,7 @@ impl<R: Read> CsvReader<R> {
             let start = self.chunk.at;
             let spans = batch.spans.len();
             let side = batch.side.len();
-            let found = self
-                .dialect
-                .record(text, start, width, &mut batch.spans, &mut batch.side);
+            let found = self.dialect.record(text, start, width, &mut batch.spans, &mut batch.side);
             let reason = match found {
                 Found::Record(record) => {
                     let line = self.line;
@@ -234,11 +218,8 @@ impl<R: Read> CsvReader<R> {
             return None;
         }
         self.chunk.at = text.len();
-        let reason = if raw.len() > self.options.max_record_bytes {
-            self.too_long()
-        } else {
-            RejectReason::UnterminatedQuote
-        };
+        let reason =
+            if raw.len() > self.options.max_record_bytes { self.too_long() } else { RejectReason::UnterminatedQuote };
         Some(self.reject(self.line, raw, reason))
     }
 
@@ -255,34 +236,22 @@ impl<R: Read> CsvReader<R> {
             return Some(self.too_long());
         }
         if record.fields != expected {
-            return Some(RejectReason::Ragged {
-                expected,
-                found: record.fields,
-            });
+            return Some(RejectReason::Ragged { expected, found: record.fields });
         }
         if !self.chunk.is_suspect || std::str::from_utf8(text.get(start..record.end)?).is_ok() {
             return None;
         }
         let is_bad = |field: &Span| std::str::from_utf8(field.text(text, side)).is_err();
-        Some(RejectReason::InvalidUtf8 {
-            column: fields.iter().position(is_bad).map_or(0, |i| i + 1),
-        })
+        Some(RejectReason::InvalidUtf8 { column: fields.iter().position(is_bad).map_or(0, |i| i + 1) })
     }
 
     fn too_long(&self) -> RejectReason {
-        RejectReason::RecordTooLong {
-            limit: self.options.max_record_bytes,
-        }
+        RejectReason::RecordTooLong { limit: self.options.max_record_bytes }
     }
 
     fn reject(&self, line: u64, raw: &[u8], reason: RejectReason) -> Reject {
         let kept = raw.len().min(self.options.max_record_bytes);
-        Reject {
-            line,
-            raw: raw.get(..kept).unwrap_or_default().to_vec(),
-            cut: (raw.len() - kept) as u64,
-            reason,
-        }
+        Reject { line, raw: raw.get(..kept).unwrap_or_default().to_vec(), cut: (raw.len() - kept) as u64, reason }
     }
 
     /// Reads the next chunk behind what is left of the last one. If that is a record which is too long
@@ -354,10 +323,7 @@ impl<R: Read> CsvReader<R> {
             let start = self.chunk.at;
             spans.clear();
             side.clear();
-            match self
-                .dialect
-                .record(&text, start, usize::MAX, &mut spans, &mut side)
-            {
+            match self.dialect.record(&text, start, usize::MAX, &mut spans, &mut side) {
                 Found::Nothing { next } => {
                     self.line += 1;
                     self.chunk.at = next;
@@ -395,10 +361,7 @@ impl<R: Read> CsvReader<R> {
 
 /// The header alone, for who only wants to know what a file holds.
 pub fn csv_header<R: Read>(reader: R, options: &CsvOptions) -> Result<Vec<String>, FormatError> {
-    let options = CsvOptions {
-        batch_bytes: options.batch_bytes.min(64 << 10),
-        ..options.clone()
-    };
+    let options = CsvOptions { batch_bytes: options.batch_bytes.min(64 << 10), ..options.clone() };
     CsvReader::new(reader, options).map(|reader| reader.header)
 }
 
@@ -412,10 +375,7 @@ fn column_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<Vec<String>
             return Err(HeaderProblem::EmptyName { column });
         }
         if let Some(first) = seen.insert(name.to_owned(), column) {
-            return Err(HeaderProblem::Duplicate {
-                first,
-                second: column,
-            });
+            return Err(HeaderProblem::Duplicate { first, second: column });
         }
         header.push(name.to_owned());
     }
@@ -431,62 +391,6 @@ impl Chunk {
         }
         // An unfinished character at the end belongs to a record that is read again with what follows.
         let is_suspect = std::str::from_utf8(&bytes).is_err_and(|e| e.error_len().is_some());
-        Self {
-            at: 0,
-            is_used_up: bytes.is_empty(),
-            is_suspect,
-            is_ended,
-            text: Buffer::from_vec(bytes),
-        }
+        Self { at: 0, is_used_up: bytes.is_empty(), is_suspect, is_ended, text: Buffer::from_vec(bytes) }
     }
 }
-<<<<<<< HEAD
-
-/// A batch under construction.
-struct Batch {
-    columns: Vec<Column>,
-    /// The fields of the current block, record by record.
-    spans: Vec<Span>,
-    /// Text that had quotes taken out of it.
-    side: Vec<u8>,
-}
-
-impl Batch {
-    fn new(width: usize, rows: usize) -> Self {
-        Self {
-            columns: (0..width).map(|_| Column::new(rows)).collect(),
-            spans: Vec::with_capacity(width * rows.min(BLOCK_ROWS)),
-            side: Vec::new(),
-        }
-    }
-
-    fn finish(
-        self,
-        schema: &SchemaRef,
-        text: &Buffer,
-        records: Vec<(u64, Range<u32>)>,
-        rejects: Vec<Reject>,
-    ) -> Result<CsvBatch, FormatError> {
-        let side = Buffer::from_vec(self.side);
-        let columns: Result<Vec<_>, _> = self
-            .columns
-            .into_iter()
-            .map(|column| column.finish(text, &side))
-            .collect();
-        let batch =
-            RecordBatch::try_new(Arc::clone(schema), columns?).map_err(|_| FormatError::Batch {
-                doing: "joining the columns",
-            })?;
-        let rows = RowOrigins {
-            text: text.clone(),
-            records,
-        };
-        Ok(CsvBatch {
-            batch,
-            rows,
-            rejects,
-        })
-    }
-}
-=======
->>>>>>> main

@@ -80,11 +80,7 @@ impl CsvOptions {
                 "must be an ASCII character"
             } else if matches!(byte, b'\n' | b'\r') {
                 "must not be a line end"
-            } else if separators
-                .iter()
-                .take(i)
-                .any(|(_, other)| other == &Some(*byte))
-            {
+            } else if separators.iter().take(i).any(|(_, other)| other == &Some(*byte)) {
                 "means something else already"
             } else {
                 continue;
@@ -131,40 +127,28 @@ mod ascii {
 mod optional_ascii {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-    #[expect(
-        clippy::ref_option,
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde's signature"
-    )]
+    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(byte: &Option<u8>, s: S) -> Result<S::Ok, S::Error> {
         byte.map(char::from).serialize(s)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
         Option::<char>::deserialize(d)?
-            .map(|c| {
-                super::ascii::byte(c).ok_or_else(|| D::Error::custom("not an ASCII character"))
-            })
+            .map(|c| super::ascii::byte(c).ok_or_else(|| D::Error::custom("not an ASCII character")))
             .transpose()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use super::*;
 
     #[test]
     fn characters_are_spelled_as_characters() {
         let options: CsvOptions =
-            serde_json::from_str(r#"{"delimiter": "\t", "quote": null, "null-values": ["NULL"]}"#)
-                .unwrap();
+            serde_json::from_str(r#"{"delimiter": "\t", "quote": null, "null-values": ["NULL"]}"#).unwrap();
         assert_eq!(options.delimiter, b'\t');
         assert_eq!(options.quote, None);
         assert_eq!(options.batch_bytes, CsvOptions::default().batch_bytes);
@@ -174,11 +158,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_wide_characters_are_refused() {
-        for bad in [
-            r#"{"delimeter": ","}"#,
-            r#"{"delimiter": "§"}"#,
-            r#"{"quote": "''"}"#,
-        ] {
+        for bad in [r#"{"delimeter": ","}"#, r#"{"delimiter": "§"}"#, r#"{"quote": "''"}"#] {
             assert!(serde_json::from_str::<CsvOptions>(bad).is_err(), "{bad}");
         }
     }
@@ -191,31 +171,11 @@ mod tests {
             options.check().map_err(|e| e.to_string())
         };
         assert!(check(|o| o.escape = Some(b'"')).is_ok());
-        assert!(
-            check(|o| o.quote = Some(b','))
-                .unwrap_err()
-                .contains("`quote`")
-        );
-        assert!(
-            check(|o| o.comment = Some(b'"'))
-                .unwrap_err()
-                .contains("`comment`")
-        );
-        assert!(
-            check(|o| o.delimiter = b'\n')
-                .unwrap_err()
-                .contains("line end")
-        );
+        assert!(check(|o| o.quote = Some(b',')).unwrap_err().contains("`quote`"));
+        assert!(check(|o| o.comment = Some(b'"')).unwrap_err().contains("`comment`"));
+        assert!(check(|o| o.delimiter = b'\n').unwrap_err().contains("line end"));
         assert!(check(|o| o.delimiter = 0xA7).unwrap_err().contains("ASCII"));
-        assert!(
-            check(|o| o.batch_rows = 0)
-                .unwrap_err()
-                .contains("batch-rows")
-        );
-        assert!(
-            check(|o| o.max_record_bytes = 1 << 29)
-                .unwrap_err()
-                .contains("256 MiB")
-        );
+        assert!(check(|o| o.batch_rows = 0).unwrap_err().contains("batch-rows"));
+        assert!(check(|o| o.max_record_bytes = 1 << 29).unwrap_err().contains("256 MiB"));
     }
 }

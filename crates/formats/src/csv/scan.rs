@@ -64,9 +64,7 @@ impl Dialect {
             delimiter: options.delimiter,
             delimiters: u64::from_le_bytes([options.delimiter; 8]),
             quote: options.quote.map_or(256, u16::from),
-            escape: options
-                .escape
-                .filter(|e| options.quote.is_some_and(|quote| quote != *e)),
+            escape: options.escape.filter(|e| options.quote.is_some_and(|quote| quote != *e)),
             comment: options.comment.map_or(256, u16::from),
         }
     }
@@ -84,15 +82,11 @@ impl Dialect {
         match raw.get(start) {
             None => return Found::Incomplete,
             Some(b'\n' | b'\r') => {
-                return Found::Nothing {
-                    next: behind_line_end(raw, start),
-                };
+                return Found::Nothing { next: behind_line_end(raw, start) };
             }
             Some(first) if u16::from(*first) == self.comment => {
                 return match memchr2(b'\n', b'\r', raw.get(start..).unwrap_or_default()) {
-                    Some(end) => Found::Nothing {
-                        next: behind_line_end(raw, start + end),
-                    },
+                    Some(end) => Found::Nothing { next: behind_line_end(raw, start + end) },
                     None => Found::Incomplete,
                 };
             }
@@ -124,12 +118,7 @@ impl Dialect {
             if raw.get(end) == Some(&self.delimiter) {
                 at = end + 1;
             } else {
-                return Found::Record(Record {
-                    end,
-                    next: behind_line_end(raw, end),
-                    fields,
-                    lines,
-                });
+                return Found::Record(Record { end, next: behind_line_end(raw, end), fields, lines });
             }
         }
     }
@@ -227,11 +216,7 @@ fn is_line_end(raw: &[u8], at: usize) -> u64 {
 /// The position behind the LF, CR or CRLF at `at`.
 #[inline]
 fn behind_line_end(raw: &[u8], at: usize) -> usize {
-    if raw.get(at) == Some(&b'\r') && raw.get(at + 1) == Some(&b'\n') {
-        at + 2
-    } else {
-        at + 1
-    }
+    if raw.get(at) == Some(&b'\r') && raw.get(at + 1) == Some(&b'\n') { at + 2 } else { at + 1 }
 }
 
 /// Reads over one record that is too long to be kept, any number of bytes at a time.
@@ -258,13 +243,7 @@ enum State {
 
 impl Skipper {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self {
-            dialect,
-            state: State::RecordStart,
-            after_cr: false,
-            bytes: 0,
-            lines: 0,
-        }
+        Self { dialect, state: State::RecordStart, after_cr: false, bytes: 0, lines: 0 }
     }
 
     /// A comment is skipped, but it is not a record to set aside.
@@ -319,9 +298,7 @@ impl Skipper {
             State::Quoted if is_quote => State::QuoteInQuoted,
             State::Quoted if Some(byte) == dialect.escape => State::Escaped,
             State::Quoted | State::Escaped => State::Quoted,
-            State::RecordStart | State::FieldStart | State::QuoteInQuoted if is_quote => {
-                State::Quoted
-            }
+            State::RecordStart | State::FieldStart | State::QuoteInQuoted if is_quote => State::Quoted,
             _ if ends_line => return true,
             State::Comment => State::Comment,
             _ if byte == dialect.delimiter => State::FieldStart,

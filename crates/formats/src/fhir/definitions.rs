@@ -68,10 +68,7 @@ pub struct ElementDef {
 
 impl TypeDef {
     pub fn element(&self, name: &str) -> Option<&ElementDef> {
-        let at = self
-            .elements
-            .binary_search_by(|element| element.name.cmp(name))
-            .ok()?;
+        let at = self.elements.binary_search_by(|element| element.name.cmp(name)).ok()?;
         self.elements.get(at)
     }
 
@@ -123,17 +120,9 @@ impl Definitions {
     fn read(text: &'static str) -> Self {
         let mut types: Vec<TypeDef> = PRIMITIVES
             .iter()
-            .map(|&(name, json)| TypeDef {
-                name,
-                kind: TypeKind::Primitive(json),
-                elements: Vec::new(),
-            })
+            .map(|&(name, json)| TypeDef { name, kind: TypeKind::Primitive(json), elements: Vec::new() })
             .collect();
-        types.push(TypeDef {
-            name: "Resource",
-            kind: TypeKind::AnyResource,
-            elements: Vec::new(),
-        });
+        types.push(TypeDef { name: "Resource", kind: TypeKind::AnyResource, elements: Vec::new() });
         let heads = text.lines().filter(|line| !line.starts_with([' ', '#']));
         for head in heads {
             let Some((name, kind)) = head.split_once(' ') else {
@@ -151,11 +140,7 @@ impl Definitions {
         }
         let mut by_name: Vec<TypeId> = (0..types.len()).map(|at| TypeId(at as u16)).collect();
         by_name.sort_by_key(|id| types.get(usize::from(id.0)).map(|def| def.name));
-        let mut this = Self {
-            types,
-            by_name,
-            names: NameTable::new(text),
-        };
+        let mut this = Self { types, by_name, names: NameTable::new(text) };
         let mut open = None;
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             match line.strip_prefix(' ') {
@@ -190,10 +175,7 @@ impl Definitions {
             match word.split_once('=')? {
                 ("choice", base) => element.choice = Some(base),
                 ("to", targets) => {
-                    element.targets = targets
-                        .split(',')
-                        .filter_map(|target| self.type_id(target))
-                        .collect();
+                    element.targets = targets.split(',').filter_map(|target| self.type_id(target)).collect();
                 }
                 _ => return None,
             }
@@ -209,10 +191,7 @@ impl Definitions {
     /// The type of this name: `Patient`, `HumanName`, `Patient.contact`, `dateTime`.
     pub fn type_id(&self, name: &str) -> Option<TypeId> {
         let name_of = |id: &TypeId| self.types.get(usize::from(id.0)).map(|def| def.name);
-        let at = self
-            .by_name
-            .binary_search_by(|id| name_of(id).cmp(&Some(name)))
-            .ok()?;
+        let at = self.by_name.binary_search_by(|id| name_of(id).cmp(&Some(name))).ok()?;
         self.by_name.get(at).copied()
     }
 
@@ -223,11 +202,7 @@ impl Definitions {
 
     /// The type of a number that this table gave out; any other number gives the first type.
     pub fn get(&self, id: TypeId) -> &TypeDef {
-        static NONE: TypeDef = TypeDef {
-            name: "",
-            kind: TypeKind::AnyResource,
-            elements: Vec::new(),
-        };
+        static NONE: TypeDef = TypeDef { name: "", kind: TypeKind::AnyResource, elements: Vec::new() };
         self.types.get(usize::from(id.0)).unwrap_or(&NONE)
     }
 
@@ -253,11 +228,8 @@ const SLOT_BITS: u32 = 13;
 
 impl NameTable {
     fn new(text: &'static str) -> Self {
-        let mut names: Vec<&'static str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(' ')?.split(' ').next())
-            .chain(["resourceType"])
-            .collect();
+        let mut names: Vec<&'static str> =
+            text.lines().filter_map(|line| line.strip_prefix(' ')?.split(' ').next()).chain(["resourceType"]).collect();
         names.sort_unstable();
         names.dedup();
         let mut slots = vec![u16::MAX; 1 << SLOT_BITS];
@@ -275,17 +247,9 @@ impl NameTable {
 
     /// Mixes the length with the first and the last eight bytes: enough to tell FHIR's names apart.
     fn slot(name: &[u8]) -> usize {
-        let head = name
-            .iter()
-            .take(8)
-            .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        let tail = name
-            .iter()
-            .rev()
-            .take(8)
-            .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        let mixed =
-            (head ^ tail.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let head = name.iter().take(8).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        let tail = name.iter().rev().take(8).fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        let mixed = (head ^ tail.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (mixed >> (64 - SLOT_BITS)) as usize
     }
 
@@ -314,20 +278,14 @@ mod tests {
         let written = lines.filter(|line| line.starts_with(' ')).count();
         let read: usize = r4().types().map(|(_, def)| def.elements.len()).sum();
         assert_eq!(read, written);
-        assert_eq!(
-            r4().types().filter(|(_, def)| def.is_resource()).count(),
-            146
-        );
+        assert_eq!(r4().types().filter(|(_, def)| def.is_resource()).count(), 146);
     }
 
     #[test]
     fn every_name_is_found_under_its_number() {
         for (_, def) in r4().types() {
             for element in &def.elements {
-                assert_eq!(
-                    r4().name(r4().name_id(element.name.as_bytes())),
-                    Some(element.name)
-                );
+                assert_eq!(r4().name(r4().name_id(element.name.as_bytes())), Some(element.name));
                 assert_eq!(def.element(element.name).unwrap().name_id, element.name_id);
             }
         }
@@ -339,22 +297,12 @@ mod tests {
     fn choices_are_expanded_and_content_references_resolved() {
         let component = r4().get(r4().type_id("Observation.component").unwrap());
         let value = component.element("valueQuantity").unwrap();
-        assert_eq!(
-            (value.choice, r4().get(value.type_id).name),
-            (Some("value"), "Quantity")
-        );
+        assert_eq!((value.choice, r4().get(value.type_id).name), (Some("value"), "Quantity"));
         let range = component.element("referenceRange").unwrap();
         assert_eq!(r4().get(range.type_id).name, "Observation.referenceRange");
         assert!(range.many);
-        let subject = r4()
-            .get(r4().type_id("Encounter").unwrap())
-            .element("subject")
-            .unwrap();
-        let targets: Vec<_> = subject
-            .targets
-            .iter()
-            .map(|id| r4().get(*id).name)
-            .collect();
+        let subject = r4().get(r4().type_id("Encounter").unwrap()).element("subject").unwrap();
+        let targets: Vec<_> = subject.targets.iter().map(|id| r4().get(*id).name).collect();
         assert_eq!(targets, ["Patient", "Group"]);
     }
 }

@@ -51,11 +51,7 @@ pub(super) fn resources(
     bytes: &[u8],
     start: usize,
 ) -> Result<(Vec<Found>, usize), Broken> {
-    let mut scan = Scan {
-        bytes,
-        at: start,
-        closers: Vec::new(),
-    };
+    let mut scan = Scan { bytes, at: start, closers: Vec::new() };
     let mut found = Vec::new();
     scan.white();
     match scan.peek() {
@@ -82,13 +78,7 @@ pub(super) fn resources(
 }
 
 fn alone(span: Range<usize>, entry: Option<u64>) -> Found {
-    Found {
-        span,
-        entry,
-        id: None,
-        links: None,
-        empty: false,
-    }
+    Found { span, entry, id: None, links: None, empty: false }
 }
 
 /// What the head of a stream says about the whole of it.
@@ -101,11 +91,7 @@ pub(super) enum Shape {
 
 /// Looks at the first bytes of a stream.
 pub(super) fn shape(head: &[u8]) -> Shape {
-    let mut scan = Scan {
-        bytes: head,
-        at: 0,
-        closers: Vec::new(),
-    };
+    let mut scan = Scan { bytes: head, at: 0, closers: Vec::new() };
     scan.white();
     let start = scan.at;
     if scan.peek() == b'[' {
@@ -113,13 +99,7 @@ pub(super) fn shape(head: &[u8]) -> Shape {
     }
     let line_end = memchr::memchr(b'\n', head.get(start..).unwrap_or_default());
     let first_line = line_end.map_or(head, |end| head.get(..start + end).unwrap_or(head));
-    let whole = Scan {
-        bytes: first_line,
-        at: start,
-        closers: Vec::new(),
-    }
-    .value()
-    .is_ok();
+    let whole = Scan { bytes: first_line, at: start, closers: Vec::new() }.value().is_ok();
     if whole || scan.peek() != b'{' {
         return Shape::Lines;
     }
@@ -129,11 +109,7 @@ pub(super) fn shape(head: &[u8]) -> Shape {
         let goes_on = first_line.trim_ascii_end().ends_with(b"[")
             || first_line.trim_ascii_end().ends_with(b"{")
             || first_line.trim_ascii_end().ends_with(b",");
-        return if goes_on || !next.trim_ascii_start().starts_with(b"{") {
-            Shape::Document
-        } else {
-            Shape::Lines
-        };
+        return if goes_on || !next.trim_ascii_start().starts_with(b"{") { Shape::Document } else { Shape::Lines };
     }
     let mut bundle = false;
     // The head is cut off somewhere, so this ends in an error, which says nothing.
@@ -147,11 +123,7 @@ pub(super) fn shape(head: &[u8]) -> Shape {
         }
         Ok(())
     });
-    if bundle {
-        Shape::Document
-    } else {
-        Shape::Lines
-    }
+    if bundle { Shape::Document } else { Shape::Lines }
 }
 
 struct Scan<'a> {
@@ -235,11 +207,7 @@ impl Scan<'_> {
                         .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.'));
                     let length = end.unwrap_or(rest.len());
                     self.at += length;
-                    return if length == 0 {
-                        self.wrong()
-                    } else {
-                        Ok(start..self.at)
-                    };
+                    return if length == 0 { self.wrong() } else { Ok(start..self.at) };
                 }
                 _ => {}
             }
@@ -248,10 +216,7 @@ impl Scan<'_> {
     }
 
     /// Calls back at each key of the object that begins here; the callback moves over the value.
-    fn members(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Range<usize>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+    fn members(&mut self, mut member: impl FnMut(&mut Self, Range<usize>) -> Result<(), Broken>) -> Result<(), Broken> {
         self.expect(b'{')?;
         self.white();
         if self.peek() == b'}' {
@@ -275,10 +240,7 @@ impl Scan<'_> {
     }
 
     /// Calls back at each item of the array that begins here; the callback moves over the item.
-    fn items(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+    fn items(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Broken>) -> Result<(), Broken> {
         self.expect(b'[')?;
         self.white();
         if self.peek() == b']' {
@@ -312,11 +274,7 @@ impl Scan<'_> {
     }
 
     /// Takes an object for a Bundle; false when it says that it is something else.
-    fn bundle(
-        &mut self,
-        definitions: &'static Definitions,
-        found: &mut Vec<Found>,
-    ) -> Result<bool, Broken> {
+    fn bundle(&mut self, definitions: &'static Definitions, found: &mut Vec<Found>) -> Result<bool, Broken> {
         let mut resource_type = None;
         let mut seen_entries = false;
         let mut links = Links::default();
@@ -362,12 +320,7 @@ impl Scan<'_> {
         Ok(true)
     }
 
-    fn entry(
-        &mut self,
-        definitions: &'static Definitions,
-        number: u64,
-        links: &mut Links,
-    ) -> Result<Found, Broken> {
+    fn entry(&mut self, definitions: &'static Definitions, number: u64, links: &mut Links) -> Result<Found, Broken> {
         let start = self.at;
         let mut url = None;
         let mut resource = None;
@@ -404,9 +357,7 @@ impl Scan<'_> {
         if let (Some(url), Some(type_id), Some(id)) = (&url, type_id, &id)
             && url.starts_with("urn:")
         {
-            links
-                .by_url
-                .insert(url.as_str().into(), (type_id, id.clone()));
+            links.by_url.insert(url.as_str().into(), (type_id, id.clone()));
         }
         let empty = resource.is_none();
         Ok(Found {

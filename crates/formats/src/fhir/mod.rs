@@ -23,7 +23,5 @@ mod tape;
 
 pub use definitions::{Definitions, ElementDef, Json, NameId, TypeDef, TypeId, TypeKind, r4};
 pub use document::Links;
-pub use reader::{
-    Origin, ReadError, ReadOptions, Reject, RejectReason, Resource, ResourceBatch, ResourceReader,
-};
+pub use reader::{Origin, ReadError, ReadOptions, Reject, RejectReason, Resource, ResourceBatch, ResourceReader};
 pub use tape::{Kind, Token, unescape};

@@ -30,11 +30,7 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self {
-            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
-            max_document_bytes: 256 << 20,
-            max_depth: 64,
-        }
+        Self { max_line_bytes: DEFAULT_MAX_LINE_BYTES, max_document_bytes: 256 << 20, max_depth: 64 }
     }
 }
 
@@ -44,9 +40,7 @@ pub enum ReadError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// One document that does not fit in memory as configured.
-    #[error(
-        "the document is larger than {limit} bytes; export it as NDJSON or raise `max_document_bytes`"
-    )]
+    #[error("the document is larger than {limit} bytes; export it as NDJSON or raise `max_document_bytes`")]
     DocumentTooLarge { limit: usize },
 }
 
@@ -126,6 +120,24 @@ pub struct ResourceBatch {
 }
 
 impl ResourceBatch {
+    pub fn len(&self) -> usize {
+        self.resources.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+
+    /// Where the resource of this number stood.
+    pub fn origin(&self, index: usize) -> Option<Origin> {
+        self.resources.get(index).map(|resource| resource.origin)
+    }
+
+    /// The resource of this number as it was read, but for white space.
+    pub fn resource(&self, index: usize) -> &str {
+        self.resources.get(index).map_or("", |resource| self.raw(resource))
+    }
+
     /// A resource as it was read, but for white space.
     pub fn raw(&self, resource: &Resource) -> &str {
         self.text.get(resource.span.clone()).unwrap_or_default()
@@ -163,12 +175,7 @@ struct Document {
 
 impl<R: Read> ResourceReader<R> {
     pub fn new(reader: R, options: ReadOptions) -> Self {
-        Self {
-            source: Source::Unread(reader),
-            options,
-            taper: Taper::new(r4(), options.max_depth),
-            definitions: r4(),
-        }
+        Self { source: Source::Unread(reader), options, taper: Taper::new(r4(), options.max_depth), definitions: r4() }
     }
 
     /// The next resources, about `max_bytes` of them; `None` at the end of the stream.
@@ -181,7 +188,7 @@ impl<R: Read> ResourceReader<R> {
                         self.source = Source::Done;
                         return Ok(None);
                     };
-                    return Ok(Some(self.from_lines(lines)));
+                    return Ok(Some(self.lines(lines)));
                 }
                 Source::Document(document) => {
                     let batch = Gather {
@@ -190,7 +197,7 @@ impl<R: Read> ResourceReader<R> {
                         definitions: self.definitions,
                         options: self.options,
                     }
-                    .from_document(document, max_bytes);
+                    .take_document(document, max_bytes);
                     if batch.is_none() {
                         self.source = Source::Done;
                     }
@@ -206,10 +213,7 @@ impl<R: Read> ResourceReader<R> {
             return Ok(());
         };
         let mut head = Vec::new();
-        reader
-            .by_ref()
-            .take(HEAD_BYTES as u64)
-            .read_to_end(&mut head)?;
+        reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
         let mut shown = head.clone();
         drop_byte_order_mark(&mut shown)?;
         self.source = match document::shape(&shown) {
@@ -225,26 +229,20 @@ impl<R: Read> ResourceReader<R> {
                 if bytes.len() > limit {
                     return Err(ReadError::DocumentTooLarge { limit });
                 }
-                Source::Document(Document {
-                    bytes,
-                    at: 0,
-                    counted: (0, 1),
-                    line: 1,
-                    waiting: VecDeque::new(),
-                })
+                Source::Document(Document { bytes, at: 0, counted: (0, 1), line: 1, waiting: VecDeque::new() })
             }
         };
         Ok(())
     }
 
-    fn from_lines(&mut self, lines: LineBatch) -> ResourceBatch {
+    fn lines(&mut self, lines: LineBatch) -> ResourceBatch {
         let mut gather = Gather {
             batch: ResourceBatch::default(),
             taper: &mut self.taper,
             definitions: self.definitions,
             options: self.options,
         };
-        gather.from_lines(lines);
+        gather.take_lines(lines);
         gather.batch
     }
 }
@@ -258,22 +256,12 @@ struct Gather<'a> {
 }
 
 impl Gather<'_> {
-    fn from_lines(&mut self, lines: LineBatch) {
-        let LineBatch {
-            bytes,
-            mut spans,
-            lines: mut numbers,
-            rejects,
-        } = lines;
+    fn take_lines(&mut self, lines: LineBatch) {
+        let LineBatch { bytes, mut spans, lines: mut numbers, rejects } = lines;
         for reject in rejects {
-            let reason = RejectReason::TooLong {
-                limit: self.options.max_line_bytes,
-            };
+            let reason = RejectReason::TooLong { limit: self.options.max_line_bytes };
             self.batch.rejects.push(Reject {
-                origin: Origin {
-                    line: reject.line,
-                    entry: None,
-                },
+                origin: Origin { line: reject.line, entry: None },
                 raw: reject.raw,
                 cut: reject.cut,
                 reason,
@@ -283,8 +271,7 @@ impl Gather<'_> {
             Ok(text) => text,
             Err(error) => {
                 let bytes = error.into_bytes();
-                let (mut text, mut good, mut good_numbers) =
-                    (String::new(), Vec::new(), Vec::new());
+                let (mut text, mut good, mut good_numbers) = (String::new(), Vec::new(), Vec::new());
                 for (span, line) in spans.drain(..).zip(numbers.drain(..)) {
                     let raw = bytes.get(span).unwrap_or_default();
                     if let Ok(valid) = std::str::from_utf8(raw) {
@@ -292,11 +279,7 @@ impl Gather<'_> {
                         good_numbers.push(line);
                         text.push_str(valid);
                     } else {
-                        self.reject(
-                            raw.to_vec(),
-                            Origin { line, entry: None },
-                            RejectReason::NotUtf8,
-                        );
+                        self.reject(raw.to_vec(), Origin { line, entry: None }, RejectReason::NotUtf8);
                     }
                 }
                 (spans, numbers) = (good, good_numbers);
@@ -318,12 +301,7 @@ impl Gather<'_> {
     }
 
     fn reject(&mut self, raw: Vec<u8>, origin: Origin, reason: RejectReason) {
-        self.batch.rejects.push(Reject {
-            origin,
-            raw,
-            cut: 0,
-            reason,
-        });
+        self.batch.rejects.push(Reject { origin, raw, cut: 0, reason });
     }
 
     /// Takes in the resource at `span` of the batch's text. True when it is a Bundle on a line of its own, which is to
@@ -344,9 +322,7 @@ impl Gather<'_> {
             let text = self.batch.text.get(span.clone()).unwrap_or_default();
             minify(text.as_bytes(), &mut small);
             let start = self.batch.text.len();
-            self.batch
-                .text
-                .push_str(&String::from_utf8(small).unwrap_or_default());
+            self.batch.text.push_str(&String::from_utf8(small).unwrap_or_default());
             span = start..self.batch.text.len();
             self.tape(&span)?;
         }
@@ -354,14 +330,7 @@ impl Gather<'_> {
         if let Ok(type_id) = checked
             && !(origin.entry.is_none() && self.definitions.get(type_id).name == "Bundle")
         {
-            self.batch.resources.push(Resource {
-                type_id,
-                span,
-                token: first as u32,
-                origin,
-                fallback_id,
-                links,
-            });
+            self.batch.resources.push(Resource { type_id, span, token: first as u32, origin, fallback_id, links });
             return Ok(false);
         }
         self.batch.tape.truncate(first);
@@ -370,15 +339,11 @@ impl Gather<'_> {
 
     fn tape(&mut self, span: &Range<usize>) -> Result<bool, RejectReason> {
         let text = self.batch.text.as_bytes();
-        self.taper
-            .tape(text, span.start, span.end, &mut self.batch.tape)
-            .map_err(|trouble| match trouble {
-                Trouble::NotJson(offset) => RejectReason::NotJson { offset },
-                Trouble::DuplicateKey => RejectReason::DuplicateKey,
-                Trouble::TooDeep => RejectReason::TooDeep {
-                    limit: self.options.max_depth,
-                },
-            })
+        self.taper.tape(text, span.start, span.end, &mut self.batch.tape).map_err(|trouble| match trouble {
+            Trouble::NotJson(offset) => RejectReason::NotJson { offset },
+            Trouble::DuplicateKey => RejectReason::DuplicateKey,
+            Trouble::TooDeep => RejectReason::TooDeep { limit: self.options.max_depth },
+        })
     }
 
     fn resource_type(&self, root: usize) -> Result<TypeId, RejectReason> {
@@ -392,15 +357,11 @@ impl Gather<'_> {
                 break;
             };
             if key.name == wanted && wanted != NameId::UNKNOWN && !key.underscore {
-                let text = self
-                    .batch
-                    .text
-                    .get(value.start as usize..value.end as usize);
+                let text = self.batch.text.get(value.start as usize..value.end as usize);
                 return match (value.kind, text) {
-                    (Kind::Text, Some(name)) => self
-                        .definitions
-                        .resource_type(name)
-                        .ok_or(RejectReason::UnknownResourceType),
+                    (Kind::Text, Some(name)) => {
+                        self.definitions.resource_type(name).ok_or(RejectReason::UnknownResourceType)
+                    }
                     _ => Err(RejectReason::NoResourceType),
                 };
             }
@@ -419,10 +380,7 @@ impl Gather<'_> {
             return self.reject(raw, origin, RejectReason::NotAnObject);
         };
         for entry in found {
-            let origin = Origin {
-                line,
-                entry: entry.entry,
-            };
+            let origin = Origin { line, entry: entry.entry };
             let place = span.start + entry.span.start..span.start + entry.span.end;
             let outcome = if entry.empty {
                 Err(RejectReason::EmptyEntry)
@@ -437,7 +395,7 @@ impl Gather<'_> {
         }
     }
 
-    fn from_document(mut self, document: &mut Document, max_bytes: usize) -> Option<ResourceBatch> {
+    fn take_document(mut self, document: &mut Document, max_bytes: usize) -> Option<ResourceBatch> {
         while self.batch.text.len() < max_bytes {
             if let Some(found) = document.waiting.pop_front() {
                 self.add_found(document, found);
@@ -464,10 +422,7 @@ impl Gather<'_> {
                         Broken::DuplicateKey => RejectReason::DuplicateKey,
                         Broken::NotAnObject => RejectReason::NotAnObject,
                     };
-                    let origin = Origin {
-                        line: document.line,
-                        entry: None,
-                    };
+                    let origin = Origin { line: document.line, entry: None };
                     self.reject(raw, origin, reason);
                     break;
                 }
@@ -479,10 +434,7 @@ impl Gather<'_> {
 
     fn add_found(&mut self, document: &Document, found: Found) {
         let raw = document.bytes.get(found.span).unwrap_or_default();
-        let origin = Origin {
-            line: document.line,
-            entry: found.entry,
-        };
+        let origin = Origin { line: document.line, entry: found.entry };
         let outcome = match std::str::from_utf8(raw) {
             _ if found.empty => Err(RejectReason::EmptyEntry),
             Err(_) => Err(RejectReason::NotUtf8),
@@ -510,12 +462,7 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use proptest::prelude::*;
 
@@ -535,10 +482,7 @@ mod tests {
             for resource in &batch.resources {
                 let name = r4().get(resource.type_id).name.to_owned();
                 let root = batch.tape[resource.token as usize];
-                assert_eq!(
-                    (root.start as usize, root.end as usize),
-                    (resource.span.start, resource.span.end)
-                );
+                assert_eq!((root.start as usize, root.end as usize), (resource.span.start, resource.span.end));
                 resources.push((name, resource.origin, batch.raw(resource).to_owned()));
             }
             rejects.extend(batch.rejects.iter().map(|r| (r.origin, r.reason)));
@@ -556,28 +500,15 @@ mod tests {
             "\u{FEFF}{\"resourceType\":\"Patient\",\"id\":\"1\"}\r\n\n{\"id\":\"2\"}\n{\"resourceType\":\"Pizza\"}\n[]\n7\n\
              {\"resourceType\":\"Patient\",\"id\":\"1\",\"id\":\"2\"}\n{\"resourceType\":7}\n{oops}\n",
         );
-        text.extend(
-            b"{\"resourceType\":\"Patient\",\"id\":\"\xff\"}\n{ \"resourceType\" : \"Group\" }",
-        );
+        text.extend(b"{\"resourceType\":\"Patient\",\"id\":\"\xff\"}\n{ \"resourceType\" : \"Group\" }");
         let (resources, mut rejects) = read(&text);
         let want = [
-            (
-                "Patient".to_owned(),
-                at(1, None),
-                r#"{"resourceType":"Patient","id":"1"}"#.to_owned(),
-            ),
-            (
-                "Group".to_owned(),
-                at(11, None),
-                r#"{"resourceType":"Group"}"#.to_owned(),
-            ),
+            ("Patient".to_owned(), at(1, None), r#"{"resourceType":"Patient","id":"1"}"#.to_owned()),
+            ("Group".to_owned(), at(11, None), r#"{"resourceType":"Group"}"#.to_owned()),
         ];
         assert_eq!(resources, want);
         rejects.sort_by_key(|(origin, _)| *origin);
-        let reasons: Vec<_> = rejects
-            .iter()
-            .map(|(origin, reason)| (origin.line, *reason))
-            .collect();
+        let reasons: Vec<_> = rejects.iter().map(|(origin, reason)| (origin.line, *reason)).collect();
         use RejectReason::*;
         let want = [
             (3, NoResourceType),
@@ -612,21 +543,13 @@ mod tests {
             if first == 2 {
                 resources.remove(0);
             }
-            let names: Vec<_> = resources
-                .iter()
-                .map(|(name, origin, _)| (name.as_str(), *origin))
-                .collect();
-            let want = [
-                ("Patient", at(first, Some(0))),
-                ("Encounter", at(first, Some(1))),
-                ("Bundle", at(first, Some(4))),
-            ];
+            let names: Vec<_> = resources.iter().map(|(name, origin, _)| (name.as_str(), *origin)).collect();
+            let want =
+                [("Patient", at(first, Some(0))), ("Encounter", at(first, Some(1))), ("Bundle", at(first, Some(4)))];
             assert_eq!(names, want);
             assert_eq!(resources[0].2, r#"{"resourceType":"Patient","id":"p"}"#);
-            let want = [
-                (at(first, Some(2)), RejectReason::EmptyEntry),
-                (at(first, Some(3)), RejectReason::NotAnObject),
-            ];
+            let want =
+                [(at(first, Some(2)), RejectReason::EmptyEntry), (at(first, Some(3)), RejectReason::NotAnObject)];
             assert_eq!(rejects, want);
         }
     }
@@ -650,8 +573,7 @@ mod tests {
         let (resources, rejects) = read(b"[{\"resourceType\":\"Patient\"},\n 3]");
         assert_eq!(resources[0].1, at(1, Some(0)));
         assert_eq!(rejects, [(at(1, Some(1)), RejectReason::NotAnObject)]);
-        let (resources, rejects) =
-            read(b"\n{\n\"resourceType\":\n\"Patient\"}\n\n{\"resourceType\":\"Group\"}");
+        let (resources, rejects) = read(b"\n{\n\"resourceType\":\n\"Patient\"}\n\n{\"resourceType\":\"Group\"}");
         assert_eq!(resources.len(), 2);
         assert_eq!((resources[0].1, resources[1].1), (at(2, None), at(6, None)));
         assert!(rejects.is_empty());
@@ -662,25 +584,16 @@ mod tests {
     #[test]
     fn a_bundle_nested_10_000_deep_is_an_error_and_no_crash() {
         for depth in [10_000, 1_000_000] {
-            let deep = format!(
-                "{}{}",
-                r#"{"resourceType":"Bundle","entry":[{"resource":"#.repeat(depth),
-                "}]}".repeat(depth)
-            );
+            let deep =
+                format!("{}{}", r#"{"resourceType":"Bundle","entry":[{"resource":"#.repeat(depth), "}]}".repeat(depth));
             let broken = deep.replace("\"resource\":}", "\"resource\":{}}");
             for text in [broken.clone(), broken.replacen("[{", "[\n{", 1)] {
                 let (resources, rejects) = read(text.as_bytes());
                 assert!(resources.is_empty());
                 assert_eq!(rejects.len(), 1);
                 let limit = RejectReason::TooDeep { limit: 64 };
-                let too_long = RejectReason::TooLong {
-                    limit: DEFAULT_MAX_LINE_BYTES,
-                };
-                assert!(
-                    rejects[0].1 == limit || rejects[0].1 == too_long,
-                    "{}",
-                    rejects[0].1
-                );
+                let too_long = RejectReason::TooLong { limit: DEFAULT_MAX_LINE_BYTES };
+                assert!(rejects[0].1 == limit || rejects[0].1 == too_long, "{}", rejects[0].1);
             }
         }
     }
@@ -691,25 +604,16 @@ mod tests {
         for cut in [2, 50, pretty.len() - 1] {
             let (resources, rejects) = read(&pretty.as_bytes()[..cut]);
             assert!(resources.is_empty());
-            assert!(
-                matches!(rejects[..], [(_, RejectReason::NotJson { .. })]),
-                "{cut}"
-            );
+            assert!(matches!(rejects[..], [(_, RejectReason::NotJson { .. })]), "{cut}");
         }
     }
 
     #[test]
     fn a_document_beyond_the_limit_is_refused() {
-        let options = ReadOptions {
-            max_document_bytes: 100,
-            ..ReadOptions::default()
-        };
+        let options = ReadOptions { max_document_bytes: 100, ..ReadOptions::default() };
         let pretty = serde_json::to_string_pretty(&bundle()).unwrap();
         let mut reader = ResourceReader::new(pretty.as_bytes(), options);
-        assert!(matches!(
-            reader.next_batch(1 << 20),
-            Err(ReadError::DocumentTooLarge { limit: 100 })
-        ));
+        assert!(matches!(reader.next_batch(1 << 20), Err(ReadError::DocumentTooLarge { limit: 100 })));
     }
 
     #[test]

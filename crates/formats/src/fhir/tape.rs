@@ -63,12 +63,7 @@ struct Open {
 
 impl Taper {
     pub(super) fn new(definitions: &'static Definitions, max_depth: usize) -> Self {
-        Self {
-            definitions,
-            max_depth,
-            open: Vec::new(),
-            keys: Vec::new(),
-        }
+        Self { definitions, max_depth, open: Vec::new(), keys: Vec::new() }
     }
 
     /// Appends the tokens of the one JSON value that `text[start..end]` holds; tells whether there is white space between
@@ -83,13 +78,7 @@ impl Taper {
         self.open.clear();
         self.keys.clear();
         let before = tape.len();
-        let mut pass = Pass {
-            taper: self,
-            text: text.get(..end).unwrap_or_default(),
-            at: start,
-            tape,
-            spaced: false,
-        };
+        let mut pass = Pass { taper: self, text: text.get(..end).unwrap_or_default(), at: start, tape, spaced: false };
         let outcome = pass.document();
         if outcome.is_err() {
             tape.truncate(before);
@@ -198,11 +187,7 @@ impl Pass<'_> {
             return Err(Trouble::TooDeep);
         }
         let is_object = kind == Kind::Object;
-        self.taper.open.push(Open {
-            token: self.tape.len(),
-            is_object,
-            first_key: self.taper.keys.len(),
-        });
+        self.taper.open.push(Open { token: self.tape.len(), is_object, first_key: self.taper.keys.len() });
         self.push(kind, self.at, self.at, false);
         self.at += 1;
         self.white();
@@ -229,18 +214,10 @@ impl Pass<'_> {
             token.end = self.at as u32;
             token.next = next;
         }
-        let keys = self
-            .taper
-            .keys
-            .get_mut(open.first_key..)
-            .unwrap_or_default();
+        let keys = self.taper.keys.get_mut(open.first_key..).unwrap_or_default();
         let twice = has_twins(keys);
         self.taper.keys.truncate(open.first_key);
-        if twice {
-            Err(Trouble::DuplicateKey)
-        } else {
-            Ok(())
-        }
+        if twice { Err(Trouble::DuplicateKey) } else { Ok(()) }
     }
 
     fn key(&mut self) -> Result<(), Trouble> {
@@ -316,9 +293,7 @@ impl Pass<'_> {
         let mut escaped = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
             self.at += plain.unwrap_or(rest.len());
             match self.peek() {
                 b'"' => {
@@ -421,15 +396,11 @@ fn has_twins(keys: &mut [u64]) -> bool {
 }
 
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn hex4(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |unit, digit| {
-        Some(unit << 4 | char::from(*digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
 }
 
 /// What a text or key with backslashes means. Only for what a tape was made of: it trusts the grammar.
@@ -500,12 +471,7 @@ pub(super) fn minify(text: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use proptest::prelude::*;
 
@@ -514,9 +480,7 @@ mod tests {
 
     fn tape(text: &str) -> Result<Vec<Token>, Trouble> {
         let mut out = Vec::new();
-        Taper::new(r4(), 64)
-            .tape(text.as_bytes(), 0, text.len(), &mut out)
-            .map(|_| out)
+        Taper::new(r4(), 64).tape(text.as_bytes(), 0, text.len(), &mut out).map(|_| out)
     }
 
     /// A value from the tape by the book.
@@ -584,27 +548,18 @@ mod tests {
             "\u{0}",
         ] {
             assert!(matches!(tape(text), Err(Trouble::NotJson(_))), "{text:?}");
-            assert!(
-                serde_json::from_str::<serde_json::Value>(text).is_err(),
-                "{text:?}"
-            );
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn a_key_stands_once_however_it_is_spelled() {
-        for text in [
-            r#"{"id":1,"id":2}"#,
-            r#"{"id":1,"\u0069d":2}"#,
-            r#"[{"x":{"other":1,"b":1,"other":2}}]"#,
-        ] {
+        for text in [r#"{"id":1,"id":2}"#, r#"{"id":1,"\u0069d":2}"#, r#"[{"x":{"other":1,"b":1,"other":2}}]"#] {
             assert_eq!(tape(text), Err(Trouble::DuplicateKey), "{text}");
         }
         assert!(tape(r#"{"id":1,"_id":{"id":2},"ID":3}"#).is_ok());
         let many = |twin: usize| {
-            let keys: Vec<_> = (0..100)
-                .map(|n| format!("\"k{}\":0", if n == 99 { twin } else { n }))
-                .collect();
+            let keys: Vec<_> = (0..100).map(|n| format!("\"k{}\":0", if n == 99 { twin } else { n })).collect();
             format!("{{{}}}", keys.join(","))
         };
         assert!(tape(&many(99)).is_ok());

@@ -35,14 +35,8 @@ fn whole_files_read_the_same() {
 #[test]
 fn truncated_files_fail() {
     let text = csv();
-    let options = CsvOptions {
-        batch_bytes: 4096,
-        ..CsvOptions::default()
-    };
-    for (codec, packed) in [
-        (Codec::Gzip, gzip(&text)),
-        (Codec::Zstd, zstd::encode_all(&text[..], 1).unwrap()),
-    ] {
+    let options = CsvOptions { batch_bytes: 4096, ..CsvOptions::default() };
+    for (codec, packed) in [(Codec::Gzip, gzip(&text)), (Codec::Zstd, zstd::encode_all(&text[..], 1).unwrap())] {
         for len in [20, packed.len() / 2, packed.len() - 1] {
             let source = open_decoded(&packed[..len]).unwrap();
             match read_csv_from(source, &options) {
@@ -52,8 +46,7 @@ fn truncated_files_fail() {
             }
             let source = open_decoded(&packed[..len]).unwrap();
             let mut lines = NdjsonReader::new(source, &[], NdjsonOptions::default()).unwrap();
-            let failed =
-                std::iter::from_fn(|| lines.next_batch().transpose()).find_map(Result::err);
+            let failed = std::iter::from_fn(|| lines.next_batch().transpose()).find_map(Result::err);
             assert!(matches!(failed, Some(FormatError::Truncated { .. })));
             assert!(matches!(lines.next_batch(), Err(FormatError::FailedBefore)));
         }

@@ -24,78 +24,33 @@ fn rows_as_written() {
     let cases: &[(&str, &[u8], Change, &[&str])] = &[
         ("plain", b"a,b\n1,2\n3,4\n", same, &["1|2", "3|4"]),
         ("no final newline", b"a,b\n1,2", same, &["1|2"]),
-        (
-            "no final newline, empty last field",
-            b"a,b\n1,",
-            same,
-            &["1|~"],
-        ),
+        ("no final newline, empty last field", b"a,b\n1,", same, &["1|~"]),
         ("crlf", b"a,b\r\n1,2\r\n", same, &["1|2"]),
         ("cr only", b"a,b\r1,2\r3,4\r", same, &["1|2", "3|4"]),
-        (
-            "mixed ends",
-            b"a,b\r\n1,2\r3,4\n5,6",
-            same,
-            &["1|2", "3|4", "5|6"],
-        ),
+        ("mixed ends", b"a,b\r\n1,2\r3,4\n5,6", same, &["1|2", "3|4", "5|6"]),
         ("blank lines", b"\n\na,b\n\n\r\n1,2\n\n", same, &["1|2"]),
         ("byte-order mark", b"\xEF\xBB\xBFa,b\n1,2\n", same, &["1|2"]),
         ("header only", b"a,b\n", same, &[]),
         ("header only, no newline", b"a,b", same, &[]),
         ("unquoted empty is null", b"a,b\n,\n", same, &["~|~"]),
         ("quoted empty is a text", b"a,b\n\"\",\n", same, &["|~"]),
-        (
-            "quotes",
-            b"a,b\n\"x,\"\"y\"\"\n z\",2\n",
-            same,
-            &["x,\"y\"\n z|2"],
-        ),
+        ("quotes", b"a,b\n\"x,\"\"y\"\"\n z\",2\n", same, &["x,\"y\"\n z|2"]),
         ("text behind a quote", b"a,b\n\"x\"y,2\n", same, &["xy|2"]),
         ("quote inside", b"a,b\nx\"y,2\"\n", same, &["x\"y|2\""]),
         ("nul bytes", b"a,b\n\0,x\0\n", same, &["\0|x\0"]),
-        (
-            "long",
-            b"a,b\n0123456789abc,0123456789ab\n",
-            same,
-            &["0123456789abc|0123456789ab"],
-        ),
+        ("long", b"a,b\n0123456789abc,0123456789ab\n", same, &["0123456789abc|0123456789ab"]),
         ("tabs", b"a\tb\n1\t2\n", |o| o.delimiter = b'\t', &["1|2"]),
-        (
-            "no quotes",
-            b"a,b\n\"x,y\"\n",
-            |o| o.quote = None,
-            &["\"x|y\""],
-        ),
-        (
-            "escape",
-            b"a,b\n\"x\\\"\\\\\",2\n",
-            |o| o.escape = Some(b'\\'),
-            &["x\"\\|2"],
-        ),
-        (
-            "comments",
-            b"#c\na,b\n#\"\r1,2\n#",
-            |o| o.comment = Some(b'#'),
-            &["1|2"],
-        ),
+        ("no quotes", b"a,b\n\"x,y\"\n", |o| o.quote = None, &["\"x|y\""]),
+        ("escape", b"a,b\n\"x\\\"\\\\\",2\n", |o| o.escape = Some(b'\\'), &["x\"\\|2"]),
+        ("comments", b"#c\na,b\n#\"\r1,2\n#", |o| o.comment = Some(b'#'), &["1|2"]),
         (
             "null values",
             b"a,b\nNULL,\"NULL\"\nnull,NULLS\n",
             |o| o.null_values = vec!["NULL".into()],
             &["~|~", "null|NULLS"],
         ),
-        (
-            "trim",
-            b"a,b\n 1 ,\"  \"\n  ,\" 2\"\"\"\n",
-            |o| o.trim = true,
-            &["1|", "~|2\""],
-        ),
-        (
-            "no header",
-            b"1,2\n3,4\n",
-            |o| o.has_header = false,
-            &["1|2", "3|4"],
-        ),
+        ("trim", b"a,b\n 1 ,\"  \"\n  ,\" 2\"\"\"\n", |o| o.trim = true, &["1|", "~|2\""]),
+        ("no header", b"1,2\n3,4\n", |o| o.has_header = false, &["1|2", "3|4"]),
         ("one column", b"a\n1\n\n\"\"\n", same, &["1", ""]),
     ];
     for (name, text, change, want) in cases {
@@ -120,40 +75,22 @@ fn headers() {
     assert_eq!(problem(b"\xEF\xBB\xBF"), HeaderProblem::Missing);
     assert_eq!(problem(b"\n\r\n"), HeaderProblem::Missing);
     assert_eq!(problem(b"a,,b"), HeaderProblem::EmptyName { column: 2 });
-    assert_eq!(
-        problem(b"a,\" \",b"),
-        HeaderProblem::EmptyName { column: 2 }
-    );
+    assert_eq!(problem(b"a,\" \",b"), HeaderProblem::EmptyName { column: 2 });
     let (first, second) = (1, 3);
-    assert_eq!(
-        problem(b"a,b, a"),
-        HeaderProblem::Duplicate { first, second }
-    );
+    assert_eq!(problem(b"a,b, a"), HeaderProblem::Duplicate { first, second });
     assert_eq!(problem(b"a,\xFF"), HeaderProblem::InvalidUtf8 { column: 2 });
     assert_eq!(problem(b"a,\"b\n1,2\n"), HeaderProblem::UnterminatedQuote);
-    assert!(matches!(
-        header(b"\xFF\xFEa\0"),
-        Err(FormatError::NotUtf8Text)
-    ));
-    let long = CsvOptions {
-        max_record_bytes: 10,
-        ..CsvOptions::default()
-    };
+    assert!(matches!(header(b"\xFF\xFEa\0"), Err(FormatError::NotUtf8Text)));
+    let long = CsvOptions { max_record_bytes: 10, ..CsvOptions::default() };
     for text in [&b"0123456789a\n"[..], &vec![b'x'; 200_000]] {
-        assert!(matches!(
-            csv_header(text, &long),
-            Err(FormatError::Header(HeaderProblem::TooLong { limit: 10 }))
-        ));
+        assert!(matches!(csv_header(text, &long), Err(FormatError::Header(HeaderProblem::TooLong { limit: 10 }))));
     }
 }
 
 #[test]
 fn lines_are_physical_lines() {
     let text = b"# c\r\na,b\r\n\r\n1,\"x\r\ny\rz\"\n3,4\r\"\n\",5\n6,7";
-    let options = CsvOptions {
-        comment: Some(b'#'),
-        ..CsvOptions::default()
-    };
+    let options = CsvOptions { comment: Some(b'#'), ..CsvOptions::default() };
     let read = read_csv(text, &options).unwrap();
     assert_eq!(read.lines, [4, 7, 8, 10]);
     assert_eq!(read.raws[0], b"1,\"x\r\ny\rz\"");
@@ -164,10 +101,7 @@ fn lines_are_physical_lines() {
 fn a_bad_record_does_not_stop_the_rest() {
     let text = b"a,b\n1\n2,2\n3,3,3\n4,\xFF\xFE\n5,5\n\xC3,6\n7,7\n8,\"open\n9,9\n";
     for batch_bytes in [1, 70, 1 << 20] {
-        let options = CsvOptions {
-            batch_bytes,
-            ..CsvOptions::default()
-        };
+        let options = CsvOptions { batch_bytes, ..CsvOptions::default() };
         let read = read_csv(text, &options).unwrap();
         assert_eq!(read.lines, [3, 6, 8]);
         let rejects: Vec<_> = read.rejects.iter().map(|r| (r.0, r.1)).collect();
@@ -175,13 +109,7 @@ fn a_bad_record_does_not_stop_the_rest() {
         let not_utf8 = |column| RejectReason::InvalidUtf8 { column };
         assert_eq!(
             rejects,
-            [
-                (2, ragged(1)),
-                (4, ragged(3)),
-                (5, not_utf8(2)),
-                (7, not_utf8(1)),
-                (9, RejectReason::UnterminatedQuote),
-            ]
+            [(2, ragged(1)), (4, ragged(3)), (5, not_utf8(2)), (7, not_utf8(1)), (9, RejectReason::UnterminatedQuote),]
         );
         assert_eq!(read.rejects[2].2, b"4,\xFF\xFE");
         assert_eq!(read.rejects[4].2, b"8,\"open\n9,9\n");
@@ -207,31 +135,17 @@ impl<R: Read> Read for Widest<R> {
 fn a_line_of_200_mb_is_read_over_in_bounded_memory() {
     const LONG: u64 = 200_000_000;
     const LIMIT: usize = 1 << 20;
-    let options = CsvOptions {
-        max_record_bytes: LIMIT,
-        batch_bytes: 1 << 18,
-        comment: Some(b'#'),
-        ..CsvOptions::default()
-    };
-    for (before, after) in [
-        (&b"a,b\n1,2\n3,"[..], &b"\r\n5,6\n"[..]),
-        (b"a,b\n1,2\n3,\"", b"\"\r5,6\n"),
-    ] {
+    let options =
+        CsvOptions { max_record_bytes: LIMIT, batch_bytes: 1 << 18, comment: Some(b'#'), ..CsvOptions::default() };
+    for (before, after) in [(&b"a,b\n1,2\n3,"[..], &b"\r\n5,6\n"[..]), (b"a,b\n1,2\n3,\"", b"\"\r5,6\n")] {
         let mut source = Widest(before.chain(repeated(b'x', LONG)).chain(after), 0);
         let read = read_csv_from(&mut source, &options).unwrap();
         assert_eq!(read.lines, [2, 4]);
-        assert!(
-            source.1 <= 2 * LIMIT + (1 << 18),
-            "{} bytes at once",
-            source.1
-        );
+        assert!(source.1 <= 2 * LIMIT + (1 << 18), "{} bytes at once", source.1);
         let [(line, reason, raw, cut)] = &read.rejects[..] else {
             panic!("{} rejects", read.rejects.len());
         };
-        assert_eq!(
-            (*line, *reason),
-            (3, RejectReason::RecordTooLong { limit: LIMIT })
-        );
+        assert_eq!((*line, *reason), (3, RejectReason::RecordTooLong { limit: LIMIT }));
         assert_eq!(raw.len(), LIMIT);
         assert!(raw.capacity() <= LIMIT);
         let quotes = u64::from(before.ends_with(b"\"")) * 2;
@@ -250,10 +164,7 @@ fn a_source_that_fails_is_never_the_end() {
             Err(io::ErrorKind::ConnectionReset.into())
         }
     }
-    let options = CsvOptions {
-        batch_bytes: 64,
-        ..CsvOptions::default()
-    };
+    let options = CsvOptions { batch_bytes: 64, ..CsvOptions::default() };
     let text = "a,b\n".to_owned() + &"1,2\n".repeat(100);
     let mut reader = CsvReader::new(text.as_bytes().chain(Fails), options).unwrap();
     let error = loop {
@@ -263,10 +174,7 @@ fn a_source_that_fails_is_never_the_end() {
         }
     };
     assert!(matches!(error, FormatError::Io(_)));
-    assert!(matches!(
-        reader.next_batch(),
-        Err(FormatError::FailedBefore)
-    ));
+    assert!(matches!(reader.next_batch(), Err(FormatError::FailedBefore)));
 }
 
 #[test]
@@ -292,10 +200,7 @@ fn errors_and_rejects_say_no_value() {
     ];
     for text in texts {
         for limit in [8, 1 << 20] {
-            let options = CsvOptions {
-                max_record_bytes: limit,
-                ..CsvOptions::default()
-            };
+            let options = CsvOptions { max_record_bytes: limit, ..CsvOptions::default() };
             match read_csv(text.as_bytes(), &options) {
                 Err(error) => {
                     assert!(!error.to_string().contains(CANARY));

@@ -8,10 +8,7 @@ use crate::support::{Dribble, read_csv_from};
 /// Every record by `csv-core`, with whether the last one lacks its closing quote.
 fn reference(text: &[u8], options: &CsvOptions) -> Vec<Vec<Vec<u8>>> {
     let mut builder = csv_core::ReaderBuilder::new();
-    builder
-        .delimiter(options.delimiter)
-        .escape(options.escape)
-        .comment(options.comment);
+    builder.delimiter(options.delimiter).escape(options.escape).comment(options.comment);
     match options.quote {
         Some(quote) => builder.quote(quote),
         None => builder.quoting(false),
@@ -23,8 +20,7 @@ fn reference(text: &[u8], options: &CsvOptions) -> Vec<Vec<Vec<u8>>> {
     let mut rest = text;
     let mut records = Vec::new();
     loop {
-        let (result, read, wrote, ended) =
-            reader.read_record(rest, &mut output[out_at..], &mut ends[end_at..]);
+        let (result, read, wrote, ended) = reader.read_record(rest, &mut output[out_at..], &mut ends[end_at..]);
         rest = &rest[read..];
         out_at += wrote;
         end_at += ended;
@@ -54,18 +50,16 @@ fn dialects() -> impl Strategy<Value = CsvOptions> {
         prop_oneof![2 => Just(None), 1 => Just(Some(b'#'))],
         (1usize..5, 1usize..400),
     )
-        .prop_map(
-            |(delimiter, quote, escape, comment, (batch_rows, batch_bytes))| CsvOptions {
-                delimiter,
-                quote,
-                escape,
-                comment,
-                has_header: false,
-                batch_rows,
-                batch_bytes,
-                ..CsvOptions::default()
-            },
-        )
+        .prop_map(|(delimiter, quote, escape, comment, (batch_rows, batch_bytes))| CsvOptions {
+            delimiter,
+            quote,
+            escape,
+            comment,
+            has_header: false,
+            batch_rows,
+            batch_bytes,
+            ..CsvOptions::default()
+        })
 }
 
 /// Text in which separators are as frequent as anything else.

@@ -62,43 +62,15 @@ fn row(text: &str, fields: &[&str]) -> String {
 fn values_keep_their_spelling() {
     let cases: &[(&str, &[&str], &str)] = &[
         (r#"{"a":"x","b":"y"}"#, &["b", "a"], "y|x"),
-        (
-            r#"{"a":"a long enough text"}"#,
-            &["a"],
-            "a long enough text",
-        ),
+        (r#"{"a":"a long enough text"}"#, &["a"], "a long enough text"),
         (r#"{"a":"","b":null}"#, &["a", "b", "c"], "|~|~"),
-        (
-            r#"{"a":1.50,"b":-0,"c":1E400}"#,
-            &["a", "b", "c"],
-            "1.50|-0|1E400",
-        ),
-        (
-            r#"{"a":12345678901234567890123456789.01}"#,
-            &["a"],
-            "12345678901234567890123456789.01",
-        ),
-        (
-            r#" { "a" : true , "b" : false } "#,
-            &["a", "b"],
-            "true|false",
-        ),
-        (
-            r#"{"a":"\u00e9\n\"\ud83d\ude00"}"#,
-            &["a"],
-            "\u{e9}\n\"\u{1f600}",
-        ),
+        (r#"{"a":1.50,"b":-0,"c":1E400}"#, &["a", "b", "c"], "1.50|-0|1E400"),
+        (r#"{"a":12345678901234567890123456789.01}"#, &["a"], "12345678901234567890123456789.01"),
+        (r#" { "a" : true , "b" : false } "#, &["a", "b"], "true|false"),
+        (r#"{"a":"\u00e9\n\"\ud83d\ude00"}"#, &["a"], "\u{e9}\n\"\u{1f600}"),
         (r#"{"\u0061":"é"}"#, &["a"], "é"),
-        (
-            r#"{"a":{"b":{"c":1},"d":"x"}}"#,
-            &["a.b.c", "a.d", "a.e"],
-            "1|x|~",
-        ),
-        (
-            r#"{"a":[1, {"b":"]"}],"c":[]}"#,
-            &["a", "c"],
-            r#"[1, {"b":"]"}]|[]"#,
-        ),
+        (r#"{"a":{"b":{"c":1},"d":"x"}}"#, &["a.b.c", "a.d", "a.e"], "1|x|~"),
+        (r#"{"a":[1, {"b":"]"}],"c":[]}"#, &["a", "c"], r#"[1, {"b":"]"}]|[]"#),
         (r#"{"a":{"b": 1}}"#, &["a"], r#"{"b": 1}"#),
         (r#"{"a":null}"#, &["a.b"], "~"),
         (r"{}", &["a"], "~"),
@@ -134,10 +106,7 @@ fn a_bad_line_does_not_stop_the_rest() {
         b"\"}\r\n{\"a\":\"\x01\"}\n{\"n\":{\"m\":1},\"n\":{}}\n{\"n.m\":1,\"n\":{\"m\":2}}\n{\"a\":2}",
     ]
     .concat();
-    let options = NdjsonOptions {
-        max_line_bytes: 1000,
-        ..NdjsonOptions::default()
-    };
+    let options = NdjsonOptions { max_line_bytes: 1000, ..NdjsonOptions::default() };
     let seen = read_from(&text[..], &["a", "n.m"], &options);
     assert_eq!(seen.lines, [1, 15]);
     let rejects: Vec<_> = seen.rejects.iter().map(|r| (r.0, r.1)).collect();
@@ -182,10 +151,7 @@ fn declared_names_are_checked() {
         names(&["a", "b", "a"]),
         Some(FormatError::Header(HeaderProblem::Duplicate { first: f, second: s })) if (f, s) == (first, second)
     ));
-    assert!(matches!(
-        names(&["a", ""]),
-        Some(FormatError::Header(HeaderProblem::EmptyName { column: 2 }))
-    ));
+    assert!(matches!(names(&["a", ""]), Some(FormatError::Header(HeaderProblem::EmptyName { column: 2 }))));
 }
 
 #[test]

@@ -21,20 +21,10 @@ impl Read for Dribble<'_> {
 pub type Cells = Vec<Option<String>>;
 
 pub fn cells(batch: &RecordBatch) -> Vec<Cells> {
-<<<<<<< HEAD
-    let columns: Vec<_> = batch.columns().iter().map(|c| c.as_string_view()).collect();
-=======
-    let columns: Vec<_> = batch
-        .columns()
-        .iter()
-        .map(AsArray::as_string_view)
-        .collect();
->>>>>>> main
+    let columns: Vec<_> = batch.columns().iter().map(AsArray::as_string_view).collect();
     (0..batch.num_rows())
         .map(|row| {
-            let cell = |c: &&arrow_array::StringViewArray| {
-                c.is_valid(row).then(|| c.value(row).to_owned())
-            };
+            let cell = |c: &&arrow_array::StringViewArray| c.is_valid(row).then(|| c.value(row).to_owned());
             columns.iter().map(cell).collect()
         })
         .collect()
@@ -56,10 +46,7 @@ pub fn read_csv(text: &[u8], options: &CsvOptions) -> Result<WholeFile, FormatEr
 
 pub fn read_csv_from(source: impl Read, options: &CsvOptions) -> Result<WholeFile, FormatError> {
     let mut reader = CsvReader::new(source, options.clone())?;
-    let mut read = WholeFile {
-        header: reader.header().to_vec(),
-        ..WholeFile::default()
-    };
+    let mut read = WholeFile { header: reader.header().to_vec(), ..WholeFile::default() };
     while let Some(batch) = reader.next_batch()? {
         assert_eq!(batch.rows.len(), batch.batch.num_rows());
         assert!(batch.rows.len() <= options.batch_rows);
