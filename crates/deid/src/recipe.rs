@@ -130,11 +130,8 @@ impl TableRecipe {
         if !missing.is_empty() {
             return Err(BindError::Missing(missing));
         }
-        let undeclared: Vec<String> = columns
-            .iter()
-            .filter(|column| !self.rules.iter().any(|rule| rule.input == **column))
-            .cloned()
-            .collect();
+        let undeclared: Vec<String> =
+            columns.iter().filter(|column| !self.rules.iter().any(|rule| rule.input == **column)).cloned().collect();
         if !undeclared.is_empty() && self.undeclared == Undeclared::Fail {
             return Err(BindError::Undeclared(undeclared));
         }

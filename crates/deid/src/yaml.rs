@@ -106,9 +106,8 @@ impl std::error::Error for Issues {}
 pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Issues> {
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let position = error
-            .location()
-            .map_or_else(Position::default, |at| Position { line: at.line(), column: at.column() });
+        let position =
+            error.location().map_or_else(Position::default, |at| Position { line: at.line(), column: at.column() });
         // The first line of the message is the mistake; what follows repeats the position.
         let text = error.without_snippet().to_string();
         let message = strip_position(text.lines().next().unwrap_or("not valid YAML"));

@@ -28,6 +28,7 @@ mod columns;
 mod compression;
 mod csv;
 mod error;
+pub mod fhir;
 mod lines;
 
 mod ndjson;

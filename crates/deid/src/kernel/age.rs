@@ -57,14 +57,9 @@ pub(super) fn from_birth(rule: &AgeRule, values: &StringViewArray) -> Outcome {
     let cap = i32::try_from(rule.cap).unwrap_or(i32::MAX);
     let (ages, failures) = to_primitive::<Int32Type>(values, |_, text| {
         let years = any_date(text, &rule.formats)?.map(|birth| age.of(&birth));
-        Ok(years
-            .filter(|years| *years >= 0)
-            .map(|years| years.min(cap)))
+        Ok(years.filter(|years| *years >= 0).map(|years| years.min(cap)))
     });
-    Outcome {
-        values: Arc::new(ages),
-        failures,
-    }
+    Outcome { values: Arc::new(ages), failures }
 }
 
 /// Nobody has been older; exports write 999 and the like for "unknown", which is not "90 or older".
@@ -77,8 +72,5 @@ pub(super) fn cap(cap: u32, values: &StringViewArray) -> Outcome {
         Some(_) => Err(Reason::AgeOutOfRange),
         None => Ok(None),
     });
-    Outcome {
-        values: Arc::new(ages),
-        failures,
-    }
+    Outcome { values: Arc::new(ages), failures }
 }

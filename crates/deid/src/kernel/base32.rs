@@ -14,12 +14,7 @@ pub(super) fn spell(bits: [u8; 16]) -> [u8; LENGTH] {
     let number = u128::from_be_bytes(bits);
     let mut out = [0; LENGTH];
     for (place, character) in (0_u32..).zip(out.iter_mut()) {
-        let five = if place == 25 {
-            number << 2
-        } else {
-            number >> (123 - 5 * place)
-        } as usize
-            & 31;
+        let five = if place == 25 { number << 2 } else { number >> (123 - 5 * place) } as usize & 31;
         *character = ALPHABET.get(five).copied().unwrap_or(b'a');
     }
     out
@@ -27,24 +22,13 @@ pub(super) fn spell(bits: [u8; 16]) -> [u8; LENGTH] {
 
 /// A pseudonym for each value that is there; the empty string is none.
 #[inline]
-pub(super) fn spell_column(
-    values: &StringViewArray,
-    mut bits_of: impl FnMut(&[u8]) -> [u8; 16],
-) -> StringViewArray {
+pub(super) fn spell_column(values: &StringViewArray, mut bits_of: impl FnMut(&[u8]) -> [u8; 16]) -> StringViewArray {
     // One block for all spellings: 26 bytes never fit into a view.
-    let block = u32::try_from(values.len() * LENGTH)
-        .unwrap_or(u32::MAX)
-        .clamp(1, 1 << 30);
+    let block = u32::try_from(values.len() * LENGTH).unwrap_or(u32::MAX).clamp(1, 1 << 30);
     let mut out = StringViewBuilder::with_capacity(values.len()).with_fixed_block_size(block);
     for value in values {
-        let spelled = value
-            .filter(|text| !text.is_empty())
-            .map(|text| spell(bits_of(text.as_bytes())));
-        out.append_option(
-            spelled
-                .as_ref()
-                .and_then(|spelled| str::from_utf8(spelled).ok()),
-        );
+        let spelled = value.filter(|text| !text.is_empty()).map(|text| spell(bits_of(text.as_bytes())));
+        out.append_option(spelled.as_ref().and_then(|spelled| str::from_utf8(spelled).ok()));
     }
     out.finish()
 }
@@ -56,11 +40,7 @@ mod tests {
     #[test]
     fn spells_as_the_rfc_does() {
         let lower = |bits: [u8; 16]| data_encoding::BASE32_NOPAD.encode(&bits).to_lowercase();
-        for bits in [
-            [0; 16],
-            [0xff; 16],
-            std::array::from_fn(|place| (place * 37 + 1) as u8),
-        ] {
+        for bits in [[0; 16], [0xff; 16], std::array::from_fn(|place| (place * 37 + 1) as u8)] {
             assert_eq!(spell(bits).as_slice(), lower(bits).as_bytes());
         }
     }

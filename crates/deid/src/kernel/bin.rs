@@ -60,10 +60,7 @@ pub(super) fn apply(rule: &BinRule, values: &StringViewArray) -> Outcome {
             })
         }
     };
-    Outcome {
-        values: Arc::new(values),
-        failures,
-    }
+    Outcome { values: Arc::new(values), failures }
 }
 
 /// The labels of a list of edges, made once a column.
@@ -75,16 +72,10 @@ struct Labels {
 
 impl Labels {
     fn new(edges: &[f64]) -> Self {
-        let mut edges: Vec<f64> = edges
-            .iter()
-            .copied()
-            .filter(|edge| edge.is_finite())
-            .collect();
+        let mut edges: Vec<f64> = edges.iter().copied().filter(|edge| edge.is_finite()).collect();
         edges.sort_by(f64::total_cmp);
         edges.dedup();
-        let below = edges
-            .first()
-            .map_or_else(|| "any".to_owned(), |first| format!("<{first}"));
+        let below = edges.first().map_or_else(|| "any".to_owned(), |first| format!("<{first}"));
         let mut labels = vec![below];
         labels.extend(edges.windows(2).filter_map(|pair| match pair {
             [low, high] => Some(format!("[{low},{high})")),
@@ -102,8 +93,5 @@ impl Labels {
 
 /// Digits after the point in the shortest spelling.
 fn decimals(number: f64) -> usize {
-    number
-        .to_string()
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len())
+    number.to_string().split_once('.').map_or(0, |(_, fraction)| fraction.len())
 }

@@ -53,25 +53,13 @@ impl Alphabet {
     }
 }
 
-pub(super) fn apply(
-    rule: &FpeRule,
-    values: &StringViewArray,
-    key: &FpeKey,
-) -> Result<Outcome, CryptoError> {
-    transform(rule, values, key, |ff1, tweak, length, digits| {
-        ff1.encrypt_batch(tweak, length, digits)
-    })
+pub(super) fn apply(rule: &FpeRule, values: &StringViewArray, key: &FpeKey) -> Result<Outcome, CryptoError> {
+    transform(rule, values, key, |ff1, tweak, length, digits| ff1.encrypt_batch(tweak, length, digits))
 }
 
 /// The values that [`super::Kernel::Fpe`] encrypted by the same rule and key. For whoever may re-identify.
-pub fn fpe_decrypt(
-    rule: &FpeRule,
-    values: &StringViewArray,
-    key: &FpeKey,
-) -> Result<Outcome, CryptoError> {
-    transform(rule, values, key, |ff1, tweak, length, digits| {
-        ff1.decrypt_batch(tweak, length, digits)
-    })
+pub fn fpe_decrypt(rule: &FpeRule, values: &StringViewArray, key: &FpeKey) -> Result<Outcome, CryptoError> {
+    transform(rule, values, key, |ff1, tweak, length, digits| ff1.decrypt_batch(tweak, length, digits))
 }
 
 /// Where the digits of a row stand: in the group of its length, from this place on.
@@ -97,21 +85,16 @@ fn transform(
     let mut line = Vec::new();
     for text in values.iter().flatten() {
         line.clear();
-        let place = symbols
-            .read(text, &mut line)
-            .and_then(|()| match line.len() {
-                0 if text.is_empty() => Ok(None),
-                length if length < min_length => Err(Reason::TooShortForEncryption),
-                length => {
-                    let group = groups.entry(length).or_default();
-                    let place = Place {
-                        length,
-                        start: group.len(),
-                    };
-                    group.extend_from_slice(&line);
-                    Ok(Some(place))
-                }
-            });
+        let place = symbols.read(text, &mut line).and_then(|()| match line.len() {
+            0 if text.is_empty() => Ok(None),
+            length if length < min_length => Err(Reason::TooShortForEncryption),
+            length => {
+                let group = groups.entry(length).or_default();
+                let place = Place { length, start: group.len() };
+                group.extend_from_slice(&line);
+                Ok(Some(place))
+            }
+        });
         places.push(place);
     }
     for (length, digits) in &mut groups {
@@ -123,25 +106,17 @@ fn transform(
         let Some(Place { length, start }) = places.next().unwrap_or(Ok(None))? else {
             return Ok(false);
         };
-        let group = groups
-            .get(&length)
-            .and_then(|group| group.get(start..start + length));
+        let group = groups.get(&length).and_then(|group| group.get(start..start + length));
         let mut digits = group.unwrap_or_default().iter();
         out.extend(text.chars().map_while(|character| {
             if is_punctuation(character) && symbols.digit(character).is_none() {
                 return Some(character);
             }
-            symbols
-                .characters
-                .get(usize::from(*digits.next()?))
-                .copied()
+            symbols.characters.get(usize::from(*digits.next()?)).copied()
         }));
         Ok(true)
     });
-    Ok(Outcome {
-        values: Arc::new(values),
-        failures,
-    })
+    Ok(Outcome { values: Arc::new(values), failures })
 }
 
 fn is_punctuation(character: char) -> bool {
@@ -160,17 +135,8 @@ impl Symbols {
     fn new(alphabet: &Alphabet) -> Self {
         let characters = alphabet.characters();
         let digits: HashMap<char, u16> = characters.iter().copied().zip(0..).collect();
-        let ascii = std::array::from_fn(|at| {
-            digits
-                .get(&char::from(at as u8))
-                .copied()
-                .unwrap_or(u16::MAX)
-        });
-        Self {
-            characters,
-            digits,
-            ascii,
-        }
+        let ascii = std::array::from_fn(|at| digits.get(&char::from(at as u8)).copied().unwrap_or(u16::MAX));
+        Self { characters, digits, ascii }
     }
 
     #[inline]

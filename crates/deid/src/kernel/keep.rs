@@ -14,8 +14,7 @@ pub(super) fn apply(parse: &Parse, values: &StringViewArray) -> Outcome {
     let (values, failures): (ArrayRef, _) = match parse {
         Parse::Text => (Arc::new(values.clone()), Vec::new()),
         Parse::Integer => {
-            let (numbers, failures) =
-                to_primitive::<Int64Type>(values, |_, text| integer(trimmed(text)));
+            let (numbers, failures) = to_primitive::<Int64Type>(values, |_, text| integer(trimmed(text)));
             (Arc::new(numbers), failures)
         }
         Parse::Decimal => {
@@ -30,10 +29,9 @@ pub(super) fn apply(parse: &Parse, values: &StringViewArray) -> Outcome {
             (Arc::new(days), failures)
         }
         Parse::Timestamp(formats) => {
-            let (instants, failures) =
-                to_primitive::<TimestampMicrosecondType>(values, |_, text| {
-                    whole_date(text, formats).map(|stamp| stamp.map(|stamp| stamp.to_micros()))
-                });
+            let (instants, failures) = to_primitive::<TimestampMicrosecondType>(values, |_, text| {
+                whole_date(text, formats).map(|stamp| stamp.map(|stamp| stamp.to_micros()))
+            });
             (Arc::new(instants.with_timezone("UTC")), failures)
         }
     };
@@ -65,12 +63,10 @@ fn booleans(values: &StringViewArray) -> (ArrayRef, Vec<Failure>) {
     let mut out = BooleanBuilder::with_capacity(values.len());
     let mut failures = Vec::new();
     for (row, value) in values.iter().enumerate() {
-        let made = value
-            .map_or(Ok(None), |text| boolean(trimmed(text)))
-            .unwrap_or_else(|reason| {
-                failures.push(Failure { row, reason });
-                None
-            });
+        let made = value.map_or(Ok(None), |text| boolean(trimmed(text))).unwrap_or_else(|reason| {
+            failures.push(Failure { row, reason });
+            None
+        });
         out.append_option(made);
     }
     (Arc::new(out.finish()), failures)

@@ -56,11 +56,8 @@ impl<'a> Column<'a> {
     fn subject(&self, row: usize) -> Option<&'a str> {
         let subjects = self.subjects?;
         // `is_valid` and `value` panic past the end; a shorter column of subjects must not.
-        let known =
-            row < arrow_array::Array::len(subjects) && arrow_array::Array::is_valid(subjects, row);
-        known
-            .then(|| subjects.value(row))
-            .filter(|subject| !subject.is_empty())
+        let known = row < arrow_array::Array::len(subjects) && arrow_array::Array::is_valid(subjects, row);
+        known.then(|| subjects.value(row)).filter(|subject| !subject.is_empty())
     }
 }
 
@@ -74,10 +71,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn complete(values: ArrayRef) -> Self {
-        Self {
-            values,
-            failures: Vec::new(),
-        }
+        Self { values, failures: Vec::new() }
     }
 }
 
@@ -89,9 +83,7 @@ pub struct Failure {
 }
 
 /// Why a rule could not handle a value. Says what kind of trouble, never the value.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Error, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     #[error("not a date in an accepted form")]
@@ -227,9 +219,7 @@ impl Kernel {
         let values = column.values;
         Ok(match self {
             Self::Keep(parse) => keep::apply(parse, values),
-            Self::Null(data_type) => {
-                Outcome::complete(new_null_array(data_type, arrow_array::Array::len(values)))
-            }
+            Self::Null(data_type) => Outcome::complete(new_null_array(data_type, arrow_array::Array::len(values))),
             Self::Redact { with } => redact::apply(with, values),
             Self::Year(rule) => year::apply(rule, values),
             Self::AgeFromBirth(rule) => age::from_birth(rule, values),

@@ -68,12 +68,7 @@ impl ShiftRule {
 pub(super) fn apply(rule: &ShiftRule, column: &Column<'_>, key: &KeyedHash) -> Outcome {
     let mut shifts = Shifts::new(key.derive(&rule.domain), rule.max_days);
     let formats = &rule.formats;
-    let mut shift_of = |row| {
-        column
-            .subject(row)
-            .map(|subject| shifts.of(subject))
-            .ok_or(Reason::NoSubject)
-    };
+    let mut shift_of = |row| column.subject(row).map(|subject| shifts.of(subject)).ok_or(Reason::NoSubject);
     let (values, failures): (ArrayRef, _) = match rule.form {
         ShiftForm::Date => {
             let (days, failures) = to_primitive::<Date32Type>(column.values, |row, text| {
@@ -85,30 +80,23 @@ pub(super) fn apply(rule: &ShiftRule, column: &Column<'_>, key: &KeyedHash) -> O
             (Arc::new(days), failures)
         }
         ShiftForm::Timestamp => {
-            let (instants, failures) =
-                to_primitive::<TimestampMicrosecondType>(column.values, |row, text| {
-                    let Some(stamp) = whole_date(text, formats)? else {
-                        return Ok(None);
-                    };
-                    let shift = shift_of(row)?;
-                    moved(stamp.to_day(), shift)?;
-                    Ok(Some(stamp.to_micros() + i64::from(shift) * 86_400_000_000))
-                });
+            let (instants, failures) = to_primitive::<TimestampMicrosecondType>(column.values, |row, text| {
+                let Some(stamp) = whole_date(text, formats)? else {
+                    return Ok(None);
+                };
+                let shift = shift_of(row)?;
+                moved(stamp.to_day(), shift)?;
+                Ok(Some(stamp.to_micros() + i64::from(shift) * 86_400_000_000))
+            });
             (Arc::new(instants.with_timezone("UTC")), failures)
         }
         ShiftForm::Text => {
             let (texts, failures) = to_text(column.values, |row, text, out| {
                 let Some(written) = parse_written(text, formats) else {
-                    return if trimmed(text).is_empty() {
-                        Ok(false)
-                    } else {
-                        Err(Reason::NotADate)
-                    };
+                    return if trimmed(text).is_empty() { Ok(false) } else { Err(Reason::NotADate) };
                 };
                 let day = moved(written.stamp.to_day(), shift_of(row)?)?;
-                written
-                    .write_moved(day, formats, out)
-                    .ok_or(Reason::DateOutOfRange)?;
+                written.write_moved(day, formats, out).ok_or(Reason::DateOutOfRange)?;
                 Ok(true)
             });
             (Arc::new(texts), failures)
@@ -122,9 +110,7 @@ const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
 
 fn moved(day: Day, shift: i32) -> Result<Day, Reason> {
     let moved = Day(day.0.saturating_add(shift));
-    DAYS.contains(&moved.0)
-        .then_some(moved)
-        .ok_or(Reason::DateOutOfRange)
+    DAYS.contains(&moved.0).then_some(moved).ok_or(Reason::DateOutOfRange)
 }
 
 /// The shifts of the subjects of one batch: rows of one subject mostly stand together, and one HMAC a row costs more
@@ -139,22 +125,14 @@ struct Shifts<'a> {
 impl<'a> Shifts<'a> {
     fn new(key: KeyedHash, max_days: u32) -> Self {
         // No subject has an empty identity, so the first never matches.
-        Self {
-            key,
-            max_days: max_days.clamp(1, 3_652_058),
-            known: HashMap::new(),
-            last: ("", 0),
-        }
+        Self { key, max_days: max_days.clamp(1, 3_652_058), known: HashMap::new(), last: ("", 0) }
     }
 
     #[inline]
     fn of(&mut self, subject: &'a str) -> i32 {
         if self.last.0 != subject {
             let (key, max_days) = (&self.key, self.max_days);
-            let days = *self
-                .known
-                .entry(subject)
-                .or_insert_with(|| days(&key.tag(subject.as_bytes()), max_days));
+            let days = *self.known.entry(subject).or_insert_with(|| days(&key.tag(subject.as_bytes()), max_days));
             self.last = (subject, days);
         }
         self.last.1
@@ -189,21 +167,12 @@ mod tests {
         }
         assert_eq!(counts.get(10), Some(&0));
         // 1,000 each, give or take five standard deviations.
-        assert!(
-            counts
-                .iter()
-                .enumerate()
-                .all(|(at, count)| at == 10 || (845..1155).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().enumerate().all(|(at, count)| at == 10 || (845..1155).contains(count)), "{counts:?}");
     }
 
     #[test]
     fn the_range_is_that_of_the_calendar() {
-        let ends = (
-            Day::from_ymd(1, 1, 1).unwrap().0,
-            Day::from_ymd(9999, 12, 31).unwrap().0,
-        );
+        let ends = (Day::from_ymd(1, 1, 1).unwrap().0, Day::from_ymd(9999, 12, 31).unwrap().0);
         assert_eq!((*DAYS.start(), *DAYS.end()), ends);
     }
 }

@@ -77,12 +77,7 @@ impl SurrogateKind {
                 write!(out, "{}@example.{domain}", draw.number(3, 100))
             }
             Self::StreetAddress => {
-                write!(
-                    out,
-                    "{} {last} {}",
-                    1 + draw.number(2, 9999),
-                    draw.from(3, STREET_SUFFIXES)
-                )
+                write!(out, "{} {last} {}", 1 + draw.number(2, 9999), draw.from(3, STREET_SUFFIXES))
             }
             Self::City => {
                 // One in eight has no prefix.
@@ -97,19 +92,11 @@ impl SurrogateKind {
                 let (two, one) = (draw.number(1, 8 * 9), draw.number(2, 10));
                 let (hundreds, tens) = (2 + two / 9, two % 9);
                 let one = if (tens, one) == (1, 1) { 2 } else { one };
-                write!(
-                    out,
-                    "{hundreds}{tens}{one}-555-01{:02}",
-                    draw.number(3, 100)
-                )
+                write!(out, "{hundreds}{tens}{one}-555-01{:02}", draw.number(3, 100))
             }
             Self::Ssn => {
                 // Groups 50 and above with an area number of 900 to 999 are tax-payer numbers (ITIN).
-                let (area, group, serial) = (
-                    draw.number(1, 100),
-                    1 + draw.number(2, 49),
-                    1 + draw.number(3, 9999),
-                );
+                let (area, group, serial) = (draw.number(1, 100), 1 + draw.number(2, 49), 1 + draw.number(3, 9999));
                 write!(out, "9{area:02}-{group:02}-{serial:04}")
             }
             Self::RecordNumber => write!(out, "{}", 10_000_000 + draw.number(0, 90_000_000)),
@@ -130,17 +117,10 @@ pub(super) fn apply(kind: SurrogateKind, column: &Column<'_>, key: &KeyedHash) -
             return Ok(false);
         }
         // The first part keeps a value from being taken for a subject of the same spelling.
-        let (what, of): (&[u8], _) = column
-            .subject(row)
-            .map_or((b"value", value), |subject| (b"subject", subject));
-        Ok(kind
-            .write(&Draw::new(key.tag_parts(&[what, of.as_bytes()])), out)
-            .is_ok())
+        let (what, of): (&[u8], _) = column.subject(row).map_or((b"value", value), |subject| (b"subject", subject));
+        Ok(kind.write(&Draw::new(key.tag_parts(&[what, of.as_bytes()])), out).is_ok())
     });
-    Outcome {
-        values: Arc::new(values),
-        failures,
-    }
+    Outcome { values: Arc::new(values), failures }
 }
 
 /// Four independent numbers.
@@ -160,19 +140,13 @@ impl Draw {
     }
 
     fn from<'a>(&self, lane: usize, pool: &[&'a str]) -> &'a str {
-        pool.get(self.number(lane, pool.len()))
-            .copied()
-            .unwrap_or_default()
+        pool.get(self.number(lane, pool.len())).copied().unwrap_or_default()
     }
 }
 
 /// The letters of a name as they stand in an address: `O'Hara` is `ohara`.
 fn push_plain(out: &mut String, name: &str) {
-    out.extend(
-        name.chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|letter| letter.to_ascii_lowercase()),
-    );
+    out.extend(name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()));
 }
 
 #[cfg(test)]
@@ -182,14 +156,7 @@ mod tests {
     /// A failure here means: with this version of `fake`, every subject of every existing data set gets another name.
     #[test]
     fn the_pools_are_those_that_existing_surrogates_were_drawn_from() {
-        let pools = [
-            FIRST_NAMES,
-            LAST_NAMES,
-            STREET_SUFFIXES,
-            CITY_PREFIXES,
-            CITY_SUFFIXES,
-            COMPANY_SUFFIXES,
-        ];
+        let pools = [FIRST_NAMES, LAST_NAMES, STREET_SUFFIXES, CITY_PREFIXES, CITY_SUFFIXES, COMPANY_SUFFIXES];
         let text = pools.map(|pool| pool.join(",")).join(";");
         let fingerprint = KeyedHash::new(&[0; 32]).tag(text.as_bytes());
         assert_eq!(

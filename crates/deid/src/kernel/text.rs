@@ -4,9 +4,7 @@ use std::fmt::Write as _;
 
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow_array::types::{ArrowPrimitiveType, Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, StringViewArray};
 use arrow_buffer::NullBufferBuilder;
 use arrow_schema::{DataType, TimeUnit};
@@ -24,9 +22,7 @@ pub fn text_of(values: &ArrayRef) -> StringViewArray {
         DataType::Int64 => spelled::<Int64Type>(values, |out, number| write!(out, "{number}")),
         DataType::Float64 => spelled::<Float64Type>(values, |out, number| write!(out, "{number}")),
         DataType::Date32 => spelled::<Date32Type>(values, |out, days| write!(out, "{}", Day(days))),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            spelled::<TimestampMicrosecondType>(values, spell_instant)
-        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => spelled::<TimestampMicrosecondType>(values, spell_instant),
         DataType::Boolean => {
             let mut out = StringViewBuilder::with_capacity(values.len());
             for value in values.as_boolean() {
@@ -54,17 +50,10 @@ fn spelled<T: ArrowPrimitiveType>(
 
 fn spell_instant(out: &mut String, micros: i64) -> std::fmt::Result {
     const MICROS_A_DAY: i64 = 86_400_000_000;
-    let (days, in_day) = (
-        micros.div_euclid(MICROS_A_DAY),
-        micros.rem_euclid(MICROS_A_DAY),
-    );
+    let (days, in_day) = (micros.div_euclid(MICROS_A_DAY), micros.rem_euclid(MICROS_A_DAY));
     let (seconds, fraction) = (in_day / 1_000_000, in_day % 1_000_000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    write!(
-        out,
-        "{}T{hour:02}:{minute:02}:{second:02}",
-        Day(days as i32)
-    )?;
+    write!(out, "{}T{hour:02}:{minute:02}:{second:02}", Day(days as i32))?;
     if fraction != 0 {
         write!(out, ".{fraction:06}")?;
         out.truncate(out.trim_end_matches('0').len());
@@ -91,19 +80,14 @@ pub(super) fn to_primitive<T: ArrowPrimitiveType>(
     let mut nulls = NullBufferBuilder::new(values.len());
     let mut failures = Vec::new();
     for (row, value) in values.iter().enumerate() {
-        let made = value
-            .map_or(Ok(None), |text| make(row, text))
-            .unwrap_or_else(|reason| {
-                failures.push(Failure { row, reason });
-                None
-            });
+        let made = value.map_or(Ok(None), |text| make(row, text)).unwrap_or_else(|reason| {
+            failures.push(Failure { row, reason });
+            None
+        });
         numbers.push(made.unwrap_or_default());
         nulls.append(made.is_some());
     }
-    (
-        PrimitiveArray::new(numbers.into(), nulls.finish()),
-        failures,
-    )
+    (PrimitiveArray::new(numbers.into(), nulls.finish()), failures)
 }
 
 /// Maps the values that are there to text, written to a line that is reused. `Ok(false)` is null, `Err` is null and a
@@ -118,12 +102,10 @@ pub(super) fn to_text(
     let mut line = String::new();
     for (row, value) in values.iter().enumerate() {
         line.clear();
-        let written = value
-            .map_or(Ok(false), |text| write(row, text, &mut line))
-            .unwrap_or_else(|reason| {
-                failures.push(Failure { row, reason });
-                false
-            });
+        let written = value.map_or(Ok(false), |text| write(row, text, &mut line)).unwrap_or_else(|reason| {
+            failures.push(Failure { row, reason });
+            false
+        });
         if written {
             out.append_value(&line);
         } else {

@@ -7,29 +7,16 @@ use cordon_phi::{Token, TokenError, TokenStore};
 
 use super::{Outcome, base32};
 
-pub(super) fn apply(
-    domain: &str,
-    values: &StringViewArray,
-    store: &dyn TokenStore,
-) -> Result<Outcome, TokenError> {
+pub(super) fn apply(domain: &str, values: &StringViewArray, store: &dyn TokenStore) -> Result<Outcome, TokenError> {
     // One call a batch: the store looks up equal values once and may sort the rest as its files like.
-    let there: Vec<&[u8]> = values
-        .iter()
-        .flatten()
-        .filter(|text| !text.is_empty())
-        .map(str::as_bytes)
-        .collect();
+    let there: Vec<&[u8]> = values.iter().flatten().filter(|text| !text.is_empty()).map(str::as_bytes).collect();
     let mut tokens = Vec::with_capacity(there.len());
     store.get_or_create(domain, &there, &mut tokens)?;
     if tokens.len() != there.len() {
         // A store that loses count would give one person's pseudonym to another.
-        return Err(TokenError::Damaged(
-            "it gave another number of tokens than it was asked for".to_owned(),
-        ));
+        return Err(TokenError::Damaged("it gave another number of tokens than it was asked for".to_owned()));
     }
     let mut tokens = tokens.into_iter();
-    let spelled = base32::spell_column(values, |_| {
-        tokens.next().map_or([0; 16], |Token(bits)| bits)
-    });
+    let spelled = base32::spell_column(values, |_| tokens.next().map_or([0; 16], |Token(bits)| bits));
     Ok(Outcome::complete(Arc::new(spelled)))
 }

@@ -40,17 +40,10 @@ pub(super) fn apply(rule: &YearRule, values: &StringViewArray) -> Outcome {
         let (age, cap) = (YearsAt::new(rule.reference), i64::from(rule.cap));
         to_primitive::<Int32Type>(values, |_, text| {
             let stamp = any_date(text, &rule.formats)?;
-            Ok(stamp
-                .filter(|birth| i64::from(age.of(birth)) <= cap)
-                .map(|birth| birth.year))
+            Ok(stamp.filter(|birth| i64::from(age.of(birth)) <= cap).map(|birth| birth.year))
         })
     } else {
-        to_primitive::<Int32Type>(values, |_, text| {
-            Ok(any_date(text, &rule.formats)?.map(|stamp| stamp.year))
-        })
+        to_primitive::<Int32Type>(values, |_, text| Ok(any_date(text, &rule.formats)?.map(|stamp| stamp.year)))
     };
-    Outcome {
-        values: Arc::new(years),
-        failures,
-    }
+    Outcome { values: Arc::new(years), failures }
 }

@@ -51,12 +51,7 @@ pub(crate) struct Common {
 
 impl Checker {
     fn issue(&mut self, position: Position, message: impl Into<String>, help: impl Into<Option<String>>) {
-        self.issues.push(Issue {
-            file: self.file.clone(),
-            position,
-            message: message.into(),
-            help: help.into(),
-        });
+        self.issues.push(Issue { file: self.file.clone(), position, message: message.into(), help: help.into() });
     }
 
     fn policy(&mut self, written: &PolicyFile, text: &str, options: CompileOptions) -> Recipe {
@@ -172,7 +167,11 @@ impl Checker {
             let Some(source) = section.fields.get(from) else {
                 let help = nearest(from, section.fields.keys().map(String::as_str))
                     .map(|near| format!("did you mean `{near}`?"));
-                self.issue(at.position, format!("`{name}.{output}` is made from `{from}`, which is not declared"), help);
+                self.issue(
+                    at.position,
+                    format!("`{name}.{output}` is made from `{from}`, which is not declared"),
+                    help,
+                );
                 continue;
             };
             let mut made = at.clone();
@@ -203,8 +202,8 @@ impl Checker {
         if section.fields.contains_key(&subject.value) {
             return Some(subject.value.clone());
         }
-        let help =
-            nearest(&subject.value, section.fields.keys().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+        let help = nearest(&subject.value, section.fields.keys().map(String::as_str))
+            .map(|near| format!("did you mean `{near}`?"));
         self.issue(
             subject.position,
             format!("the subject `{}` of dataset `{name}` is not among its fields", subject.value),
@@ -309,17 +308,18 @@ pub(crate) fn rule_kernel(
     if matches!(action, Action::ShiftDate) && !has_subject {
         return wrong("a date is shifted by its subject, and this dataset has none".to_owned(), "add `subject: FIELD`");
     }
-    let is_date = matches!(
-        section.kind,
-        IdentifierKind::BirthDate | IdentifierKind::DeathDate | IdentifierKind::ServiceDate
-    );
+    let is_date =
+        matches!(section.kind, IdentifierKind::BirthDate | IdentifierKind::DeathDate | IdentifierKind::ServiceDate);
     let formats = match &section.formats {
         None => DateFormats::builtin(),
         Some(formats) => DateFormats::only(formats.clone())
             .map_err(|bad| (bad.to_string(), Some("write formats as strftime does, such as `%d.%m.%Y`".to_owned())))?,
     };
     let domain = || {
-        section.domain.clone().unwrap_or_else(|| if is_subject { common.subject_domain.clone() } else { place.to_owned() })
+        section
+            .domain
+            .clone()
+            .unwrap_or_else(|| if is_subject { common.subject_domain.clone() } else { place.to_owned() })
     };
     let reference = Day(common.reference.num_days_from_ce() - UNIX_EPOCH_FROM_CE);
     Ok(Some(match action {
@@ -334,7 +334,9 @@ pub(crate) fn rule_kernel(
         Action::Age if section.kind == IdentifierKind::BirthDate => {
             Kernel::AgeFromBirth(AgeRule { reference, cap: 90, formats })
         }
-        Action::Age => return wrong("`age` is made from a birth date".to_owned(), "for an age as a number use `age-cap`"),
+        Action::Age => {
+            return wrong("`age` is made from a birth date".to_owned(), "for an age as a number use `age-cap`");
+        }
         Action::AgeCap => Kernel::AgeCap { cap: 90 },
         Action::Zip3 => Kernel::Zip3(Zip3Rule {
             vintage: common.vintage,
@@ -388,7 +390,9 @@ fn parse_of(value_type: Option<ValueType>, formats: DateFormats) -> Parse {
 
 fn bin_rule(section: &FieldSection) -> Result<BinRule, Wrong> {
     match (&section.edges, section.width) {
-        (Some(edges), None) if edges.len() >= 2 && edges.is_sorted_by(|a, b| a < b) => Ok(BinRule::Edges(edges.clone())),
+        (Some(edges), None) if edges.len() >= 2 && edges.is_sorted_by(|a, b| a < b) => {
+            Ok(BinRule::Edges(edges.clone()))
+        }
         (None, Some(width)) if width > 0.0 && width.is_finite() => Ok(BinRule::Width { width, origin: 0.0 }),
         _ => Err((
             "`bin` needs either a positive `width` or at least two ascending `edges`".to_owned(),

@@ -54,7 +54,8 @@ pub struct IdentifierLine {
 
 /// Explains a compiled policy.
 pub fn explain(recipe: &Recipe) -> Explanation {
-    let mut datasets: Vec<DatasetLines> = recipe.tables.values().map(|table| table_lines(recipe.method, table)).collect();
+    let mut datasets: Vec<DatasetLines> =
+        recipe.tables.values().map(|table| table_lines(recipe.method, table)).collect();
     datasets.extend(recipe.documents.iter().map(|(name, documents)| DatasetLines {
         dataset: name.clone(),
         subject: Some("the Patient of each resource's compartment".to_owned()),

@@ -102,7 +102,5 @@ fn limited_data_set(kind: Kind, action: Action) -> Option<Refusal> {
 
 /// Whether keeping `kind` as it is needs a stated reason from the expert.
 pub fn needs_reason(method: Method, kind: Kind, action: Action) -> bool {
-    method == Method::ExpertDetermination
-        && action == Action::Keep
-        && kind.key_class() == cordon_phi::KeyClass::Direct
+    method == Method::ExpertDetermination && action == Action::Keep && kind.key_class() == cordon_phi::KeyClass::Direct
 }

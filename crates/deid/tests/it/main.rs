@@ -1,5 +1,6 @@
 //! What the crate promises, shown from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
 
+mod fhir;
 mod kernel_cases;
 mod kernel_laws;

@@ -1,0 +1,197 @@
+//! Writing what was planned, with what the kernels gave.
+
+use arrow_array::{Array, StringViewArray};
+use hashbrown::HashMap;
+
+use super::plan::{Key, Op};
+use crate::kernel::Reason;
+
+/// The results of one gathered column as text.
+pub(super) struct Results {
+    pub text: StringViewArray,
+    pub failures: HashMap<u32, Reason>,
+}
+
+/// What spans and places of a plan stand for.
+pub(super) struct Sources<'a> {
+    pub text: &'a str,
+    pub own: &'a str,
+    pub results: &'a [Option<Results>],
+}
+
+/// A value that its rule could not handle: where, and what kind of trouble.
+pub(super) struct Unfit {
+    pub path: String,
+    pub reason: Reason,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of an open object or array")]
+struct Frame {
+    /// Where it begins in the output, the comma in front of it included.
+    start: usize,
+    /// Whether something was written before it in the object or array around it.
+    outer_wrote: bool,
+    /// Whether something was written in it.
+    wrote: bool,
+    /// Whether something in it means anything.
+    content: bool,
+    array: bool,
+    aligned: bool,
+    key: Key,
+}
+
+/// Writes one resource. Objects and arrays that have become empty are taken back: FHIR has none (R4, json.html).
+pub(super) fn resource(ops: &[Op], sources: &Sources<'_>, out: &mut String, frames: &mut Frames) -> Result<(), Unfit> {
+    let mut writer = Writer { sources, out, frames: &mut frames.0 };
+    writer.frames.clear();
+    for op in ops {
+        writer.write(op)?;
+    }
+    Ok(())
+}
+
+/// The stack of a writer, kept between resources.
+#[derive(Default)]
+pub(super) struct Frames(Vec<Frame>);
+
+struct Writer<'a> {
+    sources: &'a Sources<'a>,
+    out: &'a mut String,
+    frames: &'a mut Vec<Frame>,
+}
+
+impl Writer<'_> {
+    fn comma(&mut self) {
+        if let Some(frame) = self.frames.last_mut()
+            && std::mem::replace(&mut frame.wrote, true)
+        {
+            self.out.push(',');
+        }
+    }
+
+    fn content(&mut self) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.content = true;
+        }
+    }
+
+    /// A key with its quotes and colon, as it stands in the text.
+    fn key(&mut self, key: Key) {
+        if key.end > 0 {
+            let spelled = self.sources.text.get(key.start as usize - 1..key.end as usize + 2);
+            self.out.push_str(spelled.unwrap_or_default());
+        }
+    }
+
+    fn write(&mut self, op: &Op) -> Result<(), Unfit> {
+        match *op {
+            Op::Copy { start, end } => {
+                self.comma();
+                self.out.push_str(span(self.sources.text, start, end));
+                self.content();
+            }
+            Op::Label { start, end } => {
+                self.comma();
+                self.out.push_str(span(self.sources.text, start, end));
+            }
+            Op::Literal { start, end } => {
+                self.comma();
+                self.out.push_str(span(self.sources.own, start, end));
+                self.content();
+            }
+            Op::Open { key, array, aligned } => {
+                let start = self.out.len();
+                let outer_wrote = self.frames.last().is_some_and(|frame| frame.wrote);
+                self.comma();
+                self.key(key);
+                self.out.push(if array { '[' } else { '{' });
+                self.frames.push(Frame { start, outer_wrote, wrote: false, content: false, array, aligned, key });
+            }
+            Op::Close => self.close(),
+            Op::Slot { key, column, bare, row, before } => return self.slot(key, column, bare, row, before),
+            Op::Null => {
+                self.comma();
+                self.out.push_str("null");
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(frame) = self.frames.pop() else { return };
+        if frame.content || self.frames.is_empty() {
+            self.out.push(if frame.array { ']' } else { '}' });
+            self.content();
+            return;
+        }
+        self.out.truncate(frame.start);
+        if let Some(outer) = self.frames.last_mut() {
+            outer.wrote = frame.outer_wrote;
+            if outer.aligned {
+                self.comma();
+                self.out.push_str("null");
+            }
+        }
+    }
+
+    fn slot(&mut self, key: Key, column: u16, bare: bool, row: u32, before: (u32, u32)) -> Result<(), Unfit> {
+        let results = self.sources.results.get(usize::from(column)).and_then(Option::as_ref);
+        let at = row as usize;
+        let value = results.filter(|results| at < results.text.len() && results.text.is_valid(at));
+        let Some(value) = value.map(|results| results.text.value(at)) else {
+            if let Some(reason) = results.and_then(|results| results.failures.get(&row)) {
+                return Err(Unfit { path: self.path(key), reason: *reason });
+            }
+            if self.frames.last().is_some_and(|frame| frame.aligned) {
+                self.comma();
+                self.out.push_str("null");
+            }
+            return Ok(());
+        };
+        self.comma();
+        self.key(key);
+        if bare {
+            self.out.push_str(value);
+        } else {
+            self.out.push('"');
+            self.out.push_str(span(self.sources.own, before.0, before.1));
+            escape(self.out, value);
+            self.out.push('"');
+        }
+        self.content();
+        Ok(())
+    }
+
+    /// The path of a member from the resource's root. Its keys are names that FHIR declares.
+    fn path(&self, key: Key) -> String {
+        let keys = self.frames.iter().map(|frame| frame.key).chain([key]);
+        let names: Vec<&str> =
+            keys.filter(|key| key.end > 0).map(|key| span(self.sources.text, key.start, key.end)).collect();
+        names.join(".")
+    }
+}
+
+fn span(text: &str, start: u32, end: u32) -> &str {
+    text.get(start as usize..end as usize).unwrap_or_default()
+}
+
+/// Appends text as it stands between the quotes of JSON (RFC 8259, 7).
+pub(super) fn escape(out: &mut String, text: &str) {
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if !text.bytes().any(special) {
+        out.push_str(text);
+        return;
+    }
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            control if control < ' ' => {
+                use std::fmt::Write as _;
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            other => out.push(other),
+        }
+    }
+}

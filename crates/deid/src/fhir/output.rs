@@ -1,0 +1,310 @@
+//! From a batch of resources to tables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringViewArray, UInt32Array, new_null_array};
+use cordon_formats::fhir::{ResourceBatch, TypeId};
+use thiserror::Error;
+
+use super::emit::{self, Frames, Results, Sources};
+use super::plan::{Cell, Op, Planned};
+use super::recipe::{Counts, FhirRecipe, Source, Table};
+use super::walk::Walk;
+use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, text_of};
+
+/// What came of a batch. It holds what the policy lets out, and nothing else.
+pub struct FhirOutput {
+    /// A table for each resource type in the batch, in the order in which the types came.
+    pub tables: Vec<(String, RecordBatch)>,
+    /// Resources that a rule could not handle, by their number in the batch; these are in no table.
+    pub failures: Vec<FhirFailure>,
+    /// Elements that were left out because FHIR R4 does not define them there, by path. A name that FHIR does not know at
+    /// all shows as `?`.
+    pub undeclared: Counts,
+    /// Extensions that were left out because the policy does not list them, by the type that has them.
+    pub unlisted_extensions: Counts,
+    /// References that were left out because they do not say what they point to.
+    pub unresolved_references: u64,
+    /// Resources of types that the policy excludes, by type.
+    pub excluded: Counts,
+}
+
+/// A resource that is in no table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FhirFailure {
+    /// Its number in the batch.
+    pub index: usize,
+    pub path: String,
+    pub reason: FailureReason,
+}
+
+/// Why a resource failed. Says what kind of trouble, never a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FailureReason {
+    #[error(transparent)]
+    Value(#[from] Reason),
+    #[error("the element is not declared, and the policy says `undeclared: fail`")]
+    Undeclared,
+    #[error("a modifier extension that the policy does not list: without it the resource could mean its opposite")]
+    ModifierExtension,
+}
+
+impl FhirRecipe {
+    /// De-identifies one batch. `Err` means that nothing of it may be used.
+    pub fn apply(&self, batch: &ResourceBatch, env: &Env) -> Result<FhirOutput, KernelError> {
+        let mut walk = Walk::new(self, batch);
+        let mut excluded = Counts::new();
+        for resource in &batch.resources {
+            if self.is_excluded(resource.type_id) {
+                *excluded.entry(self.definitions.get(resource.type_id).name.to_owned()).or_insert(0) += 1;
+                walk.skip();
+            } else {
+                walk.resource(resource);
+            }
+        }
+        let undeclared = walk
+            .undeclared
+            .iter()
+            .map(|(&(state, name, underscore), &count)| (self.element_path(state, name, underscore), count));
+        let undeclared = summed(undeclared);
+        let unlisted_extensions = summed(walk.unlisted.iter().map(|(&state, &count)| {
+            (self.states.get(state as usize).map_or_else(String::new, |state| state.path.to_string()), count)
+        }));
+        let unresolved_references = walk.unresolved;
+        let Walk { ops, own, gathers, planned, cells, subjects, identities, .. } = walk;
+        let outcomes = self.run_kernels(gathers, &subjects, &identities, env)?;
+        let results: Vec<Option<Results>> = outcomes.iter().map(|outcome| outcome.as_ref().map(as_text)).collect();
+        let sources = Sources { text: &batch.text, own: &own, results: &results };
+
+        let mut builders: Vec<Builder<'_>> = Vec::new();
+        let mut failures = Vec::new();
+        let (mut line, mut frames) = (String::new(), Frames::default());
+        let (mut first_op, mut first_cell) = (0, 0);
+        for (index, (resource, plan)) in batch.resources.iter().zip(&planned).enumerate() {
+            let ops = ops.get(first_op..plan.ops_end).unwrap_or_default();
+            let cells = cells.get(first_cell..plan.cells_end).unwrap_or_default();
+            (first_op, first_cell) = (plan.ops_end, plan.cells_end);
+            let Some(table) = self.table(resource.type_id).filter(|_| !ops.is_empty()) else { continue };
+            let written = write(table, ops, plan, &sources, &mut line, &mut frames);
+            match written {
+                Ok(()) => {
+                    let at = builder_at(&mut builders, resource.type_id, table);
+                    if let Some(builder) = builders.get_mut(at) {
+                        builder.push(plan, cells, &line);
+                    }
+                }
+                Err((path, reason)) => failures.push(FhirFailure { index, path, reason }),
+            }
+        }
+        let mut tables = Vec::with_capacity(builders.len());
+        for builder in builders {
+            let name = builder.table.name.to_owned();
+            tables.push((name, builder.finish(&sources, &outcomes, env)?));
+        }
+        Ok(FhirOutput { tables, failures, undeclared, unlisted_extensions, unresolved_references, excluded })
+    }
+
+    /// Every kernel once, over all values that it touches in the batch.
+    fn run_kernels(
+        &self,
+        gathers: Vec<super::gather::Gather>,
+        subjects: &[Option<(u32, u32)>],
+        identities: &str,
+        env: &Env,
+    ) -> Result<Vec<Option<Outcome>>, KernelError> {
+        let mut seeds: Option<StringViewArray> = None;
+        let mut outcomes = Vec::with_capacity(gathers.len());
+        for (gather, rule) in gathers.into_iter().zip(&self.kernels) {
+            if gather.is_empty() {
+                outcomes.push(None);
+                continue;
+            }
+            let (values, resources) = gather.finish();
+            let whose = match resources {
+                None => None,
+                Some(resources) => {
+                    if seeds.is_none() && matches!(rule.kernel, Kernel::Surrogate(_)) {
+                        seeds = Some(self.seeds(subjects, identities, env)?);
+                    }
+                    let seeds = seeds.as_ref().filter(|_| matches!(rule.kernel, Kernel::Surrogate(_)));
+                    Some(whose(&resources, subjects, identities, seeds))
+                }
+            };
+            outcomes.push(Some(rule.kernel.apply(&Column { values: &values, subjects: whose.as_ref() }, env)?));
+        }
+        Ok(outcomes)
+    }
+
+    /// What surrogates are made from, one for each resource: as for tables, the subject's random token where the method
+    /// forbids what is derived from the person.
+    fn seeds(
+        &self,
+        subjects: &[Option<(u32, u32)>],
+        identities: &str,
+        env: &Env,
+    ) -> Result<StringViewArray, KernelError> {
+        let all: Vec<u32> = (0..subjects.len() as u32).collect();
+        let identities = whose(&all, subjects, identities, None);
+        let Some(domain) = &self.seed_domain else { return Ok(identities) };
+        let kernel = Kernel::Token { domain: domain.clone() };
+        Ok(text_of(&kernel.apply(&Column { values: &identities, subjects: None }, env)?.values))
+    }
+}
+
+fn write(
+    table: &Table,
+    ops: &[Op],
+    plan: &Planned,
+    sources: &Sources<'_>,
+    line: &mut String,
+    frames: &mut Frames,
+) -> Result<(), (String, FailureReason)> {
+    if let Some((path, reason)) = &plan.failed {
+        return Err((path.clone(), *reason));
+    }
+    line.clear();
+    emit::resource(ops, sources, line, frames)
+        .map_err(|unfit| (format!("{}.{}", table.name, unfit.path), FailureReason::Value(unfit.reason)))
+}
+
+/// For each value the identity (or seed) of its resource's subject.
+fn whose(
+    resources: &[u32],
+    subjects: &[Option<(u32, u32)>],
+    identities: &str,
+    seeds: Option<&StringViewArray>,
+) -> StringViewArray {
+    let mut out = StringViewBuilder::with_capacity(resources.len());
+    for &resource in resources {
+        let at = resource as usize;
+        out.append_option(match seeds {
+            Some(seeds) => (at < seeds.len() && seeds.is_valid(at)).then(|| seeds.value(at)),
+            None => subjects
+                .get(at)
+                .copied()
+                .flatten()
+                .and_then(|(start, end)| identities.get(start as usize..end as usize)),
+        });
+    }
+    out.finish()
+}
+
+fn as_text(outcome: &Outcome) -> Results {
+    Results {
+        text: text_of(&outcome.values),
+        failures: outcome.failures.iter().map(|failure| (failure.row as u32, failure.reason)).collect(),
+    }
+}
+
+fn summed(counts: impl Iterator<Item = (String, u64)>) -> Counts {
+    let mut out = BTreeMap::new();
+    for (path, count) in counts {
+        *out.entry(path).or_insert(0) += count;
+    }
+    out
+}
+
+/// The builder of a type's table, made when the first resource of the type comes.
+fn builder_at<'a>(builders: &mut Vec<Builder<'a>>, type_id: TypeId, table: &'a Table) -> usize {
+    builders.iter().position(|builder| builder.type_id == type_id).unwrap_or_else(|| {
+        builders.push(Builder::new(type_id, table));
+        builders.len() - 1
+    })
+}
+
+/// A table while it is filled.
+struct Builder<'a> {
+    type_id: TypeId,
+    table: &'a Table,
+    ids: Vec<Option<Cell>>,
+    subjects: Vec<Option<Cell>>,
+    columns: Vec<Vec<Option<Cell>>>,
+    resources: StringViewBuilder,
+}
+
+impl<'a> Builder<'a> {
+    fn new(type_id: TypeId, table: &'a Table) -> Self {
+        Self {
+            type_id,
+            table,
+            ids: Vec::new(),
+            subjects: Vec::new(),
+            columns: table.columns.iter().map(|_| Vec::new()).collect(),
+            resources: StringViewBuilder::new().with_fixed_block_size(1 << 20),
+        }
+    }
+
+    fn push(&mut self, plan: &Planned, cells: &[(u16, Cell)], line: &str) {
+        self.ids.push(plan.id);
+        self.subjects.push(plan.subject);
+        self.resources.append_value(line);
+        for (at, column) in (0u16..).zip(&mut self.columns) {
+            column.push(cells.iter().find(|(column, _)| *column == at).map(|(_, cell)| *cell));
+        }
+    }
+
+    fn finish(
+        mut self,
+        sources: &Sources<'_>,
+        outcomes: &[Option<Outcome>],
+        env: &Env,
+    ) -> Result<RecordBatch, KernelError> {
+        let rows = self.ids.len();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len() + 3);
+        arrays.push(Arc::new(texts(&self.ids, sources)));
+        arrays.push(Arc::new(texts(&self.subjects, sources)));
+        for (column, cells) in self.table.columns.iter().zip(&self.columns) {
+            arrays.push(match &column.source {
+                Source::Reference => Arc::new(texts(cells, sources)) as ArrayRef,
+                Source::Kept(kernel) => {
+                    let values = texts(cells, sources);
+                    // What does not parse is null here; it stands in the resource as it was kept.
+                    kernel.apply(&Column { values: &values, subjects: None }, env)?.values
+                }
+                Source::Gathered(gathered) => {
+                    let rows: UInt32Array = cells
+                        .iter()
+                        .map(|cell| match cell {
+                            Some(Cell::Slot { row, .. }) => Some(*row),
+                            _ => None,
+                        })
+                        .collect();
+                    match outcomes.get(usize::from(*gathered)).and_then(Option::as_ref) {
+                        Some(outcome) => {
+                            arrow_select::take::take(&outcome.values, &rows, None).map_err(|_| KernelError::Shape)?
+                        }
+                        None => match self.table.schema.field_with_name(&column.name) {
+                            Ok(field) => new_null_array(field.data_type(), rows.len()),
+                            Err(_) => return Err(KernelError::Shape),
+                        },
+                    }
+                }
+            });
+        }
+        arrays.push(Arc::new(self.resources.finish()));
+        debug_assert!(arrays.iter().all(|array| array.len() == rows));
+        RecordBatch::try_new(Arc::clone(&self.table.schema), arrays).map_err(|_| KernelError::Shape)
+    }
+}
+
+/// Cells as text, wherever they stand.
+fn texts(cells: &[Option<Cell>], sources: &Sources<'_>) -> StringViewArray {
+    let mut out = StringViewBuilder::with_capacity(cells.len());
+    for cell in cells {
+        out.append_option(match cell {
+            None => None,
+            Some(Cell::Text { start, end }) => sources.text.get(*start as usize..*end as usize),
+            Some(Cell::Own { start, end }) => sources.own.get(*start as usize..*end as usize),
+            Some(Cell::Slot { column, row }) => {
+                let results = sources.results.get(usize::from(*column)).and_then(Option::as_ref);
+                let at = *row as usize;
+                results
+                    .filter(|results| at < results.text.len() && results.text.is_valid(at))
+                    .map(|results| results.text.value(at))
+            }
+        });
+    }
+    out.finish()
+}

@@ -1,0 +1,998 @@
+//! One pass over the tokens of each resource, driven by the compiled states.
+//!
+//! Nothing is written here but a plan: what stays is named by its span, what a kernel will make has a place. An element
+//! that no state knows, or whose JSON is not of the form that FHIR gives it, is left out and counted.
+
+use cordon_formats::fhir::{Json, Kind, Links, NameId, Resource, ResourceBatch, Token, TypeId, unescape};
+use hashbrown::HashMap;
+
+use super::gather::Gather;
+use super::output::FailureReason;
+use super::plan::{Cell, Key, Op, Planned};
+use super::recipe::{Act, Entry, FhirRecipe, Gathered, IdentifierAct, Settled, State, StateId};
+use crate::policy::file::Undeclared;
+
+/// What came of an element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It stays as it stands; no operation was pushed for it.
+    Whole,
+    /// Operations were pushed for it.
+    Partly,
+    /// It goes; no operation was pushed for it.
+    Gone,
+}
+
+/// A walk over a batch.
+pub(super) struct Walk<'a> {
+    recipe: &'a FhirRecipe,
+    text: &'a str,
+    tape: &'a [Token],
+    pub(super) ops: Vec<Op>,
+    /// The plan's own text; the prefixes of references stand first.
+    pub(super) own: String,
+    pub(super) gathers: Vec<Gather>,
+    pub(super) planned: Vec<Planned>,
+    /// Cells of further columns: column and cell.
+    pub(super) cells: Vec<(u16, Cell)>,
+    /// The identity of each resource's subject, a span of `identities`.
+    pub(super) subjects: Vec<Option<(u32, u32)>>,
+    pub(super) identities: String,
+    pub(super) undeclared: HashMap<(StateId, NameId, bool), u64>,
+    pub(super) unlisted: HashMap<StateId, u64>,
+    pub(super) unresolved: u64,
+    // Of the resource at hand:
+    number: u32,
+    links: Option<&'a Links>,
+    scope: Scope,
+    /// Inside another resource: it has no row of its own.
+    nested: bool,
+    subject: Option<(u8, Cell, (u32, u32))>,
+    id: Option<Cell>,
+    failed: Option<(String, FailureReason)>,
+}
+
+/// The resource that `#ids` and ids are of.
+#[derive(Clone, Copy)]
+struct Scope {
+    type_id: TypeId,
+    /// Its `contained` array; 0 when there is none.
+    contained: usize,
+    /// Its own number among the contained ones.
+    place: Option<u32>,
+}
+
+/// What a reference points to.
+enum Pointed<'t> {
+    Resource(TypeId, &'t str),
+    /// The resource itself, or one that it contains.
+    Contained(Option<u32>),
+    Search {
+        type_id: TypeId,
+        system: &'t str,
+        value: &'t str,
+    },
+    Unknown,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(recipe: &'a FhirRecipe, batch: &'a ResourceBatch) -> Self {
+        Self {
+            recipe,
+            text: &batch.text,
+            tape: &batch.tape,
+            ops: Vec::with_capacity(batch.tape.len() / 4),
+            own: recipe.prefixes.clone(),
+            gathers: recipe.kernels.iter().map(Gather::new).collect(),
+            planned: Vec::with_capacity(batch.resources.len()),
+            cells: Vec::new(),
+            subjects: Vec::with_capacity(batch.resources.len()),
+            identities: String::new(),
+            undeclared: HashMap::new(),
+            unlisted: HashMap::new(),
+            unresolved: 0,
+            number: 0,
+            links: None,
+            scope: Scope { type_id: TypeId(0), contained: 0, place: None },
+            nested: false,
+            subject: None,
+            id: None,
+            failed: None,
+        }
+    }
+
+    /// Plans one resource.
+    pub(super) fn resource(&mut self, resource: &'a Resource) {
+        self.links = resource.links.as_deref();
+        self.nested = false;
+        self.subject = None;
+        self.id = None;
+        let root = resource.token as usize;
+        self.scope = self.scope_of(resource.type_id, root, None);
+        if let Some(state) = self.recipe.root(resource.type_id) {
+            self.ops.push(Op::Open { key: Key::default(), array: false, aligned: false });
+            let recipe = self.recipe;
+            if let Some(state_ref) = recipe.states.get(state as usize) {
+                self.members(state, state_ref, root, None);
+            }
+            self.ops.push(Op::Close);
+        }
+        if self.id.is_none()
+            && let Some(id) = &resource.fallback_id
+        {
+            self.note_id(id);
+        }
+        self.planned.push(Planned {
+            ops_end: self.ops.len(),
+            id: self.id,
+            subject: self.subject.map(|(_, cell, _)| cell),
+            cells_end: self.cells.len(),
+            failed: self.failed.take(),
+        });
+        self.subjects.push(self.subject.map(|(_, _, identity)| identity));
+        self.number += 1;
+    }
+
+    /// Plans nothing for a resource that is left out.
+    pub(super) fn skip(&mut self) {
+        self.planned.push(Planned {
+            ops_end: self.ops.len(),
+            id: None,
+            subject: None,
+            cells_end: self.cells.len(),
+            failed: None,
+        });
+        self.subjects.push(None);
+        self.number += 1;
+    }
+
+    fn token(&self, at: usize) -> Token {
+        const NOTHING: Token = Token {
+            kind: Kind::Null,
+            escaped: false,
+            underscore: false,
+            name: NameId::UNKNOWN,
+            start: 0,
+            end: 0,
+            next: u32::MAX,
+        };
+        self.tape.get(at).copied().unwrap_or(NOTHING)
+    }
+
+    fn spelled(&self, token: Token) -> &'a str {
+        self.text.get(token.start as usize..token.end as usize).unwrap_or_default()
+    }
+
+    /// What a text means; allocates only where it is escaped.
+    fn meant(&self, token: Token) -> std::borrow::Cow<'a, str> {
+        let spelled = self.spelled(token);
+        if token.escaped { unescape(spelled.as_bytes()).into() } else { spelled.into() }
+    }
+
+    /// The value of an object's member.
+    fn member(&self, object: usize, name: NameId) -> Option<usize> {
+        let end = self.token(object).next as usize;
+        let mut at = object + 1;
+        while at < end {
+            let key = self.token(at);
+            if key.name == name && !key.underscore {
+                return Some(at + 1);
+            }
+            at = self.token(at + 1).next as usize;
+        }
+        None
+    }
+
+    fn scope_of(&self, type_id: TypeId, object: usize, place: Option<u32>) -> Scope {
+        let contained = self.member(object, self.recipe.names.contained).unwrap_or(0);
+        Scope { type_id, contained, place }
+    }
+
+    fn undeclared(&mut self, state: StateId, key: Token) {
+        *self.undeclared.entry((state, key.name, key.underscore)).or_insert(0) += 1;
+        if self.recipe.undeclared == Undeclared::Fail {
+            let path = self.recipe.element_path(state, key.name, key.underscore);
+            self.fail(path, FailureReason::Undeclared);
+        }
+    }
+
+    fn fail(&mut self, path: String, reason: FailureReason) {
+        if self.failed.is_none() {
+            self.failed = Some((path, reason));
+        }
+    }
+
+    /// An object in a state. `key` is that of its member; nothing is pushed unless it stays in parts.
+    fn object(&mut self, state: StateId, at: usize, key: Option<Token>, entry: Option<&'a Entry>) -> Fate {
+        let recipe = self.recipe;
+        let Some(state_ref) = recipe.states.get(state as usize) else { return Fate::Gone };
+        let mark = self.ops.len();
+        self.ops.push(Op::Open { key: key.map_or_else(Key::default, Key::of), array: false, aligned: false });
+        let fate = self.members(state, state_ref, at, entry);
+        self.end(mark, fate)
+    }
+
+    /// Closes what was opened at `mark`, or takes it back.
+    fn end(&mut self, mark: usize, fate: Fate) -> Fate {
+        if fate == Fate::Partly {
+            self.ops.push(Op::Close);
+        } else {
+            self.ops.truncate(mark);
+        }
+        fate
+    }
+
+    /// The members of an object, behind its `Open`.
+    fn members(&mut self, number: StateId, state: &'a State, object: usize, entry: Option<&'a Entry>) -> Fate {
+        let end = self.token(object).next as usize;
+        let (mut whole, mut content) = (true, false);
+        let mut at = object + 1;
+        while at < end {
+            let key = self.token(at);
+            let value = self.token(at + 1);
+            let fate = match state.find(key.name) {
+                None => {
+                    self.undeclared(number, key);
+                    Fate::Gone
+                }
+                Some(found) if key.underscore => self.extended(number, found, key, at + 1),
+                Some(found) if found.act == Act::Label => {
+                    if value.kind == Kind::Text {
+                        let (start, end) = span_of(key, value);
+                        self.keep(start, end, true);
+                    } else {
+                        self.undeclared(number, key);
+                        whole = false;
+                    }
+                    at = value.next as usize;
+                    continue;
+                }
+                Some(found) => self.element(number, found, key, at + 1, object, entry),
+            };
+            match fate {
+                Fate::Whole => {
+                    let (start, end) = span_of(key, value);
+                    self.keep(start, end, false);
+                    content = true;
+                }
+                Fate::Partly => (whole, content) = (false, true),
+                Fate::Gone => whole = false,
+            }
+            at = value.next as usize;
+        }
+        match (whole, content) {
+            (_, false) => Fate::Gone,
+            (true, true) => Fate::Whole,
+            (false, true) => Fate::Partly,
+        }
+    }
+
+    /// Keeps a span; neighbours with only a comma between them become one.
+    fn keep(&mut self, start: u32, end: u32, label: bool) {
+        match self.ops.last_mut() {
+            Some(Op::Copy { end: last, .. }) if *last + 1 == start => *last = end,
+            Some(Op::Label { start: first, end: last }) if *last + 1 == start => {
+                let start = *first;
+                if label {
+                    *last = end;
+                } else {
+                    self.ops.pop();
+                    self.ops.push(Op::Copy { start, end });
+                }
+            }
+            _ => self.ops.push(if label { Op::Label { start, end } } else { Op::Copy { start, end } }),
+        }
+    }
+
+    /// One declared member.
+    fn element(
+        &mut self,
+        number: StateId,
+        found: &'a Entry,
+        key: Token,
+        at: usize,
+        object: usize,
+        parent: Option<&'a Entry>,
+    ) -> Fate {
+        let value = self.token(at);
+        if value.kind == Kind::Null {
+            return Fate::Gone;
+        }
+        if found.many != (value.kind == Kind::Array) {
+            self.undeclared(number, key);
+            return Fate::Gone;
+        }
+        if !found.captures.is_empty() && found.json.is_some() {
+            self.capture(found, at);
+        }
+        match found.act {
+            Act::Drop | Act::IdentifierValue => Fate::Gone,
+            Act::Extensions { modifier } => self.extensions(number, at, key, None, modifier),
+            Act::ResourceId => self.resource_id(number, key, value),
+            _ if found.many => self.items(number, found, key, at, object),
+            Act::Keep => {
+                if fits(found.json, value.kind) {
+                    return Fate::Whole;
+                }
+                self.undeclared(number, key);
+                Fate::Gone
+            }
+            Act::Gather(column) => {
+                if !fits(found.json, value.kind) {
+                    self.undeclared(number, key);
+                    return Fate::Gone;
+                }
+                self.slot(Key::of(key), column, found.json, value);
+                Fate::Partly
+            }
+            Act::ReferenceValue => match parent {
+                Some(parent) if value.kind == Kind::Text => self.reference_value(parent, key, value),
+                _ => Fate::Gone,
+            },
+            Act::Object(_) | Act::Reference(_) | Act::Identifier(_) | Act::Resource { .. } | Act::Label => {
+                if value.kind != Kind::Object {
+                    self.undeclared(number, key);
+                    return Fate::Gone;
+                }
+                self.with_parts(number, found, at, Some(key), 0, parent)
+            }
+        }
+    }
+
+    /// An object that is a member (`key`) or an item.
+    fn with_parts(
+        &mut self,
+        number: StateId,
+        found: &'a Entry,
+        at: usize,
+        key: Option<Token>,
+        place: u32,
+        parent: Option<&'a Entry>,
+    ) -> Fate {
+        match found.act {
+            Act::Object(state) | Act::Reference(state) => self.object(state, at, key, Some(found)),
+            Act::Identifier(state) => {
+                // On a resource it names the resource; in a reference, what the reference points to.
+                let named = match parent {
+                    Some(parent) if matches!(parent.act, Act::Reference(_)) => parent.target,
+                    _ => Some(self.scope.type_id),
+                };
+                self.identifier(state, at, key, named)
+            }
+            Act::Resource { contained } => self.inner_resource(number, at, key, contained.then_some(place)),
+            _ => Fate::Gone,
+        }
+    }
+
+    /// The items of an array.
+    fn items(&mut self, number: StateId, found: &'a Entry, key: Token, at: usize, object: usize) -> Fate {
+        let array = self.token(at);
+        let mark = self.ops.len();
+        let aligned = found.json.is_some() && self.has_sibling(object, key);
+        self.ops.push(Op::Open { key: Key::of(key), array: true, aligned });
+        let (mut whole, mut content) = (true, false);
+        let mut place = 0;
+        let mut item = at + 1;
+        while item < array.next as usize {
+            let value = self.token(item);
+            let mut fate = Fate::Gone;
+            if found.json.is_some() {
+                match found.act {
+                    _ if value.kind == Kind::Null => {}
+                    _ if !fits(found.json, value.kind) => self.undeclared(number, key),
+                    Act::Keep => fate = Fate::Whole,
+                    Act::Gather(column) => {
+                        self.slot(Key::default(), column, found.json, value);
+                        fate = Fate::Partly;
+                    }
+                    _ => {}
+                }
+            } else if value.kind == Kind::Object {
+                fate = self.with_parts(number, found, item, None, place, None);
+            } else {
+                self.undeclared(number, key);
+            }
+            match fate {
+                Fate::Whole => {
+                    let (start, end) = outer(value);
+                    self.keep(start, end, false);
+                    content = true;
+                }
+                Fate::Partly => (whole, content) = (false, true),
+                Fate::Gone => {
+                    whole = false;
+                    if aligned {
+                        self.ops.push(Op::Null);
+                    }
+                }
+            }
+            place += 1;
+            item = value.next as usize;
+        }
+        let fate = match (whole, content) {
+            (_, false) => Fate::Gone,
+            (true, true) => Fate::Whole,
+            (false, true) => Fate::Partly,
+        };
+        self.end(mark, fate)
+    }
+
+    fn has_sibling(&self, object: usize, key: Token) -> bool {
+        let end = self.token(object).next as usize;
+        let mut at = object + 1;
+        while at < end {
+            let other = self.token(at);
+            if other.name == key.name && other.underscore != key.underscore {
+                return true;
+            }
+            at = self.token(at + 1).next as usize;
+        }
+        false
+    }
+
+    /// `_name`: the extensions of a single value, or of each of many.
+    fn extended(&mut self, number: StateId, found: &Entry, key: Token, at: usize) -> Fate {
+        let value = self.token(at);
+        let expected = if found.many { Kind::Array } else { Kind::Object };
+        if found.json.is_none() || value.kind != expected {
+            self.undeclared(number, key);
+            return Fate::Gone;
+        }
+        if !found.many {
+            return self.object(self.recipe.element, at, Some(key), None);
+        }
+        let mark = self.ops.len();
+        self.ops.push(Op::Open { key: Key::of(key), array: true, aligned: true });
+        let (mut whole, mut content) = (true, false);
+        let mut item = at + 1;
+        while item < value.next as usize {
+            let one = self.token(item);
+            let fate = match one.kind {
+                Kind::Object => self.object(self.recipe.element, item, None, None),
+                _ => Fate::Gone,
+            };
+            match fate {
+                Fate::Whole => {
+                    let (start, end) = outer(one);
+                    self.keep(start, end, false);
+                    content = true;
+                }
+                Fate::Partly => (whole, content) = (false, true),
+                Fate::Gone => {
+                    whole = whole && one.kind == Kind::Null;
+                    self.ops.push(Op::Null);
+                }
+            }
+            item = one.next as usize;
+        }
+        let fate = match (whole, content) {
+            (_, false) => Fate::Gone,
+            (true, true) => Fate::Whole,
+            (false, true) => Fate::Partly,
+        };
+        self.end(mark, fate)
+    }
+
+    fn add(&mut self, column: Gathered, value: &str) -> u32 {
+        self.gathers.get_mut(usize::from(column)).map_or(0, |gather| gather.add(value, self.number))
+    }
+
+    fn slot(&mut self, key: Key, column: Gathered, json: Option<Json>, value: Token) {
+        let row = self.add(column, &self.meant(value));
+        self.ops.push(Op::Slot { key, column, bare: json != Some(Json::Text), row, before: (0, 0) });
+    }
+
+    /// Takes single values for the table's columns: of an array, the first.
+    fn capture(&mut self, found: &Entry, at: usize) {
+        if self.nested {
+            return;
+        }
+        let first = if found.many { at + 1 } else { at };
+        let value = self.token(first);
+        if !fits(found.json, value.kind) || (found.many && self.token(at).next as usize <= first) {
+            return;
+        }
+        for capture in &found.captures {
+            let gathered = match (capture.own, found.act) {
+                (Some(own), _) | (None, Act::Gather(own)) => Some(own),
+                _ => None,
+            };
+            let cell = match gathered {
+                Some(column) => Cell::Slot { column, row: self.add(column, &self.meant(value)) },
+                None if value.escaped => {
+                    let start = self.own.len() as u32;
+                    self.own.push_str(&unescape(self.spelled(value).as_bytes()));
+                    Cell::Own { start, end: self.own.len() as u32 }
+                }
+                None => Cell::Text { start: value.start, end: value.end },
+            };
+            self.cells.push((capture.column, cell));
+        }
+    }
+
+    fn literal(&mut self, write: impl FnOnce(&mut String)) -> (u32, u32) {
+        let start = self.own.len() as u32;
+        write(&mut self.own);
+        (start, self.own.len() as u32)
+    }
+
+    fn resource_id(&mut self, number: StateId, key: Token, value: Token) -> Fate {
+        if value.kind != Kind::Text {
+            self.undeclared(number, key);
+            return Fate::Gone;
+        }
+        if let Some(place) = self.scope.place {
+            let (start, end) = self.literal(|own| {
+                own.push_str("\"id\":\"c");
+                own.push_str(&place.to_string());
+                own.push('"');
+            });
+            self.ops.push(Op::Literal { start, end });
+            return Fate::Partly;
+        }
+        let id = self.meant(value);
+        let settled = self.recipe.id_rule(self.scope.type_id);
+        let column = if self.nested {
+            match settled {
+                Settled::Gather(column) => Some((column, self.add(column, &id))),
+                _ => None,
+            }
+        } else {
+            match self.note_id(&id) {
+                Some(Cell::Slot { column, row }) => Some((column, row)),
+                _ => None,
+            }
+        };
+        match (settled, column) {
+            (Settled::Keep, _) => Fate::Whole,
+            (_, Some((column, row))) => {
+                self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before: (0, 0) });
+                Fate::Partly
+            }
+            _ => Fate::Gone,
+        }
+    }
+
+    /// The resource's own id, for its row; that of a patient is also whose record it is.
+    fn note_id(&mut self, id: &str) -> Option<Cell> {
+        let type_id = self.scope.type_id;
+        let cell = self.id_cell(type_id, id)?;
+        self.id = Some(cell);
+        if self.recipe.definitions.get(type_id).name == "Patient" {
+            self.note_subject(0, cell, id);
+        }
+        Some(cell)
+    }
+
+    fn id_cell(&mut self, type_id: TypeId, id: &str) -> Option<Cell> {
+        match self.recipe.id_rule(type_id) {
+            Settled::Gather(column) => Some(Cell::Slot { column, row: self.add(column, id) }),
+            Settled::Keep => {
+                let (start, end) = self.literal(|own| own.push_str(id));
+                Some(Cell::Own { start, end })
+            }
+            Settled::Drop => None,
+        }
+    }
+
+    fn note_subject(&mut self, rank: u8, cell: Cell, identity: &str) {
+        if self.subject.as_ref().is_some_and(|(known, ..)| *known <= rank) {
+            return;
+        }
+        let start = self.identities.len() as u32;
+        self.identities.push_str(identity);
+        self.subject = Some((rank, cell, (start, self.identities.len() as u32)));
+    }
+
+    /// `Reference.reference`; `parent` is the element that refers.
+    fn reference_value(&mut self, parent: &Entry, key: Token, value: Token) -> Fate {
+        let text = self.meant(value);
+        match self.pointed(&text, parent.target) {
+            Pointed::Resource(type_id, id) => {
+                let Some(cell) = self.id_cell(type_id, id) else { return Fate::Gone };
+                if !self.nested {
+                    if parent.subject > 0 && self.recipe.definitions.get(type_id).name == "Patient" {
+                        self.note_subject(parent.subject, cell, id);
+                    }
+                    for capture in &parent.captures {
+                        self.cells.push((capture.column, cell));
+                    }
+                }
+                let before = self.recipe.prefix_spans.get(usize::from(type_id.0)).copied().unwrap_or_default();
+                match cell {
+                    Cell::Slot { column, row } => {
+                        self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before });
+                    }
+                    Cell::Own { .. } | Cell::Text { .. } => {
+                        let name = self.recipe.definitions.get(type_id).name;
+                        let (start, end) = self.literal(|own| {
+                            own.push_str("\"reference\":\"");
+                            own.push_str(name);
+                            own.push('/');
+                            own.push_str(id);
+                            own.push('"');
+                        });
+                        self.ops.push(Op::Literal { start, end });
+                    }
+                }
+                Fate::Partly
+            }
+            Pointed::Contained(place) => {
+                let (start, end) = self.literal(|own| {
+                    own.push_str("\"reference\":\"#");
+                    if let Some(place) = place {
+                        own.push('c');
+                        own.push_str(&place.to_string());
+                    }
+                    own.push('"');
+                });
+                self.ops.push(Op::Literal { start, end });
+                Fate::Partly
+            }
+            Pointed::Search { type_id, system, value } => {
+                let gathered = match self.recipe.identifiers.get(system).map(|rule| rule.settled) {
+                    Some(IdentifierAct::Settled(settled)) => settled,
+                    Some(IdentifierAct::AsId) => self.recipe.id_rule(type_id),
+                    None => Settled::Drop,
+                };
+                let Settled::Gather(column) = gathered else {
+                    self.unresolved += 1;
+                    return Fate::Gone;
+                };
+                let row = self.add(column, value);
+                let name = self.recipe.definitions.get(type_id).name;
+                let before = self.literal(|own| {
+                    own.push_str(name);
+                    own.push_str("?identifier=");
+                    super::emit::escape(own, system);
+                    own.push('|');
+                });
+                self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before });
+                Fate::Partly
+            }
+            Pointed::Unknown => {
+                self.unresolved += 1;
+                Fate::Gone
+            }
+        }
+    }
+
+    /// R4, references.html#literal: relative, absolute, versioned, `urn:`, contained; bundles also know searches.
+    fn pointed<'t>(&self, text: &'t str, target: Option<TypeId>) -> Pointed<'t>
+    where
+        'a: 't,
+    {
+        if let Some(local) = text.strip_prefix('#') {
+            return match (local.is_empty(), self.contained_place(local)) {
+                (true, _) => Pointed::Contained(None),
+                (false, Some(place)) => Pointed::Contained(Some(place)),
+                (false, None) => Pointed::Unknown,
+            };
+        }
+        if text.starts_with("urn:") {
+            if let Some((type_id, id)) = self.links.and_then(|links| links.resolve(text)) {
+                return Pointed::Resource(type_id, id);
+            }
+            let bare = text.strip_prefix("urn:uuid:").or_else(|| text.strip_prefix("urn:oid:"));
+            return match (target, bare) {
+                (Some(type_id), Some(id)) if is_id(id) => Pointed::Resource(type_id, id),
+                _ => Pointed::Unknown,
+            };
+        }
+        if let Some((path, query)) = text.split_once('?') {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let search = query
+                .strip_prefix("identifier=")
+                .filter(|search| !search.contains('&'))
+                .and_then(|search| search.split_once('|').or_else(|| search.split_once("%7C")));
+            return match (self.recipe.definitions.resource_type(name), search) {
+                (Some(type_id), Some((system, value))) if !value.is_empty() => {
+                    Pointed::Search { type_id, system, value }
+                }
+                _ => Pointed::Unknown,
+            };
+        }
+        let path = text.split_once("/_history/").map_or(text, |(path, _)| path);
+        let Some((front, id)) = path.rsplit_once('/') else { return Pointed::Unknown };
+        let (base, name) = front.rsplit_once('/').map_or(("", front), |(base, name)| (base, name));
+        if !base.is_empty() && !base.starts_with("http://") && !base.starts_with("https://") {
+            return Pointed::Unknown;
+        }
+        match self.recipe.definitions.resource_type(name) {
+            Some(type_id) if is_id(id) => Pointed::Resource(type_id, id),
+            _ => Pointed::Unknown,
+        }
+    }
+
+    /// The number of the contained resource that has this id.
+    fn contained_place(&self, id: &str) -> Option<u32> {
+        let array = self.token(self.scope.contained);
+        if self.scope.contained == 0 || array.kind != Kind::Array {
+            return None;
+        }
+        let mut place = 0;
+        let mut item = self.scope.contained + 1;
+        while item < array.next as usize {
+            let value = self.token(item);
+            if value.kind == Kind::Object
+                && let Some(at) = self.member(item, self.recipe.names.id)
+                && self.meant(self.token(at)) == id
+            {
+                return Some(place);
+            }
+            place += 1;
+            item = value.next as usize;
+        }
+        None
+    }
+
+    /// An identifier stays when its system is listed, and only with its value.
+    fn identifier(&mut self, state: StateId, at: usize, key: Option<Token>, named: Option<TypeId>) -> Fate {
+        let recipe = self.recipe;
+        let Some(state_ref) = recipe.states.get(state as usize) else { return Fate::Gone };
+        let system =
+            self.member(at, recipe.names.system).map(|at| self.token(at)).filter(|token| token.kind == Kind::Text);
+        let rule = system.and_then(|token| recipe.identifiers.get(&*self.meant(token)));
+        let settled = match rule.map(|rule| rule.settled) {
+            None => return Fate::Gone,
+            Some(IdentifierAct::Settled(settled)) => settled,
+            Some(IdentifierAct::AsId) => named.map_or(Settled::Drop, |named| recipe.id_rule(named)),
+        };
+        let mark = self.ops.len();
+        self.ops.push(Op::Open { key: key.map_or_else(Key::default, Key::of), array: false, aligned: false });
+        let end = self.token(at).next as usize;
+        let (mut whole, mut content) = (true, false);
+        let mut member = at + 1;
+        while member < end {
+            let key = self.token(member);
+            let value = self.token(member + 1);
+            let found = state_ref.find(key.name);
+            let fate = match found {
+                Some(found) if found.act == Act::IdentifierValue && !key.underscore => match (settled, value.kind) {
+                    (Settled::Gather(column), Kind::Text) => {
+                        self.slot(Key::of(key), column, Some(Json::Text), value);
+                        content = true;
+                        Fate::Partly
+                    }
+                    (Settled::Keep, Kind::Text) => {
+                        let (start, end) = span_of(key, value);
+                        self.keep(start, end, false);
+                        content = true;
+                        member = value.next as usize;
+                        continue;
+                    }
+                    _ => Fate::Gone,
+                },
+                Some(found)
+                    if found.json.is_some() && matches!(found.act, Act::Keep | Act::Label) && !key.underscore =>
+                {
+                    if fits(found.json, value.kind) {
+                        // Its use and system are nothing without its value.
+                        let (start, end) = span_of(key, value);
+                        self.keep(start, end, true);
+                        member = value.next as usize;
+                        continue;
+                    }
+                    self.undeclared(state, key);
+                    Fate::Gone
+                }
+                Some(found) if key.underscore => self.extended(state, found, key, member + 1),
+                Some(found) => self.element(state, found, key, member + 1, at, None),
+                None => {
+                    self.undeclared(state, key);
+                    Fate::Gone
+                }
+            };
+            match fate {
+                Fate::Whole => {
+                    let (start, end) = span_of(key, value);
+                    self.keep(start, end, true);
+                }
+                Fate::Partly | Fate::Gone => whole = false,
+            }
+            member = value.next as usize;
+        }
+        let fate = match (content, whole) {
+            (false, _) => Fate::Gone,
+            (true, true) => Fate::Whole,
+            (true, false) => Fate::Partly,
+        };
+        self.end(mark, fate)
+    }
+
+    /// Extensions by their `url`; `within` lists those that an extension may have inside.
+    fn extensions(
+        &mut self,
+        number: StateId,
+        at: usize,
+        key: Token,
+        within: Option<&'a HashMap<Box<str>, u16>>,
+        modifier: bool,
+    ) -> Fate {
+        let recipe = self.recipe;
+        let array = self.token(at);
+        let mark = self.ops.len();
+        self.ops.push(Op::Open { key: Key::of(key), array: true, aligned: false });
+        let (mut whole, mut content) = (true, false);
+        let mut item = at + 1;
+        while item < array.next as usize {
+            let value = self.token(item);
+            let url = (value.kind == Kind::Object)
+                .then(|| self.member(item, recipe.names.url))
+                .flatten()
+                .map(|at| self.token(at))
+                .filter(|token| token.kind == Kind::Text);
+            let rule = url.and_then(|token| within.unwrap_or(&recipe.extensions).get(&*self.meant(token))).copied();
+            let fate = match rule {
+                Some(rule) => self.extension(rule, item),
+                None => {
+                    *self.unlisted.entry(number).or_insert(0) += 1;
+                    if modifier && recipe.modifier_fails {
+                        let path = recipe.element_path(number, key.name, false);
+                        self.fail(path, FailureReason::ModifierExtension);
+                    }
+                    Fate::Gone
+                }
+            };
+            match fate {
+                Fate::Whole => {
+                    let (start, end) = outer(value);
+                    self.keep(start, end, false);
+                    content = true;
+                }
+                Fate::Partly => (whole, content) = (false, true),
+                Fate::Gone => whole = false,
+            }
+            item = value.next as usize;
+        }
+        let fate = match (whole, content) {
+            (_, false) => Fate::Gone,
+            (true, true) => Fate::Whole,
+            (false, true) => Fate::Partly,
+        };
+        self.end(mark, fate)
+    }
+
+    fn extension(&mut self, rule: u16, at: usize) -> Fate {
+        let recipe = self.recipe;
+        let number = recipe.extension;
+        let (Some(rule), Some(state)) =
+            (recipe.extension_rules.get(usize::from(rule)), recipe.states.get(number as usize))
+        else {
+            return Fate::Gone;
+        };
+        let mark = self.ops.len();
+        self.ops.push(Op::Open { key: Key::default(), array: false, aligned: false });
+        let end = self.token(at).next as usize;
+        let (mut whole, mut content) = (true, false);
+        let mut member = at + 1;
+        while member < end {
+            let key = self.token(member);
+            let value = self.token(member + 1);
+            let fate = match state.find(key.name) {
+                None => {
+                    self.undeclared(number, key);
+                    Fate::Gone
+                }
+                Some(found) if key.underscore => self.extended(number, found, key, member + 1),
+                Some(found) if found.act == Act::Label => {
+                    let (start, end) = span_of(key, value);
+                    self.keep(start, end, true);
+                    member = value.next as usize;
+                    continue;
+                }
+                Some(_) if key.name == recipe.names.extension => {
+                    if value.kind == Kind::Array {
+                        self.extensions(number, member + 1, key, Some(&rule.parts), false)
+                    } else {
+                        self.undeclared(number, key);
+                        Fate::Gone
+                    }
+                }
+                // Its id.
+                Some(found) if found.json.is_some() && key.name == recipe.names.id => Fate::Gone,
+                Some(_) if rule.settled == Settled::Drop => Fate::Gone,
+                Some(found) if found.json.is_some() => {
+                    if fits(found.json, value.kind) {
+                        self.extension_value(rule.settled, found, key, value)
+                    } else {
+                        self.undeclared(number, key);
+                        Fate::Gone
+                    }
+                }
+                Some(found) => self.element(number, found, key, member + 1, at, None),
+            };
+            match fate {
+                Fate::Whole => {
+                    let (start, end) = span_of(key, value);
+                    self.keep(start, end, false);
+                    content = true;
+                }
+                Fate::Partly => (whole, content) = (false, true),
+                Fate::Gone => whole = false,
+            }
+            member = value.next as usize;
+        }
+        let fate = match (whole, content) {
+            (_, false) => Fate::Gone,
+            (true, true) => Fate::Whole,
+            (false, true) => Fate::Partly,
+        };
+        self.end(mark, fate)
+    }
+
+    /// A single value of an extension, by the extension's rule. Which type it has is known only here.
+    fn extension_value(&mut self, settled: Settled, found: &Entry, key: Token, value: Token) -> Fate {
+        match settled {
+            Settled::Keep => Fate::Whole,
+            Settled::Drop => Fate::Gone,
+            Settled::Gather(column) => {
+                let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
+                if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
+                    return Fate::Gone;
+                }
+                self.slot(Key::of(key), column, found.json, value);
+                Fate::Partly
+            }
+        }
+    }
+
+    /// A resource in a resource, by the rules of its own type. `place` is its number among the contained ones.
+    fn inner_resource(&mut self, number: StateId, at: usize, key: Option<Token>, place: Option<u32>) -> Fate {
+        let recipe = self.recipe;
+        let type_token = self.member(at, recipe.names.resource_type).map(|at| self.token(at));
+        let type_id = type_token
+            .filter(|token| token.kind == Kind::Text)
+            .and_then(|token| recipe.definitions.resource_type(&self.meant(token)));
+        let Some((type_id, state)) = type_id.and_then(|id| Some((id, recipe.root(id)?))) else {
+            let unknown = Token { name: recipe.names.contained, underscore: false, ..self.token(at) };
+            self.undeclared(number, unknown);
+            return Fate::Gone;
+        };
+        if recipe.is_excluded(type_id) {
+            return Fate::Gone;
+        }
+        let outer_scope = self.scope;
+        let was_nested = std::mem::replace(&mut self.nested, true);
+        self.scope = match place {
+            // References in a contained resource are to its siblings.
+            Some(_) => Scope { type_id, place, ..outer_scope },
+            None => self.scope_of(type_id, at, None),
+        };
+        let fate = self.object(state, at, key, None);
+        self.scope = outer_scope;
+        self.nested = was_nested;
+        fate
+    }
+}
+
+impl Key {
+    fn of(token: Token) -> Self {
+        Self { start: token.start, end: token.end }
+    }
+}
+
+/// A value with its quotes.
+fn outer(value: Token) -> (u32, u32) {
+    if value.kind == Kind::Text { (value.start - 1, value.end + 1) } else { (value.start, value.end) }
+}
+
+/// A member from the quote of its key to the end of its value.
+fn span_of(key: Token, value: Token) -> (u32, u32) {
+    (key.start - 1, outer(value).1)
+}
+
+fn fits(json: Option<Json>, kind: Kind) -> bool {
+    match json {
+        Some(Json::Text) => kind == Kind::Text,
+        Some(Json::Number) => kind == Kind::Number,
+        Some(Json::Boolean) => matches!(kind, Kind::True | Kind::False),
+        None => false,
+    }
+}
+
+/// R4, datatypes.html#id.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+}

@@ -1,0 +1,208 @@
+//! Real exports through the shipped policy: all of them come out, and nobody can be found in them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::Read;
+use std::path::PathBuf;
+
+use cordon_formats::fhir::{TypeKind, r4};
+use cordon_formats::open_decoded;
+use serde_json::Value;
+
+use super::{run, shipped, token_text};
+
+fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("CORDON_SHARED_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: no third-party data at {}", folder.display());
+    None
+}
+
+fn files(folder: &str) -> Option<Vec<Vec<u8>>> {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(shared()?.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let mut text = Vec::new();
+        open_decoded(std::fs::File::open(path).unwrap()).unwrap().read_to_end(&mut text).unwrap();
+        text
+    };
+    Some(paths.iter().map(read).collect())
+}
+
+/// What may be found of a person, by element, in any resource of the input.
+fn secrets(value: &Value, within: &str, out: &mut HashSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| secrets(item, within, out)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                if let Value::String(text) = member {
+                    let is_date = text.len() >= 10 && text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-';
+                    let secret = match key.as_str() {
+                        "family" | "line" | "city" | "display" if within != "coding" => {
+                            matches!(key.as_str(), "family" | "city")
+                        }
+                        "value" => within == "telecom" || within == "identifier",
+                        "id" | "div" | "data" | "fullUrl" => true,
+                        "valueString" | "serialNumber" | "lotNumber" | "distinctIdentifier" | "carrierHRF" => true,
+                        "postalCode" => true,
+                        _ => is_date,
+                    };
+                    if secret && text.len() > 3 {
+                        out.insert(text.clone());
+                        if is_date {
+                            out.insert(text[..10].to_owned());
+                            out.insert(text[..7].to_owned());
+                        }
+                    }
+                }
+                if matches!(key.as_str(), "given" | "line") {
+                    let texts = member.as_array().into_iter().flatten().filter_map(Value::as_str);
+                    out.extend(texts.filter(|text| text.len() > 3).map(str::to_owned));
+                }
+                let inner = if key.starts_with("value") { within } else { key };
+                secrets(member, inner, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Every text in a document, the text of kept codes apart: "Normal pregnancy" may name a town.
+fn texts<'a>(value: &'a Value, key: &str, out: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| texts(item, key, out)),
+        Value::Object(members) => members.iter().for_each(|(key, member)| texts(member, key, out)),
+        Value::String(text) if key != "display" && key != "state" => out.push(text),
+        _ => {}
+    }
+}
+
+fn input_resources(files: &[Vec<u8>]) -> Vec<Value> {
+    let mut out = Vec::new();
+    for bytes in files {
+        match serde_json::from_slice::<Value>(bytes) {
+            Ok(bundle) if bundle["resourceType"] == "Bundle" => {
+                out.extend(bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()));
+            }
+            _ => {
+                let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                let values = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+                out.extend(values.filter(|value| value.get("resourceType").is_some()));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn everybody_comes_out_and_nobody_is_found() {
+    for folder in ["fhir-bulk-10", "fhir-bundles"] {
+        let Some(files) = files(folder) else { return };
+        let recipe = shipped();
+        let inputs = input_resources(&files);
+        let mut secret = HashSet::new();
+        for resource in &inputs {
+            secrets(resource, "", &mut secret);
+        }
+        let secret: BTreeSet<&str> = secret.iter().map(String::as_str).collect();
+        assert!(secret.len() > 1000, "{folder}: {} secrets", secret.len());
+
+        let (mut count, mut undeclared, mut joins) = (0, 0, 0);
+        let mut ids: HashMap<String, HashSet<String>> = HashMap::new();
+        let mut refers: Vec<(String, String)> = Vec::new();
+        for bytes in &files {
+            let ran = run(&recipe, bytes.as_slice());
+            assert!(ran.failures.is_empty(), "{:?}", ran.failures);
+            count += ran.resources().len() + ran.excluded as usize;
+            undeclared += ran.undeclared.values().sum::<u64>();
+            assert_eq!(ran.unresolved, 0);
+            for (name, _) in ran.tables.iter().map(|(name, _)| (name.clone(), ())).collect::<HashSet<_>>() {
+                let column = ran.column(&name, "id");
+                assert!(column.iter().all(Option::is_some), "{name}");
+                ids.entry(name.clone()).or_default().extend(column.into_iter().flatten());
+                if !["Location", "Organization", "Practitioner", "PractitionerRole"].contains(&name.as_str()) {
+                    assert!(ran.column(&name, "subject").iter().all(Option::is_some), "{name} without subject");
+                }
+            }
+            for (name, json) in ran.resources() {
+                let value: Value = serde_json::from_str(&json).unwrap_or_else(|_| panic!("{name} is no JSON"));
+                declared(&value, &name);
+                let mut found = Vec::new();
+                texts(&value, "", &mut found);
+                for text in found {
+                    assert!(!secret.contains(text), "{name} holds a value of the input");
+                    // A secret inside a longer text: only texts that may hold anything are long.
+                    if let Some((kind, id)) =
+                        text.split_once('/').filter(|(kind, _)| r4().resource_type(kind).is_some())
+                    {
+                        refers.push((kind.to_owned(), id.to_owned()));
+                    }
+                }
+            }
+        }
+        assert_eq!(count, inputs.len(), "{folder}");
+        assert_eq!(undeclared, 0, "{folder}");
+        for (kind, id) in &refers {
+            // An export may refer to what it does not hold; what it holds must be met.
+            if ids.get(kind).is_some_and(|ids| ids.contains(id)) {
+                joins += 1;
+            }
+        }
+        assert!(joins * 10 >= refers.len() * 9, "{folder}: {joins} of {} references join", refers.len());
+        let patient = inputs.iter().find(|resource| resource["resourceType"] == "Patient").unwrap();
+        let id = patient["id"].as_str().unwrap();
+        assert!(ids["Patient"].contains(&token_text("patient", id)));
+    }
+}
+
+/// Holds a document to FHIR's own definitions.
+fn declared(resource: &Value, type_name: &str) {
+    let def = r4().get(r4().type_id(type_name).unwrap());
+    let members = resource.as_object().unwrap();
+    assert!(!members.is_empty(), "{type_name} is empty");
+    for (key, value) in members {
+        if key == "resourceType" && def.is_resource() {
+            continue;
+        }
+        let bare = key.strip_prefix('_').unwrap_or(key);
+        let element = def.element(bare).unwrap_or_else(|| panic!("{type_name} has no such element"));
+        let inner = r4().get(element.type_id);
+        let items = if element.many { value.as_array().unwrap().clone() } else { vec![value.clone()] };
+        assert!(!items.is_empty(), "{type_name}.{bare} is empty");
+        for item in items.iter().filter(|item| !item.is_null()) {
+            match inner.kind {
+                _ if key.starts_with('_') => declared(item, "Element"),
+                TypeKind::Primitive(_) => assert!(!item.is_object() && !item.is_array()),
+                TypeKind::AnyResource => declared(item, item["resourceType"].as_str().unwrap()),
+                _ => declared(item, inner.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn laboratory_values_and_codes_stay_to_the_letter() {
+    let Some(files) = files("fhir-bundles") else { return };
+    let recipe = shipped();
+    let collect = |resources: &[Value]| {
+        let mut out: Vec<String> = Vec::new();
+        for resource in resources.iter().filter(|resource| resource["resourceType"] == "Observation") {
+            out.push(resource["code"]["coding"].to_string());
+            out.push(resource["valueQuantity"].to_string());
+            out.push(resource["valueCodeableConcept"]["coding"].to_string());
+        }
+        out.sort();
+        out
+    };
+    let inputs = input_resources(&files);
+    let outputs: Vec<Value> = files
+        .iter()
+        .flat_map(|bytes| run(&recipe, bytes.as_slice()).resources())
+        .map(|(_, json)| serde_json::from_str(&json).unwrap())
+        .collect();
+    assert_eq!(collect(&inputs), collect(&outputs));
+    assert!(collect(&inputs).len() > 5000);
+}

@@ -1,0 +1,607 @@
+//! A JSON text as a flat list of tokens with their places in the text.
+//!
+//! Documents are checked once, here, and walked afterwards without looking at a byte that is not needed: strict
+//! RFC 8259 grammar, no recursion (a text nested a million deep costs an error and no stack), a limit of depth, and no
+//! key twice in one object. The last is not a nicety: of two values under one key a check may see one and the reader of
+//! the output the other.
+
+use super::definitions::{Definitions, NameId};
+
+/// One token. A key is followed by its value; an object or array by what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub kind: Kind,
+    /// Whether a text or key contains a backslash and must be unescaped.
+    pub escaped: bool,
+    /// Whether a key begins with `_`: the extensions of a primitive element.
+    pub underscore: bool,
+    /// The name of a key, without its `_`.
+    pub name: NameId,
+    /// Where it begins in the text; of texts and keys, behind the quote.
+    pub start: u32,
+    /// Where it ends; of texts and keys, before the quote.
+    pub end: u32,
+    /// The token behind this value and everything in it.
+    pub next: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Object,
+    Array,
+    Key,
+    Text,
+    Number,
+    True,
+    False,
+    Null,
+}
+
+/// Why a text has no tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Byte from the start of the text.
+    NotJson(usize),
+    TooDeep,
+    DuplicateKey,
+}
+
+/// Makes tapes; keeps its stacks between texts.
+pub(super) struct Taper {
+    definitions: &'static Definitions,
+    max_depth: usize,
+    open: Vec<Open>,
+    /// A number for each key of the objects that are open.
+    keys: Vec<u64>,
+}
+
+struct Open {
+    token: usize,
+    is_object: bool,
+    first_key: usize,
+}
+
+impl Taper {
+    pub(super) fn new(definitions: &'static Definitions, max_depth: usize) -> Self {
+        Self { definitions, max_depth, open: Vec::new(), keys: Vec::new() }
+    }
+
+    /// Appends the tokens of the one JSON value that `text[start..end]` holds; tells whether there is white space between
+    /// tokens. After an error the tape is as it was.
+    pub(super) fn tape(
+        &mut self,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        tape: &mut Vec<Token>,
+    ) -> Result<bool, Trouble> {
+        self.open.clear();
+        self.keys.clear();
+        let before = tape.len();
+        let mut pass = Pass { taper: self, text: text.get(..end).unwrap_or_default(), at: start, tape, spaced: false };
+        let outcome = pass.document();
+        if outcome.is_err() {
+            tape.truncate(before);
+        }
+        outcome.map_err(|trouble| match trouble {
+            Trouble::NotJson(at) => Trouble::NotJson(at - start),
+            other => other,
+        })
+    }
+}
+
+struct Pass<'a> {
+    taper: &'a mut Taper,
+    text: &'a [u8],
+    at: usize,
+    tape: &'a mut Vec<Token>,
+    spaced: bool,
+}
+
+impl Pass<'_> {
+    fn peek(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
+    }
+
+    fn white(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+            self.spaced = true;
+        }
+    }
+
+    fn wrong<T>(&self) -> Result<T, Trouble> {
+        Err(Trouble::NotJson(self.at))
+    }
+
+    fn document(&mut self) -> Result<bool, Trouble> {
+        self.white();
+        self.spaced = false;
+        loop {
+            if self.value()? {
+                continue;
+            }
+            if !self.after_value()? {
+                break;
+            }
+        }
+        let spaced = self.spaced;
+        self.white();
+        if self.at < self.text.len() {
+            return self.wrong();
+        }
+        Ok(spaced)
+    }
+
+    /// One value; true when a container was opened and a value within it comes next.
+    fn value(&mut self) -> Result<bool, Trouble> {
+        match self.peek() {
+            b'{' => self.open(Kind::Object),
+            b'[' => self.open(Kind::Array),
+            b'"' => {
+                let (start, escaped) = self.string()?;
+                self.push(Kind::Text, start, self.at - 1, escaped);
+                Ok(false)
+            }
+            b'-' | b'0'..=b'9' => {
+                let start = self.at;
+                self.number()?;
+                self.push(Kind::Number, start, self.at, false);
+                Ok(false)
+            }
+            b't' => self.word(b"true", Kind::True),
+            b'f' => self.word(b"false", Kind::False),
+            b'n' => self.word(b"null", Kind::Null),
+            _ => self.wrong(),
+        }
+    }
+
+    /// Behind a value: closes what ends here; true when another value comes next.
+    fn after_value(&mut self) -> Result<bool, Trouble> {
+        loop {
+            let Some(open) = self.taper.open.last() else {
+                return Ok(false);
+            };
+            let is_object = open.is_object;
+            self.white();
+            match (self.peek(), is_object) {
+                (b',', true) => {
+                    self.at += 1;
+                    self.white();
+                    self.key()?;
+                    return Ok(true);
+                }
+                (b',', false) => {
+                    self.at += 1;
+                    self.white();
+                    return Ok(true);
+                }
+                (b'}', true) | (b']', false) => self.close()?,
+                _ => return self.wrong(),
+            }
+        }
+    }
+
+    fn open(&mut self, kind: Kind) -> Result<bool, Trouble> {
+        if self.taper.open.len() >= self.taper.max_depth {
+            return Err(Trouble::TooDeep);
+        }
+        let is_object = kind == Kind::Object;
+        self.taper.open.push(Open { token: self.tape.len(), is_object, first_key: self.taper.keys.len() });
+        self.push(kind, self.at, self.at, false);
+        self.at += 1;
+        self.white();
+        match (self.peek(), is_object) {
+            (b'}', true) | (b']', false) => {
+                self.close()?;
+                Ok(false)
+            }
+            (_, true) => {
+                self.key()?;
+                Ok(true)
+            }
+            (_, false) => Ok(true),
+        }
+    }
+
+    fn close(&mut self) -> Result<(), Trouble> {
+        self.at += 1;
+        let Some(open) = self.taper.open.pop() else {
+            return self.wrong();
+        };
+        let next = self.tape.len() as u32;
+        if let Some(token) = self.tape.get_mut(open.token) {
+            token.end = self.at as u32;
+            token.next = next;
+        }
+        let keys = self.taper.keys.get_mut(open.first_key..).unwrap_or_default();
+        let twice = has_twins(keys);
+        self.taper.keys.truncate(open.first_key);
+        if twice { Err(Trouble::DuplicateKey) } else { Ok(()) }
+    }
+
+    fn key(&mut self) -> Result<(), Trouble> {
+        if self.peek() != b'"' {
+            return self.wrong();
+        }
+        let (start, escaped) = self.string()?;
+        let end = self.at - 1;
+        let spelled = self.text.get(start..end).unwrap_or_default();
+        let unescaped;
+        let key = if escaped {
+            unescaped = unescape(spelled);
+            unescaped.as_bytes()
+        } else {
+            spelled
+        };
+        let (underscore, bare) = match key.strip_prefix(b"_") {
+            Some(bare) => (true, bare),
+            None => (false, key),
+        };
+        let name = self.taper.definitions.name_id(bare);
+        self.taper.keys.push(if name == NameId::UNKNOWN {
+            fnv(key) | 1 << 63
+        } else {
+            u64::from(name.0) | u64::from(underscore) << 16
+        });
+        let next = self.tape.len() as u32 + 1;
+        self.tape.push(Token {
+            kind: Kind::Key,
+            escaped,
+            underscore,
+            name,
+            start: start as u32,
+            end: end as u32,
+            next,
+        });
+        self.white();
+        if self.peek() != b':' {
+            return self.wrong();
+        }
+        self.at += 1;
+        self.white();
+        Ok(())
+    }
+
+    fn push(&mut self, kind: Kind, start: usize, end: usize, escaped: bool) {
+        let next = self.tape.len() as u32 + 1;
+        self.tape.push(Token {
+            kind,
+            escaped,
+            underscore: false,
+            name: NameId::UNKNOWN,
+            start: start as u32,
+            end: end as u32,
+            next,
+        });
+    }
+
+    fn word(&mut self, word: &[u8], kind: Kind) -> Result<bool, Trouble> {
+        let end = self.at + word.len();
+        if self.text.get(self.at..end) != Some(word) {
+            return self.wrong();
+        }
+        self.push(kind, self.at, end, false);
+        self.at = end;
+        Ok(false)
+    }
+
+    /// Leaves `at` behind the closing quote.
+    fn string(&mut self) -> Result<(usize, bool), Trouble> {
+        self.at += 1;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+            self.at += plain.unwrap_or(rest.len());
+            match self.peek() {
+                b'"' => {
+                    self.at += 1;
+                    return Ok((start, escaped));
+                }
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return self.wrong(),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Trouble> {
+        match self.text.get(self.at + 1).copied().unwrap_or(0) {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                self.at += 2;
+                Ok(())
+            }
+            b'u' => {
+                let Some(unit) = self.hex(self.at + 2) else {
+                    return self.wrong();
+                };
+                self.at += 6;
+                match unit {
+                    // Half a character is none: such a text has no UTF-8 form.
+                    0xDC00..=0xDFFF => self.wrong(),
+                    0xD800..=0xDBFF => {
+                        let low = (self.text.get(self.at..self.at + 2) == Some(b"\\u"))
+                            .then(|| self.hex(self.at + 2))
+                            .flatten();
+                        if !low.is_some_and(|low| (0xDC00..=0xDFFF).contains(&low)) {
+                            return self.wrong();
+                        }
+                        self.at += 6;
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => self.wrong(),
+        }
+    }
+
+    fn hex(&self, at: usize) -> Option<u32> {
+        hex4(self.text.get(at..at + 4)?)
+    }
+
+    fn digits(&mut self) -> Result<(), Trouble> {
+        if !self.peek().is_ascii_digit() {
+            return self.wrong();
+        }
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Trouble> {
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        if self.peek() == b'0' {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == b'.' {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a number stands twice. Few keys are compared pair by pair; many are sorted, so that an object of a
+/// million keys costs no million squared.
+fn has_twins(keys: &mut [u64]) -> bool {
+    if keys.len() > 32 {
+        keys.sort_unstable();
+        return keys.windows(2).any(|pair| pair.first() == pair.last());
+    }
+    let mut rest = &*keys;
+    while let Some((key, others)) = rest.split_first() {
+        if others.contains(key) {
+            return true;
+        }
+        rest = others;
+    }
+    false
+}
+
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
+}
+
+/// What a text or key with backslashes means. Only for what a tape was made of: it trusts the grammar.
+pub fn unescape(spelled: &[u8]) -> String {
+    let mut out = Vec::with_capacity(spelled.len());
+    let mut at = 0;
+    let mut high = 0;
+    while let Some(&byte) = spelled.get(at) {
+        at += 1;
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let escape = spelled.get(at).copied().unwrap_or(0);
+        at += 1;
+        out.push(match escape {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let unit = spelled.get(at..at + 4).and_then(hex4).unwrap_or(0xFFFD);
+                at += 4;
+                let code = match unit {
+                    0xD800..=0xDBFF => {
+                        high = unit;
+                        continue;
+                    }
+                    0xDC00..=0xDFFF => 0x1_0000 + ((high & 0x3FF) << 10 | unit & 0x3FF),
+                    _ => unit,
+                };
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// The text without white space between its tokens; only for what a tape was made of.
+pub(super) fn minify(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        match byte {
+            b' ' | b'\n' | b'\r' | b'\t' => rest = behind,
+            b'"' => {
+                let mut end = 1;
+                while let Some(&inner) = rest.get(end) {
+                    end += if inner == b'\\' { 2 } else { 1 };
+                    if inner == b'"' {
+                        break;
+                    }
+                }
+                let (string, behind) = rest.split_at(end.min(rest.len()));
+                out.extend_from_slice(string);
+                rest = behind;
+            }
+            _ => {
+                out.push(byte);
+                rest = behind;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::super::definitions::r4;
+    use super::*;
+
+    fn tape(text: &str) -> Result<Vec<Token>, Trouble> {
+        let mut out = Vec::new();
+        Taper::new(r4(), 64).tape(text.as_bytes(), 0, text.len(), &mut out).map(|_| out)
+    }
+
+    /// A value from the tape by the book.
+    fn tree(text: &str, tape: &[Token], at: usize) -> serde_json::Value {
+        let token = tape[at];
+        let spelled = &text[token.start as usize..token.end as usize];
+        match token.kind {
+            Kind::Object => {
+                let mut object = serde_json::Map::new();
+                let mut member = at + 1;
+                while member < token.next as usize {
+                    let key = tape[member];
+                    let name = unescape(&text.as_bytes()[key.start as usize..key.end as usize]);
+                    object.insert(name, tree(text, tape, member + 1));
+                    member = tape[member + 1].next as usize;
+                }
+                object.into()
+            }
+            Kind::Array => {
+                let mut array = Vec::new();
+                let mut item = at + 1;
+                while item < token.next as usize {
+                    array.push(tree(text, tape, item));
+                    item = tape[item].next as usize;
+                }
+                array.into()
+            }
+            Kind::Text => unescape(spelled.as_bytes()).into(),
+            _ => serde_json::from_str(spelled).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[",
+            "[1,]",
+            "{,}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "tru",
+            "\"",
+            "\"\\\"",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "\"\\ud800\\u0041\"",
+            "\"\n\"",
+            "[1]]",
+            "{]",
+            "[}",
+            "1 2",
+            "nul",
+            "\"\\u12\"",
+            "{1:2}",
+            "'a'",
+            "\u{0}",
+        ] {
+            assert!(matches!(tape(text), Err(Trouble::NotJson(_))), "{text:?}");
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_stands_once_however_it_is_spelled() {
+        for text in [r#"{"id":1,"id":2}"#, r#"{"id":1,"\u0069d":2}"#, r#"[{"x":{"other":1,"b":1,"other":2}}]"#] {
+            assert_eq!(tape(text), Err(Trouble::DuplicateKey), "{text}");
+        }
+        assert!(tape(r#"{"id":1,"_id":{"id":2},"ID":3}"#).is_ok());
+        let many = |twin: usize| {
+            let keys: Vec<_> = (0..100).map(|n| format!("\"k{}\":0", if n == 99 { twin } else { n })).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        assert!(tape(&many(99)).is_ok());
+        assert_eq!(tape(&many(3)), Err(Trouble::DuplicateKey));
+    }
+
+    #[test]
+    fn depth_is_an_error_and_costs_no_stack() {
+        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(tape(&nested(64)).is_ok());
+        assert_eq!(tape(&nested(65)), Err(Trouble::TooDeep));
+        assert_eq!(tape(&nested(1_000_000)), Err(Trouble::TooDeep));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in r#"[\[\]{}:,"\\a1eu0. \-]{0,24}"#) {
+            let ours = tape(&text);
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(value) => match ours {
+                    Ok(tokens) => prop_assert_eq!(tree(&text, &tokens, 0), value),
+                    Err(trouble) => prop_assert_eq!(trouble, Trouble::DuplicateKey),
+                },
+                // serde_json alone refuses numbers that overflow a double.
+                Err(error) => prop_assert!(ours.is_err() || error.to_string().contains("out of range")),
+            }
+        }
+
+        #[test]
+        fn any_text_survives(
+            texts in prop::collection::vec(any::<String>(), 0..6),
+            pretty in any::<bool>(),
+        ) {
+            let value = serde_json::json!({"name": texts, "n": [1, -2.5e3, null, true, {"": {}}]});
+            let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+            let mut tokens = Vec::new();
+            let spaced = Taper::new(r4(), 64).tape(text.as_bytes(), 0, text.len(), &mut tokens).unwrap();
+            prop_assert_eq!(spaced, pretty);
+            prop_assert_eq!(tree(&text, &tokens, 0), value.clone());
+            let mut small = Vec::new();
+            minify(text.as_bytes(), &mut small);
+            prop_assert_eq!(String::from_utf8(small).unwrap(), value.to_string());
+        }
+    }
+}
