@@ -46,6 +46,7 @@
 
 mod session;
 mod view;
+mod barrier;
 mod sql;
 mod explain;
 pub mod tables;
