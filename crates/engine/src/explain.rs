@@ -12,6 +12,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{Alias, Cast, InList, ScalarFunction, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
+use crate::barrier::SecurityBarrier;
 use crate::errors::EngineError;
 use crate::sql::VisibleNames;
 
@@ -20,6 +21,12 @@ pub(crate) fn render(plan: &LogicalPlan, visible: &VisibleNames) -> Result<Recor
     writer.plan(plan, 0);
     let lines: ArrayRef = Arc::new(StringArray::from(writer.lines));
     RecordBatch::try_from_iter([("plan", lines)]).map_err(|error| EngineError::arrow(&error))
+}
+
+/// The table that a barrier guards.
+fn barrier(plan: &LogicalPlan) -> Option<&str> {
+    let LogicalPlan::Extension(extension) = plan else { return None };
+    extension.node.as_any().downcast_ref::<SecurityBarrier>().map(|barrier| barrier.table.as_str())
 }
 
 struct Writer<'a> {
@@ -31,6 +38,9 @@ impl Writer<'_> {
     fn plan(&mut self, plan: &LogicalPlan, depth: usize) {
         let line = self.node(plan);
         self.lines.push(format!("{}{line}", "  ".repeat(depth)));
+        if barrier(plan).is_some() {
+            return; // below stands the policy
+        }
         for input in plan.inputs() {
             self.plan(input, depth + 1);
         }
@@ -82,6 +92,10 @@ impl Writer<'_> {
                     format!(" pruned by {}", filters.join(" and "))
                 };
                 format!("Scan {} [{}]{filter}", node.table_name.table(), columns.join(", "))
+            }
+            LogicalPlan::Extension(_) if barrier(plan).is_some() => {
+                let columns: Vec<&str> = plan.schema().fields().iter().map(|field| self.known(field.name())).collect();
+                format!("Scan {} [{}]", barrier(plan).unwrap_or_default(), columns.join(", "))
             }
             LogicalPlan::SubqueryAlias(_) => "Named subquery".to_owned(),
             other => {

@@ -245,7 +245,10 @@ impl KeyTools {
 /// Which master key protects what stands under the top-level field `root`.
 fn key_class(schema: &Schema, root: usize) -> KeyClass {
     let name = schema.fields().get(root).and_then(|field| field.metadata().get(KEY_CLASS_METADATA));
-    KeyClass::ALL.into_iter().find(|class| name.is_some_and(|name| name == class.name())).unwrap_or(KeyClass::Direct)
+    KeyClass::ALL
+        .into_iter()
+        .find(|class| name.is_some_and(|name| name == class.name()))
+        .unwrap_or(KeyClass::Direct)
 }
 
 /// parquet-java's `KeyToolkit.decryptKeyLocally`: base64 of nonce || ciphertext || tag, the KEK's own id as AAD. The KEK
@@ -294,7 +297,7 @@ impl KeyRetriever for MaterialRetriever {
 }
 
 /// Why a data key could not be had. Carries key names only.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("the master key {master} does not unwrap this file's keys: {source}")]
     Denied { master: String, source: CryptoError },

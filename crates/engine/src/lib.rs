@@ -44,16 +44,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod errors;
-mod explain;
-pub mod inputs;
-pub mod keytools;
-pub mod output;
 mod session;
-mod spill;
-mod sql;
-pub mod tables;
 mod view;
+mod barrier;
+mod sql;
+mod explain;
+pub mod tables;
+pub mod keytools;
+pub mod inputs;
+mod spill;
+pub mod output;
+pub mod errors;
 
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
 pub use inputs::{InputKeys, ParquetInput};

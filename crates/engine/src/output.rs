@@ -74,7 +74,11 @@ enum Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(format: OutputFormat, schema: &SchemaRef, output: &'a mut (dyn Write + Send)) -> Result<Self, EngineError> {
+    fn new(
+        format: OutputFormat,
+        schema: &SchemaRef,
+        output: &'a mut (dyn Write + Send),
+    ) -> Result<Self, EngineError> {
         let json = || arrow_json::WriterBuilder::new().with_explicit_nulls(true);
         Ok(match format {
             OutputFormat::Table => Self::Table { schema: schema.clone(), batches: Vec::new(), rows: 0, output },

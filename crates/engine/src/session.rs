@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::SchemaRef;
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
+use cordon_access::{Decision, Mask};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::MemTable;
@@ -27,12 +28,13 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementIn, Statement};
 use futures::Stream;
 
+use crate::barrier::{BarrierPlanner, GuardedTable, Policy, SecurityBarrier};
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
 use crate::explain;
 use crate::keytools::CordonEncryptionFactory;
 use crate::spill::SealedSpills;
 use crate::sql::{self, VisibleNames};
-use crate::tables::TableStore;
+use crate::tables::{TableStore, TableVersion};
 use crate::view::{STORE_URL, VisibleTable};
 
 const CATALOG: &str = "cordon";
@@ -70,8 +72,8 @@ pub struct AuthorizedView {
     pub columns: VisibleColumns,
     /// A condition in SQL over all columns of the table; rows without it do not exist for the session.
     pub row_filter: Option<String>,
-    /// For a column, the SQL that is shown instead of it.
-    pub masks: BTreeMap<String, String>,
+    /// Visible columns whose values are replaced.
+    pub masks: BTreeMap<String, Mask>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +85,17 @@ pub enum VisibleColumns {
 impl AuthorizedView {
     pub fn all(table: impl Into<String>) -> Self {
         Self { table: table.into(), columns: VisibleColumns::All, row_filter: None, masks: BTreeMap::new() }
+    }
+
+    /// What a policy engine has decided; `None` when the dataset must look absent.
+    pub fn from_decision(table: impl Into<String>, decision: Decision) -> Option<Self> {
+        let columns = VisibleColumns::Only(decision.columns.into_iter().collect());
+        decision.allowed.then(|| Self {
+            table: table.into(),
+            columns,
+            row_filter: decision.row_filter,
+            masks: decision.masks,
+        })
     }
 
     pub fn only<S: Into<String>>(table: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Self {
@@ -136,9 +149,6 @@ impl QueryEngine {
         let mut versions = BTreeMap::new();
         for view in views {
             let Some(version) = self.store.current(&view.table)? else { continue };
-            if view.row_filter.is_some() || !view.masks.is_empty() {
-                return Err(EngineError::Unsupported { what: "row filters and masks" });
-            }
             let all = version.schema.fields().iter().map(|field| field.name().clone());
             let columns: Vec<String> = match &view.columns {
                 VisibleColumns::All => all.collect(),
@@ -148,18 +158,36 @@ impl QueryEngine {
                 continue;
             }
             versions.insert(view.table.clone(), version.manifest.version);
-            let table = VisibleTable::new(version, &columns, Arc::clone(&self.keys));
             schema
-                .register_table(view.table.clone(), Arc::new(table))
+                .register_table(view.table.clone(), self.provider(&state, view, version, &columns)?)
                 .map_err(|_| EngineError::Internal("two views of one table"))?;
             visible.insert(view.table.clone(), columns);
         }
         let catalog = state.catalog_list().catalog(CATALOG).ok_or(EngineError::Internal("catalog"))?;
         let information = information_schema(&visible, &schema)?;
         for (name, provider) in [(SCHEMA, schema), (INFORMATION_SCHEMA, information)] {
-            catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
+            catalog
+                .register_schema(name, Arc::new(provider))
+                .map_err(|error| EngineError::execution(&error))?;
         }
         Ok(AuthorizedSession { state, visible, versions })
+    }
+
+    fn provider(
+        &self,
+        state: &SessionState,
+        view: &AuthorizedView,
+        version: TableVersion,
+        columns: &[String],
+    ) -> Result<Arc<dyn TableProvider>, EngineError> {
+        if view.row_filter.is_none() && view.masks.is_empty() {
+            return Ok(Arc::new(VisibleTable::new(version, columns, Arc::clone(&self.keys))));
+        }
+        let policy =
+            Policy::read(state, &view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
+        let read: Vec<String> = columns.iter().cloned().chain(policy.columns()).collect();
+        let inner = VisibleTable::new(version, &read, Arc::clone(&self.keys));
+        Ok(Arc::new(GuardedTable::new(&view.table, Arc::new(inner), columns, &policy)?))
     }
 
     /// Most bytes of sealed temporary files that were in use at one time.
@@ -181,6 +209,7 @@ impl QueryEngine {
             .with_config(SessionConfig::from(options))
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_default_features()
+            .with_query_planner(Arc::new(BarrierPlanner))
             .with_table_factories(std::collections::HashMap::new())
             .with_file_formats(Vec::new());
         if let Some(functions) = builder.scalar_functions() {
@@ -266,10 +295,12 @@ impl AuthorizedSession {
                 let names: ArrayRef = Arc::new(StringArray::from_iter_values(self.visible.keys()));
                 return batch([("table_name", names)]).map(Some);
             }
-            Statement::ShowColumns { show_options, .. } => match &show_options.show_in {
-                Some(ShowStatementIn { parent_name: Some(name), .. }) => name,
-                _ => return Err(unknown_table()),
-            },
+            Statement::ShowColumns { show_options, .. } => {
+                match &show_options.show_in {
+                    Some(ShowStatementIn { parent_name: Some(name), .. }) => name,
+                    _ => return Err(unknown_table()),
+                }
+            }
             Statement::ExplainTable { table_name, .. } => table_name,
             _ => return Ok(None),
         };
@@ -284,17 +315,29 @@ impl AuthorizedSession {
             .catalog(CATALOG)
             .and_then(|catalog| catalog.schema(SCHEMA))
             .ok_or(EngineError::Internal("catalog"))?;
-        let schema =
-            futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema();
+        let schema = futures::executor::block_on(provider.table(table))
+            .ok()
+            .flatten()
+            .ok_or_else(unknown_table)?
+            .schema();
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.name())));
-        let types: ArrayRef =
-            Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.data_type().to_string())));
+        let types: ArrayRef = Arc::new(StringArray::from_iter_values(
+            schema.fields().iter().map(|field| field.data_type().to_string()),
+        ));
         batch([("column_name", names), ("data_type", types)])
     }
 
     fn touched(&self, plan: &LogicalPlan) -> Result<Vec<Touched>, EngineError> {
         let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Extension(node) = node
+                && let Some(barrier) = node.node.as_any().downcast_ref::<SecurityBarrier>()
+            {
+                // What the policy reads below is not what the query asked for.
+                let shown = barrier.input.schema().fields().iter().map(|field| field.name().clone());
+                columns.entry(barrier.table.clone()).or_default().extend(shown);
+                return Ok(TreeNodeRecursion::Jump);
+            }
             if let LogicalPlan::TableScan(scan) = node
                 && scan.table_name.schema().is_none_or(|schema| schema == SCHEMA)
             {
@@ -375,10 +418,7 @@ impl Stream for QueryStream {
 }
 
 /// For tools that ask: the same names as everywhere else, and no settings, paths or definitions.
-fn information_schema(
-    visible: &VisibleNames,
-    tables: &MemorySchemaProvider,
-) -> Result<MemorySchemaProvider, EngineError> {
+fn information_schema(visible: &VisibleNames, tables: &MemorySchemaProvider) -> Result<MemorySchemaProvider, EngineError> {
     let mut table_names = Vec::new();
     let mut column_tables = Vec::new();
     let mut column_names = Vec::new();

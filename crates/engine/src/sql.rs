@@ -219,7 +219,10 @@ impl VisitorMut for NameReader {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut datafusion::sql::sqlparser::ast::Select) -> ControlFlow<()> {
+    fn pre_visit_select(
+        &mut self,
+        select: &mut datafusion::sql::sqlparser::ast::Select,
+    ) -> ControlFlow<()> {
         for item in &select.projection {
             if let SelectItem::ExprWithAlias { alias, .. } = item {
                 self.aliases.insert(alias.value.to_ascii_lowercase());
@@ -334,8 +337,7 @@ impl Gated {
                 }
             }
             PlanProblemKind::UnknownColumn => {
-                let unknown =
-                    |named: &&Named| !known_columns.iter().any(|known| known.eq_ignore_ascii_case(&named.text));
+                let unknown = |named: &&Named| !known_columns.iter().any(|known| known.eq_ignore_ascii_case(&named.text));
                 if let Some(named) = of(NameKind::Column).find(unknown) {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, known_columns.into_iter());

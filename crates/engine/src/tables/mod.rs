@@ -375,7 +375,8 @@ fn next_manifest(table: &str, before: Option<&TableVersion>, commit: &Commit) ->
                 return Err(EngineError::SchemaMismatch { table: table.to_owned() });
             }
             for part in &manifest.parts {
-                let leaving = part.sources.iter().filter(|source| commit.remove_sources.contains(&source.id)).count();
+                let leaving =
+                    part.sources.iter().filter(|source| commit.remove_sources.contains(&source.id)).count();
                 if leaving == 0 {
                     parts.push(part.clone());
                 } else if leaving != part.sources.len() {
