@@ -283,7 +283,8 @@ impl OpenProject {
         for table in self.tables.tables()? {
             for version in self.tables.history(&table)? {
                 if let Some(anchor) = &version.manifest.provenance.audit {
-                    anchors.push(anchor_of(anchor.seq, &anchor.hash)?);
+                    let hash = anchor.hash.parse().map_err(|_| RunError::Internal("an anchor"))?;
+                    anchors.push(Anchor { seq: anchor.seq, hash });
                 }
             }
         }

@@ -17,7 +17,7 @@ use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_engine::tables::{PartInfo, PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
-use cordon_formats::fhir::{ResourceBatch, ResourceReader};
+use cordon_formats::fhir::{ReadError, ReadOptions, ResourceBatch, ResourceReader};
 use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
     text_columns,
@@ -507,10 +507,18 @@ impl<'a> Reader<'a, '_, '_> {
             self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are FHIR"))
         })?;
         let origin = self.slot(Vec::new());
-        let mut reader = ResourceReader::new(decoded).map_err(|error| self.refuse(&error))?;
+        let mut reader = ResourceReader::new(decoded, ReadOptions::default());
+        let broken = |error: ReadError| match error {
+            ReadError::Format(error) => self.refuse(&error),
+            other => self.refuse_for(other.to_string()),
+        };
         let mut rejected = 0;
-        while let Some(mut batch) = reader.next_batch().map_err(|error| self.refuse(&error))? {
-            rejected += self.shared.put_aside_rejects(&origin, std::mem::take(&mut batch.rejects))?;
+        while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(broken)? {
+            for reject in std::mem::take(&mut batch.rejects) {
+                let (line, reason) = (position(reject.origin), reject.reason.to_string());
+                self.shared.put_aside(&origin, line, None, reason, reject.cut > 0, &reject.raw)?;
+                rejected += 1;
+            }
             self.send(Work::Documents { origin: Arc::clone(&origin), recipe, batch: Box::new(batch) })?;
         }
         Ok(rejected)
@@ -560,6 +568,14 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
+/// Text of documents that are taken apart together.
+const DOCUMENT_BATCH: usize = 4 << 20;
+
+/// Where a resource stood: its line, or its place among a bundle's entries, from one.
+fn position(origin: cordon_formats::fhir::Origin) -> u64 {
+    origin.entry.map_or(origin.line, |entry| entry + 1)
+}
+
 /// Takes batches until there are no more; returns its parts.
 fn worker<'a>(
     shared: &Shared<'a, '_>,
@@ -594,11 +610,11 @@ fn worker<'a>(
                 for failure in &output.failures {
                     shared.put_aside(
                         &origin,
-                        batch.line(failure.index),
+                        batch.origin(failure.index).map_or(0, position),
                         Some(failure.path.clone()),
                         failure.reason.to_string(),
                         false,
-                        batch.resource(failure.index),
+                        batch.resource(failure.index).as_bytes(),
                     )?;
                 }
                 shared.report_undeclared(&origin.origin.dataset, output.undeclared.keys().cloned().collect());
