@@ -36,13 +36,14 @@ use cordon_crypto::{BlindIndexKey, KeyedHash, VaultKey};
 use cordon_phi::{Phi, Token, TokenError, TokenStore};
 
 use self::{
-    cache::{Cache, Generations},
+    cache::Cache,
     error::Fault,
+    filter::Bits,
     frame::{MAX_DOMAIN, MAX_VALUE},
     log::{Log, Step},
     manifest::Keys,
     run::Run,
-    table::{Key, Table},
+    table::{Key, Lookup, Table},
     writer::Writer,
 };
 pub use self::{check::VerifyReport, error::VaultError};
@@ -74,10 +75,10 @@ pub struct VaultOptions {
 impl Default for VaultOptions {
     fn default() -> Self {
         Self {
-            memory_entries: 3 << 18,
+            memory_entries: 6 << 18,
             cache_entries: 6 << 18,
             segment_bytes: 256 << 20,
-            fan_in: 4,
+            fan_in: 6,
         }
     }
 }
@@ -170,7 +171,8 @@ impl TokenVault {
             let keys = blind_indexes(&hash, values);
             let start = out.len();
             for attempt in 1.. {
-                out.resize(start + values.len(), NONE);
+                out.truncate(start);
+                out.extend(std::iter::repeat_n(NONE, values.len()));
                 let tokens = out.get_mut(start..).unwrap_or_default();
                 match self.batch(domain, &keys, values, tokens) {
                     Ok(()) => break,
@@ -195,10 +197,14 @@ impl TokenVault {
         if missing.is_empty() {
             return Ok(());
         }
-        missing.sort_unstable_by_key(|(key, _)| *key);
+        // One word is compared faster than two, and decides, but for duplicates and one chance in 2⁶⁴.
+        missing.sort_unstable_by_key(|(key, _)| key.hi);
+        if !missing.is_sorted_by_key(|(key, _)| *key) {
+            missing.sort_unstable_by_key(|(key, _)| *key);
+        }
         let mut unique = missing.clone();
         unique.dedup_by_key(|(key, _)| *key);
-        let mut answers = vec![NONE; unique.len()];
+        let mut answers: Vec<Token> = std::iter::repeat_n(NONE, unique.len()).collect();
         self.find_in_runs(&unique, &mut answers)?;
         if answers.contains(&NONE) {
             self.create(domain, epoch, &unique, values, &mut answers)?;
@@ -218,20 +224,10 @@ impl TokenVault {
 
     /// Answers what memory knows; gives back the keys that it does not, with their places in the batch.
     fn known(&self, keys: &[Key], tokens: &mut [Token]) -> Vec<(Key, u32)> {
-        let mut missing = Vec::new();
-        let table = read(&self.table);
-        let windows = &read(&self.cache).windows;
-        for (group, (keys, tokens)) in keys.chunks(WARM).zip(tokens.chunks_mut(WARM)).enumerate() {
-            table.warm(keys.iter().copied());
-            windows.warm(keys.iter().copied());
-            for (i, (key, token)) in keys.iter().zip(tokens).enumerate() {
-                let found = table.get(*key).or_else(|| windows.get(*key));
-                match found {
-                    Some(known) => *token = known,
-                    None => missing.push((*key, (group * WARM + i) as u32)),
-                }
-            }
-        }
+        let mut missing: Vec<_> = keys.iter().copied().zip(0..).collect();
+        // While a window is being used up nearly everything is in it, and it is smaller than the table.
+        answer_from(&read(&self.cache).windows, &mut missing, tokens);
+        answer_from(&*read(&self.table), &mut missing, tokens);
         missing
     }
 
@@ -240,11 +236,16 @@ impl TokenVault {
         let runs = Arc::clone(&read(&self.runs));
         let mut buffer = Vec::new();
         let mut found = Vec::new();
+        if runs.is_empty() {
+            return Ok(());
+        }
         let mut wanted: Vec<(Key, u32)> = Vec::new();
+        let bits: Vec<Bits> = unique.iter().map(|(key, _)| Bits::of(*key)).collect();
         for run in runs.iter().rev() {
             wanted.clear();
-            for (number, ((key, _), answer)) in (0..).zip(unique.iter().zip(answers.iter())) {
-                if *answer == NONE && run.may_hold(*key) {
+            let asked = unique.iter().zip(&bits).zip(answers.iter());
+            for (number, (((key, _), bits), answer)) in (0..).zip(asked) {
+                if run.may_hold(*key, bits) && *answer == NONE {
                     wanted.push((*key, number));
                 }
             }
@@ -360,19 +361,39 @@ impl TokenStore for TokenVault {
     }
 }
 
-/// Answers what `known` holds and leaves the rest wanted.
-fn answer_from(known: &Generations, wanted: &mut Vec<(Key, u32)>, answers: &mut [Token]) {
-    let mut rest = Vec::new();
-    for group in wanted.chunks(WARM) {
-        known.warm(group.iter().map(|(key, _)| *key));
-        for (key, number) in group {
-            match (known.get(*key), answers.get_mut(*number as usize)) {
-                (Some(token), Some(answer)) => *answer = token,
-                _ => rest.push((*key, *number)),
-            }
-        }
+/// Answers what `known` holds and leaves the rest wanted, in their order.
+fn answer_from(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut [Token]) {
+    if known.is_empty() {
+        return;
     }
-    *wanted = rest;
+    let mut kept = 0;
+    let mut at = 0;
+    while at < wanted.len() {
+        let group = at..wanted.len().min(at + WARM);
+        known.warm(
+            wanted
+                .get(group.clone())
+                .unwrap_or_default()
+                .iter()
+                .map(|(key, _)| *key),
+        );
+        for i in group.clone() {
+            let Some((key, number)) = wanted.get(i).copied() else {
+                break;
+            };
+            if let (Some(token), Some(answer)) = (known.get(key), answers.get_mut(number as usize))
+            {
+                *answer = token;
+                continue;
+            }
+            if let Some(slot) = wanted.get_mut(kept) {
+                *slot = (key, number);
+            }
+            kept += 1;
+        }
+        at = group.end;
+    }
+    wanted.truncate(kept);
 }
 
 fn blind_indexes(hash: &KeyedHash, values: &[&[u8]]) -> Vec<Key> {

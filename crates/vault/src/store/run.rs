@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::{Fault, RunDamage, VaultError},
-    filter::{BLOCK_BYTES, Filter},
+    filter::{BLOCK_BYTES, Bits, Filter},
     frame::SEAL_OVERHEAD,
     table::{Entry, Key},
 };
@@ -127,8 +127,9 @@ impl Run {
         ))
     }
 
-    pub fn may_hold(&self, key: Key) -> bool {
-        self.filter.may_hold(key)
+    #[inline]
+    pub fn may_hold(&self, key: Key, bits: &Bits) -> bool {
+        self.filter.may_hold(key, bits)
     }
 
     /// Looks up keys that come in ascending order; `found` gets the key's number in `keys` and its entry.

@@ -28,7 +28,7 @@ use super::{
     manifest::{Keys, Manifest, RunMeta},
     read,
     run::{self, Run, RunWriter},
-    table::{Entry, Key, Table},
+    table::{Entry, Key, Lookup as _, Table},
     write,
 };
 
@@ -437,10 +437,7 @@ impl TokenVault {
             .chain([Arc::new(run)])
             .collect();
         *write(&self.runs) = runs.into();
-        let mut table = write(&self.table);
-        let flushed = std::mem::replace(&mut *table, Table::new());
-        *table = write(&self.cache).keep(flushed);
-        drop(table);
+        write(&self.table).clear();
         self.epoch.fetch_add(1, Ordering::Release);
 
         while let Some(ids) = due(&writer.manifest, self.options.fan_in) {
