@@ -237,7 +237,7 @@ fn to_bytes(state: [u32; 8]) -> [u8; 32] {
     out
 }
 
-/// Copies what both have room for.
+/// To the beginning; callers have made sure that there is room.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.get_mut(..from.len()) {

@@ -272,10 +272,8 @@ impl<R: Read> Read for SealedReader<R> {
         }
         let ready = self.buffer.get(self.at..self.end).unwrap_or_default();
         let length = ready.len().min(out.len());
-        for (to, from) in [(out.get_mut(..length), ready.get(..length))] {
-            if let (Some(to), Some(from)) = (to, from) {
-                to.copy_from_slice(from);
-            }
+        if let (Some(to), Some(from)) = (out.get_mut(..length), ready.get(..length)) {
+            to.copy_from_slice(from);
         }
         self.at += length;
         Ok(length)

@@ -172,22 +172,30 @@ impl<'a> Rounds<'a> {
     }
 
     fn run(&self, halves: &Halves, direction: Direction, first: &mut [u64], second: &mut [u64]) {
+        let mut blocks = [Block::default(); LANES];
+        let Some(blocks) = blocks.get_mut(..first.len()) else {
+            return;
+        };
         for round in direction.rounds() {
             // Rather than to swap the halves each round, name them: A is the one that is changed.
             if round.is_multiple_of(2) {
-                self.round(halves.first, round, direction, first, second);
+                self.round(halves.first, round, direction, first, second, blocks);
             } else {
-                self.round(halves.second, round, direction, second, first);
+                self.round(halves.second, round, direction, second, first, blocks);
             }
         }
     }
 
     #[inline]
-    fn round(&self, modulus: Modulus, round: u8, direction: Direction, a: &mut [u64], b: &[u64]) {
-        let mut blocks = [Block::default(); LANES];
-        let Some(blocks) = blocks.get_mut(..a.len()) else {
-            return;
-        };
+    fn round(
+        &self,
+        modulus: Modulus,
+        round: u8,
+        direction: Direction,
+        a: &mut [u64],
+        b: &[u64],
+        blocks: &mut [Block],
+    ) {
         let base = self.base ^ (u128::from(round) << self.round_at);
         for (block, b) in blocks.iter_mut().zip(b) {
             *block = Block::from((base ^ u128::from(*b)).to_be_bytes());

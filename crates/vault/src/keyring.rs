@@ -1,0 +1,237 @@
+//! The local key ring: every key of an installation in one small file, wrapped under a root key that is not in it.
+//!
+//! The root key comes from a passphrase (Argon2id, RFC 9106) or from a key file. Each key is wrapped with AES-KWP
+//! (RFC 5649, SP 800-38F) under a key of its own, HKDF(root, salt = ring id, info = purpose, id, version), so that a
+//! wrapped key moved to another entry or another ring does not unwrap. A new root wraps the same keys again and touches
+//! no data. Killed at any instant, the file is the old ring or the new one.
+//!
+//! What the ring does not notice: an older copy of the whole file put back with its root secret still known.
+//!
+//! ```
+//! use cordon_crypto::VaultKey;
+//! use cordon_vault::{KeyRing, RootSecret};
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let (path, key_file) = (scratch.path().join("keyring.json"), scratch.path().join("root.key"));
+//! KeyRing::generate_key_file(&key_file)?; // or RootSecret::Passphrase
+//! let root = RootSecret::KeyFile(key_file);
+//! let ring = KeyRing::create(&path, &root, "2026-11-23T12:00:00Z")?;
+//!
+//! let again = KeyRing::open(&path, &root)?;
+//! assert_eq!(ring.key::<VaultKey>()?.dangerous_expose(), again.key::<VaultKey>()?.dangerous_expose());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod atomic;
+mod error;
+mod file;
+mod root;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cordon_crypto::{
+    Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey,
+    HashKey, LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SurrogateKey,
+    TableMasterKey, VaultKey,
+};
+use zeroize::Zeroizing;
+
+pub use error::KeyRingError;
+use file::{Entry, RingFile};
+pub use root::RootSecret;
+
+/// The master keys of tables, without their versions: the footer, and one for each class of columns.
+pub const TABLE_MASTER_KEYS: [&str; 4] = [
+    "cordon-footer",
+    "cordon-direct",
+    "cordon-quasi",
+    "cordon-clinical",
+];
+
+/// The purposes of which a ring holds one key each; its id is the purpose.
+const SINGLE: [&str; 9] = [
+    BlindIndexKey::PURPOSE,
+    VaultKey::PURPOSE,
+    DateShiftKey::PURPOSE,
+    SurrogateKey::PURPOSE,
+    HashKey::PURPOSE,
+    FpeKey::PURPOSE,
+    SealKey::PURPOSE,
+    AuditSealKey::PURPOSE,
+    AuditSigningSeed::PURPOSE,
+];
+
+/// An open key ring. Holds the keys in clear, wiped when dropped.
+pub struct KeyRing {
+    path: PathBuf,
+    file: RingFile,
+    /// In the order of the entries of the file.
+    keys: Vec<Zeroizing<[u8; 32]>>,
+    /// What stood in the file when it was read or written, to notice that somebody else wrote it since.
+    written: Vec<u8>,
+}
+
+/// What may be told about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStatus {
+    pub purpose: String,
+    pub id: String,
+    pub version: u32,
+    /// RFC 3339.
+    pub created: String,
+}
+
+impl KeyRing {
+    /// Makes a ring with new keys for every purpose. A file that is there already is never replaced: it may hold the
+    /// only keys to data. `now` is an RFC 3339 time.
+    pub fn create(path: &Path, root: &RootSecret, now: &str) -> Result<Self, KeyRingError> {
+        Self::create_with(path, root, now, Argon2Params::default())
+    }
+
+    /// With other costs of guessing the passphrase.
+    pub fn create_with(
+        path: &Path,
+        root: &RootSecret,
+        now: &str,
+        params: Argon2Params,
+    ) -> Result<Self, KeyRingError> {
+        let singles = SINGLE.iter().map(|purpose| (*purpose, *purpose));
+        let masters = TABLE_MASTER_KEYS
+            .iter()
+            .map(|id| (TableMasterKey::PURPOSE, *id));
+        let entries: Vec<Entry> = singles
+            .chain(masters)
+            .map(|(purpose, id)| Entry::new(purpose, id, now))
+            .collect();
+        let mut keys = Vec::with_capacity(entries.len());
+        for _ in &entries {
+            let mut key = Zeroizing::new([0; 32]);
+            cordon_crypto::random_bytes(key.as_mut_slice())?;
+            keys.push(key);
+        }
+        let (root, root_key) = root::new_root(root, params)?;
+        let mut file = RingFile::new(root, entries)?;
+        file.wrap(&root_key, &keys)?;
+        let written = file.to_bytes()?;
+        atomic::Replacement::prepare(path, &written, None)?.commit()?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            keys,
+            written,
+        })
+    }
+
+    /// Opens a ring and unwraps all its keys: what is damaged is found now and not in the middle of a run.
+    pub fn open(path: &Path, root: &RootSecret) -> Result<Self, KeyRingError> {
+        Self::from_bytes(path, atomic::read(path)?, root)
+    }
+
+    fn from_bytes(path: &Path, written: Vec<u8>, root: &RootSecret) -> Result<Self, KeyRingError> {
+        let file = RingFile::parse(path, &written)?;
+        let root_key = root::root_key(root, &file.root, path)?;
+        let keys = file.unwrap(&root_key, path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            keys,
+            written,
+        })
+    }
+
+    /// What names this ring, in the audit log and in lineage. Not secret.
+    pub fn id(&self) -> &str {
+        &self.file.ring_id
+    }
+
+    /// The newest key of a purpose. Table master keys are several of one purpose: see [`KeyRing::master_keys`].
+    pub fn key<K: PurposeKey>(&self) -> Result<K, KeyRingError> {
+        self.held()
+            .filter(|(entry, _)| entry.purpose == K::PURPOSE && entry.id == K::PURPOSE)
+            .max_by_key(|(entry, _)| entry.version)
+            .map(|(_, key)| K::from_bytes(**key))
+            .ok_or(KeyRingError::NoKey {
+                purpose: K::PURPOSE,
+            })
+    }
+
+    /// The key that signs the audit log.
+    pub fn audit_signing_key(&self) -> Result<SigningKey, KeyRingError> {
+        Ok(SigningKey::for_audit(&self.key()?))
+    }
+
+    /// The master keys of tables under `<id>.v<version>`, e.g. `cordon-footer.v1`, every version of them.
+    pub fn master_keys(&self) -> Arc<dyn MasterKeys> {
+        let masters = self
+            .held()
+            .filter(|(entry, _)| entry.purpose == TableMasterKey::PURPOSE)
+            .fold(LocalMasterKeys::new(), |masters, (entry, key)| {
+                let id = format!("{}.v{}", entry.id, entry.version);
+                masters.with(id, &TableMasterKey::from_bytes(**key))
+            });
+        Arc::new(masters)
+    }
+
+    pub fn status(&self) -> Vec<KeyStatus> {
+        let status = |entry: &Entry| KeyStatus {
+            purpose: entry.purpose.clone(),
+            id: entry.id.clone(),
+            version: entry.version,
+            created: entry.created.clone(),
+        };
+        self.file.keys.iter().map(status).collect()
+    }
+
+    /// Wraps the same keys under another root. The old passphrase or key file opens nothing afterwards, except copies
+    /// of the file that were made before.
+    pub fn rotate_root(&mut self, new: &RootSecret) -> Result<(), KeyRingError> {
+        self.rotate_root_with(new, Argon2Params::default())
+    }
+
+    /// With other costs of guessing the passphrase.
+    pub fn rotate_root_with(
+        &mut self,
+        new: &RootSecret,
+        params: Argon2Params,
+    ) -> Result<(), KeyRingError> {
+        let (file, written) = self.under_root(new, params)?;
+        let committed =
+            atomic::Replacement::prepare(&self.path, &written, Some(&self.written))?.commit();
+        if !matches!(committed, Err(KeyRingError::NotReplaced { .. })) {
+            // Also when the directory could not be synced: the new file is in place.
+            (self.file, self.written) = (file, written);
+        }
+        committed
+    }
+
+    fn under_root(
+        &self,
+        new: &RootSecret,
+        params: Argon2Params,
+    ) -> Result<(RingFile, Vec<u8>), KeyRingError> {
+        let (root, root_key) = root::new_root(new, params)?;
+        let mut file = self.file.clone();
+        file.root = root;
+        file.wrap(&root_key, &self.keys)?;
+        let written = file.to_bytes()?;
+        Ok((file, written))
+    }
+
+    /// Writes a new random key file: 64 hexadecimal digits and a newline, readable by its owner only.
+    pub fn generate_key_file(path: &Path) -> Result<(), KeyRingError> {
+        root::write_key_file(path, &RootKey::generate())
+    }
+
+    fn held(&self) -> impl Iterator<Item = (&Entry, &Zeroizing<[u8; 32]>)> {
+        self.file.keys.iter().zip(&self.keys)
+    }
+}
+
+impl From<CryptoError> for KeyRingError {
+    fn from(source: CryptoError) -> Self {
+        Self::Crypto(source)
+    }
+}

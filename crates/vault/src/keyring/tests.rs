@@ -1,0 +1,405 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const NOW: &str = "2026-11-23T12:00:00Z";
+const CHEAP: Argon2Params = Argon2Params {
+    memory_kib: 64,
+    passes: 1,
+    lanes: 1,
+};
+
+struct Scratch {
+    dir: TempDir,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+        }
+    }
+
+    fn ring(&self) -> PathBuf {
+        self.dir.path().join("keyring.json")
+    }
+
+    fn key_file(&self, name: &str) -> RootSecret {
+        let path = self.dir.path().join(name);
+        KeyRing::generate_key_file(&path).unwrap();
+        RootSecret::KeyFile(path)
+    }
+
+    fn with_key_file() -> (Self, RootSecret, KeyRing) {
+        let scratch = Self::new();
+        let root = scratch.key_file("root.key");
+        let ring = KeyRing::create(&scratch.ring(), &root, NOW).unwrap();
+        (scratch, root, ring)
+    }
+
+    fn with_passphrase() -> (Self, RootSecret, KeyRing) {
+        let scratch = Self::new();
+        let root = RootSecret::passphrase("correct horse");
+        let ring = KeyRing::create_with(&scratch.ring(), &root, NOW, CHEAP).unwrap();
+        (scratch, root, ring)
+    }
+}
+
+/// Every key of the ring, for comparison.
+fn all(ring: &KeyRing) -> Vec<[u8; 32]> {
+    ring.keys.iter().map(|key| **key).collect()
+}
+
+#[track_caller]
+fn refused(result: Result<KeyRing, KeyRingError>) -> KeyRingError {
+    match result {
+        Ok(_) => panic!("opened"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn what_is_made_opens_again() {
+    for (scratch, root, ring) in [Scratch::with_key_file(), Scratch::with_passphrase()] {
+        let again = KeyRing::open(&scratch.ring(), &root).unwrap();
+        assert!(all(&ring) == all(&again));
+        assert_eq!(ring.id(), again.id());
+        assert_eq!(ring.status(), again.status());
+        assert_eq!(ring.status()[0].created, NOW);
+        assert_eq!(
+            fs::metadata(scratch.ring()).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+}
+
+#[test]
+fn every_purpose_has_a_key_of_its_own() {
+    let (_scratch, _, ring) = Scratch::with_key_file();
+    let exposed = [
+        *ring.key::<BlindIndexKey>().unwrap().dangerous_expose(),
+        *ring.key::<VaultKey>().unwrap().dangerous_expose(),
+        *ring.key::<DateShiftKey>().unwrap().dangerous_expose(),
+        *ring.key::<SurrogateKey>().unwrap().dangerous_expose(),
+        *ring.key::<HashKey>().unwrap().dangerous_expose(),
+        *ring.key::<FpeKey>().unwrap().dangerous_expose(),
+        *ring.key::<SealKey>().unwrap().dangerous_expose(),
+        *ring.key::<AuditSealKey>().unwrap().dangerous_expose(),
+        *ring.key::<AuditSigningSeed>().unwrap().dangerous_expose(),
+    ];
+    assert_eq!(exposed.iter().collect::<BTreeSet<_>>().len(), exposed.len());
+    assert_eq!(
+        all(&ring).iter().collect::<BTreeSet<_>>().len(),
+        exposed.len() + 4
+    );
+    assert!(matches!(
+        ring.key::<RootKey>(),
+        Err(KeyRingError::NoKey { purpose: "root" })
+    ));
+    assert!(ring.key::<TableMasterKey>().is_err());
+    let seed = ring.key::<AuditSigningSeed>().unwrap();
+    assert_eq!(
+        ring.audit_signing_key().unwrap().verifying_key(),
+        SigningKey::for_audit(&seed).verifying_key()
+    );
+}
+
+#[test]
+fn master_keys_wrap_for_the_same_ring_and_id_only() {
+    let (scratch, root, ring) = Scratch::with_key_file();
+    let (_other, _, stranger) = Scratch::with_key_file();
+    let again = KeyRing::open(&scratch.ring(), &root).unwrap();
+    for id in [
+        "cordon-footer.v1",
+        "cordon-direct.v1",
+        "cordon-quasi.v1",
+        "cordon-clinical.v1",
+    ] {
+        let wrapped = ring.master_keys().wrap_key(&[5; 32], id).unwrap();
+        assert_eq!(
+            *again.master_keys().unwrap_key(&wrapped, id).unwrap(),
+            [5; 32]
+        );
+        assert!(stranger.master_keys().unwrap_key(&wrapped, id).is_err());
+    }
+    assert!(matches!(
+        ring.master_keys().wrap_key(&[5; 32], "cordon-footer"),
+        Err(CryptoError::UnknownMasterKey { .. })
+    ));
+}
+
+#[test]
+fn a_wrong_secret_is_told_from_damage() {
+    let (scratch, _, _) = Scratch::with_passphrase();
+    let error = refused(KeyRing::open(
+        &scratch.ring(),
+        &RootSecret::passphrase("incorrect horse"),
+    ));
+    assert!(
+        matches!(error, KeyRingError::WrongPassphrase { .. }),
+        "{error}"
+    );
+    let error = refused(KeyRing::open(&scratch.ring(), &scratch.key_file("k")));
+    assert!(matches!(error, KeyRingError::OtherRoot { .. }), "{error}");
+
+    let (scratch, _, _) = Scratch::with_key_file();
+    let error = refused(KeyRing::open(
+        &scratch.ring(),
+        &scratch.key_file("other.key"),
+    ));
+    assert!(matches!(error, KeyRingError::WrongKeyFile { .. }));
+    assert!(error.to_string().contains("other.key"), "{error}");
+    let error = refused(KeyRing::open(
+        &scratch.ring(),
+        &RootSecret::passphrase("correct horse"),
+    ));
+    assert!(matches!(error, KeyRingError::OtherRoot { .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_salt_is_damage_and_not_a_wrong_passphrase() {
+    let (scratch, root, ring) = Scratch::with_passphrase();
+    let mut file = ring.file.clone();
+    let file::RingFile {
+        root: root::Root::Passphrase { salt, .. },
+        ..
+    } = &mut file
+    else {
+        panic!("a passphrase");
+    };
+    *salt = data_encoding::BASE64.encode(&[0; 16]);
+    fs::write(scratch.ring(), file.to_bytes().unwrap()).unwrap();
+    let error = refused(KeyRing::open(&scratch.ring(), &root));
+    assert!(matches!(error, KeyRingError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_key_says_which() {
+    let (scratch, root, _) = Scratch::with_key_file();
+    let text = fs::read_to_string(scratch.ring()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (index, name) in [(1, "vault"), (9, "cordon-footer.v1")] {
+        let good = json["keys"][index]["wrapped"].clone();
+        let other = json["keys"][2]["wrapped"].clone();
+        json["keys"][index]["wrapped"] = other; // a good one, of another entry
+        fs::write(scratch.ring(), json.to_string()).unwrap();
+        let error = refused(KeyRing::open(&scratch.ring(), &root)).to_string();
+        assert!(error.contains(name), "{error}");
+        json["keys"][index]["wrapped"] = good;
+    }
+    fs::write(scratch.ring(), json.to_string()).unwrap();
+    assert!(
+        KeyRing::open(&scratch.ring(), &root).is_ok(),
+        "blanks do not matter"
+    );
+
+    let entries = json["keys"].as_array_mut().unwrap();
+    entries.pop();
+    fs::write(scratch.ring(), json.to_string()).unwrap();
+    let error = refused(KeyRing::open(&scratch.ring(), &root));
+    assert!(matches!(error, KeyRingError::Damaged { .. }), "{error}");
+}
+
+/// Any byte changed: refused, or the same keys (blanks between the fields). Never other keys. Of a ring with a
+/// passphrase only the head is other than of a ring with a key file.
+#[test]
+fn no_changed_byte_gives_other_keys() {
+    let cases = [
+        (Scratch::with_key_file(), None),
+        (Scratch::with_passphrase(), Some("\"keys\"")),
+    ];
+    for ((scratch, root, ring), end) in cases {
+        let good = fs::read(scratch.ring()).unwrap();
+        let text = str::from_utf8(&good).unwrap();
+        let end = end.map_or(good.len(), |end| text.find(end).unwrap());
+        let mut refused = 0;
+        for at in 0..end {
+            let mut damaged = good.clone();
+            damaged[at] ^= [0x01, 0x20, 0x80, 0x02][at % 4];
+            match KeyRing::from_bytes(&scratch.ring(), damaged, &root) {
+                Ok(opened) => {
+                    assert!(good[at].is_ascii_whitespace(), "byte {at}");
+                    assert!(all(&opened) == all(&ring) && opened.status() == ring.status());
+                }
+                Err(KeyRingError::WrongPassphrase { .. } | KeyRingError::WrongKeyFile { .. }) => {
+                    panic!("damage of byte {at} was taken for a wrong secret")
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > end / 2);
+        for length in 0..good.len() - 2 {
+            fs::write(scratch.ring(), &good[..length]).unwrap();
+            assert!(
+                KeyRing::open(&scratch.ring(), &root).is_err(),
+                "cut at {length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_ring_is_never_replaced_by_a_new_one() {
+    let (scratch, root, _) = Scratch::with_key_file();
+    let before = fs::read(scratch.ring()).unwrap();
+    let error = refused(KeyRing::create(&scratch.ring(), &root, NOW));
+    assert!(matches!(error, KeyRingError::Exists { .. }), "{error}");
+    assert_eq!(fs::read(scratch.ring()).unwrap(), before);
+    let error = refused(KeyRing::open(&scratch.dir.path().join("none.json"), &root));
+    assert!(matches!(error, KeyRingError::Missing { .. }), "{error}");
+}
+
+#[test]
+fn a_new_root_keeps_the_keys_and_shuts_out_the_old() {
+    let (scratch, old, mut ring) = Scratch::with_key_file();
+    let (keys, status) = (all(&ring), ring.status());
+    let new = RootSecret::passphrase("another horse");
+    ring.rotate_root_with(&new, CHEAP).unwrap();
+    let opened = KeyRing::open(&scratch.ring(), &new).unwrap();
+    assert!(all(&opened) == keys && opened.status() == status);
+    assert!(all(&ring) == keys);
+    assert!(KeyRing::open(&scratch.ring(), &old).is_err());
+    // And back, by the ring that rotated.
+    ring.rotate_root(&old).unwrap();
+    assert!(all(&KeyRing::open(&scratch.ring(), &old).unwrap()) == keys);
+    assert_eq!(
+        fs::read_dir(scratch.dir.path()).unwrap().count(),
+        2,
+        "ring and key file only"
+    );
+}
+
+#[test]
+fn a_rotation_that_is_killed_leaves_the_old_ring_or_the_new() {
+    let (scratch, old, ring) = Scratch::with_key_file();
+    let new = scratch.key_file("new.key");
+    let (_, written) = ring.under_root(&new, CHEAP).unwrap();
+    let opens = |root: &RootSecret| KeyRing::open(&scratch.ring(), root).is_ok();
+
+    // Killed while the new one was written beside the old: a piece of it is left lying there.
+    let left = scratch.dir.path().join(".keyring.json.new");
+    fs::write(&left, &written[..written.len() / 2]).unwrap();
+    assert!(opens(&old) && !opens(&new));
+
+    let replacement =
+        atomic::Replacement::prepare(&scratch.ring(), &written, Some(&ring.written)).unwrap();
+    assert_eq!(fs::read(&left).unwrap(), written);
+    assert!(opens(&old) && !opens(&new));
+    replacement.commit().unwrap();
+    assert!(!opens(&old) && opens(&new));
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_ring_that_somebody_else_rotated_is_not_overwritten() {
+    let (scratch, root, mut ring) = Scratch::with_key_file();
+    let mut other = KeyRing::open(&scratch.ring(), &root).unwrap();
+    let (theirs, ours) = (scratch.key_file("theirs.key"), scratch.key_file("ours.key"));
+    other.rotate_root(&theirs).unwrap();
+    assert!(matches!(
+        ring.rotate_root(&ours),
+        Err(KeyRingError::Changed { .. })
+    ));
+    assert!(KeyRing::open(&scratch.ring(), &theirs).is_ok());
+}
+
+#[test]
+fn a_key_file_that_others_can_read_is_refused() {
+    let (scratch, root, _) = Scratch::with_key_file();
+    let RootSecret::KeyFile(path) = &root else {
+        panic!("a key file")
+    };
+    assert_eq!(
+        fs::metadata(path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o777] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let error = refused(KeyRing::open(&scratch.ring(), &root));
+        assert!(
+            matches!(error, KeyRingError::KeyFilePermissions { .. }),
+            "{mode:o}: {error}"
+        );
+    }
+    for mode in [0o600, 0o400] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        assert!(KeyRing::open(&scratch.ring(), &root).is_ok(), "{mode:o}");
+    }
+}
+
+#[test]
+fn what_is_not_a_key_file_is_refused_and_a_key_file_is_never_replaced() {
+    let (scratch, root, _) = Scratch::with_key_file();
+    let RootSecret::KeyFile(path) = &root else {
+        panic!("a key file")
+    };
+    assert!(matches!(
+        KeyRing::generate_key_file(path),
+        Err(KeyRingError::Exists { .. })
+    ));
+    let good = fs::read_to_string(path).unwrap();
+    for bad in [
+        "",
+        "\n",
+        &good[1..],
+        &format!("0{good}"),
+        &format!("{good}\n"),
+        &good.replacen(&good[..1], "g", 1),
+    ] {
+        fs::write(path, bad).unwrap();
+        let error = refused(KeyRing::open(&scratch.ring(), &root));
+        assert!(matches!(error, KeyRingError::NotAKeyFile { .. }), "{error}");
+    }
+    for as_good in [
+        good.trim_end(),
+        &good.to_uppercase(),
+        &good.replace('\n', "\r\n"),
+    ] {
+        fs::write(path, as_good).unwrap();
+        assert!(KeyRing::open(&scratch.ring(), &root).is_ok());
+    }
+    fs::remove_file(path).unwrap();
+    let error = refused(KeyRing::open(&scratch.ring(), &root));
+    assert!(error.to_string().contains("root.key"), "{error}");
+    let directory = RootSecret::KeyFile(scratch.dir.path().to_owned());
+    assert!(KeyRing::open(&scratch.ring(), &directory).is_err());
+}
+
+#[test]
+fn a_short_passphrase_is_refused() {
+    let scratch = Scratch::new();
+    let root = RootSecret::passphrase("7 chars");
+    let error = refused(KeyRing::create_with(&scratch.ring(), &root, NOW, CHEAP));
+    assert!(
+        matches!(error, KeyRingError::PassphraseTooShort { .. }),
+        "{error}"
+    );
+    assert!(!scratch.ring().exists());
+}
+
+#[test]
+fn another_version_is_not_called_damage() {
+    let (scratch, root, _) = Scratch::with_key_file();
+    let text = fs::read_to_string(scratch.ring()).unwrap();
+    fs::write(
+        scratch.ring(),
+        text.replacen("\"version\": 1", "\"version\": 2", 1),
+    )
+    .unwrap();
+    let error = refused(KeyRing::open(&scratch.ring(), &root));
+    assert!(
+        matches!(error, KeyRingError::Version { found: 2, .. }),
+        "{error}"
+    );
+}
