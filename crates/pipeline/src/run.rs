@@ -427,7 +427,7 @@ impl OpenJournal {
 }
 
 /// Sortable by time, unique by chance: run ids stand in file names and in the audit log.
-pub(crate) fn new_run_id() -> String {
+pub fn new_run_id() -> String {
     let mut random = [0; 6];
     // Without randomness the clock's nanoseconds must do: an id is no secret.
     if cordon_crypto::random_bytes(&mut random).is_err() {

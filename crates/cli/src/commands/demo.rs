@@ -74,8 +74,8 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     step(ui, 6, "The audit log: every run, query and denial, hash-linked and signed");
     let anchors = project.audit_anchors()?;
     let verified = project.audit_log().verify(&anchors)?;
-    if !verified.is_valid() {
-        return Err(Failure::new(ExitKind::Integrity, verified.to_string()));
+    if !verified.is_intact() {
+        return Err(Failure::new(ExitKind::Integrity, super::audit::findings(&verified)));
     }
     ui.say(format!(
         "   {} entries verified; {} anchors in the tables' manifests agree",

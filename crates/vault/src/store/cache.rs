@@ -6,7 +6,7 @@
 
 use cordon_phi::Token;
 
-use super::table::{Entry, Key, Table};
+use super::table::{Entry, Key, Lookup, Table};
 
 /// Room for three or four windows of read-ahead.
 const WINDOWS: usize = 1 << 17;
@@ -18,16 +18,10 @@ pub(super) struct Cache {
 
 impl Cache {
     pub fn new(entries: usize) -> Self {
-        Self { windows: Generations::new(WINDOWS.min(entries)), found: Generations::new(entries) }
-    }
-
-    /// Takes over what was just written as a run, and gives back an empty table.
-    pub fn keep(&mut self, mut flushed: Table) -> Table {
-        if flushed.len() <= self.found.half {
-            std::mem::swap(&mut flushed, &mut self.found.old);
+        Self {
+            windows: Generations::new(WINDOWS.min(entries)),
+            found: Generations::new(entries),
         }
-        flushed.clear();
-        flushed
     }
 }
 
@@ -40,16 +34,11 @@ pub(super) struct Generations {
 
 impl Generations {
     fn new(entries: usize) -> Self {
-        Self { young: Table::new(), old: Table::new(), half: entries / 2 }
-    }
-
-    pub fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {
-        self.young.warm(keys.clone());
-        self.old.warm(keys);
-    }
-
-    pub fn get(&self, key: Key) -> Option<Token> {
-        self.young.get(key).or_else(|| self.old.get(key))
+        Self {
+            young: Table::new(),
+            old: Table::new(),
+            half: entries / 2,
+        }
     }
 
     pub fn insert(&mut self, entry: Entry) {
@@ -61,5 +50,20 @@ impl Generations {
             self.young.clear();
         }
         self.young.insert(entry);
+    }
+}
+
+impl Lookup for Generations {
+    fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
+    fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {
+        self.young.warm(keys.clone());
+        self.old.warm(keys);
+    }
+
+    fn get(&self, key: Key) -> Option<Token> {
+        self.young.get(key).or_else(|| self.old.get(key))
     }
 }

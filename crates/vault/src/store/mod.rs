@@ -36,13 +36,14 @@ use cordon_crypto::{BlindIndexKey, KeyedHash, VaultKey};
 use cordon_phi::{Phi, Token, TokenError, TokenStore};
 
 use self::{
-    cache::{Cache, Generations},
+    cache::Cache,
     error::Fault,
+    filter::Bits,
     frame::{MAX_DOMAIN, MAX_VALUE},
     log::{Log, Step},
     manifest::Keys,
     run::Run,
-    table::{Key, Table},
+    table::{Key, Lookup, Table},
     writer::Writer,
 };
 pub use self::{check::VerifyReport, error::VaultError};
@@ -73,7 +74,12 @@ pub struct VaultOptions {
 
 impl Default for VaultOptions {
     fn default() -> Self {
-        Self { memory_entries: 3 << 18, cache_entries: 6 << 18, segment_bytes: 256 << 20, fan_in: 4 }
+        Self {
+            memory_entries: 6 << 18,
+            cache_entries: 6 << 18,
+            segment_bytes: 256 << 20,
+            fan_in: 6,
+        }
     }
 }
 
@@ -110,7 +116,10 @@ impl TokenVault {
     /// Opens the vault in `dir`, or makes a new one where there is none.
     ///
     /// A frame that a killed process left half-written is cut off; it was never given out.
-    #[expect(clippy::needless_pass_by_value, reason = "keys are handed over, and wiped here")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "keys are handed over, and wiped here"
+    )]
     pub fn open(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
         writer::open(dir, &keys, options)
     }
@@ -137,7 +146,12 @@ impl TokenVault {
         self.check()
     }
 
-    fn tokens_for(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), VaultError> {
+    fn tokens_for(
+        &self,
+        domain: &str,
+        values: &[&[u8]],
+        out: &mut Vec<Token>,
+    ) -> Result<(), VaultError> {
         /// Bounds the memory of one call, whatever the caller's batch.
         const AT_ONCE: usize = 1 << 16;
         /// A run that is found damaged is rebuilt and the batch tried again; a disk that damages them all is an error.
@@ -147,14 +161,18 @@ impl TokenVault {
             return Err(VaultError::DomainName { max: MAX_DOMAIN });
         }
         if let Some(value) = values.iter().find(|value| value.len() > MAX_VALUE) {
-            return Err(VaultError::TooLong { len: value.len(), max: MAX_VALUE });
+            return Err(VaultError::TooLong {
+                len: value.len(),
+                max: MAX_VALUE,
+            });
         }
         let hash = self.keys.blind.derive(domain);
         for values in values.chunks(AT_ONCE) {
             let keys = blind_indexes(&hash, values);
             let start = out.len();
             for attempt in 1.. {
-                out.resize(start + values.len(), NONE);
+                out.truncate(start);
+                out.extend(std::iter::repeat_n(NONE, values.len()));
                 let tokens = out.get_mut(start..).unwrap_or_default();
                 match self.batch(domain, &keys, values, tokens) {
                     Ok(()) => break,
@@ -167,16 +185,26 @@ impl TokenVault {
     }
 
     /// Puts the token of each value in its place in `tokens`.
-    fn batch(&self, domain: &str, keys: &[Key], values: &[&[u8]], tokens: &mut [Token]) -> Result<(), Fault> {
+    fn batch(
+        &self,
+        domain: &str,
+        keys: &[Key],
+        values: &[&[u8]],
+        tokens: &mut [Token],
+    ) -> Result<(), Fault> {
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut missing = self.known(keys, tokens);
         if missing.is_empty() {
             return Ok(());
         }
-        missing.sort_unstable_by_key(|(key, _)| *key);
+        // One word is compared faster than two, and decides, but for duplicates and one chance in 2⁶⁴.
+        missing.sort_unstable_by_key(|(key, _)| key.hi);
+        if !missing.is_sorted_by_key(|(key, _)| *key) {
+            missing.sort_unstable_by_key(|(key, _)| *key);
+        }
         let mut unique = missing.clone();
         unique.dedup_by_key(|(key, _)| *key);
-        let mut answers = vec![NONE; unique.len()];
+        let mut answers: Vec<Token> = std::iter::repeat_n(NONE, unique.len()).collect();
         self.find_in_runs(&unique, &mut answers)?;
         if answers.contains(&NONE) {
             self.create(domain, epoch, &unique, values, &mut answers)?;
@@ -196,20 +224,10 @@ impl TokenVault {
 
     /// Answers what memory knows; gives back the keys that it does not, with their places in the batch.
     fn known(&self, keys: &[Key], tokens: &mut [Token]) -> Vec<(Key, u32)> {
-        let mut missing = Vec::new();
-        let table = read(&self.table);
-        let windows = &read(&self.cache).windows;
-        for (group, (keys, tokens)) in keys.chunks(WARM).zip(tokens.chunks_mut(WARM)).enumerate() {
-            table.warm(keys.iter().copied());
-            windows.warm(keys.iter().copied());
-            for (i, (key, token)) in keys.iter().zip(tokens).enumerate() {
-                let found = table.get(*key).or_else(|| windows.get(*key));
-                match found {
-                    Some(known) => *token = known,
-                    None => missing.push((*key, (group * WARM + i) as u32)),
-                }
-            }
-        }
+        let mut missing: Vec<_> = keys.iter().copied().zip(0..).collect();
+        // While a window is being used up nearly everything is in it, and it is smaller than the table.
+        answer_from(&read(&self.cache).windows, &mut missing, tokens);
+        answer_from(&*read(&self.table), &mut missing, tokens);
         missing
     }
 
@@ -218,11 +236,16 @@ impl TokenVault {
         let runs = Arc::clone(&read(&self.runs));
         let mut buffer = Vec::new();
         let mut found = Vec::new();
+        if runs.is_empty() {
+            return Ok(());
+        }
         let mut wanted: Vec<(Key, u32)> = Vec::new();
+        let bits: Vec<Bits> = unique.iter().map(|(key, _)| Bits::of(*key)).collect();
         for run in runs.iter().rev() {
             wanted.clear();
-            for (number, ((key, _), answer)) in (0..).zip(unique.iter().zip(answers.iter())) {
-                if *answer == NONE && run.may_hold(*key) {
+            let asked = unique.iter().zip(&bits).zip(answers.iter());
+            for (number, (((key, _), bits), answer)) in (0..).zip(asked) {
+                if run.may_hold(*key, bits) && *answer == NONE {
                     wanted.push((*key, number));
                 }
             }
@@ -260,7 +283,9 @@ impl TokenVault {
         const WINDOW: u64 = 1 << 20;
 
         while wanted.len() >= 2 * SAMPLE && self.options.cache_entries > 0 {
-            let first = |(_, number): &(Key, u32)| unique.get(*number as usize).map_or(0, |(_, place)| *place);
+            let first = |(_, number): &(Key, u32)| {
+                unique.get(*number as usize).map_or(0, |(_, place)| *place)
+            };
             let mut sample = wanted.clone();
             sample.select_nth_unstable_by_key(SAMPLE, first);
             sample.truncate(SAMPLE);
@@ -268,7 +293,12 @@ impl TokenVault {
             let mut places = Vec::with_capacity(SAMPLE);
             run.find(&sample, buffer, |_, entry| places.push(entry.place))?;
             places.sort_unstable();
-            let dense = |from: &u64| places.iter().filter(|at| (*from..from + WINDOW).contains(at)).count();
+            let dense = |from: &u64| {
+                places
+                    .iter()
+                    .filter(|at| (*from..from + WINDOW).contains(at))
+                    .count()
+            };
             let Some(from) = places.iter().copied().find(|from| dense(from) >= WORTH_IT) else {
                 return Ok(());
             };
@@ -298,7 +328,11 @@ impl TokenVault {
                 // An index never points at what is not whole.
                 Step::Bad(what) if at == from => {
                     let segment = self.log.segment((at >> 32) as u32)?;
-                    return Err(VaultError::damaged(&segment.path, at & u64::from(u32::MAX), what));
+                    return Err(VaultError::damaged(
+                        &segment.path,
+                        at & u64::from(u32::MAX),
+                        what,
+                    ));
                 }
                 // But behind it another process may be writing.
                 Step::End | Step::Bad(_) => break,
@@ -313,7 +347,12 @@ impl TokenVault {
 }
 
 impl TokenStore for TokenVault {
-    fn get_or_create(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError> {
+    fn get_or_create(
+        &self,
+        domain: &str,
+        values: &[&[u8]],
+        out: &mut Vec<Token>,
+    ) -> Result<(), TokenError> {
         let before = out.len();
         self.tokens_for(domain, values, out).map_err(|error| {
             out.truncate(before);
@@ -322,19 +361,39 @@ impl TokenStore for TokenVault {
     }
 }
 
-/// Answers what `known` holds and leaves the rest wanted.
-fn answer_from(known: &Generations, wanted: &mut Vec<(Key, u32)>, answers: &mut [Token]) {
-    let mut rest = Vec::new();
-    for group in wanted.chunks(WARM) {
-        known.warm(group.iter().map(|(key, _)| *key));
-        for (key, number) in group {
-            match (known.get(*key), answers.get_mut(*number as usize)) {
-                (Some(token), Some(answer)) => *answer = token,
-                _ => rest.push((*key, *number)),
-            }
-        }
+/// Answers what `known` holds and leaves the rest wanted, in their order.
+fn answer_from(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut [Token]) {
+    if known.is_empty() {
+        return;
     }
-    *wanted = rest;
+    let mut kept = 0;
+    let mut at = 0;
+    while at < wanted.len() {
+        let group = at..wanted.len().min(at + WARM);
+        known.warm(
+            wanted
+                .get(group.clone())
+                .unwrap_or_default()
+                .iter()
+                .map(|(key, _)| *key),
+        );
+        for i in group.clone() {
+            let Some((key, number)) = wanted.get(i).copied() else {
+                break;
+            };
+            if let (Some(token), Some(answer)) = (known.get(key), answers.get_mut(number as usize))
+            {
+                *answer = token;
+                continue;
+            }
+            if let Some(slot) = wanted.get_mut(kept) {
+                *slot = (key, number);
+            }
+            kept += 1;
+        }
+        at = group.end;
+    }
+    wanted.truncate(kept);
 }
 
 fn blind_indexes(hash: &KeyedHash, values: &[&[u8]]) -> Vec<Key> {

@@ -16,7 +16,10 @@ pub(super) struct Key {
 impl Key {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let n = u128::from_be_bytes(bytes);
-        Self { hi: (n >> 64) as u64, lo: n as u64 }
+        Self {
+            hi: (n >> 64) as u64,
+            lo: n as u64,
+        }
     }
 
     pub fn to_bytes(self) -> [u8; 16] {
@@ -39,7 +42,11 @@ pub(super) struct Entry {
 
 impl Entry {
     pub const BYTES: usize = 40;
-    const EMPTY: Self = Self { key: Key { hi: 0, lo: 0 }, token: Token([0; 16]), place: 0 };
+    const EMPTY: Self = Self {
+        key: Key { hi: 0, lo: 0 },
+        token: Token([0; 16]),
+        place: 0,
+    };
 
     fn is_empty(&self) -> bool {
         self.place == 0
@@ -55,8 +62,23 @@ impl Entry {
         let (key, rest) = bytes.split_first_chunk::<16>()?;
         let (token, rest) = rest.split_first_chunk::<16>()?;
         let (place, _) = rest.split_first_chunk::<8>()?;
-        Some(Self { key: Key::from_bytes(*key), token: Token(*token), place: u64::from_le_bytes(*place) })
+        Some(Self {
+            key: Key::from_bytes(*key),
+            token: Token(*token),
+            place: u64::from_le_bytes(*place),
+        })
     }
+}
+
+/// Where a key's token may be found in memory.
+pub(super) trait Lookup {
+    fn is_empty(&self) -> bool;
+
+    /// Loads what `keys` will need, without a branch between them: the processor fetches it all at once, where the
+    /// look-ups themselves would wait for one after the other. For a few dozen keys at a time.
+    fn warm(&self, keys: impl Iterator<Item = Key> + Clone);
+
+    fn get(&self, key: Key) -> Option<Token>;
 }
 
 /// A sorted linear-probing table. It does not wrap: what overflows its end is pushed behind it.
@@ -70,15 +92,15 @@ impl Table {
     const SMALLEST: u64 = 1 << 10;
 
     pub fn new() -> Self {
-        Self { slots: Vec::new(), homes: 0, len: 0 }
+        Self {
+            slots: Vec::new(),
+            homes: 0,
+            len: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Entries in ascending order of key.
@@ -93,37 +115,6 @@ impl Table {
             self.slots.fill(Entry::EMPTY);
             self.len = 0;
         }
-    }
-
-    /// Loads the slots that `keys` will need, without a branch between them: the processor fetches them all at once,
-    /// where the look-ups themselves would wait for one after the other. For a few dozen keys at a time.
-    pub fn warm(&self, keys: impl Iterator<Item = Key>) {
-        if self.len == 0 {
-            return;
-        }
-        let mut seen = 0;
-        for key in keys {
-            if let Some(slot) = self.slots.get(self.home(key)) {
-                seen ^= slot.key.lo;
-            }
-        }
-        std::hint::black_box(seen);
-    }
-
-    pub fn get(&self, key: Key) -> Option<Token> {
-        if self.len == 0 {
-            return None;
-        }
-        let from = self.slots.get(self.home(key)..)?;
-        for slot in from {
-            if slot.is_empty() || slot.key > key {
-                return None;
-            }
-            if slot.key == key {
-                return Some(slot.token);
-            }
-        }
-        None
     }
 
     /// Puts an entry in. If its key is there already, nothing changes and its token is given back.
@@ -188,6 +179,34 @@ impl Table {
     }
 }
 
+impl Lookup for Table {
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {
+        let mut seen = 0;
+        for key in keys {
+            if let Some(slot) = self.slots.get(self.home(key)) {
+                seen ^= slot.key.lo;
+            }
+        }
+        std::hint::black_box(seen);
+    }
+
+    fn get(&self, key: Key) -> Option<Token> {
+        for slot in self.slots.get(self.home(key)..)? {
+            if slot.is_empty() || slot.key > key {
+                return None;
+            }
+            if slot.key == key {
+                return Some(slot.token);
+            }
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -209,15 +228,29 @@ mod tests {
                 1 => rng.random_range(0..500),
                 _ => rng.random(),
             };
-            let key = Key { hi, lo: rng.random_range(0..3) };
+            let key = Key {
+                hi,
+                lo: rng.random_range(0..3),
+            };
             let token = Token(rng.random());
             let before = model.get(&key).copied();
             assert!(table.get(key) == before);
-            assert!(table.insert(Entry { key, token, place: round + 1 }) == before);
+            assert!(
+                table.insert(Entry {
+                    key,
+                    token,
+                    place: round + 1
+                }) == before
+            );
             model.entry(key).or_insert(token);
         }
         assert_eq!(table.len(), model.len());
-        assert!(table.iter().map(|e| (e.key, e.token)).eq(model.iter().map(|(k, t)| (*k, *t))));
+        assert!(
+            table
+                .iter()
+                .map(|e| (e.key, e.token))
+                .eq(model.iter().map(|(k, t)| (*k, *t)))
+        );
         table.clear();
         assert!(table.is_empty() && table.iter().next().is_none());
     }
@@ -225,7 +258,11 @@ mod tests {
     #[test]
     fn an_entry_is_forty_bytes() {
         assert_eq!(size_of::<Entry>(), Entry::BYTES);
-        let entry = Entry { key: Key { hi: 1, lo: 2 }, token: Token([3; 16]), place: 4 };
+        let entry = Entry {
+            key: Key { hi: 1, lo: 2 },
+            token: Token([3; 16]),
+            place: 4,
+        };
         let mut bytes = Vec::new();
         entry.write_to(&mut bytes);
         let back = Entry::read(&bytes).unwrap();

@@ -6,7 +6,7 @@ use cordon_phi::{Token, TokenError};
 use cordon_vault::{TokenVault, VaultError};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{files, open, same, tokens, try_open, try_tokens};
+use crate::{files, open, same, scratch, tokens, try_open, try_tokens};
 
 const VALUES: u64 = 3_000;
 
@@ -43,7 +43,7 @@ fn damaged(vault: Result<TokenVault, VaultError>) -> bool {
 
 #[test]
 fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     let expected = filled(&good, true);
     let mut rng = StdRng::seed_from_u64(3);
@@ -63,7 +63,12 @@ fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
         std::fs::write(file, bytes).unwrap();
         let what = format!("{} at {at}", file.display());
 
-        let derived = file.file_name().unwrap().to_str().unwrap().starts_with("run-");
+        let derived = file
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("run-");
         match try_open(&bad) {
             Err(VaultError::Damaged { .. } | VaultError::Version { .. }) => {
                 assert!(!derived, "{what}");
@@ -81,18 +86,24 @@ fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
                     vault.verify().unwrap();
                     healed += 1;
                 } else {
-                    assert!(matches!(vault.verify(), Err(VaultError::Damaged { .. })), "{what}");
+                    assert!(
+                        matches!(vault.verify(), Err(VaultError::Damaged { .. })),
+                        "{what}"
+                    );
                     refused += 1;
                 }
             }
         }
     }
-    assert!(refused > 8 && healed > 8, "{refused} refused, {healed} healed");
+    assert!(
+        refused > 8 && healed > 8,
+        "{refused} refused, {healed} healed"
+    );
 }
 
 #[test]
 fn a_torn_end_that_was_not_synced_is_cut_off() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     let expected = filled(&good, true);
     // One frame more, not synced.
@@ -102,7 +113,12 @@ fn a_torn_end_that_was_not_synced_is_cut_off() {
     for cut in [1, 15, 16, 28, 500, 1_000] {
         copy(&good, &bad);
         let file = bad.join(last.file_name().unwrap());
-        std::fs::File::options().write(true).open(file).unwrap().set_len(whole - cut).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_len(whole - cut)
+            .unwrap();
         let vault = open(&bad);
         same(&tokens(&vault, "mrn", 0..VALUES), &expected);
         let new = tokens(&vault, "mrn", VALUES..VALUES + 40);
@@ -113,7 +129,7 @@ fn a_torn_end_that_was_not_synced_is_cut_off() {
 
 #[test]
 fn a_log_shorter_than_its_last_sync_is_damage() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     filled(&good, true);
     for file in files(&good, "log-") {
@@ -121,9 +137,18 @@ fn a_log_shorter_than_its_last_sync_is_damage() {
         for keep in [0, 10, 64, 100, length / 2, length - 1] {
             copy(&good, &bad);
             let file = bad.join(file.file_name().unwrap());
-            std::fs::File::options().write(true).open(&file).unwrap().set_len(keep).unwrap();
+            std::fs::File::options()
+                .write(true)
+                .open(&file)
+                .unwrap()
+                .set_len(keep)
+                .unwrap();
             assert!(damaged(try_open(&bad)), "{} cut to {keep}", file.display());
-            assert_eq!(file.metadata().unwrap().len(), keep, "a damaged file is left as it is");
+            assert_eq!(
+                file.metadata().unwrap().len(),
+                keep,
+                "a damaged file is left as it is"
+            );
         }
         copy(&good, &bad);
         std::fs::remove_file(bad.join(file.file_name().unwrap())).unwrap();
@@ -136,7 +161,7 @@ fn a_log_shorter_than_its_last_sync_is_damage() {
 
 #[test]
 fn damage_before_an_intact_frame_is_not_taken_for_a_torn_end() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let dir = home.path().join("vault");
     let vault = open(&dir);
     tokens(&vault, "mrn", 0..50);
@@ -158,7 +183,7 @@ fn damage_before_an_intact_frame_is_not_taken_for_a_torn_end() {
 
 #[test]
 fn a_missing_or_exchanged_run_is_written_again() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     let expected = filled(&good, true);
     let runs = files(&good, "run-");
@@ -180,12 +205,23 @@ fn a_missing_or_exchanged_run_is_written_again() {
 
 #[test]
 fn errors_name_the_file_and_no_value() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let dir = home.path().join("vault");
     filled(&dir, true);
     let log = files(&dir, "log-").pop().unwrap();
-    std::fs::File::options().write(true).open(log).unwrap().set_len(70).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(log)
+        .unwrap()
+        .set_len(70)
+        .unwrap();
     let error = try_open(&dir).err().unwrap().to_string();
-    assert!(error.contains("log-") && error.contains("damaged at byte"), "{error}");
-    assert!(!error.contains("canary") && !error.contains("mrn"), "{error}");
+    assert!(
+        error.contains("log-") && error.contains("damaged at byte"),
+        "{error}"
+    );
+    assert!(
+        !error.contains("canary") && !error.contains("mrn"),
+        "{error}"
+    );
 }
