@@ -19,7 +19,15 @@ pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
         KeysCommand::Status => {
             let project = place.open()?;
             let status = project.ring.status();
-            ui.object(&status);
+            let objects: Vec<_> = status
+                .iter()
+                .map(|key| {
+                    serde_json::json!({
+                        "purpose": key.purpose, "id": key.id, "version": key.version, "created": key.created,
+                    })
+                })
+                .collect();
+            ui.object(&objects);
             ui.table(
                 &["purpose", "key", "version", "made"],
                 status
