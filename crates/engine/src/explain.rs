@@ -61,11 +61,11 @@ impl Writer<'_> {
             let _ = expr.apply(|expr| {
                 match expr {
                     Expr::ScalarSubquery(subquery) => {
-                        subqueries.push(Arc::clone(&subquery.subquery))
+                        subqueries.push(Arc::clone(&subquery.subquery));
                     }
                     Expr::Exists(exists) => subqueries.push(Arc::clone(&exists.subquery.subquery)),
                     Expr::InSubquery(within) => {
-                        subqueries.push(Arc::clone(&within.subquery.subquery))
+                        subqueries.push(Arc::clone(&within.subquery.subquery));
                     }
                     _ => {}
                 }

@@ -28,7 +28,7 @@ use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::ParquetError;
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::errors::EngineError;
 
@@ -393,12 +393,10 @@ impl MaterialRetriever {
 
 impl KeyRetriever for MaterialRetriever {
     fn retrieve_key(&self, key_metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
-        let mut key = self
+        let key = self
             .key(key_metadata)
             .map_err(|error| ParquetError::External(Box::new(error)))?;
-        let plain = key.to_vec();
-        key.zeroize();
-        Ok(plain)
+        Ok(key.to_vec())
     }
 }
 

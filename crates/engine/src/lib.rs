@@ -65,6 +65,6 @@ pub use session::{
     VisibleColumns,
 };
 pub use tables::{
-    AuditAnchor, Commit, ENTROPY_METADATA, Manifest, PartInfo, PartOptions, PartWriter, Provenance,
-    SourceRef, Staging, TableStore, TableVersion,
+    AuditAnchor, Commit, ENTROPY_METADATA, Manifest, PartCompression, PartInfo, PartOptions,
+    PartWriter, Provenance, SourceRef, Staging, TableStore, TableVersion,
 };

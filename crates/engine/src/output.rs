@@ -58,7 +58,7 @@ pub async fn write_result(
     let mut batch = first;
     while let Some(now) = batch {
         rows += now.num_rows() as u64;
-        sink.write(now)?;
+        sink.write(&now)?;
         batch = stream.next().await.transpose()?;
     }
     sink.finish(rows)?;
@@ -111,7 +111,7 @@ impl<'a> Sink<'a> {
         })
     }
 
-    fn write(&mut self, batch: RecordBatch) -> Result<(), EngineError> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
         match self {
             Self::Table { batches, rows, .. } => {
                 let room = TABLE_ROWS.saturating_sub(*rows).min(batch.num_rows());
@@ -122,16 +122,16 @@ impl<'a> Sink<'a> {
                 Ok(())
             }
             Self::Csv(writer) => writer
-                .write(&batch)
+                .write(batch)
                 .map_err(|error| EngineError::arrow(&error)),
             Self::Json(writer) => writer
-                .write(&batch)
+                .write(batch)
                 .map_err(|error| EngineError::arrow(&error)),
             Self::NdJson(writer) => writer
-                .write(&batch)
+                .write(batch)
                 .map_err(|error| EngineError::arrow(&error)),
             Self::Arrow(writer) => writer
-                .write(&batch)
+                .write(batch)
                 .map_err(|error| EngineError::arrow(&error)),
         }
     }

@@ -170,7 +170,7 @@ impl QueryEngine {
     /// A session that knows the given views and nothing else: what is not among them is absent, not forbidden.
     /// It sees one version of each table for as long as it lives.
     pub fn session(&self, views: &[AuthorizedView]) -> Result<AuthorizedSession, EngineError> {
-        let state = self.state()?;
+        let state = self.state();
         let schema = MemorySchemaProvider::new();
         let mut visible = VisibleNames::new();
         let mut versions = BTreeMap::new();
@@ -252,15 +252,15 @@ impl QueryEngine {
         self.spills.peak_bytes()
     }
 
-    fn state(&self) -> Result<SessionState, EngineError> {
+    fn state(&self) -> SessionState {
         let mut options = ConfigOptions::default();
         options.execution.target_partitions = self.options.threads.max(1);
         options.execution.parquet.bloom_filter_on_read = false; // none are written
         // The default suits a gigabyte; under a small limit it would be all there is.
         options.execution.sort_spill_reservation_bytes =
             (self.options.memory_limit / (16 * self.options.threads.max(1))).min(10 << 20);
-        options.catalog.default_catalog = CATALOG.to_owned();
-        options.catalog.default_schema = SCHEMA.to_owned();
+        options.catalog.default_catalog = CATALOG.into();
+        options.catalog.default_schema = SCHEMA.into();
         options.catalog.information_schema = false; // it shows settings and paths; see `information_schema`
         let mut builder = SessionStateBuilder::new()
             .with_config(SessionConfig::from(options))
@@ -272,7 +272,7 @@ impl QueryEngine {
         if let Some(functions) = builder.scalar_functions() {
             functions.retain(|function| !WITHHELD_FUNCTIONS.contains(&function.name()));
         }
-        Ok(builder.build())
+        builder.build()
     }
 }
 

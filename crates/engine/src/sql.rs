@@ -100,11 +100,8 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         .names
         .iter()
         .filter(|named| named.kind == NameKind::Table)
-        .filter_map(|named| {
-            visible
-                .contains_key(&named.text)
-                .then(|| named.text.clone())
-        })
+        .filter(|named| visible.contains_key(&named.text))
+        .map(|named| named.text.clone())
         .collect();
     let mut spellings = Spellings::of(&tables, visible);
     let _ = VisitMut::visit(inner.as_mut(), &mut spellings);

@@ -127,8 +127,10 @@ impl TableProvider for VisibleTable {
         .await
         .map_err(|_| EngineError::Internal("check of the parts").into_datafusion())?
         .map_err(EngineError::into_datafusion)?;
-        let mut options = TableParquetOptions::default();
-        options.global = state.config_options().execution.parquet.clone();
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
         let source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(options)
             .with_metadata_size_hint(FOOTER_HINT)

