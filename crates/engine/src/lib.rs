@@ -44,26 +44,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod session;
-mod view;
 mod barrier;
-mod sql;
-mod explain;
-pub mod tables;
-pub mod keytools;
-pub mod inputs;
-mod spill;
-pub mod output;
 pub mod errors;
+mod explain;
+pub mod inputs;
+pub mod keytools;
+pub mod output;
+mod session;
+mod spill;
+mod sql;
+pub mod tables;
+mod view;
 
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
 pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use output::{OutputFormat, write_result};
 pub use session::{
-    AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,
+    AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched,
+    VisibleColumns,
 };
 pub use tables::{
-    AuditAnchor, Commit, ENTROPY_METADATA, Manifest, PartInfo, PartOptions, PartWriter, Provenance, SourceRef, Staging,
-    TableStore, TableVersion,
+    AuditAnchor, Commit, ENTROPY_METADATA, Manifest, PartCompression, PartInfo, PartOptions,
+    PartWriter, Provenance, SourceRef, Staging, TableStore, TableVersion,
 };

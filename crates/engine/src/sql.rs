@@ -7,7 +7,8 @@ use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, Word};
@@ -43,7 +44,8 @@ enum NameKind {
     Function,
 }
 
-const ONLY: &str = "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE statement may run";
+const ONLY: &str =
+    "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE statement may run";
 
 /// Parses and refuses everything that is not a question.
 pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineError> {
@@ -54,7 +56,11 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         .map_err(|error| {
             let position = parser_position(&error);
             let kind = crate::errors::planning_kind(&error);
-            EngineError::Planning(PlanProblem { kind, position, did_you_mean: None })
+            EngineError::Planning(PlanProblem {
+                kind,
+                position,
+                did_you_mean: None,
+            })
         })?;
     let mut statements = statements.into_iter();
     let (Some(statement), None) = (statements.next(), statements.next()) else {
@@ -63,10 +69,15 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
     let (mut statement, explain) = match statement {
         DfStatement::Explain(explain) => {
             let plain = explain.to_string();
-            let options = plain.strip_suffix(&explain.statement.to_string()).unwrap_or(&plain).to_ascii_uppercase();
+            let options = plain
+                .strip_suffix(&explain.statement.to_string())
+                .unwrap_or(&plain)
+                .to_ascii_uppercase();
             // ANALYZE runs the query past the audit, VERBOSE shows the plan of the stored tables.
             if options.trim() != "EXPLAIN" {
-                return Err(EngineError::Refused { reason: "only plain EXPLAIN may run" });
+                return Err(EngineError::Refused {
+                    reason: "only plain EXPLAIN may run",
+                });
             }
             (*explain.statement, true)
         }
@@ -77,7 +88,10 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
     };
     match inner.as_ref() {
         Statement::Query(query) => check_query(query)?,
-        Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ExplainTable { .. } if !explain => {}
+        Statement::ShowTables { .. }
+        | Statement::ShowColumns { .. }
+        | Statement::ExplainTable { .. }
+            if !explain => {}
         _ => return Err(EngineError::Refused { reason: ONLY }),
     }
     let mut reader = NameReader::default();
@@ -86,31 +100,43 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         .names
         .iter()
         .filter(|named| named.kind == NameKind::Table)
-        .filter_map(|named| visible.contains_key(&named.text).then(|| named.text.clone()))
+        .filter(|named| visible.contains_key(&named.text))
+        .map(|named| named.text.clone())
         .collect();
-    let mut spellings = Spellings::of(&tables, visible, &reader.aliases);
+    let mut spellings = Spellings::of(&tables, visible);
     let _ = VisitMut::visit(inner.as_mut(), &mut spellings);
-    Ok(Gated { statement, explain, tables, names: reader.names })
+    Ok(Gated {
+        statement,
+        explain,
+        tables,
+        names: reader.names,
+    })
 }
 
 fn check_query(query: &Query) -> Result<(), EngineError> {
     if let Some(with) = &query.with {
-        with.cte_tables.iter().try_for_each(|cte| check_query(&cte.query))?;
+        with.cte_tables
+            .iter()
+            .try_for_each(|cte| check_query(&cte.query))?;
     }
     if !query.locks.is_empty() {
-        return Err(EngineError::Refused { reason: "tables cannot be locked" });
+        return Err(EngineError::Refused {
+            reason: "tables cannot be locked",
+        });
     }
     check_body(&query.body)
 }
 
 fn check_body(body: &SetExpr) -> Result<(), EngineError> {
     match body {
-        SetExpr::Select(select) if select.into.is_some() => {
-            Err(EngineError::Refused { reason: "SELECT INTO would write a table" })
-        }
+        SetExpr::Select(select) if select.into.is_some() => Err(EngineError::Refused {
+            reason: "SELECT INTO would write a table",
+        }),
         SetExpr::Select(_) | SetExpr::Values(_) => Ok(()),
         SetExpr::Query(query) => check_query(query),
-        SetExpr::SetOperation { left, right, .. } => check_body(left).and_then(|()| check_body(right)),
+        SetExpr::SetOperation { left, right, .. } => {
+            check_body(left).and_then(|()| check_body(right))
+        }
         _ => Err(EngineError::Refused { reason: ONLY }),
     }
 }
@@ -131,7 +157,11 @@ pub(crate) fn without_literals(sql: &str) -> String {
                 continue;
             }
             Token::EOF => break,
-            Token::Word(Word { value, quote_style: Some(quote), .. }) => format!("{quote}{value}{quote}"),
+            Token::Word(Word {
+                value,
+                quote_style: Some(quote),
+                ..
+            }) => format!("{quote}{value}{quote}"),
             Token::Word(word) => word.value,
             token if is_punctuation(&token) => token.to_string(),
             _ => "?".to_owned(),
@@ -187,21 +217,24 @@ fn is_punctuation(token: &Token) -> bool {
     )
 }
 
-/// Collects names with their places, and the names that the query itself makes.
+/// Collects names with their places.
 #[derive(Default)]
 struct NameReader {
     names: Vec<Named>,
-    aliases: BTreeSet<String>,
 }
 
 impl NameReader {
     fn name(&mut self, ident: &Ident, kind: NameKind) {
-        let text = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() };
-        self.names.push(Named { text, kind, position: position(ident.span.start) });
-    }
-
-    fn alias(&mut self, alias: &TableAlias) {
-        self.aliases.extend(alias.columns.iter().map(|column| column.name.value.to_ascii_lowercase()));
+        let text = if ident.quote_style.is_some() {
+            ident.value.clone()
+        } else {
+            ident.value.to_ascii_lowercase()
+        };
+        self.names.push(Named {
+            text,
+            kind,
+            position: position(ident.span.start),
+        });
     }
 }
 
@@ -211,35 +244,6 @@ fn position(at: Location) -> (u64, u64) {
 
 impl VisitorMut for NameReader {
     type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let Some(with) = &query.with {
-            with.cte_tables.iter().for_each(|cte| self.alias(&cte.alias));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_select(
-        &mut self,
-        select: &mut datafusion::sql::sqlparser::ast::Select,
-    ) -> ControlFlow<()> {
-        for item in &select.projection {
-            if let SelectItem::ExprWithAlias { alias, .. } = item {
-                self.aliases.insert(alias.value.to_ascii_lowercase());
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-                self.alias(alias);
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    }
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         if let Some(ident) = relation.0.last().and_then(|part| part.as_ident()) {
@@ -268,17 +272,25 @@ impl VisitorMut for NameReader {
 }
 
 /// Exports write `BIRTHDATE`, people write `birthdate`, and SQL folds what is not quoted to small letters: a name without
-/// quotes that fits one visible column but for its case means that column. Names that the query makes come first.
+/// quotes that fits one visible column but for its case is spelt as the column, wherever in the query it stands. Names
+/// that the query makes are spelt in the same way, so that they go on fitting each other.
 struct Spellings(BTreeMap<String, String>);
 
 impl Spellings {
-    fn of(tables: &BTreeSet<String>, visible: &VisibleNames, aliases: &BTreeSet<String>) -> Self {
+    fn of(tables: &BTreeSet<String>, visible: &VisibleNames) -> Self {
         let mut spellings: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
-        for column in tables.iter().filter_map(|table| visible.get(table)).flatten() {
-            spellings.entry(column.to_ascii_lowercase()).or_default().insert(column);
+        for column in tables
+            .iter()
+            .filter_map(|table| visible.get(table))
+            .flatten()
+        {
+            spellings
+                .entry(column.to_ascii_lowercase())
+                .or_default()
+                .insert(column);
         }
         let only = |(folded, spelt): (String, BTreeSet<&String>)| match spelt.first() {
-            Some(spelling) if spelt.len() == 1 && **spelling != folded && !aliases.contains(&folded) => {
+            Some(spelling) if spelt.len() == 1 && **spelling != folded => {
                 Some((folded, (*spelling).clone()))
             }
             _ => None,
@@ -294,10 +306,77 @@ impl Spellings {
             ident.quote_style = Some('"');
         }
     }
+
+    fn spell_alias(&self, alias: &mut TableAlias) {
+        alias
+            .columns
+            .iter_mut()
+            .for_each(|column| self.spell(&mut column.name));
+    }
+
+    fn spell_using(&self, join: &mut JoinOperator) {
+        let (JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::LeftSemi(constraint)
+        | JoinOperator::RightSemi(constraint)
+        | JoinOperator::LeftAnti(constraint)
+        | JoinOperator::RightAnti(constraint)) = join
+        else {
+            return;
+        };
+        if let JoinConstraint::Using(names) = constraint {
+            for part in names.iter_mut().flat_map(|name| &mut name.0) {
+                if let ObjectNamePart::Identifier(ident) = part {
+                    self.spell(ident);
+                }
+            }
+        }
+    }
 }
 
 impl VisitorMut for Spellings {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(with) = &mut query.with {
+            with.cte_tables
+                .iter_mut()
+                .for_each(|cte| self.spell_alias(&mut cte.alias));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.spell(alias);
+            }
+        }
+        for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
+            self.spell_using(&mut join.join_operator);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                alias: Some(alias), ..
+            }
+            | TableFactor::Derived {
+                alias: Some(alias), ..
+            } => {
+                self.spell_alias(alias);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
@@ -326,18 +405,28 @@ impl Gated {
         let known_columns: BTreeSet<&String> = if self.tables.is_empty() {
             visible.values().flatten().collect()
         } else {
-            self.tables.iter().filter_map(|table| visible.get(table)).flatten().collect()
+            self.tables
+                .iter()
+                .filter_map(|table| visible.get(table))
+                .flatten()
+                .collect()
         };
         let (mut position, mut did_you_mean) = (None, None);
         match kind {
             PlanProblemKind::UnknownTable => {
-                if let Some(named) = of(NameKind::Table).find(|named| !visible.contains_key(&named.text)) {
+                if let Some(named) =
+                    of(NameKind::Table).find(|named| !visible.contains_key(&named.text))
+                {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, visible.keys());
                 }
             }
             PlanProblemKind::UnknownColumn => {
-                let unknown = |named: &&Named| !known_columns.iter().any(|known| known.eq_ignore_ascii_case(&named.text));
+                let unknown = |named: &&Named| {
+                    !known_columns
+                        .iter()
+                        .any(|known| known.eq_ignore_ascii_case(&named.text))
+                };
                 if let Some(named) = of(NameKind::Column).find(unknown) {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, known_columns.into_iter());
@@ -345,38 +434,66 @@ impl Gated {
             }
             PlanProblemKind::UnknownFunction => {
                 let known: BTreeSet<&String> = functions.collect();
-                if let Some(named) = of(NameKind::Function).find(|named| !known.contains(&named.text)) {
+                if let Some(named) =
+                    of(NameKind::Function).find(|named| !known.contains(&named.text))
+                {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, known.into_iter());
                 }
             }
             _ => {}
         }
-        EngineError::Planning(PlanProblem { kind, position, did_you_mean })
+        EngineError::Planning(PlanProblem {
+            kind,
+            position,
+            did_you_mean,
+        })
     }
 }
 
 fn closest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
     let text = text.to_ascii_lowercase();
     known
-        .map(|name| (normalized_levenshtein(&text, &name.to_ascii_lowercase()), name))
-        .filter(|(likeness, _)| *likeness >= 0.5)
+        .map(|name| {
+            (
+                normalized_levenshtein(&text, &name.to_ascii_lowercase()),
+                name,
+            )
+        })
+        .filter(|(likeness, _)| *likeness >= 0.6)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name.clone())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
     use super::*;
 
     #[test]
     fn literals_do_not_survive() {
         for (sql, expected) in [
-            ("select  a,\n b from t where c = 'canary'", "select a, b from t where c = ?"),
-            ("select 1.5e3, -2, x'AB', N'canary', $$canary$$", "select ?, -?, ?, ?, ?"),
-            ("select \"Id\" -- canary\n from t /* canary */ limit 10;", "select \"Id\" from t limit ?;"),
-            ("select date '1980-01-01' + interval '3' day", "select date ? + interval ? day"),
+            (
+                "select  a,\n b from t where c = 'canary'",
+                "select a, b from t where c = ?",
+            ),
+            (
+                "select 1.5e3, -2, x'AB', N'canary', $$canary$$",
+                "select ?, -?, ?, ?, ?",
+            ),
+            (
+                "select \"Id\" -- canary\n from t /* canary */ limit 10;",
+                "select \"Id\" from t limit ?;",
+            ),
+            (
+                "select date '1980-01-01' + interval '3' day",
+                "select date ? + interval ? day",
+            ),
             ("select 'unclosed canary", "(not SQL)"),
             ("select $1, :canary", "select ?, :canary"),
         ] {
@@ -387,11 +504,23 @@ mod tests {
     #[test]
     fn only_questions_pass() {
         let visible = VisibleNames::from([("t".to_owned(), vec!["a".to_owned()])]);
-        for sql in include_str!("../tests/cases/refused.sql").lines().filter(|line| !line.is_empty()) {
+        for sql in include_str!("../tests/cases/refused.sql")
+            .lines()
+            .filter(|line| !line.is_empty())
+        {
             let result = gate(sql, &visible);
-            assert!(matches!(result, Err(EngineError::Refused { .. } | EngineError::Planning(_))), "{sql}");
+            assert!(
+                matches!(
+                    result,
+                    Err(EngineError::Refused { .. } | EngineError::Planning(_))
+                ),
+                "{sql}"
+            );
         }
-        for sql in include_str!("../tests/cases/allowed.sql").lines().filter(|line| !line.is_empty()) {
+        for sql in include_str!("../tests/cases/allowed.sql")
+            .lines()
+            .filter(|line| !line.is_empty())
+        {
             assert!(gate(sql, &visible).is_ok(), "{sql}");
         }
     }
