@@ -1,7 +1,6 @@
 //! All that is written to the terminal goes through here: results to stdout, everything else to stderr.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that writes to the terminal")]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,28 +57,28 @@ impl Ui {
     /// A result for people; programs get theirs from [`Self::object`].
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.json() {
-            println!("{}", text.as_ref());
+            to_stdout(text.as_ref());
         }
     }
 
     /// A hint or a heading: not a result.
     pub fn hint(&self, text: impl AsRef<str>) {
         if !self.json() && !self.quiet {
-            println!("{}", text.as_ref());
+            to_stdout(text.as_ref());
         }
     }
 
     /// A result that is the same for people and programs: a value, a document.
     pub fn result(&self, text: &str) {
-        println!("{text}");
+        to_stdout(text);
     }
 
     /// A result for programs.
     pub fn object(&self, value: &impl Serialize) {
         if self.json() {
             match serde_json::to_string_pretty(value) {
-                Ok(text) => println!("{text}"),
-                Err(_) => eprintln!("cordon: a result could not be written as JSON"),
+                Ok(text) => to_stdout(&text),
+                Err(_) => line_to_stderr("cordon: a result could not be written as JSON"),
             }
         }
     }
@@ -97,15 +96,15 @@ impl Ui {
         for row in rows {
             table.add_row(row);
         }
-        println!("{table}");
+        to_stdout(&table.to_string());
     }
 
     pub fn failure(&self, failure: &Failure) {
         if self.json() {
             let error = serde_json::json!({ "error": failure.message, "exit_code": failure.exit_code() });
-            eprintln!("{error}");
+            line_to_stderr(&error.to_string());
         } else {
-            eprintln!("error: {}", failure.message);
+            line_to_stderr(&format!("error: {}", failure.message));
         }
     }
 
@@ -137,7 +136,7 @@ impl Ui {
                     ticking.set_position(bytes);
                     ticking.set_message(format!("{rows} rows  {rate:.0} rows/s  {quarantined} in quarantine"));
                     if json && last_json.lock().is_ok_and(|last| last.elapsed() > Duration::from_secs(1)) {
-                        eprintln!("{}", serde_json::json!({ "progress": { "bytes": bytes, "rows": rows, "rows_per_second": rate as u64, "quarantined": quarantined } }));
+                        line_to_stderr(&serde_json::json!({ "progress": { "bytes": bytes, "rows": rows, "rows_per_second": rate as u64, "quarantined": quarantined } }).to_string());
                         if let Ok(mut last) = last_json.lock() {
                             *last = std::time::Instant::now();
                         }
@@ -175,7 +174,7 @@ impl Ui {
             Progress::Refused { file, reason } => format!("refused {file}: {reason}"),
             Progress::Reading { .. } | Progress::Committed { .. } => return,
         };
-        if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
+        if bar.is_hidden() { line_to_stderr(&line) } else { bar.println(line) }
     }
 }
 
@@ -193,6 +192,14 @@ pub fn human_bytes(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
+/// Whoever reads may have gone (`| head`): that is no error, and what is left needs no reader.
+fn to_stdout(text: &str) {
+    if writeln!(std::io::stdout(), "{text}").is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
+}
+
 pub fn line_to_stderr(text: &str) {
-    eprintln!("{text}");
+    // Nothing is left to tell it to when this fails.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,5 +1,6 @@
 //! A compiled policy: what runs, in every engine.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray, new_null_array};
@@ -57,7 +58,41 @@ pub struct FieldRule {
     /// `None`: the field is dropped.
     pub kernel: Option<Kernel>,
     pub optional: bool,
+    /// What of a kept field may stay.
+    pub allow: Option<Allow>,
     pub because: Option<String>,
+}
+
+/// The values that may stay in a field that holds coded answers and typed text side by side.
+pub struct Allow {
+    numbers: bool,
+    texts: HashSet<String>,
+}
+
+impl Allow {
+    /// `numbers` stands for every number, every other word for itself.
+    pub(crate) fn of(list: &[String]) -> Self {
+        let numbers = list.iter().any(|word| word == "numbers");
+        Self { numbers, texts: list.iter().filter(|word| *word != "numbers").cloned().collect() }
+    }
+
+    fn allows(&self, text: &str) -> bool {
+        self.texts.contains(text) || (self.numbers && is_number(text))
+    }
+
+    /// The column with every other value blank.
+    fn apply(&self, values: &StringViewArray) -> StringViewArray {
+        let refused: BooleanArray =
+            values.iter().map(|value| Some(value.is_some_and(|text| !self.allows(text)))).collect();
+        arrow_select::nullif::nullif(values, &refused)
+            .map_or_else(|_| StringViewArray::new_null(values.len()), |left| text_array(&left))
+    }
+}
+
+/// A decimal number as results are written; longer runs of digits are numbers of something else.
+fn is_number(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 12 && text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) && text.parse::<f64>().is_ok()
 }
 
 /// A file does not fit its dataset's declaration.
@@ -197,7 +232,10 @@ impl BoundTable<'_> {
                 columns.push(new_null_array(field.data_type(), rows));
                 continue;
             };
-            let values = text_column(batch, at);
+            let mut values = text_column(batch, at);
+            if let Some(allow) = &step.rule.allow {
+                values = allow.apply(&values);
+            }
             let subjects = if matches!(step.kernel, Kernel::Surrogate(_)) { seeds.as_ref() } else { subjects.as_ref() };
             let outcome = step.kernel.apply(&Column { values: &values, subjects }, env)?;
             failures.extend(outcome.failures.into_iter().map(|failure| RowFailure {

@@ -151,7 +151,7 @@ fn configuration_mistakes_point_at_line_and_column() {
     folder.write("in/a.csv", HEADER);
     folder.write("policies/test.yaml", POLICY.replace("kind: clinical }", "kind: clinicall }"));
     let said = folder.cordon(&["run", "test"]).exits(2);
-    assert!(said.err.contains("policies/test.yaml:8:"), "{}", said.err);
+    assert!(said.err.contains("policies/test.yaml:9:"), "{}", said.err);
     folder
         .write("policies/test.yaml", POLICY.replace("action", "x").replace("  labs:", "  labs:\n    sujbect: patient"));
     assert!(folder.cordon(&["run", "test"]).exits(2).err.contains("sujbect"));

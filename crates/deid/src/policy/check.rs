@@ -13,7 +13,7 @@ use crate::kernel::{
     AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ShiftForm, ShiftRule,
     SurrogateKind, Vintage as Zip3Vintage, YearRule, Zip3Rule,
 };
-use crate::recipe::{FieldRule, Recipe, TableRecipe};
+use crate::recipe::{Allow, FieldRule, Recipe, TableRecipe};
 use crate::yaml::{At, Issue, Issues, Position, nearest};
 
 /// What the compiler needs to know besides the policy.
@@ -254,6 +254,7 @@ impl Checker {
                 defaulted,
                 kernel,
                 optional: section.optional,
+                allow: section.allow.as_deref().map(Allow::of),
                 because: section.because.clone(),
             }),
             Err((message, help)) => {
@@ -444,6 +445,7 @@ fn surrogate_of(section: &FieldSection) -> Result<SurrogateKind, Wrong> {
 fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
     let given = [
         ("domain", section.domain.is_some(), &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate][..]),
+        ("allow", section.allow.is_some(), &[Action::Keep]),
         ("with", section.with.is_some(), &[Action::Redact]),
         ("width", section.width.is_some(), &[Action::Bin]),
         ("edges", section.edges.is_some(), &[Action::Bin]),

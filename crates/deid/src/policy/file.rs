@@ -145,6 +145,9 @@ pub struct FieldSection {
     /// `token`, `hash`, `encrypt`, `shift-date`: values of one domain are comparable, of two are not.
     #[serde(default)]
     pub domain: Option<String>,
+    /// `keep`: the only values that may stay; all others become blank. `numbers` stands for every number.
+    #[serde(default)]
+    pub allow: Option<Vec<String>>,
     /// `redact`: the constant.
     #[serde(default)]
     pub with: Option<String>,
