@@ -10,7 +10,8 @@ const ORDER: &[&str] =
 /// Rooms that do no I/O, read no clock and no environment.
 const PURE: &[&str] = &["phi", "crypto", "access", "formats", "deid"];
 
-const IMPURE: &[&str] = &["std::fs", "std::net", "std::env::", "SystemTime::now", "Utc::now", "Local::now", "std::process"];
+const IMPURE: &[&str] =
+    &["std::fs", "std::net", "std::env::", "SystemTime::now", "Utc::now", "Local::now", "std::process"];
 
 pub fn lint(root: &Path) -> Result<(), String> {
     let mut wrong = Vec::new();

@@ -57,9 +57,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut left = i + 1;
         for (cell, to) in row.iter_mut().skip(1).zip(b.chars()) {
             let above = *cell;
-            left = (diagonal + usize::from(from != to))
-                .min(above + 1)
-                .min(left + 1);
+            left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
             diagonal = above;
             *cell = left;
         }

@@ -50,25 +50,14 @@ impl Grants {
         if !problems.is_empty() {
             return Err(AccessError { problems });
         }
-        let roles: Vec<_> = file
-            .roles
-            .into_iter()
-            .enumerate()
-            .map(CheckedRole::new)
-            .collect();
-        let by_name: BTreeMap<&str, usize> = roles
-            .iter()
-            .enumerate()
-            .map(|(index, role)| (role.name.as_str(), index))
-            .collect();
+        let roles: Vec<_> = file.roles.into_iter().enumerate().map(CheckedRole::new).collect();
+        let by_name: BTreeMap<&str, usize> =
+            roles.iter().enumerate().map(|(index, role)| (role.name.as_str(), index)).collect();
         let users = file
             .users
             .into_iter()
             .map(|user| {
-                let of_user = user
-                    .roles
-                    .iter()
-                    .filter_map(|role| by_name.get(role.as_str()).copied());
+                let of_user = user.roles.iter().filter_map(|role| by_name.get(role.as_str()).copied());
                 (user.name, of_user.collect())
             })
             .collect();
@@ -106,21 +95,14 @@ impl Authorizer for Grants {
         for role in roles.iter().filter_map(|index| self.roles.get(*index)) {
             for (index, grant) in role.grants.iter().enumerate() {
                 if grant.open(request, &mut visible) {
-                    why.push(Reason::Grant {
-                        role: role.name.clone(),
-                        grant: index,
-                    });
+                    why.push(Reason::Grant { role: role.name.clone(), grant: index });
                 }
             }
         }
         if why.is_empty() {
             return Decision::denied();
         }
-        let columns = request
-            .columns
-            .iter()
-            .zip(visible)
-            .filter(|(_, seen)| *seen);
+        let columns = request.columns.iter().zip(visible).filter(|(_, seen)| *seen);
         Decision {
             allowed: true,
             why,
@@ -134,11 +116,7 @@ impl Authorizer for Grants {
 impl CheckedRole {
     fn new((index, role): (usize, Role)) -> Self {
         let grants = role.grants.into_iter().map(CheckedGrant::new).collect();
-        Self {
-            name: role.name,
-            index,
-            grants,
-        }
+        Self { name: role.name, index, grants }
     }
 }
 
@@ -178,41 +156,22 @@ impl CheckedGrant {
         for (index, (name, pattern)) in self.file.datasets.iter().zip(&self.datasets).enumerate() {
             if !datasets.iter().any(|dataset| pattern.matches(dataset.name)) {
                 let known = datasets.iter().map(|dataset| dataset.name);
-                problems.push(unmatched(
-                    format!("{at}/datasets/{index}"),
-                    "dataset",
-                    name,
-                    known,
-                ));
+                problems.push(unmatched(format!("{at}/datasets/{index}"), "dataset", name, known));
             }
         }
-        let covered = || {
-            datasets
-                .iter()
-                .filter(|dataset| any(&self.datasets, dataset.name))
-        };
+        let covered = || datasets.iter().filter(|dataset| any(&self.datasets, dataset.name));
         let columns = || covered().flat_map(|dataset| dataset.columns.iter().copied());
         if covered().next().is_none() {
             return;
         }
         for (index, (name, pattern)) in self.file.columns.iter().zip(&self.columns).enumerate() {
             if !columns().any(|column| pattern.matches(column)) {
-                problems.push(unmatched(
-                    format!("{at}/columns/{index}"),
-                    "column",
-                    name,
-                    columns(),
-                ));
+                problems.push(unmatched(format!("{at}/columns/{index}"), "column", name, columns()));
             }
         }
         for (index, (name, pattern)) in self.file.except.iter().zip(&self.except).enumerate() {
             if !columns().any(|column| pattern.matches(&fold(column))) {
-                problems.push(unmatched(
-                    format!("{at}/except/{index}"),
-                    "column",
-                    name,
-                    columns(),
-                ));
+                problems.push(unmatched(format!("{at}/except/{index}"), "column", name, columns()));
             }
         }
     }
@@ -222,41 +181,22 @@ fn any(patterns: &[Wildcard], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
 
-fn unmatched<'a>(
-    at: String,
-    noun: &str,
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Problem {
+fn unmatched<'a>(at: String, noun: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Problem {
     let help = match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "correct the name, or remove it".to_owned(),
     };
-    Problem {
-        at,
-        what: format!("no {noun} is named `{name}`"),
-        help,
-    }
+    Problem { at, what: format!("no {noun} is named `{name}`"), help }
 }
 
 fn check_roles(roles: &[Role], problems: &mut Vec<Problem>) {
     let mut seen = BTreeMap::new();
     for (index, role) in roles.iter().enumerate() {
         let at = format!("/roles/{index}");
-        check_name(
-            &format!("{at}/name"),
-            "role",
-            &role.name,
-            &mut seen,
-            problems,
-        );
+        check_name(&format!("{at}/name"), "role", &role.name, &mut seen, problems);
         if role.grants.is_empty() {
             let what = format!("role `{}` grants nothing", role.name);
-            problems.push(problem(
-                format!("{at}/grants"),
-                what,
-                "give it at least one grant, or remove the role",
-            ));
+            problems.push(problem(format!("{at}/grants"), what, "give it at least one grant, or remove the role"));
         }
         for (grant_index, grant) in role.grants.iter().enumerate() {
             check_grant(&format!("{at}/grants/{grant_index}"), grant, problems);
@@ -266,48 +206,24 @@ fn check_roles(roles: &[Role], problems: &mut Vec<Problem>) {
 
 fn check_grant(at: &str, grant: &Grant, problems: &mut Vec<Problem>) {
     let lists = [
-        (
-            "datasets",
-            &grant.datasets,
-            "name a dataset, or a pattern such as `fhir_*`",
-        ),
-        (
-            "columns",
-            &grant.columns,
-            "name the columns that may be seen, or \"*\" for all",
-        ),
+        ("datasets", &grant.datasets, "name a dataset, or a pattern such as `fhir_*`"),
+        ("columns", &grant.columns, "name the columns that may be seen, or \"*\" for all"),
     ];
     for (key, names, help) in lists {
         if names.is_empty() {
-            problems.push(problem(
-                format!("{at}/{key}"),
-                format!("the grant has no {key}"),
-                help,
-            ));
+            problems.push(problem(format!("{at}/{key}"), format!("the grant has no {key}"), help));
         }
         check_patterns(&format!("{at}/{key}"), names, problems);
     }
     check_patterns(&format!("{at}/except"), &grant.except, problems);
-    if grant
-        .except
-        .iter()
-        .any(|name| name.chars().all(|c| c == '*') && !name.is_empty())
-    {
+    if grant.except.iter().any(|name| name.chars().all(|c| c == '*') && !name.is_empty()) {
         let what = "the grant takes back everything that it gives".to_owned();
-        problems.push(problem(
-            format!("{at}/except"),
-            what,
-            "name single columns, or remove the grant",
-        ));
+        problems.push(problem(format!("{at}/except"), what, "name single columns, or remove the grant"));
     }
     if grant.purposes.is_empty() {
         let names = Purpose::ALL.map(Purpose::name).join(", ");
         let what = "the grant has no purposes".to_owned();
-        problems.push(problem(
-            format!("{at}/purposes"),
-            what,
-            &format!("name at least one of: {names}"),
-        ));
+        problems.push(problem(format!("{at}/purposes"), what, &format!("name at least one of: {names}")));
     }
 }
 
@@ -315,11 +231,7 @@ fn check_patterns(at: &str, names: &[String], problems: &mut Vec<Problem>) {
     for (index, name) in names.iter().enumerate() {
         if name.trim() != name || name.is_empty() {
             let what = "a name is empty or has blanks around it".to_owned();
-            problems.push(problem(
-                format!("{at}/{index}"),
-                what,
-                "write the name as the dataset has it",
-            ));
+            problems.push(problem(format!("{at}/{index}"), what, "write the name as the dataset has it"));
         }
     }
 }
@@ -328,29 +240,14 @@ fn check_users(users: &[User], roles: &[Role], problems: &mut Vec<Problem>) {
     let mut seen = BTreeMap::new();
     for (index, user) in users.iter().enumerate() {
         let at = format!("/users/{index}");
-        check_name(
-            &format!("{at}/name"),
-            "user",
-            &user.name,
-            &mut seen,
-            problems,
-        );
+        check_name(&format!("{at}/name"), "user", &user.name, &mut seen, problems);
         if user.roles.is_empty() {
             let what = format!("user `{}` has no role", user.name);
-            problems.push(problem(
-                format!("{at}/roles"),
-                what,
-                "give the user a role, or remove the user",
-            ));
+            problems.push(problem(format!("{at}/roles"), what, "give the user a role, or remove the user"));
         }
         for (role_index, role) in user.roles.iter().enumerate() {
             let at = format!("{at}/roles/{role_index}");
-            if user
-                .roles
-                .iter()
-                .take(role_index)
-                .any(|earlier| earlier == role)
-            {
+            if user.roles.iter().take(role_index).any(|earlier| earlier == role) {
                 let what = format!("role `{role}` is listed twice");
                 problems.push(problem(at, what, "list it once"));
             } else if !roles.iter().any(|defined| defined.name == *role) {
@@ -365,39 +262,17 @@ fn unknown_role(at: String, role: &str, roles: &[Role]) -> Problem {
     let help = match nearest(role, names()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if roles.is_empty() => "define it under `roles`".to_owned(),
-        None => format!(
-            "define it under `roles`, or use one of: {}",
-            names().collect::<Vec<_>>().join(", ")
-        ),
+        None => format!("define it under `roles`, or use one of: {}", names().collect::<Vec<_>>().join(", ")),
     };
-    Problem {
-        at,
-        what: format!("no role is named `{role}`"),
-        help,
-    }
+    Problem { at, what: format!("no role is named `{role}`"), help }
 }
 
 /// Names of users and roles: one line, no wildcard that a reader could take for "everybody", unique without regard to
 /// case.
-fn check_name(
-    at: &str,
-    noun: &str,
-    name: &str,
-    seen: &mut BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
-) {
-    if name.is_empty()
-        || name.trim() != name
-        || name.chars().any(|c| c.is_control() || c == '*' || c == '?')
-    {
-        let what = format!(
-            "the {noun}'s name is empty, or has blanks around it, a wildcard or a control character"
-        );
-        problems.push(problem(
-            at.to_owned(),
-            what,
-            &format!("give one {noun} one plain name"),
-        ));
+fn check_name(at: &str, noun: &str, name: &str, seen: &mut BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+    if name.is_empty() || name.trim() != name || name.chars().any(|c| c.is_control() || c == '*' || c == '?') {
+        let what = format!("the {noun}'s name is empty, or has blanks around it, a wildcard or a control character");
+        problems.push(problem(at.to_owned(), what, &format!("give one {noun} one plain name")));
         return;
     }
     let first = seen.entry(fold(name)).or_insert_with(|| at.to_owned());
@@ -412,9 +287,5 @@ fn check_name(
 }
 
 fn problem(at: String, what: String, help: &str) -> Problem {
-    Problem {
-        at,
-        what,
-        help: help.to_owned(),
-    }
+    Problem { at, what, help: help.to_owned() }
 }

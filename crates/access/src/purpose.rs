@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Purpose of use: stated on every request, because minimum necessary (164.502(b)) is always relative to one.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// Providing or coordinating care, 164.506(c).
@@ -89,10 +87,7 @@ impl FromStr for Purpose {
     type Err = UnknownPurpose;
 
     fn from_str(text: &str) -> Result<Self, UnknownPurpose> {
-        Self::ALL
-            .into_iter()
-            .find(|purpose| purpose.name() == text)
-            .ok_or(UnknownPurpose)
+        Self::ALL.into_iter().find(|purpose| purpose.name() == text).ok_or(UnknownPurpose)
     }
 }
 
@@ -105,10 +100,7 @@ mod tests {
     fn the_file_the_command_line_and_the_log_spell_a_purpose_the_same_way() {
         for purpose in Purpose::ALL {
             assert_eq!(purpose.name().parse(), Ok(purpose));
-            assert_eq!(
-                serde_saphyr::from_str::<Purpose>(purpose.name()).unwrap(),
-                purpose
-            );
+            assert_eq!(serde_saphyr::from_str::<Purpose>(purpose.name()).unwrap(), purpose);
         }
         assert_eq!("curiosity".parse::<Purpose>(), Err(UnknownPurpose));
     }

@@ -73,11 +73,7 @@ mod tests {
             ("a?*", "a", false),
             ("**", "x", true),
         ] {
-            assert_eq!(
-                Wildcard::new(pattern).matches(name),
-                expected,
-                "{pattern} on {name}"
-            );
+            assert_eq!(Wildcard::new(pattern).matches(name), expected, "{pattern} on {name}");
         }
         assert!(Wildcard::folded("SSN").matches(&fold("ssn")));
     }

@@ -31,17 +31,13 @@ fn segment_of(name: &str) -> Option<u32> {
 
 impl Dir {
     pub(crate) fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-        }
+        Self { path: path.to_owned() }
     }
 
     pub(crate) fn create(path: &Path) -> Result<Self, AuditError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        builder
-            .create(path)
-            .map_err(AuditError::io("create", &path.display().to_string()))?;
+        builder.create(path).map_err(AuditError::io("create", &path.display().to_string()))?;
         Ok(Self::new(path))
     }
 
@@ -79,14 +75,7 @@ impl Dir {
                 uninterrupted(|| file.lock_shared()).map_err(AuditError::io("lock", LOCK))?;
                 Ok(Some(Lock { _file: file }))
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::PermissionDenied
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
             Err(error) => Err(AuditError::io("open", LOCK)(error)),
         }
     }
@@ -106,8 +95,7 @@ impl Dir {
         let mut segments = Vec::new();
         for name in self.names()? {
             if let Some(segment) = segment_of(&name) {
-                let metadata =
-                    fs::metadata(self.file(&name)).map_err(AuditError::io("look at", &name))?;
+                let metadata = fs::metadata(self.file(&name)).map_err(AuditError::io("look at", &name))?;
                 segments.push((segment, metadata.len()));
             }
         }
@@ -116,9 +104,7 @@ impl Dir {
     }
 
     pub(crate) fn has(&self, name: &str) -> Result<bool, AuditError> {
-        self.file(name)
-            .try_exists()
-            .map_err(AuditError::io("look for", name))
+        self.file(name).try_exists().map_err(AuditError::io("look for", name))
     }
 
     /// `None` if there is no such file.
@@ -134,8 +120,7 @@ impl Dir {
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), AuditError> {
         let new = format!("{name}.new");
         let mut file = self.create_new(&new)?;
-        file.write_all(bytes)
-            .map_err(AuditError::io("write", &new))?;
+        file.write_all(bytes).map_err(AuditError::io("write", &new))?;
         sync_data(&file, &new)?;
         self.rename(&new, name)
     }
@@ -154,8 +139,7 @@ impl Dir {
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), AuditError> {
         fs::rename(self.file(from), self.file(to)).map_err(AuditError::io("rename to", to))?;
         let dir = File::open(&self.path).map_err(AuditError::io("open", "the directory"))?;
-        dir.sync_all()
-            .map_err(AuditError::io(SYNC, "the directory"))
+        dir.sync_all().map_err(AuditError::io(SYNC, "the directory"))
     }
 }
 
@@ -182,13 +166,8 @@ mod tests {
     #[test]
     fn only_the_exact_name_is_a_segment() {
         assert_eq!(segment_of("audit-00000012.log"), Some(12));
-        for name in [
-            "audit-12.log",
-            "audit-00000012.log.new",
-            "audit-+0000012.log",
-            "torn-00000012.log",
-            "audit-.log",
-        ] {
+        for name in ["audit-12.log", "audit-00000012.log.new", "audit-+0000012.log", "torn-00000012.log", "audit-.log"]
+        {
             assert_eq!(segment_of(name), None);
         }
         assert_eq!(segment_of("audit-123456789.log"), Some(123_456_789));

@@ -30,22 +30,14 @@ impl WriterInfo {
     /// This process, for a user who has signed in. The system's user comes from the kernel, not from the environment.
     pub fn for_user(user: &str) -> Self {
         let uid = rustix::process::getuid().as_raw();
-        let name = std::fs::read_to_string("/etc/passwd")
-            .ok()
-            .and_then(|text| name_of(&text, uid));
+        let name = std::fs::read_to_string("/etc/passwd").ok().and_then(|text| name_of(&text, uid));
         let principal = Principal {
             user: user.to_owned(),
             os_user: name.map_or_else(|| format!("({uid})"), |name| format!("{name}({uid})")),
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
         };
-        Self {
-            principal,
-            cordon: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+        Self { principal, cordon: env!("CARGO_PKG_VERSION").to_owned() }
     }
 }
 
@@ -91,18 +83,12 @@ impl Entry {
     /// Opens a frame. `prev` is the hash of the frame before it on disk, which the seal is bound to.
     pub(crate) fn open(frame: &Frame, prev: &Digest, sealer: &Sealer) -> Result<Self, AuditError> {
         let damaged = |_| AuditError::Entry { seq: frame.seq };
-        let plain = sealer
-            .open(&aad(frame.seq, prev), &frame.sealed)
-            .map_err(damaged)?;
-        let record: Record =
-            serde_json::from_slice(&plain).map_err(|_| AuditError::Entry { seq: frame.seq })?;
+        let plain = sealer.open(&aad(frame.seq, prev), &frame.sealed).map_err(damaged)?;
+        let record: Record = serde_json::from_slice(&plain).map_err(|_| AuditError::Entry { seq: frame.seq })?;
         if record.seq != frame.seq || record.prev != *prev {
             return Err(AuditError::Entry { seq: frame.seq });
         }
-        Ok(Self {
-            record,
-            hash: frame.hash,
-        })
+        Ok(Self { record, hash: frame.hash })
     }
 }
 
@@ -126,9 +112,6 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\nbroken\n";
         assert_eq!(name_of(passwd, 1000).as_deref(), Some("ada"));
         assert_eq!(name_of(passwd, 7), None);
-        assert_eq!(
-            WriterInfo::for_user("ada").principal.pid,
-            std::process::id()
-        );
+        assert_eq!(WriterInfo::for_user("ada").principal.pid, std::process::id());
     }
 }

@@ -11,11 +11,7 @@ use crate::Finding;
 #[non_exhaustive]
 pub enum AuditError {
     #[error("audit log: cannot {doing} {file}: {source}")]
-    Io {
-        doing: &'static str,
-        file: String,
-        source: io::Error,
-    },
+    Io { doing: &'static str, file: String, source: io::Error },
     /// What is on disk is not what was written. Nothing more is written until somebody has looked.
     #[error("the audit log was changed: {0}; nothing is recorded until it is repaired or restored")]
     Tampered(Finding),
@@ -34,10 +30,6 @@ pub enum AuditError {
 
 impl AuditError {
     pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            doing,
-            file: file.to_owned(),
-            source,
-        }
+        move |source| Self::Io { doing, file: file.to_owned(), source }
     }
 }

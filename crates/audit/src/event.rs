@@ -219,8 +219,7 @@ impl Event {
             Self::TableCommitted { table, .. }
             | Self::QuarantineShown { table, .. }
             | Self::QuarantineReplayed { table, .. } => table == dataset,
-            Self::AccessDenied { dataset: asked, .. }
-            | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
+            Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),
             _ => false,
         }
@@ -234,15 +233,9 @@ mod tests {
 
     #[test]
     fn a_kind_is_stored_under_its_name() {
-        let event = Event::RunFailed {
-            run: "r1".into(),
-            what: "disk full".into(),
-        };
+        let event = Event::RunFailed { run: "r1".into(), what: "disk full".into() };
         let text = serde_json::to_string(&event).unwrap();
-        assert_eq!(
-            text,
-            r#"{"kind":"run_failed","run":"r1","what":"disk full"}"#
-        );
+        assert_eq!(text, r#"{"kind":"run_failed","run":"r1","what":"disk full"}"#);
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
         assert!(Event::KINDS.contains(&event.kind()));
     }

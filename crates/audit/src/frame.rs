@@ -93,12 +93,7 @@ pub(crate) enum Next {
 impl Frame {
     pub(crate) fn new(seq: u64, prev: &Digest, sealed: Vec<u8>, key: &SigningKey) -> Self {
         let hash = entry_hash(seq, prev, &sealed);
-        Self {
-            seq,
-            sealed,
-            hash,
-            signature: key.sign(&hash.0),
-        }
+        Self { seq, sealed, hash, signature: key.sign(&hash.0) }
     }
 
     /// Bytes on disk.
@@ -135,17 +130,10 @@ impl Frame {
         let mut suffix = Vec::with_capacity(SUFFIX);
         from.by_ref().take(SUFFIX as u64).read_to_end(&mut suffix)?;
         let mut fields = suffix.as_slice();
-        let (Some(hash), Some(signature)) =
-            (take::<32>(&mut fields), take::<SIGNATURE>(&mut fields))
-        else {
+        let (Some(hash), Some(signature)) = (take::<32>(&mut fields), take::<SIGNATURE>(&mut fields)) else {
             return Ok(Next::Broken);
         };
-        Ok(Next::Frame(Self {
-            seq: u64::from_be_bytes(seq),
-            sealed,
-            hash: Digest(hash),
-            signature,
-        }))
+        Ok(Next::Frame(Self { seq: u64::from_be_bytes(seq), sealed, hash: Digest(hash), signature }))
     }
 
     pub(crate) fn follows(&self, prev: &Digest) -> bool {
@@ -159,11 +147,5 @@ impl Frame {
 
 fn entry_hash(seq: u64, prev: &Digest, sealed: &[u8]) -> Digest {
     let len = (sealed.len() as u32).to_be_bytes();
-    Digest::of(&[
-        b"cordon audit entry v1\0",
-        &prev.0,
-        &seq.to_be_bytes(),
-        &len,
-        sealed,
-    ])
+    Digest::of(&[b"cordon audit entry v1\0", &prev.0, &seq.to_be_bytes(), &len, sealed])
 }

@@ -40,20 +40,13 @@ pub struct Filter {
 impl Filter {
     fn fits(&self, entry: &Entry) -> bool {
         let user = |user: &String| {
-            entry.writer.principal.user == *user
-                || entry.event.principal().is_some_and(|asked| asked == user)
+            entry.writer.principal.user == *user || entry.event.principal().is_some_and(|asked| asked == user)
         };
         self.since.is_none_or(|since| entry.time >= since)
             && self.until.is_none_or(|until| entry.time < until)
-            && self
-                .kind
-                .as_ref()
-                .is_none_or(|kind| entry.event.kind() == kind)
+            && self.kind.as_ref().is_none_or(|kind| entry.event.kind() == kind)
             && self.user.as_ref().is_none_or(user)
-            && self
-                .dataset
-                .as_ref()
-                .is_none_or(|dataset| entry.event.concerns(dataset))
+            && self.dataset.as_ref().is_none_or(|dataset| entry.event.concerns(dataset))
     }
 
     fn takes_all(&self) -> bool {
@@ -67,11 +60,7 @@ impl Filter {
 
 impl AuditReader {
     pub fn open(dir: &Path, seal: &AuditSealKey, key: VerifyingKey) -> Self {
-        Self {
-            dir: Dir::new(dir),
-            sealer: Sealer::for_key(seal),
-            key,
-        }
+        Self { dir: Dir::new(dir), sealer: Sealer::for_key(seal), key }
     }
 
     /// Like [`verify_public`](crate::verify_public), and every entry must open and agree with its place.
@@ -154,6 +143,7 @@ impl Entries<'_> {
             && let Some(total) = self.total()
         {
             self.skip_to = (total + 1).saturating_sub(last as u64);
+            self.drop_segments_before(self.skip_to);
         }
         let mut kept = VecDeque::new();
         loop {
@@ -175,6 +165,16 @@ impl Entries<'_> {
             }
         }
         self.buffered = Some(kept);
+    }
+
+    /// A segment that cannot be opened stays, for the caller to meet the error.
+    fn drop_segments_before(&mut self, seq: u64) {
+        while let Some((segment, len)) = self.segments.get(1).copied() {
+            match self.reader.open_segment(segment, len) {
+                Ok(next) if next.next_seq <= seq => self.segments.pop_front(),
+                _ => break,
+            };
+        }
     }
 
     /// How many entries there are, from the frames of the last segment alone.
@@ -199,17 +199,16 @@ impl Entries<'_> {
             let Some(open) = &mut self.open else {
                 return Ok(None);
             };
-            let frame =
-                match Frame::read(&mut open.from).map_err(AuditError::io("read", &open.name))? {
-                    Next::Frame(frame) => frame,
-                    Next::End => {
-                        self.open = None;
-                        continue;
-                    }
-                    // Behind the last entry: an append that was cut off, or that is going on.
-                    Next::Broken if self.segments.is_empty() => return Ok(None),
-                    Next::Broken => return Err(AuditError::Entry { seq: open.next_seq }),
-                };
+            let frame = match Frame::read(&mut open.from).map_err(AuditError::io("read", &open.name))? {
+                Next::Frame(frame) => frame,
+                Next::End => {
+                    self.open = None;
+                    continue;
+                }
+                // Behind the last entry: an append that was cut off, or that is going on.
+                Next::Broken if self.segments.is_empty() => return Ok(None),
+                Next::Broken => return Err(AuditError::Entry { seq: open.next_seq }),
+            };
             if frame.seq != open.next_seq || !frame.follows(&open.prev) {
                 return Err(AuditError::Entry { seq: open.next_seq });
             }
@@ -232,14 +231,7 @@ impl AuditReader {
         let file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
         let mut from = BufReader::new(file.take(len));
         let header = Header::read(&mut from, &self.key).map_err(AuditError::io("read", &name))?;
-        let header = header.ok_or(AuditError::OtherKeys {
-            which: "signing key, or a segment is damaged",
-        })?;
-        Ok(Open {
-            name,
-            from,
-            prev: header.prev,
-            next_seq: header.first_seq,
-        })
+        let header = header.ok_or(AuditError::OtherKeys { which: "signing key, or a segment is damaged" })?;
+        Ok(Open { name, from, prev: header.prev, next_seq: header.first_seq })
     }
 }

@@ -15,8 +15,8 @@ use crate::entry::{Entry, Record};
 use crate::frame::{Frame, HEADER, Header, MAX_SEALED, Next, genesis};
 use crate::head::Head;
 use crate::{
-    Anchor, AuditError, AuditReader, Clock, Digest, Entries, Event, Filter, Finding, FindingKind,
-    SystemClock, Tag, Tagger, VerifyReport, WriterInfo,
+    Anchor, AuditError, AuditReader, Clock, Digest, Entries, Event, Filter, Finding, FindingKind, SystemClock, Tag,
+    Tagger, VerifyReport, WriterInfo,
 };
 
 /// Proof that an entry is on stable storage, and where in the chain.
@@ -37,10 +37,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            clock: Arc::new(SystemClock),
-        }
+        Self { segment_bytes: 64 << 20, clock: Arc::new(SystemClock) }
     }
 }
 
@@ -71,19 +68,11 @@ struct At {
 impl AuditLog {
     /// Opens the log in `dir`, which is created with its first segment if there is nothing yet. What a killed writer
     /// left is healed and recorded; evidence of tampering at the log's end is an error.
-    pub fn open(
-        dir: &Path,
-        seal: AuditSealKey,
-        sign: SigningKey,
-        writer: WriterInfo,
-    ) -> Result<Self, AuditError> {
+    pub fn open(dir: &Path, seal: AuditSealKey, sign: SigningKey, writer: WriterInfo) -> Result<Self, AuditError> {
         Self::open_with(dir, seal, sign, writer, Options::default())
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a key is handed over and wiped"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a key is handed over and wiped")]
     pub fn open_with(
         dir: &Path,
         seal: AuditSealKey,
@@ -136,17 +125,11 @@ impl AuditLog {
         }
     }
 
-    /// The last entry that this log knows of: its own last one, or a later one of another process that it has seen.
+    /// The last acknowledged entry on disk, whichever process wrote it.
     pub fn head(&self) -> Result<Receipt, AuditError> {
-        let bytes = self
-            .dir
-            .read(HEAD)?
-            .ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
+        let bytes = self.dir.read(HEAD)?.ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
         let head = self.decode_head(&bytes)?;
-        Ok(Receipt {
-            seq: head.seq,
-            hash: head.hash,
-        })
+        Ok(Receipt { seq: head.seq, hash: head.hash })
     }
 
     pub fn list(&self, filter: Filter) -> Result<Entries<'_>, AuditError> {
@@ -187,14 +170,8 @@ impl AuditLog {
             [] => {
                 let mut log_id = [0; 16];
                 random_bytes(&mut log_id)?;
-                let header = Header {
-                    log_id,
-                    segment: 1,
-                    first_seq: 1,
-                    prev: genesis(&log_id),
-                };
-                self.dir
-                    .replace(&segment_name(1), &header.encode(&self.sign))?;
+                let header = Header { log_id, segment: 1, first_seq: 1, prev: genesis(&log_id) };
+                self.dir.replace(&segment_name(1), &header.encode(&self.sign))?;
                 header
             }
             [(1, len)] if *len == HEADER as u64 => self.header(1)?.1,
@@ -214,10 +191,7 @@ impl AuditLog {
     /// Reads what others have written since `known`, heals what a killed writer left, and brings the head up to date,
     /// so that it never lags by more than the entry being written.
     fn catch_up(&self, known: Option<At>) -> Result<At, AuditError> {
-        let head_bytes = self
-            .dir
-            .read(HEAD)?
-            .ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
+        let head_bytes = self.dir.read(HEAD)?.ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
         let (head, from) = match known {
             Some(at) if at.head_bytes == head_bytes => (at.head, at.head),
             Some(at) => (self.decode_head(&head_bytes)?, at.head),
@@ -232,19 +206,12 @@ impl AuditLog {
         }
         let (end, broken) = self.scan(from, &head)?;
         if end.seq < head.seq {
-            return Err(tampered(
-                FindingKind::Shortened,
-                end.seq + 1,
-                &segment_name(end.segment),
-            ));
+            return Err(tampered(FindingKind::Shortened, end.seq + 1, &segment_name(end.segment)));
         }
         if let Some(len) = broken {
             self.move_aside(&end, len)?;
         }
-        let mut at = At {
-            head: end,
-            head_bytes,
-        };
+        let mut at = At { head: end, head_bytes };
         if end != head {
             self.write_head(&mut at)?;
         }
@@ -266,17 +233,13 @@ impl AuditLog {
                 }
                 Err(error) => return Err(AuditError::io("open", &name)(error)),
             };
-            let len = file
-                .metadata()
-                .map_err(AuditError::io("look at", &name))?
-                .len();
+            let len = file.metadata().map_err(AuditError::io("look at", &name))?.len();
             if len < at.end {
                 return Err(tampered(FindingKind::Shortened, at.seq, &name));
             }
             let mut whole = true;
             if len > at.end {
-                file.seek(SeekFrom::Start(at.end))
-                    .map_err(AuditError::io("read", &name))?;
+                file.seek(SeekFrom::Start(at.end)).map_err(AuditError::io("read", &name))?;
                 let mut from = BufReader::new(file);
                 loop {
                     match Frame::read(&mut from).map_err(AuditError::io("read", &name))? {
@@ -303,10 +266,7 @@ impl AuditLog {
                 return Ok((at, (!whole).then_some(len)));
             }
             let (name, header) = self.header(at.segment + 1)?;
-            if header.log_id != at.log_id
-                || header.first_seq != at.seq + 1
-                || header.prev != at.hash
-            {
+            if header.log_id != at.log_id || header.first_seq != at.seq + 1 || header.prev != at.hash {
                 return Err(tampered(FindingKind::LinkBroken, at.seq + 1, &name));
             }
             at = at.in_segment(header.segment);
@@ -314,16 +274,13 @@ impl AuditLog {
     }
 
     fn is_next(&self, at: &Head, frame: &Frame) -> bool {
-        frame.seq == at.seq + 1
-            && frame.follows(&at.hash)
-            && frame.is_signed_by(&self.sign.verifying_key())
+        frame.seq == at.seq + 1 && frame.follows(&at.hash) && frame.is_signed_by(&self.sign.verifying_key())
     }
 
     fn header(&self, segment: u32) -> Result<(String, Header), AuditError> {
         let name = segment_name(segment);
         let mut file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
-        let header = Header::read(&mut file, &self.sign.verifying_key())
-            .map_err(AuditError::io("read", &name))?;
+        let header = Header::read(&mut file, &self.sign.verifying_key()).map_err(AuditError::io("read", &name))?;
         match header {
             Some(header) if header.segment == segment => Ok((name, header)),
             _ => Err(tampered(FindingKind::HeaderDamaged, 0, &name)),
@@ -334,9 +291,9 @@ impl AuditLog {
         Head::decode(bytes, &self.sign.verifying_key()).ok_or_else(|| {
             // A log of another project fails here too, and its first segment tells the two apart.
             match self.header(1) {
-                Err(AuditError::Tampered(_)) => AuditError::OtherKeys {
-                    which: "signing key, or head and first segment are damaged",
-                },
+                Err(AuditError::Tampered(_)) => {
+                    AuditError::OtherKeys { which: "signing key, or head and first segment are damaged" }
+                }
                 _ => tampered(FindingKind::HeadDamaged, 0, HEAD),
             }
         })
@@ -356,8 +313,7 @@ impl AuditLog {
             };
         }
         let mut file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
-        file.seek(SeekFrom::Start(head.start))
-            .map_err(AuditError::io("read", &name))?;
+        file.seek(SeekFrom::Start(head.start)).map_err(AuditError::io("read", &name))?;
         match Frame::read(&mut BufReader::new(file)).map_err(AuditError::io("read", &name))? {
             Next::Frame(frame) if frame.seq == head.seq && frame.hash == head.hash => {
                 self.check_opens(&frame, head, &header)
@@ -375,15 +331,13 @@ impl AuditLog {
         } else {
             let file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
             let mut hash = [0; 32];
-            file.read_exact_at(&mut hash, head.start - 96)
-                .map_err(AuditError::io("read", &name))?;
+            file.read_exact_at(&mut hash, head.start - 96).map_err(AuditError::io("read", &name))?;
             Digest(hash)
         };
         if !frame.follows(&prev) || !frame.is_signed_by(&self.sign.verifying_key()) {
             return Err(tampered(FindingKind::Changed, head.seq, &name));
         }
-        Entry::open(frame, &prev, self.sealer())
-            .map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
+        Entry::open(frame, &prev, self.sealer()).map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
         Ok(())
     }
 
@@ -399,10 +353,7 @@ impl AuditLog {
         };
         let sealed = record.seal(self.sealer())?;
         if sealed.len() > MAX_SEALED {
-            return Err(AuditError::TooLarge {
-                bytes: sealed.len(),
-                limit: MAX_SEALED,
-            });
+            return Err(AuditError::TooLarge { bytes: sealed.len(), limit: MAX_SEALED });
         }
         let frame = Frame::new(record.seq, &record.prev, sealed, &self.sign);
         if at.head.end > HEADER as u64 && at.head.end + frame.size() > self.options.segment_bytes {
@@ -415,14 +366,8 @@ impl AuditLog {
 
     fn roll(&self, at: &mut At) -> Result<(), AuditError> {
         let segment = at.head.segment + 1;
-        let header = Header {
-            log_id: at.head.log_id,
-            segment,
-            first_seq: at.head.seq + 1,
-            prev: at.head.hash,
-        };
-        self.dir
-            .replace(&segment_name(segment), &header.encode(&self.sign))?;
+        let header = Header { log_id: at.head.log_id, segment, first_seq: at.head.seq + 1, prev: at.head.hash };
+        self.dir.replace(&segment_name(segment), &header.encode(&self.sign))?;
         at.head = at.head.in_segment(segment);
         Ok(())
     }
@@ -439,10 +384,7 @@ impl AuditLog {
     }
 
     fn open_segment(&self, name: &str) -> Result<File, AuditError> {
-        OpenOptions::new()
-            .write(true)
-            .open(self.dir.file(name))
-            .map_err(AuditError::io("open", name))
+        OpenOptions::new().write(true).open(self.dir.file(name)).map_err(AuditError::io("open", name))
     }
 
     fn write_head(&self, at: &mut At) -> Result<(), AuditError> {
@@ -462,40 +404,29 @@ impl AuditLog {
         let mut count = 0;
         let torn = loop {
             let torn = format!("torn-{:08}-{:010}-{count}", end.segment, end.end);
-            if !self.dir.has(&format!("{torn}.pending"))?
-                && !self.dir.has(&format!("{torn}.bin"))?
-            {
+            if !self.dir.has(&format!("{torn}.pending"))? && !self.dir.has(&format!("{torn}.bin"))? {
                 break torn;
             }
             count += 1;
         };
         let mut from = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
-        from.seek(SeekFrom::Start(end.end))
-            .map_err(AuditError::io("read", &name))?;
+        from.seek(SeekFrom::Start(end.end)).map_err(AuditError::io("read", &name))?;
         let part = format!("{torn}.new");
         let mut to = self.dir.create_new(&part)?;
         io::copy(&mut from.take(len - end.end), &mut to).map_err(AuditError::io("write", &part))?;
         sync_data(&to, &part)?;
         self.dir.rename(&part, &format!("{torn}.pending"))?;
         let segment = self.open_segment(&name)?;
-        segment
-            .set_len(end.end)
-            .map_err(AuditError::io("cut", &name))?;
+        segment.set_len(end.end).map_err(AuditError::io("cut", &name))?;
         sync_data(&segment, &name)
     }
 
     fn record_torn(&self, at: &mut At) -> Result<(), AuditError> {
         for name in self.dir.names()? {
-            let Some(torn) = name
-                .strip_suffix(".pending")
-                .filter(|torn| torn.starts_with("torn-"))
-            else {
+            let Some(torn) = name.strip_suffix(".pending").filter(|torn| torn.starts_with("torn-")) else {
                 continue;
             };
-            let mut place = torn
-                .split('-')
-                .skip(1)
-                .map_while(|field| field.parse::<u64>().ok());
+            let mut place = torn.split('-').skip(1).map_while(|field| field.parse::<u64>().ok());
             let kept = format!("{torn}.bin");
             let (bytes, sha256) = self.hash_file(&name)?;
             let event = Event::TornTail {
@@ -517,9 +448,7 @@ impl AuditLog {
         let mut bytes = 0;
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let read = file
-                .read(&mut buffer)
-                .map_err(AuditError::io("read", name))?;
+            let read = file.read(&mut buffer).map_err(AuditError::io("read", name))?;
             if read == 0 {
                 return Ok((bytes, Digest(hash.finalize().into())));
             }
@@ -531,38 +460,20 @@ impl AuditLog {
 
 impl At {
     fn receipt(&self) -> Receipt {
-        Receipt {
-            seq: self.head.seq,
-            hash: self.head.hash,
-        }
+        Receipt { seq: self.head.seq, hash: self.head.hash }
     }
 }
 
 impl Head {
     fn after(self, frame: &Frame) -> Self {
-        Self {
-            start: self.end,
-            end: self.end + frame.size(),
-            seq: frame.seq,
-            hash: frame.hash,
-            ..self
-        }
+        Self { start: self.end, end: self.end + frame.size(), seq: frame.seq, hash: frame.hash, ..self }
     }
 
     fn in_segment(self, segment: u32) -> Self {
-        Self {
-            segment,
-            start: HEADER as u64,
-            end: HEADER as u64,
-            ..self
-        }
+        Self { segment, start: HEADER as u64, end: HEADER as u64, ..self }
     }
 }
 
 fn tampered(kind: FindingKind, seq: u64, file: &str) -> AuditError {
-    AuditError::Tampered(Finding {
-        kind,
-        seq,
-        file: file.to_owned(),
-    })
+    AuditError::Tampered(Finding { kind, seq, file: file.to_owned() })
 }

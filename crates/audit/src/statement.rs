@@ -51,9 +51,7 @@ impl Statement {
                 }
                 _ if c.is_alphabetic() || c == '_' => {
                     let mut word = String::from(c);
-                    while let Some(more) =
-                        rest.next_if(|c| c.is_alphanumeric() || *c == '_' || *c == '$')
-                    {
+                    while let Some(more) = rest.next_if(|c| c.is_alphanumeric() || *c == '_' || *c == '$') {
                         word.push(more);
                     }
                     if rest.next_if_eq(&'\'').is_some() {
@@ -347,15 +345,9 @@ mod tests {
                 "SELECT city, count(*)\n FROM patients  WHERE age > 64",
                 "select city, count(*) from patients where age > ?",
             ),
-            (
-                "select * from patients where city = 'O''Hara' -- for Smith",
-                "select * from patients where city = ?",
-            ),
+            ("select * from patients where city = 'O''Hara' -- for Smith", "select * from patients where city = ?"),
             ("select /* Smith /* nested */ still */ 1", "select ?"),
-            (
-                "select E'a\\'Smith', N'Smith', x'53' from patients",
-                "select ?, ?, ? from patients",
-            ),
+            ("select E'a\\'Smith', N'Smith', x'53' from patients", "select ?, ?, ? from patients"),
             ("select $$Smith$$, $q$Smith $$ $q$, $1", "select ?, ?, ?"),
             ("select 'unterminated Smith", "select ?"),
             ("where city = Smith", "where city = _"),

@@ -52,9 +52,6 @@ mod tests {
         assert_eq!(tag, tagger.tag("source", b"a.csv"));
         assert_ne!(tag, tagger.tag("statement", b"a.csv"));
         assert_ne!(tag, tagger.tag("source", b"b.csv"));
-        assert_ne!(
-            tag,
-            Tagger::new(&AuditSealKey::from_bytes([2; 32])).tag("source", b"a.csv")
-        );
+        assert_ne!(tag, Tagger::new(&AuditSealKey::from_bytes([2; 32])).tag("source", b"a.csv"));
     }
 }

@@ -25,10 +25,7 @@ pub struct Anchor {
 
 impl From<Receipt> for Anchor {
     fn from(receipt: Receipt) -> Self {
-        Self {
-            seq: receipt.seq,
-            hash: receipt.hash,
-        }
+        Self { seq: receipt.seq, hash: receipt.hash }
     }
 }
 
@@ -82,9 +79,7 @@ impl FindingKind {
             Self::HeadBehind => "the head file is older than a killed writer can explain",
             Self::AnchorMissing => "an entry that another file refers to is missing or damaged",
             Self::AnchorMismatch => "an entry is another than the one another file refers to",
-            Self::NotReadable => {
-                "an entry does not open with the seal key, or disagrees with its place"
-            }
+            Self::NotReadable => "an entry does not open with the seal key, or disagrees with its place",
         }
     }
 }
@@ -129,11 +124,7 @@ impl VerifyReport {
 
 /// Proves a log with nothing but the public key: hashes and signatures are over the sealed bytes. Needs no right to
 /// write. An `Err` is an error of reading; what is wrong with the log is in the report.
-pub fn verify_public(
-    dir: &Path,
-    key: VerifyingKey,
-    anchors: &[Anchor],
-) -> Result<VerifyReport, AuditError> {
+pub fn verify_public(dir: &Path, key: VerifyingKey, anchors: &[Anchor]) -> Result<VerifyReport, AuditError> {
     verify(&Dir::new(dir), &key, None, anchors)
 }
 
@@ -153,11 +144,7 @@ pub(crate) fn verify(
         None => Err(FindingKind::HeadMissing),
         Some(bytes) => Head::decode(&bytes, key).ok_or(FindingKind::HeadDamaged),
     };
-    let mut walk = Walk::new(
-        Check { key, sealer },
-        anchors,
-        head.ok().map(|head| head.seq),
-    );
+    let mut walk = Walk::new(Check { key, sealer }, anchors, head.ok().map(|head| head.seq));
     for (segment, len) in segments {
         walk.segment(dir, segment, len)?;
     }
@@ -169,6 +156,8 @@ pub(crate) fn verify(
 /// Frames that are checked together: the work is spread over the processor's cores.
 const BATCH: usize = 2048;
 const BATCH_BYTES: usize = 16 << 20;
+/// Less than this is not worth a thread.
+const SMALL_BATCH: usize = 64;
 
 /// What can be checked about a frame without its neighbours' verdicts.
 #[derive(Clone, Copy)]
@@ -206,33 +195,27 @@ impl Check<'_> {
         let linked = job.prev.is_some_and(|prev| job.frame.follows(&prev));
         let signed = job.frame.is_signed_by(self.key);
         let opened = match (self.sealer, job.prev) {
-            (Some(sealer), Some(prev)) if linked => Entry::open(&job.frame, &prev, sealer)
-                .map_or(Opened::No, |entry| Opened::At(entry.time)),
+            (Some(sealer), Some(prev)) if linked => {
+                Entry::open(&job.frame, &prev, sealer).map_or(Opened::No, |entry| Opened::At(entry.time))
+            }
             _ => Opened::NotTried,
         };
-        Verdict {
-            linked,
-            signed,
-            opened,
-        }
+        Verdict { linked, signed, opened }
     }
 
     fn verdicts(&self, jobs: &[Job]) -> Vec<Verdict> {
+        if jobs.len() < SMALL_BATCH {
+            return jobs.iter().map(|job| self.verdict(job)).collect();
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = jobs.len().div_ceil(cores).max(64);
+        let share = jobs.len().div_ceil(cores).max(SMALL_BATCH);
         std::thread::scope(|scope| {
             let running: Vec<_> = jobs
                 .chunks(share)
-                .map(|part| {
-                    scope
-                        .spawn(move || part.iter().map(|job| self.verdict(job)).collect::<Vec<_>>())
-                })
+                .map(|part| scope.spawn(move || part.iter().map(|job| self.verdict(job)).collect::<Vec<_>>()))
                 .collect();
             // A thread that is lost leaves its entries unproven, which `Walk` counts as changed.
-            running
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap_or_default())
-                .collect()
+            running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         })
     }
 }
@@ -273,26 +256,15 @@ impl<'a> Walk<'a> {
             next_seq: 1,
             prev: None,
             time: None,
-            wanted: anchors
-                .iter()
-                .map(|anchor| anchor.seq)
-                .chain(head)
-                .map(|seq| (seq, None))
-                .collect(),
+            wanted: anchors.iter().map(|anchor| anchor.seq).chain(head).map(|seq| (seq, None)).collect(),
             tail: None,
             file: segment_name(1),
         }
     }
 
     fn find(&mut self, kind: FindingKind, seq: u64) {
-        let finding = Finding {
-            kind,
-            seq,
-            file: self.file.clone(),
-        };
-        if self.report.findings.len() < VerifyReport::MAX_FINDINGS
-            && self.report.findings.last() != Some(&finding)
-        {
+        let finding = Finding { kind, seq, file: self.file.clone() };
+        if self.report.findings.len() < VerifyReport::MAX_FINDINGS && self.report.findings.last() != Some(&finding) {
             self.report.findings.push(finding);
         }
     }
@@ -309,23 +281,13 @@ impl<'a> Walk<'a> {
         let name = self.file.clone();
         let file = File::open(dir.file(&name)).map_err(AuditError::io("open", &name))?;
         let mut from = BufReader::with_capacity(256 << 10, file.take(len));
-        let header =
-            Header::read(&mut from, self.check.key).map_err(AuditError::io("read", &name))?;
+        let header = Header::read(&mut from, self.check.key).map_err(AuditError::io("read", &name))?;
         self.header(segment, header);
         loop {
-            let (jobs, stop) = self
-                .batch(&mut from)
-                .map_err(AuditError::io("read", &name))?;
+            let (jobs, stop) = self.batch(&mut from).map_err(AuditError::io("read", &name))?;
             let verdicts = self.check.verdicts(&jobs);
-            let unproven = || Verdict {
-                linked: false,
-                signed: false,
-                opened: Opened::NotTried,
-            };
-            for (job, verdict) in jobs
-                .iter()
-                .zip(verdicts.into_iter().chain(std::iter::repeat_with(unproven)))
-            {
+            let unproven = || Verdict { linked: false, signed: false, opened: Opened::NotTried };
+            for (job, verdict) in jobs.iter().zip(verdicts.into_iter().chain(std::iter::repeat_with(unproven))) {
                 self.frame(&job.frame, &verdict);
             }
             match stop {
@@ -353,9 +315,7 @@ impl<'a> Walk<'a> {
         }
         if header.log_id != first
             || header.first_seq < self.next_seq
-            || self
-                .prev
-                .is_some_and(|prev| prev != header.prev && header.first_seq == self.next_seq)
+            || self.prev.is_some_and(|prev| prev != header.prev && header.first_seq == self.next_seq)
         {
             self.find(FindingKind::LinkBroken, self.next_seq);
         }
@@ -373,10 +333,7 @@ impl<'a> Walk<'a> {
                 Next::Frame(frame) => {
                     bytes += frame.sealed.len();
                     let before = prev.replace(frame.hash);
-                    jobs.push(Job {
-                        frame,
-                        prev: before,
-                    });
+                    jobs.push(Job { frame, prev: before });
                 }
                 Next::End => return Ok((jobs, Stop::End)),
                 Next::Broken => return Ok((jobs, Stop::Broken)),
@@ -423,10 +380,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.report.entries += 1;
-        self.report.last = Some(Receipt {
-            seq: frame.seq,
-            hash: frame.hash,
-        });
+        self.report.last = Some(Receipt { seq: frame.seq, hash: frame.hash });
         if let Some(found) = self.wanted.get_mut(&frame.seq) {
             *found = Some(frame.hash);
         }
@@ -449,11 +403,7 @@ impl<'a> Walk<'a> {
         }
         let last = self.next_seq.saturating_sub(1);
         let shortened = head.is_ok_and(|head| head.seq > last);
-        self.broken_tail(if shortened {
-            FindingKind::Changed
-        } else {
-            FindingKind::UnfinishedTail
-        });
+        self.broken_tail(if shortened { FindingKind::Changed } else { FindingKind::UnfinishedTail });
         let end_file = std::mem::replace(&mut self.file, HEAD.to_owned());
         let head = match head {
             Ok(head) => head,
@@ -462,9 +412,7 @@ impl<'a> Walk<'a> {
         if shortened {
             self.file = end_file;
             self.find(FindingKind::Shortened, last + 1);
-        } else if self.wanted.get(&head.seq) != Some(&Some(head.hash))
-            || self.log_id != Some(head.log_id)
-        {
+        } else if self.wanted.get(&head.seq) != Some(&Some(head.hash)) || self.log_id != Some(head.log_id) {
             self.find(FindingKind::HeadMismatch, head.seq);
         } else if last - head.seq > 1 {
             self.find(FindingKind::HeadBehind, head.seq);

@@ -151,6 +151,11 @@ pub enum QuarantineCommand {
     /// Show one record as it was read. It is PHI, and the access goes on the record.
     Show {
         id: String,
+        /// Who asks, as in `cordon.yaml`: it takes a grant on all columns of all tables.
+        #[arg(long = "as", value_name = "USER", default_value = "engineer")]
+        user: String,
+        #[arg(long, default_value = "operations")]
+        purpose: String,
         /// Why it must be seen.
         #[arg(long)]
         reason: String,
@@ -226,6 +231,11 @@ pub enum VaultCommand {
         token: String,
         #[arg(long)]
         domain: String,
+        /// Who asks, as in `cordon.yaml`: it takes a grant on all columns of all tables.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        #[arg(long)]
+        purpose: String,
         /// Why it must be seen.
         #[arg(long)]
         reason: String,

@@ -25,6 +25,8 @@ fn main() -> ExitCode {
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        ui::line_to_stderr(&format!("cordon: internal error{place}; please report it. Nothing of your data is shown here."));
+        ui::line_to_stderr(&format!(
+            "cordon: internal error{place}; please report it. Nothing of your data is shown here."
+        ));
     }));
 }

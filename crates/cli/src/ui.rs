@@ -89,7 +89,7 @@ impl Ui {
             return;
         }
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
         if !std::io::stdout().is_terminal() {
             table.set_width(118);
         }
@@ -166,7 +166,9 @@ impl Ui {
                 human_bytes(*bytes),
                 if *unchanged > 0 { format!("; {unchanged} unchanged since the last run") } else { String::new() }
             ),
-            Progress::Resumed { units } => format!("resuming: {units} unit{} of an interrupted run are done", plural(*units)),
+            Progress::Resumed { units } => {
+                format!("resuming: {units} unit{} of an interrupted run are done", plural(*units))
+            }
             Progress::Undeclared { dataset, fields } => {
                 format!("undeclared in {dataset}, not passed on: {}", shortened(fields))
             }

@@ -10,10 +10,7 @@ pub enum CryptoError {
     #[error("authentication failed: the key or its context is wrong, or the data was changed")]
     Authentication,
     #[error("a key of {found} bytes does not fit {algorithm}")]
-    KeyLength {
-        algorithm: &'static str,
-        found: usize,
-    },
+    KeyLength { algorithm: &'static str, found: usize },
     #[error("no master key is known as \"{id}\"")]
     UnknownMasterKey { id: String },
     /// SP 800-38G rev. 1, section 5.2: so few values that they could all be tried.

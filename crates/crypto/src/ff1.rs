@@ -81,20 +81,13 @@ impl Ff1 {
         if !(2..=65_536).contains(&radix) {
             return Err(CryptoError::Radix { radix });
         }
-        let wrong = |_| CryptoError::KeyLength {
-            algorithm: "FF1",
-            found: key.len(),
-        };
+        let wrong = |_| CryptoError::KeyLength { algorithm: "FF1", found: key.len() };
         let cipher = match key.len() {
             16 => Cipher::Aes128(Box::new(Aes128::new_from_slice(key).map_err(wrong)?)),
             24 => Cipher::Aes192(Box::new(Aes192::new_from_slice(key).map_err(wrong)?)),
             _ => Cipher::Aes256(Box::new(Aes256::new_from_slice(key).map_err(wrong)?)),
         };
-        Ok(Self {
-            cipher,
-            radix,
-            small_domains: false,
-        })
+        Ok(Self { cipher, radix, small_domains: false })
     }
 
     pub fn for_key(key: &FpeKey, radix: u32) -> Result<Self, CryptoError> {
@@ -127,13 +120,8 @@ impl Ff1 {
 
     /// The fewest digits that [`Ff1::check_domain`] lets pass: 6 in radix 10, 4 in radix 36.
     pub fn min_length(radix: u32) -> usize {
-        let powers = std::iter::successors(Some(u64::from(radix)), |power| {
-            power.checked_mul(u64::from(radix.max(2)))
-        });
-        (1 + powers
-            .take_while(|power| *power < u64::from(MIN_DOMAIN))
-            .count())
-        .max(2)
+        let powers = std::iter::successors(Some(u64::from(radix)), |power| power.checked_mul(u64::from(radix.max(2))));
+        (1 + powers.take_while(|power| *power < u64::from(MIN_DOMAIN)).count()).max(2)
     }
 
     /// Encrypts in place. The tweak is not secret; another tweak is another permutation.
@@ -149,50 +137,27 @@ impl Ff1 {
 
     /// Encrypts in place values of `length` digits each that stand one behind the other in `digits`. Gives what
     /// [`Ff1::encrypt`] gives for each of them, several times as fast. On an error nothing was changed.
-    pub fn encrypt_batch(
-        &self,
-        tweak: &[u8],
-        length: usize,
-        digits: &mut [u16],
-    ) -> Result<(), CryptoError> {
+    pub fn encrypt_batch(&self, tweak: &[u8], length: usize, digits: &mut [u16]) -> Result<(), CryptoError> {
         self.run(Direction::Encrypt, tweak, length, digits)
     }
 
-    pub fn decrypt_batch(
-        &self,
-        tweak: &[u8],
-        length: usize,
-        digits: &mut [u16],
-    ) -> Result<(), CryptoError> {
+    pub fn decrypt_batch(&self, tweak: &[u8], length: usize, digits: &mut [u16]) -> Result<(), CryptoError> {
         self.run(Direction::Decrypt, tweak, length, digits)
     }
 
-    fn run(
-        &self,
-        direction: Direction,
-        tweak: &[u8],
-        length: usize,
-        digits: &mut [u16],
-    ) -> Result<(), CryptoError> {
+    fn run(&self, direction: Direction, tweak: &[u8], length: usize, digits: &mut [u16]) -> Result<(), CryptoError> {
         if !self.small_domains {
             Self::check_domain(self.radix, length)?;
         }
         if length < 2 {
-            return Err(CryptoError::DomainTooSmall {
-                radix: self.radix,
-                length,
-            });
+            return Err(CryptoError::DomainTooSmall { radix: self.radix, length });
         }
         if !digits.len().is_multiple_of(length) {
-            return Err(CryptoError::Malformed {
-                what: "batch of digits",
-            });
+            return Err(CryptoError::Malformed { what: "batch of digits" });
         }
         let outside = |digit: &u16| u32::from(*digit) >= self.radix;
         if let Some(at) = digits.iter().position(outside) {
-            return Err(CryptoError::DigitOutsideAlphabet {
-                position: at % length,
-            });
+            return Err(CryptoError::DigitOutsideAlphabet { position: at % length });
         }
         let prf = Prf::new(&self.cipher, self.radix, length, tweak)?;
         if let Some(half) = words::Halves::of(self.radix, length) {
@@ -221,30 +186,16 @@ struct Prf<'a> {
 }
 
 impl<'a> Prf<'a> {
-    fn new(
-        cipher: &'a Cipher,
-        radix: u32,
-        length: usize,
-        tweak: &[u8],
-    ) -> Result<Self, CryptoError> {
+    fn new(cipher: &'a Cipher, radix: u32, length: usize, tweak: &[u8]) -> Result<Self, CryptoError> {
         let n = u32::try_from(length).map_err(|_| CryptoError::TooLong { what: "FF1" })?;
         let t = u32::try_from(tweak.len()).map_err(|_| CryptoError::TooLong { what: "FF1" })?;
         let b = digits::bytes_of_half(radix, length - length / 2);
         let d = 4 * b.div_ceil(4) + 4;
         let [_, radix @ ..] = radix.to_be_bytes();
-        let mut header = [
-            1,
-            2,
-            1,
-            radix[0],
-            radix[1],
-            radix[2],
-            ROUNDS,
-            (length / 2) as u8,
-        ]
-        .into_iter()
-        .chain(n.to_be_bytes())
-        .chain(t.to_be_bytes());
+        let mut header = [1, 2, 1, radix[0], radix[1], radix[2], ROUNDS, (length / 2) as u8]
+            .into_iter()
+            .chain(n.to_be_bytes())
+            .chain(t.to_be_bytes());
         let header = std::array::from_fn(|_| header.next().unwrap_or_default());
 
         let mut q = tweak.to_vec();
@@ -255,13 +206,7 @@ impl<'a> Prf<'a> {
         for block in q.as_chunks().0 {
             prefix = cipher.encrypt_one(xor(prefix, *block));
         }
-        Ok(Self {
-            cipher,
-            b,
-            d,
-            prefix,
-            tail,
-        })
+        Ok(Self { cipher, b, d, prefix, tail })
     }
 }
 
@@ -281,41 +226,19 @@ mod tests {
         let cases = [
             (16, 10, "", "0123456789", "2433477484"),
             (16, 10, "39383736353433323130", "0123456789", "6124200773"),
-            (
-                16,
-                36,
-                "3737373770717273373737",
-                "0123456789abcdefghi",
-                "a9tv40mll9kdu509eum",
-            ),
+            (16, 36, "3737373770717273373737", "0123456789abcdefghi", "a9tv40mll9kdu509eum"),
             (24, 10, "", "0123456789", "2830668132"),
             (24, 10, "39383736353433323130", "0123456789", "2496655549"),
-            (
-                24,
-                36,
-                "3737373770717273373737",
-                "0123456789abcdefghi",
-                "xbj3kv35jrawxv32ysr",
-            ),
+            (24, 36, "3737373770717273373737", "0123456789abcdefghi", "xbj3kv35jrawxv32ysr"),
             (32, 10, "", "0123456789", "6657667009"),
             (32, 10, "39383736353433323130", "0123456789", "1001623463"),
-            (
-                32,
-                36,
-                "3737373770717273373737",
-                "0123456789abcdefghi",
-                "xs8a0azh2avyalyzuwd",
-            ),
+            (32, 36, "3737373770717273373737", "0123456789abcdefghi", "xs8a0azh2avyalyzuwd"),
         ];
         // The samples have three keys; the longer ones begin with the same bytes.
         let key = data_encoding::HEXUPPER.decode(KEY).unwrap();
         for (key_length, radix, tweak, plain, expected) in cases {
             let tweak = data_encoding::HEXUPPER.decode(tweak.as_bytes()).unwrap();
-            let of = |text: &str| -> Vec<u16> {
-                text.chars()
-                    .map(|c| c.to_digit(radix).unwrap() as u16)
-                    .collect()
-            };
+            let of = |text: &str| -> Vec<u16> { text.chars().map(|c| c.to_digit(radix).unwrap() as u16).collect() };
             let ff1 = Ff1::new(&key[..key_length], radix).unwrap();
             let mut digits = of(plain);
             ff1.encrypt(&tweak, &mut digits).unwrap();
@@ -333,10 +256,7 @@ mod tests {
         assert_eq!(Ff1::min_length(65_536), 2);
         assert!(Ff1::check_domain(10, 6).is_ok());
         let ff1 = Ff1::new(&[0; 32], 10).unwrap();
-        let refused = Err(CryptoError::DomainTooSmall {
-            radix: 10,
-            length: 5,
-        });
+        let refused = Err(CryptoError::DomainTooSmall { radix: 10, length: 5 });
         assert_eq!(ff1.encrypt(b"", &mut [1, 2, 3, 4, 5]), refused);
         assert_eq!(Ff1::check_domain(10, 5), refused);
         let ff1 = ff1.dangerous_allow_small_domains();
@@ -350,10 +270,7 @@ mod tests {
         let ff1 = Ff1::new(&[0; 32], 10).unwrap();
         let mut digits = [1, 2, 3, 4, 5, 6, 7, 8, 10, 1, 2, 3];
         let before = digits;
-        assert_eq!(
-            ff1.encrypt_batch(b"", 6, &mut digits),
-            Err(CryptoError::DigitOutsideAlphabet { position: 2 })
-        );
+        assert_eq!(ff1.encrypt_batch(b"", 6, &mut digits), Err(CryptoError::DigitOutsideAlphabet { position: 2 }));
         assert_eq!(digits, before);
         assert!(ff1.encrypt_batch(b"", 7, &mut digits).is_err());
         assert!(Ff1::new(&[0; 32], 1).is_err());
@@ -364,24 +281,15 @@ mod tests {
     /// The two ways of computing, on lengths that both can take.
     #[test]
     fn words_and_digits_agree() {
-        for (radix, lengths) in [
-            (2, 2..=128),
-            (10, 2..=38),
-            (36, 2..=24),
-            (62, 2..=20),
-            (65_536, 2..=6),
-        ] {
-            let ff1 = Ff1::new(&[7; 32], radix)
-                .unwrap()
-                .dangerous_allow_small_domains();
+        for (radix, lengths) in [(2, 2..=128), (10, 2..=38), (36, 2..=24), (62, 2..=20), (65_536, 2..=6)] {
+            let ff1 = Ff1::new(&[7; 32], radix).unwrap().dangerous_allow_small_domains();
             for length in lengths {
                 let Some(half) = words::Halves::of(radix, length) else {
                     continue;
                 };
                 for (seed, tweak) in [(1_u32, b"".as_slice()), (99, b"tweak"), (7, &[3; 40])] {
-                    let value: Vec<u16> = (0..length as u32)
-                        .map(|i| ((seed * 7919 + i * 104_729) % radix) as u16)
-                        .collect();
+                    let value: Vec<u16> =
+                        (0..length as u32).map(|i| ((seed * 7919 + i * 104_729) % radix) as u16).collect();
                     let prf = Prf::new(&ff1.cipher, radix, length, tweak).unwrap();
                     for direction in [Direction::Encrypt, Direction::Decrypt] {
                         let (mut one, mut other) = (value.clone(), value.clone());
@@ -397,15 +305,7 @@ mod tests {
     /// The largest values reach the edges of the words.
     #[test]
     fn words_and_digits_agree_on_the_largest_values() {
-        for (radix, length) in [
-            (2, 128),
-            (10, 38),
-            (10, 19),
-            (10, 20),
-            (16, 31),
-            (65_536, 8),
-            (65_535, 8),
-        ] {
+        for (radix, length) in [(2, 128), (10, 38), (10, 19), (10, 20), (16, 31), (65_536, 8), (65_535, 8)] {
             let ff1 = Ff1::new(&[7; 16], radix).unwrap();
             let mut value = vec![(radix - 1) as u16; length];
             let mut other = value.clone();
@@ -421,8 +321,7 @@ mod tests {
         let ff1 = Ff1::new(&[9; 32], 10).unwrap();
         for count in [0, 1, 2, 63, 64, 65, 200] {
             for length in [6, 9, 10, 17, 38, 45] {
-                let mut batch: Vec<u16> =
-                    (0..count * length).map(|i| (i * i % 10) as u16).collect();
+                let mut batch: Vec<u16> = (0..count * length).map(|i| (i * i % 10) as u16).collect();
                 let before = batch.clone();
                 let mut single = batch.clone();
                 ff1.encrypt_batch(b"t", length, &mut batch).unwrap();

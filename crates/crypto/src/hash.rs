@@ -15,16 +15,8 @@ use crate::{CryptoError, PurposeKey};
 const BLOCK: usize = 64;
 
 /// FIPS 180-4, section 5.3.3.
-const INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// What sub-keys are extracted under. Part of what pseudonyms depend on: never change it.
 const DERIVE_SALT: &[u8] = b"cordon/keyed-hash/derive/v1";
@@ -50,11 +42,7 @@ impl KeyedHash {
     /// With a key of any length, as RFC 2104 allows; shorter than 32 bytes is weaker than the hash.
     pub fn from_slice(key: &[u8]) -> Self {
         let (inner, outer) = padded_states(key);
-        let mut keyed = Self {
-            inner,
-            outer,
-            derivation: [0; 32],
-        };
+        let mut keyed = Self { inner, outer, derivation: [0; 32] };
         let (salt_inner, salt_outer) = padded_states(DERIVE_SALT);
         keyed.derivation = tag(salt_inner, salt_outer, &[key]);
         keyed
@@ -92,11 +80,7 @@ impl KeyedHash {
         let tag = self.tag(message);
         let head = tag.get(..expected.len()).filter(|head| head.len() >= 16);
         let head = head.ok_or(CryptoError::Malformed { what: "tag" })?;
-        if bool::from(head.ct_eq(expected)) {
-            Ok(())
-        } else {
-            Err(CryptoError::Authentication)
-        }
+        if bool::from(head.ct_eq(expected)) { Ok(()) } else { Err(CryptoError::Authentication) }
     }
 
     /// An independent hash for a domain of its own: no tag of this one is a tag or a key of that one.
@@ -172,12 +156,7 @@ struct Message {
 
 impl Message {
     fn new(state: [u32; 8]) -> Self {
-        Self {
-            state,
-            pending: [0; BLOCK],
-            filled: 0,
-            length: BLOCK as u64,
-        }
+        Self { state, pending: [0; BLOCK], filled: 0, length: BLOCK as u64 }
     }
 
     fn update(&mut self, mut bytes: &[u8]) {
@@ -237,7 +216,7 @@ fn to_bytes(state: [u32; 8]) -> [u8; 32] {
     out
 }
 
-/// Copies what both have room for.
+/// To the beginning; callers have made sure that there is room.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.get_mut(..from.len()) {
@@ -262,19 +241,11 @@ mod tests {
         let text: Vec<u8> = (0..300_u32).map(|i| (i * 7) as u8).collect();
         let keyed = KeyedHash::new(&[9; 32]);
         for length in 0..text.len() {
-            assert_eq!(
-                keyed.tag(&text[..length]),
-                reference(&[9; 32], &text[..length]),
-                "{length}"
-            );
+            assert_eq!(keyed.tag(&text[..length]), reference(&[9; 32], &text[..length]), "{length}");
         }
         for length in [0, 1, 16, 63, 64, 65, 200] {
             let key = &text[..length];
-            assert_eq!(
-                KeyedHash::from_slice(key).tag(b"m"),
-                reference(key, b"m"),
-                "{length}"
-            );
+            assert_eq!(KeyedHash::from_slice(key).tag(b"m"), reference(key, b"m"), "{length}");
         }
     }
 
@@ -288,10 +259,7 @@ mod tests {
             framed.extend_from_slice(part);
         }
         assert_eq!(keyed.tag_parts(&[b"ab", b"", &long]), keyed.tag(&framed));
-        assert_ne!(
-            keyed.tag_parts(&[b"ab", b"c"]),
-            keyed.tag_parts(&[b"a", b"bc"])
-        );
+        assert_ne!(keyed.tag_parts(&[b"ab", b"c"]), keyed.tag_parts(&[b"a", b"bc"]));
         assert_ne!(keyed.tag_parts(&[b"a"]), keyed.tag_parts(&[b"a", b""]));
     }
 
@@ -311,11 +279,7 @@ mod tests {
         assert_eq!(keyed.verify(b"m", &tag[..16]), Ok(()));
         assert_eq!(keyed.tag128(b"m"), tag[..16]);
         assert!(keyed.verify(b"m", &tag[..15]).is_err());
-        assert!(
-            keyed
-                .verify(b"m", &[tag.as_slice(), &[0]].concat())
-                .is_err()
-        );
+        assert!(keyed.verify(b"m", &[tag.as_slice(), &[0]].concat()).is_err());
         assert_eq!(keyed.verify(b"n", &tag), Err(CryptoError::Authentication));
     }
 }

@@ -8,15 +8,8 @@ use zeroize::Zeroizing;
 use crate::{CryptoError, RootKey};
 
 /// Fills `out` with key material for the use that `info` names. At most 8,160 bytes (RFC 5869, section 2.3).
-pub fn hkdf_sha256(
-    ikm: &[u8],
-    salt: &[u8],
-    info: &[u8],
-    out: &mut [u8],
-) -> Result<(), CryptoError> {
-    Hkdf::<Sha256>::new(Some(salt), ikm)
-        .expand(info, out)
-        .map_err(|_| CryptoError::TooLong { what: "HKDF" })
+pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], out: &mut [u8]) -> Result<(), CryptoError> {
+    Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, out).map_err(|_| CryptoError::TooLong { what: "HKDF" })
 }
 
 /// A 32-byte key by HKDF-SHA256: cannot fail, wiped when dropped.
@@ -36,10 +29,7 @@ pub(crate) fn expand_key(prk: &[u8; 32], info: &[u8]) -> [u8; 32] {
     out
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "RFC 5869 allows 255 blocks; this is one"
-)]
+#[expect(clippy::expect_used, reason = "RFC 5869 allows 255 blocks; this is one")]
 fn fill_one_block(hkdf: &Hkdf<Sha256>, info: &[u8], out: &mut [u8; 32]) {
     hkdf.expand(info, out).expect("one block");
 }
@@ -55,29 +45,18 @@ pub struct Argon2Params {
 impl Default for Argon2Params {
     /// The second recommendation of RFC 9106, section 4 (64 MiB, 3 passes), with one lane.
     fn default() -> Self {
-        Self {
-            memory_kib: 64 * 1024,
-            passes: 3,
-            lanes: 1,
-        }
+        Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 }
     }
 }
 
 /// The root key behind a passphrase. The parameters may come from a file that somebody changed, so what would
 /// exhaust the machine (over 2 GiB, 64 passes, 16 lanes) is refused.
-pub fn argon2id(
-    passphrase: &[u8],
-    salt: &[u8],
-    params: Argon2Params,
-) -> Result<RootKey, CryptoError> {
-    const REFUSED: CryptoError = CryptoError::Parameters {
-        algorithm: "Argon2id",
-    };
+pub fn argon2id(passphrase: &[u8], salt: &[u8], params: Argon2Params) -> Result<RootKey, CryptoError> {
+    const REFUSED: CryptoError = CryptoError::Parameters { algorithm: "Argon2id" };
     if params.memory_kib > 2 * 1024 * 1024 || params.passes > 64 || params.lanes > 16 {
         return Err(REFUSED);
     }
-    let checked = Params::new(params.memory_kib, params.passes, params.lanes, Some(32))
-        .map_err(|_| REFUSED)?;
+    let checked = Params::new(params.memory_kib, params.passes, params.lanes, Some(32)).map_err(|_| REFUSED)?;
     let mut out = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, checked)
         .hash_password_into(passphrase, salt, out.as_mut_slice())
@@ -90,11 +69,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const CHEAP: Argon2Params = Argon2Params {
-        memory_kib: 32,
-        passes: 3,
-        lanes: 4,
-    };
+    const CHEAP: Argon2Params = Argon2Params { memory_kib: 32, passes: 3, lanes: 4 };
 
     #[test]
     fn a_passphrase_gives_one_key_for_one_salt() {
@@ -108,11 +83,7 @@ mod tests {
     /// From the test suite of the reference implementation (phc-winner-argon2): m=64 MiB, t=2, p=1, version 0x13.
     #[test]
     fn agrees_with_the_reference_implementation() {
-        let params = Argon2Params {
-            memory_kib: 64 * 1024,
-            passes: 2,
-            lanes: 1,
-        };
+        let params = Argon2Params { memory_kib: 64 * 1024, passes: 2, lanes: 1 };
         let key = argon2id(b"password", b"somesalt", params).unwrap();
         assert_eq!(
             data_encoding::HEXLOWER.encode(key.dangerous_expose()),
@@ -123,19 +94,10 @@ mod tests {
     #[test]
     fn absurd_parameters_are_refused() {
         for params in [
-            Argon2Params {
-                memory_kib: u32::MAX,
-                ..CHEAP
-            },
-            Argon2Params {
-                memory_kib: 0,
-                ..CHEAP
-            },
+            Argon2Params { memory_kib: u32::MAX, ..CHEAP },
+            Argon2Params { memory_kib: 0, ..CHEAP },
             Argon2Params { passes: 0, ..CHEAP },
-            Argon2Params {
-                passes: 65,
-                ..CHEAP
-            },
+            Argon2Params { passes: 65, ..CHEAP },
             Argon2Params { lanes: 0, ..CHEAP },
             Argon2Params { lanes: 17, ..CHEAP },
         ] {

@@ -49,8 +49,8 @@ pub use ff1::{Ff1, MIN_DOMAIN};
 pub use hash::KeyedHash;
 pub use kdf::{Argon2Params, argon2id, hkdf_sha256};
 pub use keys::{
-    AuditSealKey, AuditSigningSeed, BlindIndexKey, DateShiftKey, FpeKey, HashKey, PurposeKey,
-    RootKey, SealKey, SurrogateKey, TableMasterKey, VaultKey, random_bytes,
+    AuditSealKey, AuditSigningSeed, BlindIndexKey, DateShiftKey, FpeKey, HashKey, PurposeKey, RootKey, SealKey,
+    SurrogateKey, TableMasterKey, VaultKey, random_bytes,
 };
 pub use master::{LocalMasterKeys, MasterKeys};
 pub use seal::{Sealer, open, seal};

@@ -14,11 +14,7 @@ use crate::{CryptoError, Sealer, TableMasterKey};
 pub trait MasterKeys: Send + Sync {
     fn wrap_key(&self, key: &[u8], master_key_id: &str) -> Result<String, CryptoError>;
 
-    fn unwrap_key(
-        &self,
-        wrapped: &str,
-        master_key_id: &str,
-    ) -> Result<Zeroizing<Vec<u8>>, CryptoError>;
+    fn unwrap_key(&self, wrapped: &str, master_key_id: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError>;
 }
 
 /// Master keys held in this process.
@@ -43,34 +39,21 @@ impl LocalMasterKeys {
     }
 
     fn master(&self, id: &str) -> Result<&Sealer, CryptoError> {
-        self.0
-            .get(id)
-            .ok_or_else(|| CryptoError::UnknownMasterKey { id: id.to_owned() })
+        self.0.get(id).ok_or_else(|| CryptoError::UnknownMasterKey { id: id.to_owned() })
     }
 }
 
 impl MasterKeys for LocalMasterKeys {
     fn wrap_key(&self, key: &[u8], master_key_id: &str) -> Result<String, CryptoError> {
-        let sealed = self
-            .master(master_key_id)?
-            .seal(master_key_id.as_bytes(), key)?;
+        let sealed = self.master(master_key_id)?.seal(master_key_id.as_bytes(), key)?;
         Ok(BASE64.encode(&sealed))
     }
 
-    fn unwrap_key(
-        &self,
-        wrapped: &str,
-        master_key_id: &str,
-    ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    fn unwrap_key(&self, wrapped: &str, master_key_id: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let master = self.master(master_key_id)?;
-        let sealed = BASE64
-            .decode(wrapped.as_bytes())
-            .map_err(|_| CryptoError::Malformed {
-                what: "wrapped data key",
-            })?;
-        Ok(Zeroizing::new(
-            master.open(master_key_id.as_bytes(), &sealed)?,
-        ))
+        let sealed =
+            BASE64.decode(wrapped.as_bytes()).map_err(|_| CryptoError::Malformed { what: "wrapped data key" })?;
+        Ok(Zeroizing::new(master.open(master_key_id.as_bytes(), &sealed)?))
     }
 }
 
@@ -88,10 +71,7 @@ mod tests {
     fn a_data_key_comes_back_under_its_master_only() {
         let wrapped = keys().wrap_key(&[7; 16], "a.v1").unwrap();
         assert_eq!(*keys().unwrap_key(&wrapped, "a.v1").unwrap(), [7; 16]);
-        assert_eq!(
-            keys().unwrap_key(&wrapped, "b.v1").err(),
-            Some(CryptoError::Authentication)
-        );
+        assert_eq!(keys().unwrap_key(&wrapped, "b.v1").err(), Some(CryptoError::Authentication));
         assert_eq!(
             keys().unwrap_key(&wrapped, "c.v1").err(),
             Some(CryptoError::UnknownMasterKey { id: "c.v1".into() })
@@ -101,9 +81,7 @@ mod tests {
 
     #[test]
     fn the_form_is_nonce_ciphertext_tag() {
-        let wrapped = BASE64
-            .decode(keys().wrap_key(&[7; 32], "a.v1").unwrap().as_bytes())
-            .unwrap();
+        let wrapped = BASE64.decode(keys().wrap_key(&[7; 32], "a.v1").unwrap().as_bytes()).unwrap();
         assert_eq!(wrapped.len(), 12 + 32 + 16);
         assert_eq!(crate::open(&[1; 32], b"a.v1", &wrapped).unwrap(), [7; 32]);
     }

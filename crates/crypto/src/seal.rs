@@ -58,22 +58,14 @@ impl Sealer {
     }
 
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let (nonce, body) = sealed.split_first_chunk().ok_or(CryptoError::Malformed {
-            what: "sealed value",
-        })?;
+        let (nonce, body) = sealed.split_first_chunk().ok_or(CryptoError::Malformed { what: "sealed value" })?;
         if body.len() < TAG {
-            return Err(CryptoError::Malformed {
-                what: "sealed value",
-            });
+            return Err(CryptoError::Malformed { what: "sealed value" });
         }
         let mut body = body.to_vec();
         let length = self
             .0
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(aad),
-                &mut body,
-            )
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), &mut body)
             .map_err(|_| CryptoError::Authentication)?
             .len();
         body.truncate(length);
@@ -81,10 +73,7 @@ impl Sealer {
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "ring refuses only keys of another length"
-)]
+#[expect(clippy::expect_used, reason = "ring refuses only keys of another length")]
 pub(crate) fn aead_key(key: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes"))
 }
@@ -98,22 +87,13 @@ mod tests {
     fn opens_only_with_its_key_and_its_context() {
         let sealed = seal(&[1; 32], b"context", b"value").unwrap();
         assert_eq!(open(&[1; 32], b"context", &sealed).unwrap(), b"value");
-        assert_eq!(
-            open(&[2; 32], b"context", &sealed),
-            Err(CryptoError::Authentication)
-        );
-        assert_eq!(
-            open(&[1; 32], b"other", &sealed),
-            Err(CryptoError::Authentication)
-        );
+        assert_eq!(open(&[2; 32], b"context", &sealed), Err(CryptoError::Authentication));
+        assert_eq!(open(&[1; 32], b"other", &sealed), Err(CryptoError::Authentication));
     }
 
     #[test]
     fn equal_values_are_sealed_to_different_bytes() {
-        assert_ne!(
-            seal(&[1; 32], b"", b"v").unwrap(),
-            seal(&[1; 32], b"", b"v").unwrap()
-        );
+        assert_ne!(seal(&[1; 32], b"", b"v").unwrap(), seal(&[1; 32], b"", b"v").unwrap());
     }
 
     #[test]
@@ -122,10 +102,7 @@ mod tests {
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
-            assert_eq!(
-                open(&[1; 32], b"", &damaged),
-                Err(CryptoError::Authentication)
-            );
+            assert_eq!(open(&[1; 32], b"", &damaged), Err(CryptoError::Authentication));
             assert!(open(&[1; 32], b"", &sealed[..at]).is_err());
         }
     }

@@ -8,10 +8,7 @@ use crate::{AuditSigningSeed, CryptoError};
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
-    #[expect(
-        clippy::expect_used,
-        reason = "ring refuses only seeds of another length"
-    )]
+    #[expect(clippy::expect_used, reason = "ring refuses only seeds of another length")]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes"))
     }
@@ -43,9 +40,7 @@ pub struct VerifyingKey(pub [u8; 32]);
 
 impl VerifyingKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(message, signature)
-            .map_err(|_| CryptoError::Authentication)
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).map_err(|_| CryptoError::Authentication)
     }
 }
 
@@ -58,9 +53,7 @@ mod tests {
     /// RFC 8032, section 7.1, test 2.
     #[test]
     fn agrees_with_the_rfc() {
-        let seed = HEXLOWER
-            .decode(b"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
-            .unwrap();
+        let seed = HEXLOWER.decode(b"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb").unwrap();
         let key = SigningKey::from_seed(seed.as_slice().try_into().unwrap());
         assert_eq!(
             HEXLOWER.encode(&key.verifying_key().0),

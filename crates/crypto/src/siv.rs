@@ -15,15 +15,9 @@ type Aes192Siv = CmacSiv<aes::Aes192>;
 macro_rules! with_cipher {
     ($self:ident, $cipher:ident => $call:expr) => {
         match $self.0.len() {
-            32 => siv::Aes128Siv::new_from_slice(&$self.0)
-                .ok()
-                .and_then(|mut $cipher| $call.ok()),
-            48 => Aes192Siv::new_from_slice(&$self.0)
-                .ok()
-                .and_then(|mut $cipher| $call.ok()),
-            _ => siv::Aes256Siv::new_from_slice(&$self.0)
-                .ok()
-                .and_then(|mut $cipher| $call.ok()),
+            32 => siv::Aes128Siv::new_from_slice(&$self.0).ok().and_then(|mut $cipher| $call.ok()),
+            48 => Aes192Siv::new_from_slice(&$self.0).ok().and_then(|mut $cipher| $call.ok()),
+            _ => siv::Aes256Siv::new_from_slice(&$self.0).ok().and_then(|mut $cipher| $call.ok()),
         }
     };
 }
@@ -34,10 +28,7 @@ impl Siv {
         if matches!(key.len(), 32 | 48 | 64) {
             Ok(Self(Zeroizing::new(key.to_vec())))
         } else {
-            Err(CryptoError::KeyLength {
-                algorithm: "AES-SIV",
-                found: key.len(),
-            })
+            Err(CryptoError::KeyLength { algorithm: "AES-SIV", found: key.len() })
         }
     }
 
@@ -55,8 +46,7 @@ impl Siv {
     }
 
     pub fn decrypt(&self, associated: &[&[u8]], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        with_cipher!(self, cipher => cipher.decrypt(associated, sealed))
-            .ok_or(CryptoError::Authentication)
+        with_cipher!(self, cipher => cipher.decrypt(associated, sealed)).ok_or(CryptoError::Authentication)
     }
 }
 
@@ -73,10 +63,7 @@ mod tests {
         assert_eq!(sealed, siv.encrypt(&[b"column"], b"value").unwrap());
         assert_ne!(sealed, siv.encrypt(&[b"other"], b"value").unwrap());
         assert_eq!(siv.decrypt(&[b"column"], &sealed).unwrap(), b"value");
-        assert_eq!(
-            siv.decrypt(&[b"other"], &sealed),
-            Err(CryptoError::Authentication)
-        );
+        assert_eq!(siv.decrypt(&[b"other"], &sealed), Err(CryptoError::Authentication));
         assert_eq!(siv.decrypt(&[], b"short"), Err(CryptoError::Authentication));
     }
 

@@ -36,9 +36,7 @@ impl ChunkNonce {
     }
 
     fn advance(&mut self) -> Result<(), CryptoError> {
-        self.0 = self.0.checked_add(1).ok_or(CryptoError::TooLong {
-            what: "a sealed stream",
-        })?;
+        self.0 = self.0.checked_add(1).ok_or(CryptoError::TooLong { what: "a sealed stream" })?;
         Ok(())
     }
 }
@@ -96,9 +94,7 @@ impl<W: Write> SealedWriter<W> {
 
     fn write_chunk(&mut self, last: bool) -> io::Result<()> {
         if self.broken {
-            return Err(io::Error::other(
-                "an earlier write to the sealed stream failed",
-            ));
+            return Err(io::Error::other("an earlier write to the sealed stream failed"));
         }
         self.broken = true;
         self.key
@@ -159,18 +155,14 @@ impl<R: Read> SealedReader<R> {
         let mut header = [0; HEADER];
         let found = read_up_to(&mut inner, &mut header)?;
         if !header.starts_with(MAGIC) {
-            return Err(invalid(CryptoError::Malformed {
-                what: "sealed stream",
-            }));
+            return Err(invalid(CryptoError::Malformed { what: "sealed stream" }));
         }
         if found < HEADER {
             return Err(invalid(CryptoError::Truncated));
         }
         let [_, _, _, _, _, _, _, _, version, salt @ ..] = &header;
         if *version != VERSION {
-            return Err(invalid(CryptoError::Malformed {
-                what: "version of a sealed stream",
-            }));
+            return Err(invalid(CryptoError::Malformed { what: "version of a sealed stream" }));
         }
         Ok(Self {
             inner,
@@ -199,11 +191,7 @@ impl<R: Read> SealedReader<R> {
             }
         };
         let last = found <= SEALED_CHUNK;
-        self.ahead = if last {
-            None
-        } else {
-            self.buffer.last().copied()
-        };
+        self.ahead = if last { None } else { self.buffer.last().copied() };
         match self.open_chunk(found.min(SEALED_CHUNK), last) {
             Ok(length) => {
                 (self.at, self.end) = (0, length);
@@ -226,33 +214,19 @@ impl<R: Read> SealedReader<R> {
         }
         let chunk = self.buffer.get_mut(..length).unwrap_or_default();
         // What is missing its end must be told from what is forged: try whether it was written as an inner chunk.
-        let mut copy = if last && length == SEALED_CHUNK {
-            chunk.to_vec()
-        } else {
-            Vec::new()
-        };
-        match self
-            .key
-            .open_in_place(self.nonce.of(last), Aad::empty(), chunk)
-        {
+        let mut copy = if last && length == SEALED_CHUNK { chunk.to_vec() } else { Vec::new() };
+        match self.key.open_in_place(self.nonce.of(last), Aad::empty(), chunk) {
             // Only an empty file ends with an empty chunk: each content has one form.
-            Ok(plain) if plain.is_empty() && self.nonce.0 > 0 => Err(CryptoError::Malformed {
-                what: "sealed stream",
-            }),
+            Ok(plain) if plain.is_empty() && self.nonce.0 > 0 => Err(CryptoError::Malformed { what: "sealed stream" }),
             Ok(plain) => {
                 let length = plain.len();
                 self.nonce.advance()?;
                 Ok(length)
             }
-            Err(_) if !copy.is_empty() => {
-                match self
-                    .key
-                    .open_in_place(self.nonce.of(false), Aad::empty(), &mut copy)
-                {
-                    Ok(_) => Err(CryptoError::Truncated),
-                    Err(_) => Err(CryptoError::Authentication),
-                }
-            }
+            Err(_) if !copy.is_empty() => match self.key.open_in_place(self.nonce.of(false), Aad::empty(), &mut copy) {
+                Ok(_) => Err(CryptoError::Truncated),
+                Err(_) => Err(CryptoError::Authentication),
+            },
             Err(_) => Err(CryptoError::Authentication),
         }
     }
@@ -272,10 +246,8 @@ impl<R: Read> Read for SealedReader<R> {
         }
         let ready = self.buffer.get(self.at..self.end).unwrap_or_default();
         let length = ready.len().min(out.len());
-        for (to, from) in [(out.get_mut(..length), ready.get(..length))] {
-            if let (Some(to), Some(from)) = (to, from) {
-                to.copy_from_slice(from);
-            }
+        if let (Some(to), Some(from)) = (out.get_mut(..length), ready.get(..length)) {
+            to.copy_from_slice(from);
         }
         self.at += length;
         Ok(length)
@@ -326,34 +298,19 @@ mod tests {
 
     fn read_with(bytes: &[u8], key: &[u8; 32], info: &[u8]) -> Result<Vec<u8>, CryptoError> {
         let mut out = Vec::new();
-        let result =
-            SealedReader::new(bytes, key, info).and_then(|mut reader| reader.read_to_end(&mut out));
+        let result = SealedReader::new(bytes, key, info).and_then(|mut reader| reader.read_to_end(&mut out));
         match result {
             Ok(_) => Ok(out),
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-                Err(error
-                    .get_ref()
-                    .unwrap()
-                    .downcast_ref::<CryptoError>()
-                    .unwrap()
-                    .clone())
+                Err(error.get_ref().unwrap().downcast_ref::<CryptoError>().unwrap().clone())
             }
         }
     }
 
     #[test]
     fn what_goes_in_comes_out_at_every_border() {
-        for length in [
-            0,
-            1,
-            CHUNK - 1,
-            CHUNK,
-            CHUNK + 1,
-            2 * CHUNK,
-            2 * CHUNK + 1,
-            3 * CHUNK - 1,
-        ] {
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK - 1] {
             let (plain, bytes) = sealed(length);
             let chunks = length.div_ceil(CHUNK).max(1);
             assert_eq!(bytes.len(), HEADER + length + chunks * TAG, "{length}");
@@ -374,10 +331,7 @@ mod tests {
             }
         }
         let (_, bytes) = sealed(2 * CHUNK + 5);
-        assert_eq!(
-            read(&bytes[..HEADER + SEALED_CHUNK]),
-            Err(CryptoError::Truncated)
-        );
+        assert_eq!(read(&bytes[..HEADER + SEALED_CHUNK]), Err(CryptoError::Truncated));
         assert_eq!(read(&bytes[..HEADER]), Err(CryptoError::Truncated));
     }
 
@@ -386,14 +340,7 @@ mod tests {
         let (_, bytes) = sealed(3 * CHUNK + 5);
         let (header, chunks) = bytes.split_at(HEADER);
         let chunks: Vec<&[u8]> = chunks.chunks(SEALED_CHUNK).collect();
-        for order in [
-            &[1, 0, 2, 3][..],
-            &[0, 2, 3],
-            &[0, 0, 1, 2, 3],
-            &[0, 1, 2, 3, 3],
-            &[3],
-            &[1, 2, 3],
-        ] {
+        for order in [&[1, 0, 2, 3][..], &[0, 2, 3], &[0, 0, 1, 2, 3], &[0, 1, 2, 3, 3], &[3], &[1, 2, 3]] {
             let mut forged = header.to_vec();
             for index in order {
                 forged.extend_from_slice(chunks[*index]);
@@ -417,20 +364,9 @@ mod tests {
     #[test]
     fn wrong_key_info_or_byte_is_noticed() {
         let (_, bytes) = sealed(CHUNK + 100);
-        assert_eq!(
-            read_with(&bytes, &[4; 32], b"info"),
-            Err(CryptoError::Authentication)
-        );
-        assert_eq!(
-            read_with(&bytes, &KEY, b"other"),
-            Err(CryptoError::Authentication)
-        );
-        for at in (0..HEADER).chain([
-            HEADER,
-            HEADER + CHUNK,
-            HEADER + SEALED_CHUNK,
-            bytes.len() - 1,
-        ]) {
+        assert_eq!(read_with(&bytes, &[4; 32], b"info"), Err(CryptoError::Authentication));
+        assert_eq!(read_with(&bytes, &KEY, b"other"), Err(CryptoError::Authentication));
+        for at in (0..HEADER).chain([HEADER, HEADER + CHUNK, HEADER + SEALED_CHUNK, bytes.len() - 1]) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
             assert!(read(&damaged).is_err(), "{at}");
@@ -451,10 +387,7 @@ mod tests {
         struct Full(usize);
         impl Write for Full {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0 = self
-                    .0
-                    .checked_sub(bytes.len())
-                    .ok_or(io::ErrorKind::StorageFull)?;
+                self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {

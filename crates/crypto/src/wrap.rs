@@ -14,20 +14,11 @@ const LONGEST: usize = 64 * 1024;
 
 macro_rules! with_kek {
     ($kek:expr, [$small:ident, $middle:ident, $large:ident], $cipher:ident => $call:expr) => {{
-        let wrong = |_| CryptoError::KeyLength {
-            algorithm: "AES key wrap",
-            found: $kek.len(),
-        };
+        let wrong = |_| CryptoError::KeyLength { algorithm: "AES key wrap", found: $kek.len() };
         match $kek.len() {
-            16 => $small::new_from_slice($kek)
-                .map_err(wrong)
-                .map(|$cipher| $call),
-            24 => $middle::new_from_slice($kek)
-                .map_err(wrong)
-                .map(|$cipher| $call),
-            _ => $large::new_from_slice($kek)
-                .map_err(wrong)
-                .map(|$cipher| $call),
+            16 => $small::new_from_slice($kek).map_err(wrong).map(|$cipher| $call),
+            24 => $middle::new_from_slice($kek).map_err(wrong).map(|$cipher| $call),
+            _ => $large::new_from_slice($kek).map_err(wrong).map(|$cipher| $call),
         }
     }};
 }
@@ -35,9 +26,7 @@ macro_rules! with_kek {
 /// Wraps a key of any length from 1 byte with AES-KWP. `kek` is 16, 24 or 32 bytes.
 pub fn wrap(kek: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
     if key.is_empty() || key.len() > LONGEST {
-        return Err(CryptoError::Malformed {
-            what: "key to wrap",
-        });
+        return Err(CryptoError::Malformed { what: "key to wrap" });
     }
     let mut out = vec![0; key.len().next_multiple_of(SEMIBLOCK) + SEMIBLOCK];
     with_kek!(kek, [KwpAes128, KwpAes192, KwpAes256], cipher => cipher.wrap_key(key, &mut out).is_ok())?
@@ -60,9 +49,7 @@ pub fn unwrap(kek: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoEr
 /// Wraps a key of 16 bytes or more, a multiple of 8, with AES-KW.
 pub fn wrap_kw(kek: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
     if key.len() < 2 * SEMIBLOCK || !key.len().is_multiple_of(SEMIBLOCK) || key.len() > LONGEST {
-        return Err(CryptoError::Malformed {
-            what: "key to wrap",
-        });
+        return Err(CryptoError::Malformed { what: "key to wrap" });
     }
     let mut out = vec![0; key.len() + SEMIBLOCK];
     with_kek!(kek, [KwAes128, KwAes192, KwAes256], cipher => cipher.wrap_key(key, &mut out).is_ok())?
@@ -83,13 +70,8 @@ pub fn unwrap_kw(kek: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, Crypt
 
 fn space_for(wrapped: &[u8], semiblocks: usize) -> Result<usize, CryptoError> {
     let length = wrapped.len();
-    if length < semiblocks * SEMIBLOCK
-        || !length.is_multiple_of(SEMIBLOCK)
-        || length > LONGEST + SEMIBLOCK
-    {
-        return Err(CryptoError::Malformed {
-            what: "wrapped key",
-        });
+    if length < semiblocks * SEMIBLOCK || !length.is_multiple_of(SEMIBLOCK) || length > LONGEST + SEMIBLOCK {
+        return Err(CryptoError::Malformed { what: "wrapped key" });
     }
     Ok(length - SEMIBLOCK)
 }
@@ -105,10 +87,7 @@ mod tests {
             let key = vec![5; length];
             let wrapped = wrap(&[1; 32], &key).unwrap();
             assert_eq!(*unwrap(&[1; 32], &wrapped).unwrap(), key);
-            assert_eq!(
-                unwrap(&[2; 32], &wrapped).err(),
-                Some(CryptoError::Authentication)
-            );
+            assert_eq!(unwrap(&[2; 32], &wrapped).err(), Some(CryptoError::Authentication));
         }
         assert!(wrap(&[1; 32], &[]).is_err());
         assert!(wrap(&[1; 20], &[1]).is_err());
@@ -120,10 +99,7 @@ mod tests {
         for at in 0..wrapped.len() {
             let mut damaged = wrapped.clone();
             damaged[at] ^= 0x10;
-            assert_eq!(
-                unwrap(&[1; 32], &damaged).err(),
-                Some(CryptoError::Authentication)
-            );
+            assert_eq!(unwrap(&[1; 32], &damaged).err(), Some(CryptoError::Authentication));
         }
     }
 

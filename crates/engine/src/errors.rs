@@ -51,6 +51,8 @@ pub enum EngineError {
     Randomness,
     #[error("refused: {reason}")]
     Refused { reason: &'static str },
+    #[error("the row filter or a mask of the access policy cannot be enforced on the table")]
+    Policy,
     #[error("{0}")]
     Planning(PlanProblem),
     #[error("the query failed: {0}")]
@@ -209,18 +211,15 @@ fn deepest(error: &(dyn StdError + 'static)) -> Option<EngineError> {
     if let Some(ours) = find::<EngineError>(error) {
         return Some(ours.clone());
     }
-    find::<KeyError>(error).map(|key| match key {
-        KeyError::Denied { master, source } => EngineError::key(source, master),
-        other => EngineError::KeyMaterial { reason: other.to_string() },
-    })
+    find::<KeyError>(error).map(|key| key.clone().into())
 }
 
-fn find<T: StdError + 'static>(error: &(dyn StdError + 'static)) -> Option<&T> {
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     if let Some(found) = error.downcast_ref::<T>() {
         return Some(found);
     }
     // The libraries do not agree on whether `source` is the boxed error itself or what stands below it.
-    let boxed: Option<&(dyn StdError + 'static)> = if let Some(error) = error.downcast_ref::<DataFusionError>() {
+    let boxed: Option<&'a (dyn StdError + 'static)> = if let Some(error) = error.downcast_ref::<DataFusionError>() {
         match error {
             DataFusionError::ArrowError(inner, _) => Some(inner.as_ref()),
             DataFusionError::ParquetError(inner) => Some(inner.as_ref()),

@@ -297,7 +297,7 @@ impl KeyRetriever for MaterialRetriever {
 }
 
 /// Why a data key could not be had. Carries key names only.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("the master key {master} does not unwrap this file's keys: {source}")]
     Denied { master: String, source: CryptoError },

@@ -78,3 +78,25 @@ fn null_values_and_trim(bencher: Bencher<'_, '_>) {
         CsvOptions { null_values: vec!["NULL".to_owned(), "N/A".to_owned()], trim: true, ..CsvOptions::default() };
     read(bencher, &patients(""), &options);
 }
+
+/// What finding the fields alone costs with the reference state machine, without building any column.
+#[divan::bench]
+fn csv_core_fields_only(bencher: Bencher<'_, '_>) {
+    let text = patients("");
+    bencher.counter(BytesCount::of_str(&text)).bench(|| {
+        let mut reader = csv_core::Reader::new();
+        let (mut fields, mut ends) = (vec![0; 4096], vec![0; 64]);
+        let mut rest = text.as_bytes();
+        let mut rows = 0;
+        loop {
+            let (result, read, ..) = reader.read_record(rest, &mut fields, &mut ends);
+            rest = rest.get(read..).unwrap();
+            match result {
+                csv_core::ReadRecordResult::Record => rows += 1,
+                csv_core::ReadRecordResult::End => break,
+                _ => {}
+            }
+        }
+        assert_eq!(rows, ROWS + 1);
+    });
+}

@@ -1,76 +1,15 @@
-//! Builds string view columns whose views point into the text as it was read.
+//! From fields of text to columns of strings.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::builder::make_view;
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
-use arrow_buffer::{Buffer, NullBufferBuilder};
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::FormatError;
-
-/// A text of at most this many bytes stands in its view (Arrow columnar format, "Variable-size Binary View").
-const INLINE: u32 = 12;
-
-const RAW_BUFFER: u32 = 0;
-const SIDE_BUFFER: u32 = 1;
-
-/// A field's text: where, how long, and how it was written.
-#[derive(Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) start: u32,
-    packed: u32,
-}
-
-const QUOTED: u32 = 1 << 31;
-const UNESCAPED: u32 = 1 << 30;
-
-impl Span {
-    fn new(start: usize, len: usize, flags: u32) -> Self {
-        Self { start: start as u32, packed: len as u32 | flags }
-    }
-
-    /// Text as it stands; empty, it is no value.
-    pub(crate) fn unquoted(start: usize, len: usize) -> Self {
-        Self::new(start, len, 0)
-    }
-
-    /// Text between quotes.
-    pub(crate) fn quoted(start: usize, len: usize) -> Self {
-        Self::new(start, len, QUOTED)
-    }
-
-    /// Text that had to be written anew, into the side buffer.
-    pub(crate) fn unescaped(start: usize, len: usize) -> Self {
-        Self::new(start, len, QUOTED | UNESCAPED)
-    }
-
-    /// No value.
-    pub(crate) fn null() -> Self {
-        Self::new(0, 0, 0)
-    }
-
-    pub(crate) fn len(self) -> u32 {
-        self.packed & !(QUOTED | UNESCAPED)
-    }
-
-    /// Without this, an empty text is no value at all.
-    pub(crate) fn is_quoted(self) -> bool {
-        self.packed & QUOTED != 0
-    }
-
-    /// Whether the text is in the side buffer, since quotes had to be taken out of it.
-    pub(crate) fn is_unescaped(self) -> bool {
-        self.packed & UNESCAPED != 0
-    }
-
-    pub(crate) fn text<'a>(self, raw: &'a [u8], side: &'a [u8]) -> &'a [u8] {
-        let start = self.start as usize;
-        let from = if self.is_unescaped() { side } else { raw };
-        from.get(start..start + self.len() as usize).unwrap_or_default()
-    }
-}
 
 /// So many records are cut into fields before their columns are built: as much text as stays in the
 /// processor's cache meanwhile.
@@ -152,14 +91,19 @@ impl BatchBuilder {
         }
     }
 
-    /// Hands the fields noted so far to their columns.
-    pub(crate) fn end_block(&mut self, raw: &[u8], meaning: &Meaning) {
+    /// Hands the fields noted so far, all of them within `block` of the text, to their columns.
+    pub(crate) fn end_block(&mut self, raw: &[u8], block: Range<usize>, meaning: &Meaning) {
+        let start = block.start;
+        let raw = utf8(raw.get(block).unwrap_or_default());
+        let side = utf8(&self.side);
+        let text = Text { raw: &raw, start, side: &side };
         let width = self.columns.len();
         for (i, column) in self.columns.iter_mut().enumerate() {
             let spans = self.spans.get(i..).unwrap_or_default();
-            column.extend(spans, width, raw, &self.side, meaning);
+            column.extend(spans, width, text, meaning);
         }
         self.spans.clear();
+        self.side.clear();
     }
 
     /// The batch, and where its rows came from.
@@ -169,20 +113,108 @@ impl BatchBuilder {
         text: &Buffer,
         records: Vec<Origin>,
     ) -> Result<(RecordBatch, RowOrigins), FormatError> {
-        let side = Buffer::from_vec(self.side);
-        let columns: Result<Vec<_>, _> = self.columns.into_iter().map(|column| column.finish(text, &side)).collect();
+        let finish = |mut column: Column| Arc::new(column.values.finish()) as ArrayRef;
+        let columns = self.columns.into_iter().map(finish).collect();
         // The number of rows is said, for a table may have no columns.
         let rows = RecordBatchOptions::new().with_row_count(Some(records.len()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &rows)
+        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)
             .map_err(|_| FormatError::Batch { doing: "joining the columns" })?;
         let text = text.clone();
         Ok((batch, RowOrigins { text, records }))
     }
 }
 
+/// What spans point into.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    raw: &'a str,
+    /// Where `raw` begins in what the spans count from.
+    start: usize,
+    side: &'a str,
+}
+
+impl<'a> Text<'a> {
+    #[inline]
+    fn of(self, span: Span) -> &'a str {
+        let start = span.start as usize;
+        let (text, start) = if span.is_unescaped() { (self.side, start) } else { (self.raw, start - self.start) };
+        text.get(start..start + span.len() as usize).unwrap_or_default()
+    }
+}
+
+/// The bytes as text of the same length. What is not UTF-8 belongs to records that were set aside and is
+/// blotted out.
+fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    Cow::Owned(text)
+}
+
+/// A field's text: where, how long, and how it was written.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    packed: u32,
+}
+
+const QUOTED: u32 = 1 << 31;
+const UNESCAPED: u32 = 1 << 30;
+
+impl Span {
+    fn new(start: usize, len: usize, flags: u32) -> Self {
+        Self { start: start as u32, packed: len as u32 | flags }
+    }
+
+    /// Text as it stands; empty, it is no value.
+    pub(crate) fn unquoted(start: usize, len: usize) -> Self {
+        Self::new(start, len, 0)
+    }
+
+    /// Text between quotes.
+    pub(crate) fn quoted(start: usize, len: usize) -> Self {
+        Self::new(start, len, QUOTED)
+    }
+
+    /// Text that had to be written anew, into the side buffer.
+    pub(crate) fn unescaped(start: usize, len: usize) -> Self {
+        Self::new(start, len, QUOTED | UNESCAPED)
+    }
+
+    /// No value.
+    pub(crate) fn null() -> Self {
+        Self::new(0, 0, 0)
+    }
+
+    pub(crate) fn len(self) -> u32 {
+        self.packed & !(QUOTED | UNESCAPED)
+    }
+
+    /// Without this, an empty text is no value at all.
+    pub(crate) fn is_quoted(self) -> bool {
+        self.packed & QUOTED != 0
+    }
+
+    /// Whether the text is in the side buffer, since quotes had to be taken out of it.
+    pub(crate) fn is_unescaped(self) -> bool {
+        self.packed & UNESCAPED != 0
+    }
+
+    pub(crate) fn text<'a>(self, raw: &'a [u8], side: &'a [u8]) -> &'a [u8] {
+        let start = self.start as usize;
+        let from = if self.is_unescaped() { side } else { raw };
+        from.get(start..start + self.len() as usize).unwrap_or_default()
+    }
+}
+
 /// What text means beyond its bytes.
 pub(crate) struct Meaning {
-    null_values: Vec<Vec<u8>>,
+    null_values: Vec<String>,
     trim: bool,
 }
 
@@ -193,96 +225,52 @@ impl Meaning {
     }
 
     pub(crate) fn new(null_values: &[String], trim: bool) -> Self {
-        Self { null_values: null_values.iter().map(|v| v.clone().into_bytes()).collect(), trim }
+        Self { null_values: null_values.to_vec(), trim }
     }
 
     fn is_plain(&self) -> bool {
         self.null_values.is_empty() && !self.trim
     }
+
+    fn of<'a>(&self, span: Span, text: Text<'a>) -> Option<&'a str> {
+        let mut value = text.of(span);
+        if self.trim {
+            value = value.trim_ascii();
+        }
+        let is_null = (value.is_empty() && !span.is_quoted()) || self.null_values.iter().any(|null| null == value);
+        (!is_null).then_some(value)
+    }
 }
 
 /// One column of a batch under construction.
-pub(crate) struct Column {
-    views: Vec<u128>,
-    nulls: NullBufferBuilder,
-    /// Whether any view points into a buffer. Without one the column does not keep the text alive.
-    points: bool,
+///
+/// The builder copies what does not fit a view. A view into the text as it was read would spare that, but
+/// Arrow's checked constructor then looks at every value's UTF-8 once more, which costs a third of the
+/// whole time; and a batch would keep all of the file's text alive.
+struct Column {
+    values: StringViewBuilder,
 }
 
 impl Column {
-    pub(crate) fn new(rows: usize) -> Self {
-        Self { views: Vec::with_capacity(rows), nulls: NullBufferBuilder::new(rows), points: false }
+    fn new(rows: usize) -> Self {
+        Self { values: StringViewBuilder::with_capacity(rows) }
     }
 
     /// Appends one field of each record: the spans, `step` apart.
-    pub(crate) fn extend(&mut self, spans: &[Span], step: usize, raw: &[u8], side: &[u8], meaning: &Meaning) {
+    fn extend(&mut self, spans: &[Span], step: usize, text: Text<'_>, meaning: &Meaning) {
         let spans = spans.iter().step_by(step);
         if meaning.is_plain() {
-            let mut longest = 0;
             for span in spans {
-                longest = longest.max(span.len());
-                self.nulls.append(span.len() != 0 || span.is_quoted());
-                self.views.push(view(*span, raw, side));
+                if span.len() == 0 && !span.is_quoted() {
+                    self.values.append_null();
+                } else {
+                    self.values.append_value(text.of(*span));
+                }
             }
-            self.points |= longest > INLINE;
         } else {
             for span in spans {
-                self.push_with_meaning(*span, raw, side, meaning);
+                self.values.append_option(meaning.of(*span, text));
             }
         }
-    }
-
-    fn push_with_meaning(&mut self, span: Span, raw: &[u8], side: &[u8], meaning: &Meaning) {
-        let mut text = span.text(raw, side);
-        let mut start = span.start;
-        if meaning.trim {
-            let before = text.len();
-            text = text.trim_ascii_start();
-            start += (before - text.len()) as u32;
-            text = text.trim_ascii_end();
-        }
-        if (text.is_empty() && !span.is_quoted()) || meaning.null_values.iter().any(|v| v == text) {
-            self.nulls.append_null();
-            self.views.push(0);
-        } else {
-            self.nulls.append_non_null();
-            self.points |= text.len() > INLINE as usize;
-            self.views.push(make_view(text, buffer_of(span), start));
-        }
-    }
-
-    /// The array, over the chunk's text and the text that had to be written anew.
-    pub(crate) fn finish(self, raw: &Buffer, side: &Buffer) -> Result<ArrayRef, FormatError> {
-        let buffers = if self.points { vec![raw.clone(), side.clone()] } else { Vec::new() };
-        let nulls = self.nulls.build();
-        // Arrow's message may quote the text.
-        StringViewArray::try_new(self.views.into(), buffers, nulls)
-            .map(|array| Arc::new(array) as ArrayRef)
-            .map_err(|_| FormatError::Batch { doing: "building a column" })
-    }
-}
-
-fn buffer_of(span: Span) -> u32 {
-    if span.is_unescaped() { SIDE_BUFFER } else { RAW_BUFFER }
-}
-
-/// The view of a field. Sixteen bytes are loaded whatever the length and the surplus masked, which spares the
-/// jump by length that `make_view` takes.
-#[inline]
-fn view(span: Span, raw: &[u8], side: &[u8]) -> u128 {
-    let from = if span.is_unescaped() { side } else { raw };
-    let start = span.start as usize;
-    let len = span.len();
-    let Some(bytes) = from.get(start..).and_then(|rest| rest.first_chunk::<16>()) else {
-        return make_view(span.text(raw, side), buffer_of(span), span.start);
-    };
-    let bytes = u128::from_le_bytes(*bytes);
-    if len <= INLINE {
-        let text = bytes & ((1 << (8 * len)) - 1);
-        u128::from(len) | (text << 32)
-    } else {
-        let prefix = bytes & 0xFFFF_FFFF;
-        let place = u128::from(buffer_of(span)) | (u128::from(span.start) << 32);
-        u128::from(len) | (prefix << 32) | (place << 64)
     }
 }

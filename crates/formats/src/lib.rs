@@ -30,6 +30,7 @@ mod csv;
 mod error;
 pub mod fhir;
 mod lines;
+
 mod ndjson;
 mod text;
 

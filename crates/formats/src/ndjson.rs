@@ -154,6 +154,7 @@ impl<R: Read> NdjsonReader<R> {
         let mut undeclared = Undeclared::default();
         let meaning = Meaning::none();
         let mut in_block = 0;
+        let mut block = 0;
         for origin in self.pending.lines.by_ref().take(expected) {
             let range = origin.range();
             let line = text.get(range.clone()).unwrap_or_default();
@@ -179,8 +180,9 @@ impl<R: Read> NdjsonReader<R> {
                     records.push(origin);
                     in_block += 1;
                     if in_block == BLOCK_ROWS {
-                        batch.end_block(&text, &meaning);
+                        batch.end_block(&text, block..range.end, &meaning);
                         in_block = 0;
+                        block = range.end;
                     }
                 }
                 Err(reason) => {
@@ -191,7 +193,7 @@ impl<R: Read> NdjsonReader<R> {
                 }
             }
         }
-        batch.end_block(&text, &meaning);
+        batch.end_block(&text, block..text.len(), &meaning);
         rejects.sort_by_key(|reject| reject.line);
         let (batch, rows) = batch.finish(&self.schema, &text, records)?;
         Ok(NdjsonBatch { batch, rows, rejects, undeclared: undeclared.counts, undeclared_beyond: undeclared.beyond })

@@ -19,10 +19,5 @@ pub enum TokenError {
 pub trait TokenStore: Send + Sync {
     /// Appends to `out` one token for each of `values`, in order: the one that the value already has in `domain`, or
     /// a new random one. Equal values get equal tokens within a domain, also when they stand twice in one batch.
-    fn get_or_create(
-        &self,
-        domain: &str,
-        values: &[&[u8]],
-        out: &mut Vec<Token>,
-    ) -> Result<(), TokenError>;
+    fn get_or_create(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError>;
 }

@@ -2,7 +2,7 @@
 
 use cordon_access::AccessFile;
 use cordon_deid::yaml::At;
-use cordon_formats::csv::CsvOptions;
+use cordon_formats::CsvOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

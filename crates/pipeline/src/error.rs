@@ -6,9 +6,9 @@ use cordon_audit::AuditError;
 use cordon_crypto::CryptoError;
 use cordon_deid::kernel::KernelError;
 use cordon_deid::yaml::Issues;
-use cordon_engine::EngineError;
+use cordon_engine::{EngineError, PlanProblemKind};
 use cordon_phi::TokenError;
-use cordon_vault::keyring::KeyRingError;
+use cordon_vault::{KeyRingError, VaultError};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -23,7 +23,9 @@ pub enum RunError {
     Io { what: &'static str, path: PathBuf, kind: String },
     #[error("{path} {how}", path = .path.display())]
     Damaged { path: PathBuf, how: &'static str },
-    #[error("another run of pipeline `{pipeline}` is active\n  help: wait for it, or stop it; a stopped run can be resumed")]
+    #[error(
+        "another run of pipeline `{pipeline}` is active\n  help: wait for it, or stop it; a stopped run can be resumed"
+    )]
     Busy { pipeline: String },
     #[error(transparent)]
     Keys(#[from] KeyRingError),
@@ -81,7 +83,67 @@ impl RunError {
             Self::NoSpace { .. } | Self::Io { .. } | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
             Self::Damaged { .. } | Self::Vault(TokenError::Damaged(_)) => ExitKind::Integrity,
             Self::Busy { .. } => ExitKind::Busy,
-            Self::Audit(_) | Self::Engine(_) | Self::Interrupted | Self::Internal(_) => ExitKind::Failure,
+            Self::Audit(error) => audit_exit(error),
+            Self::Engine(error) => engine_exit(error).1,
+            Self::Interrupted | Self::Internal(_) => ExitKind::Failure,
+        }
+    }
+}
+
+impl RunError {
+    /// What kind of trouble, for the audit log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "configuration",
+            Self::Usage { .. } => "usage",
+            Self::NoSpace { .. } => "no space",
+            Self::Io { .. } => "input or output",
+            Self::Damaged { .. } => "damaged",
+            Self::Busy { .. } => "busy",
+            Self::Keys(_) => "keys",
+            Self::Crypto(_) => "cryptography",
+            Self::Vault(_) => "vault",
+            Self::Audit(_) => "audit",
+            Self::Engine(_) => "engine",
+            Self::Interrupted => "interrupted",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+/// The kind of an engine's error, for the audit log, and the exit code that goes with it.
+pub fn engine_exit(error: &EngineError) -> (&'static str, ExitKind) {
+    match error {
+        EngineError::NoSpace { .. } => ("no space", ExitKind::Storage),
+        EngineError::ReadOnly { .. } | EngineError::Io { .. } => ("input or output", ExitKind::Storage),
+        EngineError::Damaged { .. } | EngineError::NotEncrypted { .. } => ("damaged", ExitKind::Integrity),
+        EngineError::KeyDenied { .. } | EngineError::KeyMaterial { .. } => ("keys", ExitKind::Keys),
+        EngineError::NoSuchTable => ("no such table", ExitKind::Denied),
+        EngineError::Refused { .. } => ("refused", ExitKind::Denied),
+        EngineError::Planning(problem) if problem.kind == PlanProblemKind::UnknownTable => {
+            ("no such table", ExitKind::Denied)
+        }
+        EngineError::Planning(_) => ("not a valid query", ExitKind::Usage),
+        EngineError::Execution(_) => ("failed on its data", ExitKind::Failure),
+        _ => ("engine", ExitKind::Failure),
+    }
+}
+
+fn audit_exit(error: &AuditError) -> ExitKind {
+    match error {
+        AuditError::Io { .. } => ExitKind::Storage,
+        AuditError::Tampered(_) | AuditError::Entry { .. } => ExitKind::Integrity,
+        AuditError::OtherKeys { .. } => ExitKind::Keys,
+        _ => ExitKind::Failure,
+    }
+}
+
+impl From<VaultError> for RunError {
+    fn from(error: VaultError) -> Self {
+        match &error {
+            VaultError::Io { doing, path, source } => Self::io(doing, path, source),
+            VaultError::WrongKey { .. } => Self::Crypto(CryptoError::Authentication),
+            _ => Self::Vault(error.into()),
         }
     }
 }

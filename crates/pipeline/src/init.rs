@@ -31,7 +31,8 @@ const SYNTHEA_POLICY: &str = include_str!("../../deid/policies/synthea-csv.yaml"
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
 const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
 const SYNTHEA_PIPELINE: &str = include_str!("../templates/nightly-synthea.yaml");
-const GITIGNORE: &str = "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
+const GITIGNORE: &str =
+    "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
 
 /// Makes the folder and returns what stands in it. Refuses a folder that is not empty.
 pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static str)>, RunError> {
@@ -59,7 +60,15 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         None => "key-file: secrets/root.key".to_owned(),
         Some(name) => format!("passphrase-env: {name}"),
     };
-    let name = dir.canonicalize().ok().as_deref().unwrap_or(dir).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = dir
+        .canonicalize()
+        .ok()
+        .as_deref()
+        .unwrap_or(dir)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let name = if name.is_empty() { "cordon-project".to_owned() } else { name };
     let (policy_name, policy, pipeline) = match options.template {
         Template::Hospital => ("safe-harbor-hospital", HOSPITAL_POLICY, HOSPITAL_PIPELINE),
@@ -88,7 +97,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
     let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
     let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
-    project.audit(&Event::ProjectInitialised { key_ids: project.key_ids() })?;
+    project.audit(&Event::ProjectInitialised { project: name.clone() })?;
     let mut made = vec![
         ("cordon.yaml".to_owned(), "keys, vault, audit log, storage, users and roles"),
         (policy_file, "what is done with each field, for a privacy officer to read"),
@@ -113,11 +122,7 @@ fn yaml_text(text: &str) -> String {
 
 fn make_folder(path: &Path) -> Result<(), RunError> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| RunError::io("create", path, &error))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| RunError::io("create", path, &error))
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), RunError> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cordon_crypto::hash::KeyedHash;
+use cordon_crypto::KeyedHash;
 
 use crate::error::RunError;
 use crate::run::Context;

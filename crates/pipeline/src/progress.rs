@@ -31,13 +31,32 @@ impl Meter {
 /// What happens in a run, for whoever shows it.
 pub enum Progress<'a> {
     /// Files to read and their bytes; what is done already is not counted.
-    Planned { files: usize, bytes: u64, unchanged: usize },
+    Planned {
+        files: usize,
+        bytes: u64,
+        unchanged: usize,
+    },
     /// A resumed run takes over what an interrupted one had finished.
-    Resumed { units: usize },
-    Reading { dataset: &'a str, files: usize },
+    Resumed {
+        units: usize,
+    },
+    Reading {
+        dataset: &'a str,
+        files: usize,
+    },
     /// A dataset's fields that the policy does not name; they do not pass.
-    Undeclared { dataset: &'a str, fields: &'a [String] },
+    Undeclared {
+        dataset: &'a str,
+        fields: &'a [String],
+    },
     /// A file was refused as a whole.
-    Refused { file: &'a str, reason: &'a str },
-    Committed { table: &'a str, version: u64, rows: u64 },
+    Refused {
+        file: &'a str,
+        reason: &'a str,
+    },
+    Committed {
+        table: &'a str,
+        version: u64,
+        rows: u64,
+    },
 }

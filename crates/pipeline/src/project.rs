@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use cordon_access::Grants;
 use cordon_audit::{Anchor, AuditLog, Event, Receipt, WriterInfo};
-use cordon_crypto::hash::KeyedHash;
-use cordon_crypto::keys::{AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, SealKey, SurrogateKey, VaultKey};
+use cordon_crypto::{
+    AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SurrogateKey, VaultKey,
+};
 use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::Recipe;
@@ -153,7 +154,8 @@ impl Project {
             .flatten()
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
-                (path.extension()? == "yaml").then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
+                (path.extension()? == "yaml")
+                    .then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
             })
             .collect();
         names.sort();
@@ -188,8 +190,8 @@ impl Project {
                 Ok(RootSecret::Passphrase(Zeroizing::new(line.to_owned())))
             }
             RootSection::Prompt => {
-                let passphrase =
-                    ask().map_err(|error| RunError::io("ask for a passphrase on", Path::new("the terminal"), &error))?;
+                let passphrase = ask()
+                    .map_err(|error| RunError::io("ask for a passphrase on", Path::new("the terminal"), &error))?;
                 Ok(RootSecret::Passphrase(passphrase))
             }
         }
@@ -258,9 +260,9 @@ impl OpenProject {
             &project.root.join(&project.file.audit.path),
             ring.key::<AuditSealKey>()?,
             ring.audit_signing_key()?,
-            WriterInfo::of_process(user, env!("CARGO_PKG_VERSION")),
+            WriterInfo::for_user(user),
         )?;
-        let tools = KeyTools::new(ring.master_keys()?);
+        let tools = KeyTools::new(ring.master_keys());
         let warehouse = project.root.join(&project.file.storage.warehouse);
         let tables = TableStore::open(&warehouse, tools, &ring.key::<SealKey>()?)?;
         Ok(Self { root: project.root.clone(), project, ring, audit, tables })
@@ -281,7 +283,8 @@ impl OpenProject {
         for table in self.tables.tables()? {
             for version in self.tables.history(&table)? {
                 if let Some(anchor) = &version.manifest.provenance.audit {
-                    anchors.push(Anchor::from_hex(anchor.seq, &anchor.hash)?);
+                    let hash = anchor.hash.parse().map_err(|_| RunError::Internal("an anchor"))?;
+                    anchors.push(Anchor { seq: anchor.seq, hash });
                 }
             }
         }

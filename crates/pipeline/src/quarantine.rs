@@ -7,9 +7,8 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::keys::{PurposeKey, SealKey};
-use cordon_crypto::seal::{SealedReader, SealedWriter};
-use cordon_formats::csv::CsvOptions;
+use cordon_crypto::{SealKey, SealedReader, SealedWriter};
+use cordon_formats::CsvOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Format;
@@ -158,8 +157,8 @@ pub fn read(
     let mut number = 0u64;
     while let Some(head) = block(path, &mut input, true)? {
         let raw = block(path, &mut input, false)?.unwrap_or_default();
-        let frame = serde_json::from_slice(&head)
-            .map_err(|_| RunError::damaged(path, "was written by another version"))?;
+        let frame =
+            serde_json::from_slice(&head).map_err(|_| RunError::damaged(path, "was written by another version"))?;
         match frame {
             Frame::Origin(origin) => origins.push(origin),
             Frame::Entry(entry) => {

@@ -136,12 +136,6 @@ pub fn replay(
     if taken.is_empty() {
         return Ok(report);
     }
-    project.audit(&Event::QuarantineReplayed {
-        run: run.clone(),
-        pipeline: pipeline.name.clone(),
-        records: taken.len() as u64,
-        policy_hash: recipe.hash.clone(),
-    })?;
     let mut tables: BTreeMap<String, Change> = BTreeMap::new();
     for (number, (dataset, inputs)) in inputs.into_iter().enumerate() {
         let records: Vec<FileRecord> = inputs.iter().filter_map(|input| input.known.clone()).collect();
@@ -166,6 +160,12 @@ pub fn replay(
     journal.restart(&run, &made_under, &recipe.reference_date)?;
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
     report.tables = carry_out(project, pipeline, &prepared, Some(recipe.reference_date), tell)?;
+    project.audit(&Event::QuarantineReplayed {
+        run,
+        table: pipeline.name.clone(),
+        replayed: report.rows_out,
+        remaining: report.quarantined,
+    })?;
     journal.clear()?;
     context.clear_staging()?;
     report.seconds = started.elapsed().as_secs_f64();
@@ -186,11 +186,9 @@ impl Input {
         let mut bytes = Vec::new();
         let mut next_line = 1;
         if origin.format == Format::Csv && origin.csv.has_header {
-            let mut delimiter = [0; 4];
-            let delimiter = origin.csv.delimiter.encode_utf8(&mut delimiter).as_bytes().to_vec();
             for (number, name) in origin.header.iter().enumerate() {
                 if number > 0 {
-                    bytes.extend_from_slice(&delimiter);
+                    bytes.push(origin.csv.delimiter);
                 }
                 bytes.extend_from_slice(name.as_bytes());
             }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use chrono::{NaiveDate, SecondsFormat, Utc};
-use cordon_audit::{Event, SourceIds};
+use cordon_audit::{Digest, Event, Label, Sources};
 use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
 use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging};
@@ -168,9 +168,9 @@ pub fn run(
     project.audit(&Event::RunStarted {
         run: context.run.clone(),
         pipeline: pipeline.name.clone(),
-        policy: recipe.name.clone(),
-        policy_hash: recipe.hash.clone(),
-        resumed,
+        policy_hash: policy_digest(&recipe),
+        sources: sources(project, plan.units.iter().flat_map(|unit| &unit.files).map(|file| file.source_id.as_str())),
+        key_ids: project.key_ids(),
     })?;
     tell(Progress::Planned {
         files: plan.units.iter().map(|unit| unit.files.len()).sum(),
@@ -187,17 +187,16 @@ pub fn run(
             report.seconds = started.elapsed().as_secs_f64();
             project.audit(&Event::RunFinished {
                 run: context.run.clone(),
-                rows_in: report.rows_in,
-                rows_out: report.rows_out,
+                rows_read: report.rows_in,
+                rows_written: report.rows_out,
                 quarantined: report.quarantined,
-                files_refused: report.files_refused.len() as u64,
             })?;
             context.clear_staging()?;
             Ok(report)
         }
         Err(error) => {
             // The log may be what failed; the first error is the one to show.
-            let _ = project.audit(&Event::RunFailed { run: context.run.clone(), kind: error.kind().to_owned() });
+            let _ = project.audit(&Event::RunFailed { run: context.run.clone(), what: Label::new(error.kind()) });
             Err(error)
         }
     }
@@ -231,8 +230,7 @@ fn work(
     }
     let prepared = prepare(context, plan, done, fresh);
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
-    report.tables =
-        carry_out(project, context.pipeline, &prepared, Some(context.recipe.reference_date), context.tell)?;
+    report.tables = carry_out(project, context.pipeline, &prepared, Some(context.recipe.reference_date), context.tell)?;
     journal.clear()?;
     Ok(report)
 }
@@ -281,23 +279,31 @@ pub(crate) fn carry_out(
     reference: Option<NaiveDate>,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
-    let recipe =
-        pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
+    let recipe = pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
     let mut reports = Vec::new();
     let schemas = pipeline.schemas(&recipe);
     for (table, change) in &prepared.tables {
         let Some(schema) = schemas.get(table) else { return Err(RunError::Internal("a table without a schema")) };
         let before = project.tables().current(table)?;
-        let done = before.filter(|version| version.manifest.provenance.run == prepared.run);
-        if done.is_none() {
+        let done = before.as_ref().is_some_and(|version| version.manifest.provenance.run == prepared.run);
+        if !done {
             let receipt = project.audit(&Event::TableCommitted {
                 run: prepared.run.clone(),
                 table: table.clone(),
-                rows_added: change.add.iter().map(|part| part.rows).sum(),
-                parts_added: change.add.len() as u64,
-                sources_removed: change.remove.len() as u64,
-                sources: change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.clone())).collect::<BTreeSet<_>>().into_iter().collect(),
-                policy_hash: recipe.hash.clone(),
+                version: before.as_ref().map_or(0, |version| version.manifest.version) + 1,
+                rows: change.add.iter().map(|part| part.rows).sum(),
+                quarantined: prepared
+                    .done
+                    .units
+                    .values()
+                    .filter(|unit| unit.made_of(table))
+                    .map(|unit| unit.quarantined)
+                    .sum(),
+                sources: sources(
+                    project,
+                    change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.as_str())),
+                ),
+                policy_hash: policy_digest(&recipe),
                 key_ids: project.key_ids(),
             })?;
             project.tables().commit(
@@ -318,7 +324,7 @@ pub(crate) fn carry_out(
                         policy_sha256: recipe.hash.clone(),
                         method: recipe.method.name().to_owned(),
                         reference_date: recipe.reference_date.to_string(),
-                        audit: Some(AuditAnchor { seq: receipt.seq, hash: receipt.hash_hex() }),
+                        audit: Some(AuditAnchor { seq: receipt.seq, hash: receipt.hash.to_string() }),
                     },
                 },
             )?;
@@ -342,6 +348,21 @@ pub(crate) fn carry_out(
         project.tables().vacuum(table, VACUUM_GRACE, SystemTime::now())?;
     }
     Ok(reports)
+}
+
+fn policy_digest(recipe: &Recipe) -> Digest {
+    recipe.hash.parse().unwrap_or_else(|_| Digest::of(&[recipe.hash.as_bytes()]))
+}
+
+/// At most so many files are named in one entry; the count is always whole.
+const MOST_SOURCES: usize = 1000;
+
+fn sources<'a>(project: &OpenProject, ids: impl Iterator<Item = &'a str>) -> Sources {
+    let ids: BTreeSet<&str> = ids.collect();
+    Sources {
+        count: ids.len() as u64,
+        ids: ids.iter().take(MOST_SOURCES).map(|id| project.audit_log().tag("source", id.as_bytes())).collect(),
+    }
 }
 
 /// The journal of a run that may have been interrupted.
@@ -406,7 +427,7 @@ impl OpenJournal {
 }
 
 /// Sortable by time, unique by chance: run ids stand in file names and in the audit log.
-pub(crate) fn new_run_id() -> String {
+pub fn new_run_id() -> String {
     let mut random = [0; 6];
     // Without randomness the clock's nanoseconds must do: an id is no secret.
     if cordon_crypto::random_bytes(&mut random).is_err() {

@@ -4,8 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::keys::{PurposeKey, SealKey};
-use cordon_crypto::seal::{open, seal};
+use cordon_crypto::{SealKey, open, seal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,9 +26,7 @@ pub fn read_sealed<T: DeserializeOwned>(path: &Path, key: &SealKey) -> Result<Op
     };
     let text = open(key.dangerous_expose(), &label(path), &sealed)
         .map_err(|_| RunError::damaged(path, "does not open under the project's key"))?;
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|_| RunError::damaged(path, "was written by another version"))
+    serde_json::from_slice(&text).map(Some).map_err(|_| RunError::damaged(path, "was written by another version"))
 }
 
 /// Writes `bytes` beside `path`, flushes them to the disk and renames.
@@ -91,8 +88,8 @@ impl Journal {
                 }
                 return Err(RunError::damaged(path, "holds a frame that does not open under the project's key"));
             };
-            let entry = serde_json::from_slice(&text)
-                .map_err(|_| RunError::damaged(path, "was written by another version"))?;
+            let entry =
+                serde_json::from_slice(&text).map_err(|_| RunError::damaged(path, "was written by another version"))?;
             entries.push(entry);
             good += 4 + sealed.len() as u64;
             rest = after;

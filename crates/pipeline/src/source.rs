@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use cordon_deid::yaml::{Issue, Issues};
-use cordon_formats::csv::CsvOptions;
+use cordon_formats::CsvOptions;
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -94,7 +94,7 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             };
             let mut csv = Arc::clone(&csv);
             if section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
-                Arc::make_mut(&mut csv).delimiter = '\t';
+                Arc::make_mut(&mut csv).delimiter = b'\t';
             }
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
             let stamp = Stamp::of(&path)?;

@@ -31,6 +31,13 @@ pub struct UnitRecord {
     pub quarantined: u64,
 }
 
+impl UnitRecord {
+    /// Whether rows of the unit went to the table.
+    pub fn made_of(&self, table: &str) -> bool {
+        self.parts.iter().any(|(name, _)| name == table)
+    }
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 pub struct FileRecord {
     pub name: String,

@@ -15,12 +15,13 @@ use arrow_schema::SchemaRef;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
-use cordon_engine::inputs::{InputKeys, ParquetInput};
 use cordon_engine::tables::{PartInfo, PartOptions, PartWriter, SourceRef};
-use cordon_formats::csv::{CsvBatch, CsvReader};
-use cordon_formats::fhir::{ResourceBatch, ResourceReader};
-use cordon_formats::ndjson::{NdjsonBatch, NdjsonReader};
-use cordon_formats::{FormatError, Reject, open_decoded};
+use cordon_engine::{InputKeys, ParquetInput};
+use cordon_formats::fhir::{ReadError, ReadOptions, ResourceBatch, ResourceReader};
+use cordon_formats::{
+    CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
+    text_columns,
+};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Format;
@@ -93,12 +94,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn into_record(
-        self,
-        unit: &Unit,
-        made_under: &str,
-        refused: &BTreeMap<usize, String>,
-    ) -> (UnitRecord, Undeclared) {
+    fn into_record(self, unit: &Unit, made_under: &str, refused: &BTreeMap<usize, String>) -> (UnitRecord, Undeclared) {
         let files: Vec<FileRecord> = unit
             .files
             .iter()
@@ -144,10 +140,10 @@ impl Rows for CsvBatch {
         &self.batch
     }
     fn line(&self, row: usize) -> u64 {
-        self.rows.line(row)
+        self.rows.line(row).unwrap_or(0)
     }
     fn raw(&self, row: usize) -> Vec<u8> {
-        self.rows.raw(row).to_vec()
+        self.rows.raw(row).unwrap_or_default().to_vec()
     }
     fn rejects(&mut self) -> Vec<Reject> {
         std::mem::take(&mut self.rejects)
@@ -159,10 +155,10 @@ impl Rows for NdjsonBatch {
         &self.batch
     }
     fn line(&self, row: usize) -> u64 {
-        self.rows.line(row)
+        self.rows.line(row).unwrap_or(0)
     }
     fn raw(&self, row: usize) -> Vec<u8> {
-        self.rows.raw(row).to_vec()
+        self.rows.raw(row).unwrap_or_default().to_vec()
     }
     fn rejects(&mut self) -> Vec<Reject> {
         std::mem::take(&mut self.rejects)
@@ -292,12 +288,7 @@ struct Counts {
     rows_out: u64,
 }
 
-fn attempt(
-    context: &Context<'_>,
-    unit: &Unit,
-    env: &Env,
-    refused: &BTreeMap<usize, String>,
-) -> Result<Attempt, Stop> {
+fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usize, String>) -> Result<Attempt, Stop> {
     let project = context.project;
     let threads = project.project.threads.max(1);
     let quarantine_name = format!("{}-{}.sealed", context.run, unit.id);
@@ -321,7 +312,7 @@ fn attempt(
     let mut hashes = BTreeMap::new();
     let (read, worked) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-                        .map(|_| {
+            .map(|_| {
                 let (shared, receiver) = (&shared, receiver.clone());
                 scope.spawn(move || {
                     let outcome = worker(shared, &receiver);
@@ -342,8 +333,7 @@ fn attempt(
             }
             match read_file(&shared, index, planned, &sender) {
                 Ok((hash, rejected)) => {
-                    lock(&shared.sources)
-                        .push(SourceRef { id: planned.source_id.clone(), sha256: hash.clone() });
+                    lock(&shared.sources).push(SourceRef { id: planned.source_id.clone(), sha256: hash.clone() });
                     hashes.insert(index, hash);
                     read = read.map(|total| total + rejected);
                 }
@@ -467,7 +457,8 @@ impl<'a> Reader<'a, '_, '_> {
         let mut declared: Vec<String> = recipe.rules.iter().map(|rule| rule.input.clone()).collect();
         declared.sort();
         declared.dedup();
-        let mut reader = NdjsonReader::new(decoded, &declared).map_err(|error| self.refuse(&error))?;
+        let mut reader =
+            NdjsonReader::new(decoded, &declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
         let bound = self.bind(&declared)?;
         let origin = self.slot(declared);
         let mut rejected = 0;
@@ -485,20 +476,19 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn parquet(&self) -> Result<u64, Stop> {
         let reader = ParquetInput::open(&self.planned.file.path, &InputKeys::default(), 8192)
-            .map_err(|error| self.refuse_for(error.kind_text().to_owned()))?;
+            .map_err(|error| self.refuse_for(error.to_string()))?;
         let mut fitted: Option<(Arc<BoundTable<'a>>, Arc<OriginSlot>)> = None;
         let mut first = 1;
         for batch in reader {
-            let batch = batch.map_err(|error| self.refuse_for(error.kind_text().to_owned()))?;
-            let batch = cordon_formats::parquet_source::text_columns(&batch).map_err(|error| self.refuse(&error))?;
+            let batch = batch.map_err(|error| self.refuse_for(error.to_string()))?;
+            let batch = text_columns(&batch).map_err(|error| self.refuse(&error))?;
             if fitted.is_none() {
-                let header: Vec<String> =
-                    batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let header: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
                 let bound = self.bind(&header)?;
                 let mut slot = origin_of(self.planned, header);
                 // What is put aside of a Parquet file is kept, and replayed, as CSV.
                 slot.format = Format::Csv;
-                slot.csv = cordon_formats::csv::CsvOptions::default();
+                slot.csv = CsvOptions::default();
                 fitted = Some((bound, Arc::new(OriginSlot { origin: slot, number: Mutex::new(None), replay: None })));
             }
             let Some((bound, origin)) = &fitted else { continue };
@@ -517,10 +507,18 @@ impl<'a> Reader<'a, '_, '_> {
             self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are FHIR"))
         })?;
         let origin = self.slot(Vec::new());
-        let mut reader = ResourceReader::new(decoded).map_err(|error| self.refuse(&error))?;
+        let mut reader = ResourceReader::new(decoded, ReadOptions::default());
+        let broken = |error: ReadError| match error {
+            ReadError::Format(error) => self.refuse(&error),
+            other => self.refuse_for(other.to_string()),
+        };
         let mut rejected = 0;
-        while let Some(mut batch) = reader.next_batch().map_err(|error| self.refuse(&error))? {
-            rejected += self.shared.put_aside_rejects(&origin, std::mem::take(&mut batch.rejects))?;
+        while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(broken)? {
+            for reject in std::mem::take(&mut batch.rejects) {
+                let (line, reason) = (position(reject.origin), reject.reason.to_string());
+                self.shared.put_aside(&origin, line, None, reason, reject.cut > 0, &reject.raw)?;
+                rejected += 1;
+            }
             self.send(Work::Documents { origin: Arc::clone(&origin), recipe, batch: Box::new(batch) })?;
         }
         Ok(rejected)
@@ -570,6 +568,14 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
+/// Text of documents that are taken apart together.
+const DOCUMENT_BATCH: usize = 4 << 20;
+
+/// Where a resource stood: its line, or its place among a bundle's entries, from one.
+fn position(origin: cordon_formats::fhir::Origin) -> u64 {
+    origin.entry.map_or(origin.line, |entry| entry + 1)
+}
+
 /// Takes batches until there are no more; returns its parts.
 fn worker<'a>(
     shared: &Shared<'a, '_>,
@@ -604,11 +610,11 @@ fn worker<'a>(
                 for failure in &output.failures {
                     shared.put_aside(
                         &origin,
-                        batch.line(failure.index),
+                        batch.origin(failure.index).map_or(0, position),
                         Some(failure.path.clone()),
                         failure.reason.to_string(),
                         false,
-                        batch.resource(failure.index),
+                        batch.resource(failure.index).as_bytes(),
                     )?;
                 }
                 shared.report_undeclared(&origin.origin.dataset, output.undeclared.keys().cloned().collect());

@@ -1,5 +1,5 @@
-//! `cargo run --release -p cordon-synth --example hospital -- DIR PATIENTS [csv|parquet|fhir|all] [clean] [threads]`:
-//! writes a hospital and says how fast.
+//! `cargo run --release -p cordon-synth --example hospital -- DIR PATIENTS [csv|parquet|fhir|all] [clean] [threads]`
+//! writes a hospital and says how fast; with `bench`, DIR is the flat file of `bench_patients`.
 #![allow(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use std::time::Instant;
@@ -12,6 +12,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let patients = args.next().ok_or("a number of patients, please")?.parse()?;
     let rest: Vec<String> = args.collect();
     let has = |word: &str| rest.iter().any(|arg| arg == word);
+    if has("bench") {
+        let start = Instant::now();
+        let bytes = cordon_synth::bench_patients(patients, 1, &mut std::fs::File::create(dir)?)?;
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{bytes} bytes in {seconds:.2} s: {:.0} MB/s", bytes as f64 / 1e6 / seconds);
+        return Ok(());
+    }
     let formats = match () {
         () if has("all") => Formats::ALL,
         () if has("parquet") => Formats::PARQUET,
@@ -27,6 +34,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in &summary.files {
         println!("{:>12} rows {:>14} bytes  {}", file.rows, file.bytes, file.path);
     }
-    println!("{} patients, {:.1} MB in {seconds:.2} s: {:.0} MB/s", summary.patients, summary.bytes() as f64 / 1e6, summary.bytes() as f64 / 1e6 / seconds);
+    println!(
+        "{} patients, {:.1} MB in {seconds:.2} s: {:.0} MB/s",
+        summary.patients,
+        summary.bytes() as f64 / 1e6,
+        summary.bytes() as f64 / 1e6 / seconds
+    );
     Ok(())
 }

@@ -36,6 +36,7 @@ pub struct CatalogEntry {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "as in CatalogEntry, where `type` cannot be a name")]
 pub(crate) struct Column {
     pub name: &'static str,
     pub kind: &'static str,

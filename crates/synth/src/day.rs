@@ -19,16 +19,11 @@ pub fn civil(days: i32) -> (i32, u32, u32) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097) as u32;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era as i32 + era * 400 + i32::from(month <= 2);
     (year, month, day)
 }
@@ -40,8 +35,7 @@ impl Day {
         let year_of_era = year.rem_euclid(400);
         let month_from_march = (month + 9) % 12;
         let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-        let day_of_era =
-            year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year as i32;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year as i32;
         Self(era * 146_097 + day_of_era - 719_468)
     }
 
@@ -84,9 +78,7 @@ impl FromStr for Day {
 
     fn from_str(text: &str) -> Result<Self, NotADay> {
         let mut parts = text.splitn(3, '-').map(|part| part.parse::<u32>().ok());
-        let (Some(Some(year)), Some(Some(month)), Some(Some(day))) =
-            (parts.next(), parts.next(), parts.next())
-        else {
+        let (Some(Some(year)), Some(Some(month)), Some(Some(day))) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NotADay);
         };
         if text.len() != 10 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
@@ -94,11 +86,7 @@ impl FromStr for Day {
         }
         let parsed = Self::from_ymd(year as i32, month, day);
         // 2023-02-30 comes back as 2023-03-02.
-        if parsed.civil() == (year as i32, month, day) {
-            Ok(parsed)
-        } else {
-            Err(NotADay)
-        }
+        if parsed.civil() == (year as i32, month, day) { Ok(parsed) } else { Err(NotADay) }
     }
 }
 
@@ -128,15 +116,7 @@ mod tests {
 
     #[test]
     fn impossible_days_are_refused() {
-        for text in [
-            "2023-02-30",
-            "2023-13-01",
-            "2023-1-01",
-            "",
-            "2023-02-29",
-            "20230228",
-            "x",
-        ] {
+        for text in ["2023-02-30", "2023-13-01", "2023-1-01", "", "2023-02-29", "20230228", "x"] {
             assert!(text.parse::<Day>().is_err(), "{text}");
         }
     }

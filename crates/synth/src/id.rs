@@ -26,10 +26,7 @@ pub enum Thing {
 
 const HEX: [[u8; 2]; 256] = hex_pairs();
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "constant evaluation: a wrong index does not compile"
-)]
+#[expect(clippy::indexing_slicing, reason = "constant evaluation: a wrong index does not compile")]
 const fn hex_pairs() -> [[u8; 2]; 256] {
     let digits = b"0123456789abcdef";
     let mut table = [[0; 2]; 256];
@@ -92,10 +89,7 @@ mod tests {
                 let groups: Vec<usize> = text.split('-').map(str::len).collect();
                 assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
                 assert_eq!(text.as_bytes().get(14), Some(&b'8'), "{text}");
-                assert!(
-                    matches!(text.as_bytes().get(19), Some(b'8' | b'9' | b'a' | b'b')),
-                    "{text}"
-                );
+                assert!(matches!(text.as_bytes().get(19), Some(b'8' | b'9' | b'a' | b'b')), "{text}");
                 assert!(seen.insert(text));
             }
         }

@@ -181,9 +181,6 @@ mod tests {
         assert_eq!(both(|w| w.day(day)), "2019-03-04");
         assert_eq!(both(|w| w.day_us(day)), "03/04/2019");
         assert_eq!(both(|w| w.day_packed(day)), "20190304");
-        assert_eq!(
-            both(|w| w.instant(day.start() + 3_723)),
-            "2019-03-04T01:02:03"
-        );
+        assert_eq!(both(|w| w.instant(day.start() + 3_723)), "2019-03-04T01:02:03");
     }
 }

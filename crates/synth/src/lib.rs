@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bench;
 mod catalog;
 mod day;
 mod id;
@@ -34,6 +35,7 @@ mod write;
 
 use std::path::Path;
 
+pub use bench::bench_patients;
 pub use catalog::{CatalogEntry, ColumnType, catalog};
 pub use day::{Day, NotADay};
 pub use options::{Dirt, Formats, People, SynthOptions};

@@ -67,12 +67,7 @@ pub struct People {
 
 impl Default for People {
     fn default() -> Self {
-        Self {
-            over_89: 0.02,
-            small_zip: 0.02,
-            shared_address: 0.3,
-            encounters: 4,
-        }
+        Self { over_89: 0.02, small_zip: 0.02, shared_address: 0.3, encounters: 4 }
     }
 }
 
@@ -84,26 +79,10 @@ pub struct Formats {
 }
 
 impl Formats {
-    pub const ALL: Self = Self {
-        csv: true,
-        parquet: true,
-        fhir: true,
-    };
-    pub const CSV: Self = Self {
-        csv: true,
-        parquet: false,
-        fhir: false,
-    };
-    pub const PARQUET: Self = Self {
-        csv: false,
-        parquet: true,
-        fhir: false,
-    };
-    pub const FHIR: Self = Self {
-        csv: false,
-        parquet: false,
-        fhir: true,
-    };
+    pub const ALL: Self = Self { csv: true, parquet: true, fhir: true };
+    pub const CSV: Self = Self { csv: true, parquet: false, fhir: false };
+    pub const PARQUET: Self = Self { csv: false, parquet: true, fhir: false };
+    pub const FHIR: Self = Self { csv: false, parquet: false, fhir: true };
 }
 
 #[derive(Clone, Debug)]
@@ -138,21 +117,8 @@ impl Default for SynthOptions {
 impl SynthOptions {
     /// What makes the options impossible, if anything does.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        let Dirt {
-            empty,
-            date_spelling,
-            unicode,
-            trailing_space,
-            zip_plus4,
-            duplicate,
-            bad_row,
-        } = self.dirt;
-        let People {
-            over_89,
-            small_zip,
-            shared_address,
-            encounters,
-        } = self.people;
+        let Dirt { empty, date_spelling, unicode, trailing_space, zip_plus4, duplicate, bad_row } = self.dirt;
+        let People { over_89, small_zip, shared_address, encounters } = self.people;
         let shares = [
             empty,
             date_spelling,

@@ -36,8 +36,7 @@ impl Rng {
     }
 
     pub fn sub(seed: u64, stream: Stream, part: u64, number: u64) -> Self {
-        let lane = mix(seed ^ GOLDEN)
-            .wrapping_add((stream as u64 + part).wrapping_mul(0xD1B5_4A32_D192_ED03));
+        let lane = mix(seed ^ GOLDEN).wrapping_add((stream as u64 + part).wrapping_mul(0xD1B5_4A32_D192_ED03));
         Self(mix(mix(lane) ^ number.wrapping_mul(GOLDEN)))
     }
 
@@ -77,8 +76,7 @@ impl Rng {
     #[inline]
     pub fn normal(&mut self) -> f64 {
         let bits = self.next();
-        let sum =
-            (bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) + ((bits >> 32) & 0xFFFF) + (bits >> 48);
+        let sum = (bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) + ((bits >> 32) & 0xFFFF) + (bits >> 48);
         (sum as f64 - 131_070.0) / 37_837.0
     }
 
@@ -88,16 +86,13 @@ impl Rng {
     }
 
     pub fn word<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        *self.pick::<&'a str>(list)
+        self.pick::<&'a str>(list)
     }
 }
 
 /// An item of a list that is never empty, counted round.
 #[inline]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "every list is a constant of this crate with at least one item"
-)]
+#[expect(clippy::indexing_slicing, reason = "every list is a constant of this crate with at least one item")]
 pub fn at<T>(list: &[T], index: usize) -> &T {
     &list[index % list.len()]
 }

@@ -2,9 +2,7 @@
 
 use crate::day::Day;
 use crate::id::Id;
-use crate::record::{
-    Claim, Device, Diagnosis, Encounter, Medication, Note, Observation, Operation, Person, Record,
-};
+use crate::record::{Claim, Device, Diagnosis, Encounter, Medication, Note, Observation, Operation, Person, Record};
 use crate::world::clinical::Test;
 use crate::world::staff::Staff;
 
@@ -97,11 +95,7 @@ pub fn condition<S: Sink>(sink: &mut S, p: &Person, d: &Diagnosis) {
     sink.fixed_code(d.what.snomed);
     sink.fixed_code(d.what.icd10);
     sink.text(d.what.display);
-    sink.fixed_code(if d.abatement.is_some() {
-        "resolved"
-    } else {
-        "active"
-    });
+    sink.fixed_code(if d.abatement.is_some() { "resolved" } else { "active" });
     sink.end();
 }
 
@@ -146,11 +140,7 @@ pub fn observation<S: Sink>(sink: &mut S, p: &Person, o: &Observation, scratch: 
     sink.id(&p.id);
     sink.id(&o.encounter);
     sink.time(Some(o.at));
-    sink.fixed_code(if o.test.vital {
-        "vital-signs"
-    } else {
-        "laboratory"
-    });
+    sink.fixed_code(if o.test.vital { "vital-signs" } else { "laboratory" });
     sink.fixed_code(o.test.loinc);
     sink.text(o.test.display);
     sink.decimal(o.value, o.test.scale);
@@ -249,46 +239,15 @@ pub fn note<S: Sink>(sink: &mut S, record: &Record, n: &Note, staff: &Staff) {
 
 /// All rows of a patient, each to the sink of its table, in the order of the tables.
 pub fn all<S: Sink>(sinks: &mut [S; 9], record: &Record, staff: &Staff, scratch: &mut String) {
-    let [
-        patients,
-        encounters,
-        conditions,
-        observations,
-        medications,
-        procedures,
-        claims,
-        devices,
-        notes,
-    ] = sinks;
+    let [patients, encounters, conditions, observations, medications, procedures, claims, devices, notes] = sinks;
     let p = &record.person;
     patient(patients, p);
-    record
-        .encounters
-        .iter()
-        .for_each(|e| encounter(encounters, p, e, staff));
-    record
-        .diagnoses
-        .iter()
-        .for_each(|d| condition(conditions, p, d));
-    record
-        .observations
-        .iter()
-        .for_each(|o| observation(observations, p, o, scratch));
-    record
-        .medications
-        .iter()
-        .for_each(|m| medication(medications, p, m, staff));
-    record
-        .operations
-        .iter()
-        .for_each(|o| procedure(procedures, p, o, staff));
-    record
-        .claims
-        .iter()
-        .for_each(|c| claim(claims, p, c, staff));
+    record.encounters.iter().for_each(|e| encounter(encounters, p, e, staff));
+    record.diagnoses.iter().for_each(|d| condition(conditions, p, d));
+    record.observations.iter().for_each(|o| observation(observations, p, o, scratch));
+    record.medications.iter().for_each(|m| medication(medications, p, m, staff));
+    record.operations.iter().for_each(|o| procedure(procedures, p, o, staff));
+    record.claims.iter().for_each(|c| claim(claims, p, c, staff));
     record.devices.iter().for_each(|d| device(devices, p, d));
-    record
-        .notes
-        .iter()
-        .for_each(|n| note(notes, record, n, staff));
+    record.notes.iter().for_each(|n| note(notes, record, n, staff));
 }

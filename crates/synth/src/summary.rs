@@ -79,10 +79,7 @@ impl Summary {
 
     /// The rows of a file such as `csv/patients.csv`.
     pub fn rows(&self, path: &str) -> Option<u64> {
-        self.files
-            .iter()
-            .find(|file| file.path == path)
-            .map(|file| file.rows)
+        self.files.iter().find(|file| file.path == path).map(|file| file.rows)
     }
 }
 
@@ -99,15 +96,9 @@ pub enum SynthError {
     #[error("cannot generate: {0}")]
     Options(&'static str),
     #[error("cannot write {}", path.display())]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     #[error("cannot write Parquet to {}", path.display())]
-    Parquet {
-        path: PathBuf,
-        source: parquet::errors::ParquetError,
-    },
+    Parquet { path: PathBuf, source: parquet::errors::ParquetError },
     #[error("a worker thread stopped before its patients were written")]
     Worker,
 }

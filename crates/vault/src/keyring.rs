@@ -127,7 +127,10 @@ impl KeyRing {
 
     /// Opens a ring and unwraps all its keys: what is damaged is found now and not in the middle of a run.
     pub fn open(path: &Path, root: &RootSecret) -> Result<Self, KeyRingError> {
-        let written = atomic::read(path)?;
+        Self::from_bytes(path, atomic::read(path)?, root)
+    }
+
+    fn from_bytes(path: &Path, written: Vec<u8>, root: &RootSecret) -> Result<Self, KeyRingError> {
         let file = RingFile::parse(path, &written)?;
         let root_key = root::root_key(root, &file.root, path)?;
         let keys = file.unwrap(&root_key, path)?;

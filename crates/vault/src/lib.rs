@@ -3,7 +3,7 @@
 //! This crate exists because a Safe Harbor pseudonym must not be derived from the person it stands for (164.514(c)):
 //! somebody has to remember which random token was given to whom, for years, for a hundred million people, and
 //! without ever giving one person two. [`TokenVault`] is that memory: one directory, no server beside it, several
-//! processes at once.
+//! processes at once. [`KeyRing`] holds the keys of this and every other room, wrapped under one root.
 //!
 //! It refuses to derive a token from a value, to write a value or a domain's name in clear, to go on over damage in
 //! its log, and to name a value in an error.

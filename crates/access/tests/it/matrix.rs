@@ -3,9 +3,7 @@
 
 use std::fmt::Write as _;
 
-use cordon_access::{
-    AccessFile, Action, Authorizer, Dataset, Decision, Grants, Purpose, Reason, Request,
-};
+use cordon_access::{AccessFile, Action, Authorizer, Dataset, Decision, Grants, Purpose, Reason, Request};
 use serde::Deserialize;
 
 use crate::{cases, check_golden};
@@ -21,10 +19,7 @@ const STRANGER: &str = "(stranger)";
 fn load() -> (Grants, Vec<Table>) {
     let read = |name: &str| std::fs::read_to_string(cases().join("clinic").join(name)).unwrap();
     let file: AccessFile = serde_saphyr::from_str(&read("access.yaml")).unwrap();
-    (
-        Grants::check(file).unwrap(),
-        serde_saphyr::from_str(&read("datasets.yaml")).unwrap(),
-    )
+    (Grants::check(file).unwrap(), serde_saphyr::from_str(&read("datasets.yaml")).unwrap())
 }
 
 fn letter(purpose: Purpose) -> char {
@@ -43,13 +38,7 @@ fn letter(purpose: Purpose) -> char {
 
 fn decide(grants: &Grants, user: &str, purpose: Purpose, table: &Table) -> Decision {
     let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
-    grants.decide(&Request {
-        user,
-        purpose,
-        dataset: &table.name,
-        columns: &columns,
-        action: Action::Read,
-    })
+    grants.decide(&Request { user, purpose, dataset: &table.name, columns: &columns, action: Action::Read })
 }
 
 #[test]
@@ -74,9 +63,7 @@ fn the_golden_matrix() {
                 let cell: String = Purpose::ALL
                     .into_iter()
                     .map(|purpose| {
-                        let seen = decide(&grants, user, purpose, table)
-                            .columns
-                            .contains(column);
+                        let seen = decide(&grants, user, purpose, table).columns.contains(column);
                         if seen { letter(purpose) } else { '.' }
                     })
                     .collect();
@@ -102,12 +89,7 @@ fn a_decision_is_consistent_and_says_why() {
                 if decision.allowed {
                     assert!(!decision.why.contains(&Reason::NoGrant) && !decision.why.is_empty());
                     let mut in_order = table.columns.iter();
-                    assert!(
-                        decision
-                            .columns
-                            .iter()
-                            .all(|seen| in_order.any(|column| column == seen))
-                    );
+                    assert!(decision.columns.iter().all(|seen| in_order.any(|column| column == seen)));
                 } else {
                     assert_eq!(decision, Decision::denied());
                 }
@@ -115,61 +97,27 @@ fn a_decision_is_consistent_and_says_why() {
         }
     }
     let both = decide(&grants, "chen", Purpose::Operations, &tables[1]);
-    assert_eq!(
-        both.why,
-        [Reason::Grant {
-            role: "billing".into(),
-            grant: 1
-        }]
-    );
+    assert_eq!(both.why, [Reason::Grant { role: "billing".into(), grant: 1 }]);
 }
 
 #[test]
 fn nobody_can_tell_a_missing_grant_from_a_missing_user_or_dataset() {
     let (grants, tables) = load();
-    let absent = Table {
-        name: "no_such_dataset".into(),
-        columns: vec!["id".into()],
-    };
+    let absent = Table { name: "no_such_dataset".into(), columns: vec!["id".into()] };
     let no_grant = decide(&grants, "boris", Purpose::Research, &tables[0]);
-    assert_eq!(
-        no_grant,
-        decide(&grants, STRANGER, Purpose::Research, &tables[0])
-    );
-    assert_eq!(
-        no_grant,
-        decide(&grants, "boris", Purpose::Research, &absent)
-    );
-    let nameless = Table {
-        name: "claims".into(),
-        columns: vec![],
-    };
-    assert_eq!(
-        no_grant,
-        decide(&grants, "boris", Purpose::Payment, &nameless)
-    );
+    assert_eq!(no_grant, decide(&grants, STRANGER, Purpose::Research, &tables[0]));
+    assert_eq!(no_grant, decide(&grants, "boris", Purpose::Research, &absent));
+    let nameless = Table { name: "claims".into(), columns: vec![] };
+    assert_eq!(no_grant, decide(&grants, "boris", Purpose::Payment, &nameless));
 }
 
 #[test]
 fn names_that_fit_nothing_are_told_when_the_datasets_are_known() {
     let (grants, tables) = load();
-    let columns: Vec<Vec<&str>> = tables
-        .iter()
-        .map(|t| t.columns.iter().map(String::as_str).collect())
-        .collect();
-    let datasets: Vec<Dataset<'_>> = tables
-        .iter()
-        .zip(&columns)
-        .map(|(table, columns)| Dataset {
-            name: &table.name,
-            columns,
-        })
-        .collect();
-    let told: Vec<String> = grants
-        .unmatched(&datasets)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let columns: Vec<Vec<&str>> = tables.iter().map(|t| t.columns.iter().map(String::as_str).collect()).collect();
+    let datasets: Vec<Dataset<'_>> =
+        tables.iter().zip(&columns).map(|(table, columns)| Dataset { name: &table.name, columns }).collect();
+    let told: Vec<String> = grants.unmatched(&datasets).iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
         [

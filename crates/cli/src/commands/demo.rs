@@ -35,8 +35,11 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     ui.say(format!("   {}/cordon.yaml, policies/, pipelines/, secrets/root.key", dir.display()));
 
     step(ui, 2, "A synthetic hospital: all 18 kinds of identifiers, and the dirt of real exports");
-    let options =
-        SynthOptions { patients: args.patients, formats: Formats { parquet: false, ..Formats::ALL }, ..SynthOptions::default() };
+    let options = SynthOptions {
+        patients: args.patients,
+        formats: Formats { parquet: false, ..Formats::ALL },
+        ..SynthOptions::default()
+    };
     let summary = synth::generate(ui, &dir.join("data"), options)?;
     ui.say(format!(
         "   {} patients, {} files of CSV and FHIR R4, {}, {} rows spoiled on purpose",
@@ -61,7 +64,9 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     }
     ui.say("   The same question for a purpose that the role does not grant:");
     match sql::query(&project, ANALYSIS, "analyst", "payment", OutputFormat::Text, &mut std::io::sink()) {
-        Err(failure) if failure.exit == ExitKind::Denied => ui.say(format!("   denied: {}", first_line(&failure.message))),
+        Err(failure) if failure.exit == ExitKind::Denied => {
+            ui.say(format!("   denied: {}", first_line(&failure.message)))
+        }
         Err(failure) => return Err(failure),
         Ok(_) => return Err(Failure::new(ExitKind::Integrity, "a query without a grant was answered")),
     }
@@ -69,10 +74,14 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     step(ui, 6, "The audit log: every run, query and denial, hash-linked and signed");
     let anchors = project.audit_anchors()?;
     let verified = project.audit_log().verify(&anchors)?;
-    if !verified.is_valid() {
-        return Err(Failure::new(ExitKind::Integrity, verified.to_string()));
+    if !verified.is_intact() {
+        return Err(Failure::new(ExitKind::Integrity, super::audit::findings(&verified)));
     }
-    ui.say(format!("   {} entries verified; {} anchors in the tables' manifests agree", verified.entries, anchors.len()));
+    ui.say(format!(
+        "   {} entries verified; {} anchors in the tables' manifests agree",
+        verified.entries,
+        anchors.len()
+    ));
 
     ui.object(&report);
     ui.say(format!("\nDone in {:.1} s. What to try next, in {}:", began.elapsed().as_secs_f64(), dir.display()));

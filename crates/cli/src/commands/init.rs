@@ -32,7 +32,9 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
     let shown = dir.display();
     ui.hint("\nNext:");
     match template {
-        Chosen::Hospital => ui.hint(format!("  cordon synth {shown}/data          # or put your own exports there and adapt policies/ and pipelines/")),
+        Chosen::Hospital => ui.hint(format!(
+            "  cordon synth {shown}/data          # or put your own exports there and adapt policies/ and pipelines/"
+        )),
         Chosen::Synthea => ui.hint(format!("  copy a Synthea export to {shown}/data/csv and {shown}/data/fhir")),
     }
     ui.hint(format!("  cd {shown}\n  cordon policy check\n  cordon run nightly"));

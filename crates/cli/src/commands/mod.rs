@@ -50,8 +50,9 @@ impl Place {
     pub fn project(&self) -> Result<Project, Failure> {
         let start = match &self.dir {
             Some(dir) => dir.clone(),
-            None => std::env::current_dir()
-                .map_err(|_| Failure::usage("the current folder does not exist; say where the project is with `--project DIR`"))?,
+            None => std::env::current_dir().map_err(|_| {
+                Failure::usage("the current folder does not exist; say where the project is with `--project DIR`")
+            })?,
         };
         Ok(Project::find(&start)?)
     }

@@ -37,8 +37,10 @@ fn load(project: &Project, name: &str) -> Result<Recipe, Failure> {
     let shown = std::path::PathBuf::from("policies").join(format!("{name}.yaml"));
     let text = std::fs::read_to_string(project.root.join(&shown)).map_err(|_| {
         let known = project.names_in("policies");
-        let help = nearest(name, known.iter().map(String::as_str))
-            .map_or_else(|| format!("policies of this project: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        let help = nearest(name, known.iter().map(String::as_str)).map_or_else(
+            || format!("policies of this project: {}", known.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
         Failure::usage(format!("there is no policy `{name}`\n  help: {help}"))
     })?;
     compile(&text, &shown, CompileOptions { run_date: Utc::now().date_naive() })
@@ -107,7 +109,11 @@ fn print(ui: &Ui, explanation: &Explanation) {
             let fields = if line.fields.is_empty() {
                 "no declared field holds it; undeclared fields never pass".to_owned()
             } else if line.fields.len() > 6 {
-                format!("{}; and {} more", line.fields.iter().take(6).cloned().collect::<Vec<_>>().join("; "), line.fields.len() - 6)
+                format!(
+                    "{}; and {} more",
+                    line.fields.iter().take(6).cloned().collect::<Vec<_>>().join("; "),
+                    line.fields.len() - 6
+                )
             } else {
                 line.fields.join("; ")
             };

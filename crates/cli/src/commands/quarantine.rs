@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use cordon_access::{Decision, Purpose};
 use cordon_audit::Event;
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::progress::Meter;
 use cordon_pipeline::replay::{find, listing, replay};
 
+use super::keys::may_read_everything;
 use super::{Outcome, Place, run};
 use crate::args::QuarantineCommand;
 use crate::ui::{Failure, Ui};
@@ -37,13 +39,33 @@ pub fn quarantine(ui: &Ui, place: &Place, command: QuarantineCommand) -> Outcome
             }
             Ok(ExitCode::SUCCESS)
         }
-        QuarantineCommand::Show { id, reason } => {
+        QuarantineCommand::Show { id, user, purpose, reason } => {
+            let purpose: Purpose = purpose.parse().map_err(|error| Failure::usage(format!("{error}")))?;
             if reason.trim().len() < 8 {
                 return Err(Failure::usage("say why in `--reason`: it goes on the record"));
             }
             let record = find(&project, &id)?
                 .ok_or_else(|| Failure::new(ExitKind::Failure, format!("there is no record `{id}` in quarantine")))?;
-            project.audit(&Event::QuarantineShown { id, reason })?;
+            if !may_read_everything(&project, &user, purpose)? {
+                project.audit(&Event::AccessDenied {
+                    principal: user.clone(),
+                    purpose: Some(purpose),
+                    dataset: "quarantine".to_owned(),
+                    columns: Vec::new(),
+                    why: Decision::denied().why,
+                })?;
+                return Err(Failure::new(
+                    ExitKind::Denied,
+                    format!("`{user}` may not see quarantined records for {}", purpose.name()),
+                ));
+            }
+            project.audit(&Event::QuarantineShown {
+                principal: user,
+                run: id,
+                table: record.origin.dataset.clone(),
+                rows: 1,
+                reason,
+            })?;
             ui.result(&String::from_utf8_lossy(record.expose_phi()));
             Ok(ExitCode::SUCCESS)
         }
@@ -54,7 +76,9 @@ pub fn quarantine(ui: &Ui, place: &Place, command: QuarantineCommand) -> Outcome
                 ui.with_progress(&meter, |tell| replay(&project, &pipeline, dataset.as_deref(), &meter, tell))?;
             ui.object(&report);
             if report.rows_in == 0 {
-                ui.say("There is nothing to replay. (Refused files are read again by the next run once they are mended.)");
+                ui.say(
+                    "There is nothing to replay. (Refused files are read again by the next run once they are mended.)",
+                );
             } else {
                 run::print_report(ui, &report);
             }

@@ -1,18 +1,19 @@
 //! `cordon sql` and `cordon tables`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use cordon_access::{Purpose, Request};
-use cordon_audit::Event;
-use cordon_engine::EngineError;
-use cordon_engine::output::{Format, write_results};
-use cordon_engine::session::{AuthorizedView, QueryEngine, QueryOptions};
-use cordon_pipeline::error::{ExitKind, RunError};
+use cordon_access::{Action, Authorizer, Decision, Purpose, Request};
+use cordon_audit::{DatasetAccess, Event, Label, Statement};
+use cordon_engine::output::{OutputFormat as Format, write_result};
+use cordon_engine::{AuthorizedView, EngineError, PlanProblemKind, QueryEngine, QueryOptions};
+use cordon_pipeline::error::{ExitKind, RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
+use cordon_pipeline::run::new_run_id;
 
-use super::{Outcome, Place, os_user};
+use super::{Outcome, Place};
 use crate::args::{OutputFormat, SqlArgs, TablesArgs};
 use crate::ui::{Failure, Ui, plural};
 
@@ -28,7 +29,9 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
     let rows = query(&project, &args.query, &args.user, &args.purpose, ui.format, &mut out)?;
-    out.flush().map_err(|error| Failure::new(ExitKind::Storage, format!("the result could not be written: {}", error.kind())))?;
+    out.flush().map_err(|error| {
+        Failure::new(ExitKind::Storage, format!("the result could not be written: {}", error.kind()))
+    })?;
     if args.output.is_some() {
         ui.hint(format!("{rows} row{}", plural(rows as usize)));
     }
@@ -45,116 +48,148 @@ pub fn query(
     out: &mut (dyn Write + Send),
 ) -> Result<u64, Failure> {
     let purpose = parse_purpose(purpose)?;
-    let (views, denied) = authorise(project, user, purpose)?;
-    if views.is_empty() {
-        deny(project, user, purpose, denied)?;
-        return Err(nothing_granted(project, user, purpose));
+    let seen = authorise(project, user, purpose)?;
+    if seen.open.is_empty() {
+        return Err(nothing_granted(project, user, purpose, "*")?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(project.project.threads)
+        .enable_all()
         .build()
         .map_err(|_| Failure::from(RunError::Internal("the query runtime")))?;
-    let engine = QueryEngine::new(
-        QueryOptions {
-            memory_limit: project.project.memory,
-            tmp_dir: project.tmp_folder(),
-            threads: project.project.threads,
-        },
-        project.tables().clone(),
-    )?;
+    let options = QueryOptions {
+        memory_limit: project.project.memory,
+        tmp_dir: project.tmp_folder(),
+        threads: project.project.threads,
+        ..QueryOptions::default()
+    };
+    let views: Vec<AuthorizedView> = seen
+        .open
+        .iter()
+        .filter_map(|(table, decision)| AuthorizedView::from_decision(table.clone(), decision.clone()))
+        .collect();
+    let engine = QueryEngine::new(options, project.tables().clone())?;
+    let id = new_run_id();
+    let known: BTreeSet<String> = seen
+        .open
+        .iter()
+        .flat_map(|(table, decision)| decision.columns.iter().chain([table]).map(|name| name.to_lowercase()))
+        .collect();
+    let statement = Statement::without_literals(sql, |name| known.contains(&name.to_lowercase()));
+    let started = |access: Vec<DatasetAccess>| Event::QueryStarted {
+        query: id.clone(),
+        principal: user.to_owned(),
+        purpose,
+        statement_tag: project.audit_log().tag("statement", sql.as_bytes()),
+        statement: statement.clone(),
+        access,
+    };
     runtime.block_on(async {
-        let planned = match engine.session(views)?.plan(sql).await {
+        let planned = match engine.session(&views)?.plan(sql).await {
             Ok(planned) => planned,
             Err(error) => {
-                let unknown = error.unknown_table().filter(|name| denied.iter().any(|table| table == name));
-                if let Some(name) = unknown {
-                    deny(project, user, purpose, vec![name.to_owned()])?;
+                if is_unknown_table(&error) {
+                    deny(project, user, purpose, "a table that is not there for the user")?;
                 } else {
-                    project.audit(&Event::QueryFailed {
-                        user: user.to_owned(),
-                        purpose: purpose.name().to_owned(),
-                        kind: error.kind().to_owned(),
-                        os_user: os_user(),
-                    })?;
+                    project.audit(&started(Vec::new()))?;
+                    failed(project, &id, &error)?;
                 }
-                return Err(query_failure(error));
+                return Err(query_failure(&error));
             }
         };
-        project.audit(&Event::QueryStarted {
-            user: user.to_owned(),
-            purpose: purpose.name().to_owned(),
-            statement: planned.normalized_sql().to_owned(),
-            datasets: planned.touched().to_vec(),
-            os_user: os_user(),
-        })?;
+        let access = planned
+            .touched()
+            .iter()
+            .map(|touched| DatasetAccess {
+                dataset: touched.table.clone(),
+                columns: touched.columns.clone(),
+                why: seen.open.get(&touched.table).map(|decision| decision.why.clone()).unwrap_or_default(),
+            })
+            .collect();
+        // Durable before the first row leaves.
+        project.audit(&started(access))?;
         let format = match format {
             OutputFormat::Text => Format::Table,
             OutputFormat::Json => Format::Json,
             OutputFormat::Csv => Format::Csv,
             OutputFormat::Arrow => Format::Arrow,
         };
-        let written = async { write_results(planned.execute().await?, format, out).await }.await;
+        let written = match planned.execute() {
+            Ok(stream) => write_result(stream, format, out).await,
+            Err(error) => Err(error),
+        };
         match written {
             Ok(rows) => {
-                project.audit(&Event::QueryFinished {
-                    user: user.to_owned(),
-                    purpose: purpose.name().to_owned(),
-                    rows,
-                })?;
+                project.audit(&Event::QueryFinished { query: id.clone(), rows })?;
                 Ok(rows)
             }
             Err(error) => {
-                project.audit(&Event::QueryFailed {
-                    user: user.to_owned(),
-                    purpose: purpose.name().to_owned(),
-                    kind: error.kind().to_owned(),
-                    os_user: os_user(),
-                })?;
-                Err(query_failure(error))
+                failed(project, &id, &error)?;
+                Err(query_failure(&error))
             }
         }
     })
 }
 
-fn query_failure(error: EngineError) -> Failure {
-    let exit = if error.unknown_table().is_some() { ExitKind::Denied } else { RunError::from_engine_exit(&error) };
-    Failure::new(exit, error.to_string())
+fn failed(project: &OpenProject, query: &str, error: &EngineError) -> Result<(), Failure> {
+    let what = Label::new(engine_exit(error).0);
+    project.audit(&Event::QueryFailed { query: query.to_owned(), what })?;
+    Ok(())
 }
 
-/// The views that the user may see for the purpose, and the tables that stay out of sight.
-fn authorise(project: &OpenProject, user: &str, purpose: Purpose) -> Result<(Vec<AuthorizedView>, Vec<String>), Failure> {
-    let mut views = Vec::new();
-    let mut denied = Vec::new();
+fn is_unknown_table(error: &EngineError) -> bool {
+    match error {
+        EngineError::NoSuchTable => true,
+        EngineError::Planning(problem) => problem.kind == PlanProblemKind::UnknownTable,
+        _ => false,
+    }
+}
+
+fn query_failure(error: &EngineError) -> Failure {
+    Failure::new(engine_exit(error).1, error.to_string())
+}
+
+/// What a user may see of the tables for a purpose.
+struct Seen {
+    open: BTreeMap<String, Decision>,
+}
+
+fn authorise(project: &OpenProject, user: &str, purpose: Purpose) -> Result<Seen, Failure> {
+    let mut open = BTreeMap::new();
     for table in project.tables().tables()? {
-        let Some(manifest) = project.tables().current(&table)? else { continue };
-        let names: Vec<&str> = manifest.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let decision = project.project.grants.decide(&Request::read(user, purpose, &table, &names));
-        if decision.allowed && !decision.columns.is_empty() {
-            views.push(AuthorizedView::new(table, decision.columns));
-        } else {
-            denied.push(table);
+        let Some(version) = project.tables().current(&table)? else { continue };
+        let names: Vec<&str> = version.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let request = Request { user, purpose, dataset: &table, columns: &names, action: Action::Read };
+        let decision = project.project.grants.decide(&request);
+        if decision.allowed {
+            open.insert(table, decision);
         }
     }
-    Ok((views, denied))
+    Ok(Seen { open })
 }
 
-fn deny(project: &OpenProject, user: &str, purpose: Purpose, datasets: Vec<String>) -> Result<(), Failure> {
+fn deny(project: &OpenProject, user: &str, purpose: Purpose, dataset: &str) -> Result<(), Failure> {
     project.audit(&Event::AccessDenied {
-        user: user.to_owned(),
-        purpose: purpose.name().to_owned(),
-        datasets,
-        os_user: os_user(),
+        principal: user.to_owned(),
+        purpose: Some(purpose),
+        dataset: dataset.to_owned(),
+        columns: Vec::new(),
+        why: Decision::denied().why,
     })?;
     Ok(())
 }
 
-fn nothing_granted(project: &OpenProject, user: &str, purpose: Purpose) -> Failure {
-    let hint = if project.project.grants.knows(user) {
-        "ask for a grant in cordon.yaml, or state another purpose"
-    } else {
-        "users are listed in cordon.yaml under `access.users`"
-    };
-    Failure::new(ExitKind::Denied, format!("`{user}` may read nothing for {}\n  help: {hint}", purpose.name()))
+/// The denial, put on the record first.
+fn nothing_granted(project: &OpenProject, user: &str, purpose: Purpose, dataset: &str) -> Result<Failure, Failure> {
+    deny(project, user, purpose, dataset)?;
+    Ok(Failure::new(
+        ExitKind::Denied,
+        format!(
+            "`{user}` may read nothing for {}\n  help: users and their grants are in cordon.yaml under `access`; \
+             a grant holds for the purposes that it names",
+            purpose.name()
+        ),
+    ))
 }
 
 fn parse_purpose(text: &str) -> Result<Purpose, Failure> {
@@ -164,26 +199,23 @@ fn parse_purpose(text: &str) -> Result<Purpose, Failure> {
 pub fn tables(ui: &Ui, place: &Place, args: &TablesArgs) -> Outcome {
     let purpose = parse_purpose(&args.purpose)?;
     let project = place.open_as(&args.user)?;
-    let (views, denied) = authorise(&project, &args.user, purpose)?;
-    if views.is_empty() {
-        deny(&project, &args.user, purpose, denied)?;
-        return Err(nothing_granted(&project, &args.user, purpose));
+    let seen = authorise(&project, &args.user, purpose)?;
+    if seen.open.is_empty() {
+        return Err(nothing_granted(&project, &args.user, purpose, "*")?);
     }
     let mut listing = Vec::new();
-    for view in &views {
-        let rows = project.tables().current(view.table())?.map_or(0, |manifest| manifest.rows());
-        listing.push(serde_json::json!({ "table": view.table(), "rows": rows, "columns": view.columns() }));
+    for (table, decision) in &seen.open {
+        let rows = project.tables().current(table)?.map_or(0, |version| version.rows());
+        listing.push((table, rows, &decision.columns));
     }
-    ui.object(&listing);
+    let objects: Vec<_> = listing
+        .iter()
+        .map(|(table, rows, columns)| serde_json::json!({ "table": table, "rows": rows, "columns": columns }))
+        .collect();
+    ui.object(&objects);
     ui.table(
         &["table", "rows", "columns"],
-        views.iter().zip(&listing).map(|(view, row)| {
-            vec![
-                view.table().to_owned(),
-                row.get("rows").map(ToString::to_string).unwrap_or_default(),
-                view.columns().join(", "),
-            ]
-        }),
+        listing.into_iter().map(|(table, rows, columns)| vec![table.clone(), rows.to_string(), columns.join(", ")]),
     );
     Ok(ExitCode::SUCCESS)
 }

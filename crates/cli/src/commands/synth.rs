@@ -46,7 +46,8 @@ pub fn synth(ui: &Ui, args: &SynthArgs) -> Outcome {
 
 pub fn generate(ui: &Ui, dir: &Path, options: SynthOptions) -> Result<Summary, Failure> {
     let bar = if ui.quiet || ui.json() { ProgressBar::hidden() } else { ProgressBar::new(options.patients) };
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} patients  {msg}  about {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} patients  {msg}  about {eta} left")
+    {
         bar.set_style(style);
     }
     let summary = Hospital::new(options).write(dir, &|progress| {

@@ -95,7 +95,8 @@ fn without_a_grant_there_is_no_answer_and_the_denial_is_on_the_record() {
     assert_eq!(folder.cordon(&["sql", "SELECT * FROM costs", "--as", "ana", "--purpose", "research"]).code, 4);
     let audit = folder.cordon(&["audit", "list", "--kind", "access_denied", "--format", "json"]).ok().json();
     assert_eq!(audit.as_array().unwrap().len(), 3);
-    let queries = folder.cordon(&["audit", "list", "--kind", "query_started", "--user", "ana", "--format", "json"]).ok().json();
+    let queries =
+        folder.cordon(&["audit", "list", "--kind", "query_started", "--user", "ana", "--format", "json"]).ok().json();
     assert_eq!(queries.as_array().unwrap().len(), 1);
 }
 
@@ -112,7 +113,9 @@ fn every_query_is_on_the_record_before_its_rows_without_its_literals() {
         .iter()
         .map(|entry| entry["event"]["type"].as_str().or(entry["event"]["kind"].as_str()).unwrap_or_default().to_owned())
         .collect();
-    for kind in ["project_initialised", "run_started", "table_committed", "run_finished", "query_started", "query_finished"] {
+    for kind in
+        ["project_initialised", "run_started", "table_committed", "run_finished", "query_started", "query_finished"]
+    {
         assert!(kinds.iter().any(|known| known == kind), "{kind} is missing: {kinds:?}");
     }
 }
@@ -149,5 +152,9 @@ fn a_changed_or_cut_log_is_found_even_when_its_head_was_put_back_too() {
     std::fs::remove_dir_all(&audit).unwrap();
     copy(&early, &audit);
     let said = folder.cordon(&["audit", "verify"]).exits(7);
-    assert!(said.err.contains("anchor") || said.err.contains("missing") || said.err.contains("shorter"), "{}", said.err);
+    assert!(
+        said.err.contains("anchor") || said.err.contains("missing") || said.err.contains("shorter"),
+        "{}",
+        said.err
+    );
 }

@@ -63,7 +63,19 @@ fn assert_clean(what: &str, text: &[u8]) {
 fn failing_values_are_in_no_message_and_in_no_file() {
     let folder = Folder::with(&policy("safe-harbor", |_| None), "  - { dataset: visits, path: \"in/*.csv\" }");
     folder.write("in/a.csv", rows());
-    for args in [&["run", "test"][..], &["run", "test", "--format", "json"], &["quarantine", "list"], &["quarantine", "list", "--format", "json"], &["audit", "list"], &["audit", "list", "--format", "json"], &["audit", "verify"], &["vault", "status"], &["keys", "status"], &["policy", "explain", "test"], &["quarantine", "replay", "test"]] {
+    for args in [
+        &["run", "test"][..],
+        &["run", "test", "--format", "json"],
+        &["quarantine", "list"],
+        &["quarantine", "list", "--format", "json"],
+        &["audit", "list"],
+        &["audit", "list", "--format", "json"],
+        &["audit", "verify"],
+        &["vault", "status"],
+        &["keys", "status"],
+        &["policy", "explain", "test"],
+        &["quarantine", "replay", "test"],
+    ] {
         let said = folder.cordon(args);
         assert_clean(&args.join(" "), said.all().as_bytes());
     }
@@ -79,7 +91,8 @@ fn failing_values_are_in_no_message_and_in_no_file() {
 fn queries_that_fail_on_values_do_not_show_them() {
     // By expert determination the canaries are in the table: only the query stands between them and a message.
     let kept = policy("expert-determination", |name| {
-        let kind = FIELDS.iter().find(|(field, _)| *field == name).unwrap().1.split(", type").next().unwrap().to_owned();
+        let kind =
+            FIELDS.iter().find(|(field, _)| *field == name).unwrap().1.split(", type").next().unwrap().to_owned();
         Some(format!("{kind}, action: keep, because: \"test of error messages\""))
     })
     .replace("datasets:", "expert: { name: Test, document: none }\ndatasets:");

@@ -79,10 +79,7 @@ fn invalid_utf8_ragged_rows_and_wrong_types_are_put_aside_one_by_one() {
     let mut found = reasons(&folder);
     found.sort();
     let fields: Vec<_> = found.iter().map(|(line, field, _)| (*line, field.as_deref())).collect();
-    assert_eq!(
-        fields,
-        [(3, None), (4, None), (5, None), (6, Some("value")), (7, Some("day")), (8, Some("patient"))]
-    );
+    assert_eq!(fields, [(3, None), (4, None), (5, None), (6, Some("value")), (7, Some("day")), (8, Some("patient"))]);
 }
 
 #[test]
@@ -155,12 +152,14 @@ fn configuration_mistakes_point_at_line_and_column() {
     folder.write("policies/test.yaml", POLICY.replace("kind: clinical }", "kind: clinicall }"));
     let said = folder.cordon(&["run", "test"]).exits(2);
     assert!(said.err.contains("policies/test.yaml:8:"), "{}", said.err);
-    folder.write("policies/test.yaml", POLICY.replace("action", "x").replace("  labs:", "  labs:\n    sujbect: patient"));
+    folder
+        .write("policies/test.yaml", POLICY.replace("action", "x").replace("  labs:", "  labs:\n    sujbect: patient"));
     assert!(folder.cordon(&["run", "test"]).exits(2).err.contains("sujbect"));
     folder.write("policies/test.yaml", POLICY.replace("kind: service-date", "kind: service-date, action: shift-date"));
     let said = folder.cordon(&["policy", "check"]).exits(2);
     assert!(said.err.contains("164.514(b)(2)(i)(C)") && said.err.contains("help:"), "{}", said.err);
-    folder.write("policies/test.yaml", POLICY.replace("medical-record-number", "medical-record-number, action: encrypt"));
+    folder
+        .write("policies/test.yaml", POLICY.replace("medical-record-number", "medical-record-number, action: encrypt"));
     assert!(folder.cordon(&["policy", "check"]).exits(2).err.contains("164.514(c)"));
     let said = folder.cordon(&["run", "tset"]).exits(2);
     assert!(said.err.contains("did you mean `test`"), "{}", said.err);

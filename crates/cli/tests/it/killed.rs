@@ -12,7 +12,11 @@ fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy_tree(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target)
+        } else {
+            drop(fs::copy(entry.path(), target).unwrap())
+        }
     }
 }
 
@@ -64,8 +68,11 @@ fn a_run_killed_at_random_instants_ends_with_the_rows_of_an_undisturbed_one() {
     for _ in 0..kills {
         hit += usize::from(kill_after(&killed, Duration::from_millis(random.below(whole + whole / 4))));
         let files = killed.written();
-        if files.iter().any(|file| file.extension().is_some_and(|e| e == "parquet") && file.components().any(|c| c.as_os_str() == "data")) {
-            let done: Vec<_> = files.into_iter().filter(|file| file.components().any(|c| c.as_os_str() == "data")).collect();
+        if files.iter().any(|file| {
+            file.extension().is_some_and(|e| e == "parquet") && file.components().any(|c| c.as_os_str() == "data")
+        }) {
+            let done: Vec<_> =
+                files.into_iter().filter(|file| file.components().any(|c| c.as_os_str() == "data")).collect();
             assert_encrypted(&done);
         }
     }
@@ -77,7 +84,14 @@ fn a_run_killed_at_random_instants_ends_with_the_rows_of_an_undisturbed_one() {
     let added: Vec<_> = rows.difference(&expected).take(3).collect();
     assert!(missing.is_empty() && added.is_empty(), "seed {seed}: missing {missing:?}, added {added:?}");
     let counts = |folder: &Folder| -> BTreeSet<(String, i64)> {
-        folder.tables().into_iter().map(|table| { let n = folder.count(&format!("SELECT count(*) FROM {table}")); (table, n) }).collect()
+        folder
+            .tables()
+            .into_iter()
+            .map(|table| {
+                let n = folder.count(&format!("SELECT count(*) FROM {table}"));
+                (table, n)
+            })
+            .collect()
     };
     assert_eq!(counts(&killed), counts(&calm), "seed {seed}: no row twice");
     let list = killed.cordon(&["quarantine", "list", "--format", "json"]).ok().json();
@@ -98,14 +112,25 @@ fn a_killed_run_gives_each_value_one_token_in_a_fresh_vault() {
     assert_eq!(folder.count("SELECT count(DISTINCT patient_id) FROM patients"), 300);
     assert_eq!(folder.count("SELECT count(*) FROM patients p JOIN fhir_patient f ON f.id = p.patient_id"), 300);
     let encounters = folder.count("SELECT count(*) FROM encounters");
-    assert_eq!(folder.count("SELECT count(*) FROM encounters e JOIN patients p ON p.patient_id = e.patient_id"), encounters);
+    assert_eq!(
+        folder.count("SELECT count(*) FROM encounters e JOIN patients p ON p.patient_id = e.patient_id"),
+        encounters
+    );
 }
 
 #[test]
 fn two_runs_of_one_pipeline_do_not_mix() {
     let folder = Folder::init("hospital");
     folder.synth(400, &["--clean"]);
-    let start = || binary().args(["run", "nightly", "-q"]).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = || {
+        binary()
+            .args(["run", "nightly", "-q"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
     let (mut one, mut other) = (start(), start());
     let codes = [one.wait().unwrap().code(), other.wait().unwrap().code()];
     assert!(codes.contains(&Some(0)), "{codes:?}");

@@ -23,7 +23,9 @@ fn the_shipped_policy_settles_each_of_the_eighteen_identifiers() {
     for line in identifiers {
         assert!(!line["fields"].as_array().unwrap().is_empty(), "{} is settled by nothing", line["letter"]);
     }
-    for field in explained["datasets"].as_array().unwrap().iter().flat_map(|dataset| dataset["fields"].as_array().unwrap()) {
+    for field in
+        explained["datasets"].as_array().unwrap().iter().flat_map(|dataset| dataset["fields"].as_array().unwrap())
+    {
         assert!(!(field["letter"].is_string() && field["action"] == "keep"), "{field}");
     }
     let text = folder.cordon(&["policy", "explain", "safe-harbor-hospital"]).ok().out;

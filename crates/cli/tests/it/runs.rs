@@ -132,7 +132,10 @@ fn parquet_ndjson_and_compressed_csv_give_the_same_rows() {
         .map(|(section, name)| format!("  {name}:{section}"))
         .collect();
     let (top, _) = head.split_once("  patients:").unwrap();
-    folder.write("policies/test.yaml", format!("{top}{datasets}").replace("policy: safe-harbor-hospital", "policy: test"));
+    folder.write(
+        "policies/test.yaml",
+        format!("{top}{datasets}").replace("policy: safe-harbor-hospital", "policy: test"),
+    );
     let csv = std::fs::read(folder.path().join("data/csv/patients.csv")).unwrap();
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gz, &csv).unwrap();
@@ -166,7 +169,9 @@ fn parquet_ndjson_and_compressed_csv_give_the_same_rows() {
     );
     folder.run_json("test", 0);
     // The record number is a token in a domain of its own in each dataset; all else must agree.
-    let rows = |table: &str| folder.csv(&format!("SELECT patient_id, mrn, birth_date, death_date, age, zip, state, gender, race FROM {table} ORDER BY patient_id"));
+    let rows = |table: &str| {
+        folder.csv(&format!("SELECT patient_id, mrn, birth_date, death_date, age, zip, state, gender, race FROM {table} ORDER BY patient_id"))
+    };
     let first = rows("from_csv");
     assert_eq!(first.lines().count(), 61);
     for name in names {

@@ -125,7 +125,15 @@ fn a_full_disk_is_said_and_the_run_resumes_when_there_is_space() {
 fn a_full_disk_under_the_vault_and_the_log_loses_nothing() {
     let folder = Folder::init("hospital");
     folder.synth(600, &["--clean", "--formats", "csv"]);
-    folder.write("pipelines/nightly.yaml", folder.read("pipelines/nightly.yaml").lines().filter(|line| !line.contains("dataset: fhir")).collect::<Vec<_>>().join("\n"));
+    folder.write(
+        "pipelines/nightly.yaml",
+        folder
+            .read("pipelines/nightly.yaml")
+            .lines()
+            .filter(|line| !line.contains("dataset: fhir"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     let state = folder.path().join(".cordon");
     let kept = folder.path().join("kept");
     fs::rename(&state, &kept).unwrap();

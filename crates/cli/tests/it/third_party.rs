@@ -19,7 +19,24 @@ fn copy(from: &Path, to: &Path) {
 /// What identifies in Synthea's CSV export, taken from the input itself.
 fn identifiers_of_csv(folder: &Path) -> BTreeSet<String> {
     let wanted: &[(&str, &[&str])] = &[
-        ("patients", &["Id", "BIRTHDATE", "DEATHDATE", "SSN", "DRIVERS", "PASSPORT", "FIRST", "LAST", "MAIDEN", "ADDRESS", "ZIP", "LAT", "LON"]),
+        (
+            "patients",
+            &[
+                "Id",
+                "BIRTHDATE",
+                "DEATHDATE",
+                "SSN",
+                "DRIVERS",
+                "PASSPORT",
+                "FIRST",
+                "LAST",
+                "MAIDEN",
+                "ADDRESS",
+                "ZIP",
+                "LAT",
+                "LON",
+            ],
+        ),
         ("providers", &["Id", "NAME", "ADDRESS", "ZIP"]),
         ("organizations", &["Id", "ADDRESS", "ZIP", "PHONE"]),
         ("payers", &["ADDRESS", "ZIP", "PHONE"]),
@@ -91,7 +108,8 @@ fn synthea_csv_by_safe_harbor_leaves_nothing_that_identifies() {
     assert_eq!(joined, folder.count("SELECT count(*) FROM encounters"), "every encounter joins its patient");
     let labs = folder.count("SELECT count(DISTINCT \"CODE\") FROM observations WHERE \"VALUE\" IS NOT NULL");
     assert!(labs > 20, "laboratory values and codes stay");
-    let analysis = folder.sql("SELECT \"GENDER\", count(*) AS n, avg(\"AGE\") AS age FROM patients GROUP BY \"GENDER\"");
+    let analysis =
+        folder.sql("SELECT \"GENDER\", count(*) AS n, avg(\"AGE\") AS age FROM patients GROUP BY \"GENDER\"");
     assert_eq!(analysis.iter().map(|row| row["n"].as_i64().unwrap()).sum::<i64>(), 27);
 }
 
@@ -131,7 +149,15 @@ fn identifiers_of_fhir(resources: &[Value]) -> BTreeSet<String> {
     for resource in resources {
         let kind = resource["resourceType"].as_str().unwrap();
         add(&resource["id"]);
-        for date in ["birthDate", "deceasedDateTime", "effectiveDateTime", "issued", "recordedDate", "authoredOn", "onsetDateTime"] {
+        for date in [
+            "birthDate",
+            "deceasedDateTime",
+            "effectiveDateTime",
+            "issued",
+            "recordedDate",
+            "authoredOn",
+            "onsetDateTime",
+        ] {
             add(&resource[date]);
         }
         add(&resource["period"]["start"]);

@@ -10,9 +10,7 @@ pub(super) fn bytes_of_half(radix: u32, length: usize) -> usize {
         multiply_add(&mut words, radix, radix - 1);
     }
     let leading = words.iter().take_while(|word| **word == 0).count();
-    let bits = words
-        .get(leading)
-        .map_or(0, |word| 32 - word.leading_zeros() as usize);
+    let bits = words.get(leading).map_or(0, |word| 32 - word.leading_zeros() as usize);
     (bits + 32 * words.len().saturating_sub(leading + 1)).div_ceil(8)
 }
 
@@ -32,11 +30,7 @@ pub(super) fn run(radix: u32, prf: &Prf<'_>, direction: Direction, value: &mut [
     for round in direction.rounds() {
         // Rather than to swap the halves each round, name them: A is the one that is changed.
         let even = round.is_multiple_of(2);
-        let (a, b) = if even {
-            (&mut *first, &*second)
-        } else {
-            (&mut *second, &*first)
-        };
+        let (a, b) = if even { (&mut *first, &*second) } else { (&mut *second, &*first) };
         number.fill(0);
         for digit in b {
             multiply_add(&mut number, radix, u32::from(*digit));

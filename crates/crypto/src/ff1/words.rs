@@ -44,11 +44,7 @@ impl Modulus {
     fn new(value: u64) -> Self {
         let inverse = u64::MAX / value;
         let word = (u64::MAX - inverse * value + 1) % value;
-        Self {
-            value,
-            inverse,
-            word,
-        }
+        Self { value, inverse, word }
     }
 
     #[inline]
@@ -84,21 +80,13 @@ impl Modulus {
     #[inline]
     fn add(self, a: u64, b: u64) -> u64 {
         let (sum, over) = a.overflowing_add(b);
-        if over || sum >= self.value {
-            sum.wrapping_sub(self.value)
-        } else {
-            sum
-        }
+        if over || sum >= self.value { sum.wrapping_sub(self.value) } else { sum }
     }
 
     #[inline]
     fn subtract(self, a: u64, b: u64) -> u64 {
         let (difference, under) = a.overflowing_sub(b);
-        if under {
-            difference.wrapping_add(self.value)
-        } else {
-            difference
-        }
+        if under { difference.wrapping_add(self.value) } else { difference }
     }
 }
 
@@ -107,11 +95,7 @@ pub(super) fn run(halves: &Halves, prf: &Prf<'_>, direction: Direction, digits: 
     for group in digits.chunks_mut(LANES * halves.length) {
         let lanes = group.len() / halves.length;
         let (mut first, mut second) = ([0; LANES], [0; LANES]);
-        for ((value, first), second) in group
-            .chunks_exact(halves.length)
-            .zip(&mut first)
-            .zip(&mut second)
-        {
+        for ((value, first), second) in group.chunks_exact(halves.length).zip(&mut first).zip(&mut second) {
             let (high, low) = value.split_at(halves.length / 2);
             *first = number(halves.radix, high);
             *second = number(halves.radix, low);
@@ -119,8 +103,7 @@ pub(super) fn run(halves: &Halves, prf: &Prf<'_>, direction: Direction, digits: 
         if let (Some(first), Some(second)) = (first.get_mut(..lanes), second.get_mut(..lanes)) {
             rounds.run(halves, direction, first, second);
         }
-        for ((value, first), second) in group.chunks_exact_mut(halves.length).zip(first).zip(second)
-        {
+        for ((value, first), second) in group.chunks_exact_mut(halves.length).zip(first).zip(second) {
             let (high, low) = value.split_at_mut(halves.length / 2);
             put_digits(halves.radix, first, high);
             put_digits(halves.radix, second, low);
@@ -130,9 +113,7 @@ pub(super) fn run(halves: &Halves, prf: &Prf<'_>, direction: Direction, digits: 
 
 #[inline]
 fn number(radix: Modulus, digits: &[u16]) -> u64 {
-    digits
-        .iter()
-        .fold(0, |number, digit| number * radix.value + u64::from(*digit))
+    digits.iter().fold(0, |number, digit| number * radix.value + u64::from(*digit))
 }
 
 #[inline]
@@ -187,15 +168,7 @@ impl<'a> Rounds<'a> {
     }
 
     #[inline]
-    fn round(
-        &self,
-        modulus: Modulus,
-        round: u8,
-        direction: Direction,
-        a: &mut [u64],
-        b: &[u64],
-        blocks: &mut [Block],
-    ) {
+    fn round(&self, modulus: Modulus, round: u8, direction: Direction, a: &mut [u64], b: &[u64], blocks: &mut [Block]) {
         let base = self.base ^ (u128::from(round) << self.round_at);
         for (block, b) in blocks.iter_mut().zip(b) {
             *block = Block::from((base ^ u128::from(*b)).to_be_bytes());
@@ -204,18 +177,14 @@ impl<'a> Rounds<'a> {
         let y = |block: &Block| u128::from_be_bytes((*block).into()) >> self.beyond;
         // Decided here and not in the loops.
         match (direction, self.narrow) {
-            (Direction::Encrypt, true) => apply(a, blocks, |a, block| {
-                modulus.add(a, modulus.reduce(y(block) as u64))
-            }),
-            (Direction::Encrypt, false) => apply(a, blocks, |a, block| {
-                modulus.add(a, modulus.reduce_wide(y(block)))
-            }),
-            (Direction::Decrypt, true) => apply(a, blocks, |a, block| {
-                modulus.subtract(a, modulus.reduce(y(block) as u64))
-            }),
-            (Direction::Decrypt, false) => apply(a, blocks, |a, block| {
-                modulus.subtract(a, modulus.reduce_wide(y(block)))
-            }),
+            (Direction::Encrypt, true) => apply(a, blocks, |a, block| modulus.add(a, modulus.reduce(y(block) as u64))),
+            (Direction::Encrypt, false) => apply(a, blocks, |a, block| modulus.add(a, modulus.reduce_wide(y(block)))),
+            (Direction::Decrypt, true) => {
+                apply(a, blocks, |a, block| modulus.subtract(a, modulus.reduce(y(block) as u64)))
+            }
+            (Direction::Decrypt, false) => {
+                apply(a, blocks, |a, block| modulus.subtract(a, modulus.reduce_wide(y(block))))
+            }
         }
     }
 }
@@ -233,53 +202,18 @@ mod tests {
 
     #[test]
     fn division_is_exact() {
-        let interesting = [
-            0,
-            1,
-            2,
-            9,
-            10,
-            99_999,
-            100_000,
-            1 << 32,
-            u64::MAX / 2,
-            u64::MAX - 1,
-            u64::MAX,
-        ];
-        for value in [
-            1,
-            2,
-            3,
-            10,
-            36,
-            62,
-            100_000,
-            65_536,
-            10_u64.pow(10),
-            10_u64.pow(19),
-            1 << 63,
-            u64::MAX,
-        ] {
+        let interesting = [0, 1, 2, 9, 10, 99_999, 100_000, 1 << 32, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+        for value in [1, 2, 3, 10, 36, 62, 100_000, 65_536, 10_u64.pow(10), 10_u64.pow(19), 1 << 63, u64::MAX] {
             let modulus = Modulus::new(value);
             for around in interesting {
-                for x in [
-                    around,
-                    around.wrapping_mul(value),
-                    around.wrapping_mul(value).wrapping_sub(1),
-                ] {
+                for x in [around, around.wrapping_mul(value), around.wrapping_mul(value).wrapping_sub(1)] {
                     assert_eq!(modulus.divide(x), (x / value, x % value));
                     let wide = (u128::from(x) << 32) | 0xffff_ffff;
-                    assert_eq!(
-                        u128::from(modulus.reduce_wide(wide)),
-                        wide % u128::from(value)
-                    );
+                    assert_eq!(u128::from(modulus.reduce_wide(wide)), wide % u128::from(value));
                 }
             }
             let (a, b) = (value - 1, value / 2);
-            assert_eq!(
-                u128::from(modulus.add(a, b)),
-                (u128::from(a) + u128::from(b)) % u128::from(value)
-            );
+            assert_eq!(u128::from(modulus.add(a, b)), (u128::from(a) + u128::from(b)) % u128::from(value));
             assert_eq!(modulus.subtract(modulus.add(a, b), b), a);
             assert_eq!(modulus.add(modulus.subtract(b, a), a), b);
         }

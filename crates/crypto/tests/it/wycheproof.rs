@@ -8,9 +8,7 @@ use std::path::PathBuf;
 
 use cordon_crypto::gcm_siv::GcmSiv;
 use cordon_crypto::siv::Siv;
-use cordon_crypto::{
-    CryptoError, Ff1, KeyedHash, Sealer, hkdf_sha256, unwrap, unwrap_kw, wrap, wrap_kw,
-};
+use cordon_crypto::{CryptoError, Ff1, KeyedHash, Sealer, hkdf_sha256, unwrap, unwrap_kw, wrap, wrap_kw};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
@@ -94,18 +92,10 @@ impl Text {
     /// What the alphabet does not hold becomes a digit beyond it, as a caller would see it.
     fn digits(&self, alphabet: &str) -> Vec<u16> {
         match self {
-            Self::Digits(digits) => digits
-                .iter()
-                .map(|digit| u16::try_from(*digit).unwrap_or(u16::MAX))
-                .collect(),
+            Self::Digits(digits) => digits.iter().map(|digit| u16::try_from(*digit).unwrap_or(u16::MAX)).collect(),
             Self::Letters(text) => text
                 .chars()
-                .map(|c| {
-                    alphabet
-                        .chars()
-                        .position(|known| known == c)
-                        .unwrap_or(alphabet.len())
-                })
+                .map(|c| alphabet.chars().position(|known| known == c).unwrap_or(alphabet.len()))
                 .map(|digit| digit as u16)
                 .collect(),
         }
@@ -127,13 +117,9 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn load(name: &str) -> Option<Vectors> {
-    let shared = std::env::var_os("CORDON_SHARED_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
-    let path = shared
-        .join("wycheproof")
-        .join(format!("{name}_test.json.gz"));
+    let shared = std::env::var_os("CORDON_SHARED_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let path = shared.join("wycheproof").join(format!("{name}_test.json.gz"));
     let Ok(file) = File::open(&path) else {
         eprintln!("skipped: no {}", path.display());
         return None;
@@ -150,11 +136,7 @@ enum Checked {
 }
 
 /// Runs each vector of the file and asserts how many of each outcome there were, so that none is passed over silently.
-fn check(
-    name: &str,
-    [valid, refused, not_offered]: [usize; 3],
-    one: impl Fn(&Group, &Case) -> Checked,
-) {
+fn check(name: &str, [valid, refused, not_offered]: [usize; 3], one: impl Fn(&Group, &Case) -> Checked) {
     let Some(vectors) = load(name) else { return };
     let mut counts = [0; 3];
     for group in &vectors.test_groups {
@@ -166,26 +148,15 @@ fn check(
             }] += 1;
         }
     }
-    assert_eq!(
-        counts.iter().sum::<usize>(),
-        vectors.number_of_tests,
-        "{name}: vectors run"
-    );
-    assert_eq!(
-        counts,
-        [valid, refused, not_offered],
-        "{name}: valid, refused, not offered"
-    );
+    assert_eq!(counts.iter().sum::<usize>(), vectors.number_of_tests, "{name}: vectors run");
+    assert_eq!(counts, [valid, refused, not_offered], "{name}: valid, refused, not offered");
 }
 
 fn ff1(name: &str, counts: [usize; 3]) {
     check(name, counts, |group, case| {
         let id = case.tc_id;
         let (key, tweak) = (hex(&case.key), hex(&case.tweak));
-        let (plain, sealed) = (
-            case.msg.digits(&group.alphabet),
-            case.ct.digits(&group.alphabet),
-        );
+        let (plain, sealed) = (case.msg.digits(&group.alphabet), case.ct.digits(&group.alphabet));
         // Some are of smaller domains than the revision of the standard allows.
         let ff1 = match Ff1::new(&key, group.radix) {
             Ok(ff1) => ff1.dangerous_allow_small_domains(),
@@ -211,11 +182,7 @@ fn ff1(name: &str, counts: [usize; 3]) {
         assert_eq!(batch, sealed.repeat(3), "{name} {id}");
         // The policy agrees with the flag about what is too small; SP 800-38G rev. 1 moved the border.
         let small = (f64::from(group.radix)).powi(plain.len() as i32) < 1e6;
-        assert_eq!(
-            Ff1::check_domain(group.radix, plain.len()).is_err(),
-            small,
-            "{name} {id}"
-        );
+        assert_eq!(Ff1::check_domain(group.radix, plain.len()).is_err(), small, "{name} {id}");
         Checked::Valid
     });
 }
@@ -271,12 +238,7 @@ fn siv_case(case: &Case, siv: &Siv, associated: &[&[u8]], sealed: &[u8]) -> Chec
     }
     let plain = case.msg.bytes();
     assert_eq!(opened.as_ref(), Ok(&plain), "{}", case.tc_id);
-    assert_eq!(
-        siv.encrypt(associated, &plain).unwrap(),
-        sealed,
-        "{}",
-        case.tc_id
-    );
+    assert_eq!(siv.encrypt(associated, &plain).unwrap(), sealed, "{}", case.tc_id);
     Checked::Valid
 }
 
@@ -294,9 +256,7 @@ fn aes_gcm_siv() {
         let plain = case.msg.bytes();
         assert_eq!(opened.as_ref(), Ok(&plain), "{}", case.tc_id);
         let nonce = hex(&case.iv).try_into().unwrap();
-        let again = cipher
-            .seal_with_nonce(nonce, &hex(&case.aad), &plain)
-            .unwrap();
+        let again = cipher.seal_with_nonce(nonce, &hex(&case.aad), &plain).unwrap();
         assert_eq!(again, sealed, "{}", case.tc_id);
         Checked::Valid
     });
@@ -319,9 +279,7 @@ fn aes_gcm() {
         }
         let plain = case.msg.bytes();
         assert_eq!(opened.as_ref(), Ok(&plain), "{}", case.tc_id);
-        let again = sealer
-            .dangerous_seal_with_nonce(nonce, &hex(&case.aad), &plain)
-            .unwrap();
+        let again = sealer.dangerous_seal_with_nonce(nonce, &hex(&case.aad), &plain).unwrap();
         assert_eq!(again, sealed, "{}", case.tc_id);
         Checked::Valid
     });
@@ -349,11 +307,7 @@ fn aes_key_wrap() {
         let unwrapped = unwrap_kw(&kek, &wrapped).map(|key| key.to_vec());
         // "Acceptable" are keys of 8 bytes, which RFC 3394 wraps and SP 800-38F does not: refused.
         if !case.valid() {
-            assert!(
-                case.result == "invalid" || case.flag("ShortKey"),
-                "{}",
-                case.tc_id
-            );
+            assert!(case.result == "invalid" || case.flag("ShortKey"), "{}", case.tc_id);
             assert!(unwrapped.is_err(), "{}", case.tc_id);
             if case.flag("WrongDataSize") || case.flag("EmptyKey") || case.flag("ShortKey") {
                 assert!(wrap_kw(&kek, &key).is_err(), "{}", case.tc_id);
@@ -370,12 +324,7 @@ fn aes_key_wrap() {
 fn hkdf() {
     check("hkdf_sha256", [83, 3, 0], |_, case| {
         let mut out = vec![0; case.size];
-        let result = hkdf_sha256(
-            &hex(&case.ikm),
-            &hex(&case.salt),
-            &hex(&case.info),
-            &mut out,
-        );
+        let result = hkdf_sha256(&hex(&case.ikm), &hex(&case.salt), &hex(&case.info), &mut out);
         if !case.valid() {
             assert!(result.is_err(), "{}", case.tc_id);
             return Checked::Refused;

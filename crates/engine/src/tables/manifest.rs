@@ -39,8 +39,16 @@ pub struct Provenance {
     pub created: String,
     pub cordon_version: String,
     pub run: String,
+    #[serde(default)]
+    pub pipeline: String,
     pub policy: String,
     pub policy_sha256: String,
+    /// The HIPAA method.
+    #[serde(default)]
+    pub method: String,
+    /// The day at which ages were counted.
+    #[serde(default)]
+    pub reference_date: String,
     /// The last audit entry before the commit, so that the log cannot be cut behind the table's back.
     pub audit: Option<AuditAnchor>,
 }

@@ -5,7 +5,7 @@
 //! closing quote belongs to the field. The one difference: a comment ends at a CR too, since a file with
 //! CR line ends would otherwise vanish behind its first comment.
 //!
-//! Everything is found eight bytes at a time in plain 64-bit arithmetic, which beats `memchr3` on fields
+//! Everything is found sixteen bytes at a time in plain 64-bit arithmetic, which beats `memchr3` on fields
 //! of a dozen bytes, the usual ones.
 
 use memchr::{memchr2, memchr3};
@@ -17,7 +17,6 @@ use crate::columns::Span;
 #[derive(Clone)]
 pub(super) struct Dialect {
     delimiter: u8,
-    delimiters: u64,
     /// 256 where there is none, so that no byte equals it.
     quote: u16,
     escape: Option<u8>,
@@ -54,15 +53,10 @@ struct QuotedField {
     lines: u64,
 }
 
-const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
-const LFS: u64 = 0x0A0A_0A0A_0A0A_0A0A;
-const CRS: u64 = 0x0D0D_0D0D_0D0D_0D0D;
-
 impl Dialect {
     pub(super) fn new(options: &CsvOptions) -> Self {
         Self {
             delimiter: options.delimiter,
-            delimiters: u64::from_le_bytes([options.delimiter; 8]),
             quote: options.quote.map_or(256, u16::from),
             escape: options.escape.filter(|e| options.quote.is_some_and(|quote| quote != *e)),
             comment: options.comment.map_or(256, u16::from),
@@ -99,17 +93,19 @@ impl Dialect {
             let Some(first) = raw.get(at) else {
                 return Found::Incomplete;
             };
-            let (span, end) = if u16::from(*first) == self.quote {
+            let (span, end) = if u16::from(*first) != self.quote {
+                let Some(end) = self.field_end(raw, at) else {
+                    return Found::Incomplete;
+                };
+                (Span::unquoted(at, end - at), end)
+            } else if let Some(plain) = self.plain_quoted(raw, at) {
+                plain
+            } else {
                 let Some(field) = self.quoted(raw, at, side) else {
                     return Found::Incomplete;
                 };
                 lines += field.lines;
                 (field.span, field.end)
-            } else {
-                let Some(end) = self.field_end(raw, at) else {
-                    return Found::Incomplete;
-                };
-                (Span::unquoted(at, end - at), end)
             };
             if fields < most {
                 spans.push(span);
@@ -125,22 +121,22 @@ impl Dialect {
 
     /// The first delimiter or line end at or behind `at`.
     #[inline]
-    fn field_end(&self, raw: &[u8], mut at: usize) -> Option<usize> {
-        while let Some(bytes) = raw.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let word = u64::from_le_bytes(*bytes);
-            // A byte's high bit is clear exactly where it equals the one sought.
-            let unequal = |sought: u64| {
-                let diff = word ^ sought;
-                ((diff & LOW) + LOW) | diff
-            };
-            let hits = !(unequal(self.delimiters) & unequal(LFS) & unequal(CRS)) & !LOW;
-            if hits != 0 {
-                return Some(at + (hits.trailing_zeros() / 8) as usize);
-            }
-            at += 8;
+    fn field_end(&self, raw: &[u8], at: usize) -> Option<usize> {
+        first_of([self.delimiter, b'\n', b'\r'], raw.get(at..)?).map(|i| at + i)
+    }
+
+    /// A field with nothing but text between its quotes, the usual one, and where it ends.
+    #[inline]
+    fn plain_quoted(&self, raw: &[u8], open: usize) -> Option<(Span, usize)> {
+        if self.escape.is_some() {
+            return None;
         }
-        let is_end = |b: &u8| *b == self.delimiter || *b == b'\n' || *b == b'\r';
-        Some(at + raw.get(at..)?.iter().position(is_end)?)
+        let quote = self.quote as u8;
+        let text = raw.get(open + 1..)?;
+        let len = first_of([quote, b'\n', b'\r'], text)?;
+        let end = *text.get(len + 1)?;
+        let is_plain = text.get(len) == Some(&quote) && (end == self.delimiter || end == b'\n' || end == b'\r');
+        is_plain.then(|| (Span::quoted(open + 1, len), open + len + 2))
     }
 
     /// A field whose opening quote is at `open`. `None` when the chunk ends before it does; what was put into
@@ -190,6 +186,32 @@ impl Dialect {
         };
         Some(QuotedField { span, end, lines })
     }
+}
+
+/// The first of three bytes, found sixteen at a time.
+#[inline]
+fn first_of(sought: [u8; 3], text: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
+    let [a, b, c] = sought.map(|byte| u64::from_le_bytes([byte; 8]));
+    // The high bit of each byte that is one of them.
+    let hits = |word: u64| {
+        let unequal = |sought: u64| {
+            let diff = word ^ sought;
+            ((diff & LOW) + LOW) | diff
+        };
+        u128::from(!(unequal(a) & unequal(b) & unequal(c)) & !LOW)
+    };
+    let mut at = 0;
+    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        let word = u128::from_le_bytes(*bytes);
+        let hits = hits(word as u64) | (hits((word >> 64) as u64) << 64);
+        if hits != 0 {
+            return Some(at + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 16;
+    }
+    let rest = text.get(at..)?;
+    Some(at + rest.iter().position(|byte| sought.contains(byte))?)
 }
 
 /// Where in the inside of quotes something happens.

@@ -7,8 +7,7 @@ use crate::ink::Ink;
 use crate::options::SynthOptions;
 use crate::rng::{Rng, Stream, at};
 use crate::world::clinical::{
-    self as facts, ACUTE, CHRONIC, Condition, DEVICES, DRUGS, Effect, PROCEDURES, Procedure, Test,
-    VisitKind, Who,
+    self as facts, ACUTE, CHRONIC, Condition, DEVICES, DRUGS, Effect, PROCEDURES, Procedure, Test, VisitKind, Who,
 };
 use crate::world::staff::Staff;
 
@@ -48,21 +47,14 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
     let mut of_person = Rng::sub(options.seed, Stream::Record, 1, person.base);
     let mut body = Body {
         female: person.female,
-        height: if person.female {
-            162.0 + 6.8 * of_person.normal()
-        } else {
-            176.0 + 7.4 * of_person.normal()
-        },
+        height: if person.female { 162.0 + 6.8 * of_person.normal() } else { 176.0 + 7.4 * of_person.normal() },
         bmi: 25.5 + 4.2 * of_person.normal(),
         chronic: 0,
         effects: 0,
     };
     for (place, condition) in CHRONIC.iter().enumerate() {
         let takes = of_person.unit() < condition.share;
-        if takes
-            && allowed(condition.who, body.female)
-            && (condition.from_age..condition.to_age).contains(&age)
-        {
+        if takes && allowed(condition.who, body.female) && (condition.from_age..condition.to_age).contains(&age) {
             body.chronic |= 1 << place;
             body.effects |= 1 << condition.effect as u32;
         }
@@ -82,17 +74,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
         parts += 1;
         Id::new(options.seed, thing, number, parts)
     };
-    let Record {
-        person,
-        encounters,
-        diagnoses,
-        observations,
-        medications,
-        operations,
-        claims,
-        devices,
-        ..
-    } = record;
+    let Record { person, encounters, diagnoses, observations, medications, operations, claims, devices, .. } = record;
     let mut known = 0u64;
     for encounter in encounters.iter_mut() {
         let day = Day::of(encounter.start);
@@ -107,9 +89,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
         };
 
         // The reason first, then what is found for the first time.
-        let reason_place = encounter
-            .reason
-            .and_then(|reason| CHRONIC.iter().position(|c| c.snomed == reason.snomed));
+        let reason_place = encounter.reason.and_then(|reason| CHRONIC.iter().position(|c| c.snomed == reason.snomed));
         if let Some(reason) = encounter.reason {
             diagnose(reason);
         }
@@ -154,9 +134,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
                 diagnose(condition);
             }
             let years_before = i64::from(age - condition.from_age).min(12);
-            let onset = day
-                .plus(-(rng.between(0, years_before * 360) as i32))
-                .max(person.birth);
+            let onset = day.plus(-(rng.between(0, years_before * 360) as i32)).max(person.birth);
             diagnoses.push(Diagnosis {
                 id: id(Thing::Condition),
                 encounter: encounter.id,
@@ -167,14 +145,15 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
             });
             for drug in condition.drugs {
                 if rng.chance(0.55) {
-                    let months = 1 + u32::try_from((end.0 - day.0) / 30).unwrap_or(0);
-                    let stopped = rng.chance(0.25);
                     let stop = encounter.start + rng.between(30, 700) * DAY;
+                    let stopped = rng.chance(0.25) && stop < end.start();
+                    let until = if stopped { Day::of(stop) } else { end };
+                    let months = 1 + u32::try_from((until.0 - day.0) / 30).unwrap_or(0);
                     medications.push(Medication {
                         id: id(Thing::Medication),
                         encounter: encounter.id,
                         start: encounter.start + 900,
-                        stop: (stopped && stop < end.start()).then_some(stop),
+                        stop: stopped.then_some(stop),
                         drug: at(DRUGS, *drug),
                         reason: condition,
                         dispenses: 1 + rng.below(months),
@@ -185,25 +164,13 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
         }
 
         // What was measured.
-        let mut measured = Measured {
-            observations,
-            encounter: encounter.id,
-            at: encounter.start + 480,
-            id: &mut id,
-        };
+        let mut measured = Measured { observations, encounter: encounter.id, at: encounter.start + 480, id: &mut id };
         if encounter.kind.class != "VR" {
             vitals(&mut measured, &mut rng, &body, age, encounter.reason);
             let inpatient = encounter.kind.class == "IMP";
             if rng.chance(if inpatient { 0.95 } else { 0.4 }) {
                 measured.at += 1_500;
-                laboratory(
-                    &mut measured,
-                    &mut rng,
-                    &body,
-                    age,
-                    encounter.reason,
-                    inpatient,
-                );
+                laboratory(&mut measured, &mut rng, &body, age, encounter.reason, inpatient);
             }
         }
 
@@ -238,15 +205,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
         }
         let done = operations.get(before..).unwrap_or_default();
 
-        claims.push(claim(
-            &mut rng,
-            &mut id,
-            encounter,
-            person.payer,
-            icd10,
-            done,
-            options.as_of,
-        ));
+        claims.push(claim(&mut rng, &mut id, encounter, person.payer, icd10, done, options.as_of));
     }
 
     for kind in DEVICES {
@@ -260,14 +219,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
     }
 }
 
-fn encounters(
-    record: &mut Record,
-    options: &SynthOptions,
-    staff: &Staff,
-    rng: &mut Rng,
-    body: &Body,
-    end: Day,
-) {
+fn encounters(record: &mut Record, options: &SynthOptions, staff: &Staff, rng: &mut Rng, body: &Body, end: Day) {
     let birth = record.person.birth;
     let mean = options.people.encounters;
     let count = 1 + rng.below(2 * mean - 1);
@@ -298,21 +250,8 @@ fn encounters(
         let provider = rng.below(staff.providers.len() as u32) as usize;
         let days = (stop - from) / DAY;
         let cost = (kind.cost + days * 285_000) * rng.between(80, 140) / 100;
-        let id = Id::new(
-            options.seed,
-            Thing::Encounter,
-            record.person.number,
-            u64::from(index),
-        );
-        record.encounters.push(Encounter {
-            id,
-            kind,
-            start: from,
-            stop,
-            reason,
-            provider,
-            cost,
-        });
+        let id = Id::new(options.seed, Thing::Encounter, record.person.number, u64::from(index));
+        record.encounters.push(Encounter { id, kind, start: from, stop, reason, provider, cost });
     }
 }
 
@@ -333,8 +272,7 @@ fn reason(rng: &mut Rng, body: &Body, age: i32) -> Option<&'static Condition> {
         });
     }
     if draw < 0.70 {
-        let fits =
-            |c: &Condition| allowed(c.who, body.female) && (c.from_age..c.to_age).contains(&age);
+        let fits = |c: &Condition| allowed(c.who, body.female) && (c.from_age..c.to_age).contains(&age);
         let total: f64 = ACUTE.iter().filter(|c| fits(c)).map(|c| c.share).sum();
         let mut draw = rng.unit() * total;
         return ACUTE.iter().filter(|c| fits(c)).find(|condition| {
@@ -345,12 +283,7 @@ fn reason(rng: &mut Rng, body: &Body, age: i32) -> Option<&'static Condition> {
     None
 }
 
-fn visit(
-    rng: &mut Rng,
-    age: i32,
-    reason: Option<&'static Condition>,
-    dies: bool,
-) -> &'static VisitKind {
+fn visit(rng: &mut Rng, age: i32, reason: Option<&'static Condition>, dies: bool) -> &'static VisitKind {
     if dies && rng.chance(0.6) {
         return &facts::INPATIENT;
     }
@@ -360,12 +293,7 @@ fn visit(
             0 => &facts::VIRTUAL,
             _ => &facts::CHECK_UP,
         },
-        Some(reason)
-            if matches!(
-                reason.snomed,
-                "22298006" | "230690007" | "91302008" | "74400008" | "233604007"
-            ) =>
-        {
+        Some(reason) if matches!(reason.snomed, "22298006" | "230690007" | "91302008" | "74400008" | "233604007") => {
             match rng.below(10) {
                 0..=6 => &facts::INPATIENT,
                 _ => &facts::EMERGENCY,
@@ -433,57 +361,22 @@ fn vitals<F: FnMut(Thing) -> Id>(
         // A centimetre every five years after 60.
         _ => body.height - (years - 60.0).max(0.0) / 5.0,
     };
-    let bmi = if child {
-        16.0 + years / 4.0 + 1.2 * rng.normal()
-    } else {
-        body.bmi + 0.6 * rng.normal()
-    };
+    let bmi = if child { 16.0 + years / 4.0 + 1.2 * rng.normal() } else { body.bmi + 0.6 * rng.normal() };
     let height = m.push(&facts::HEIGHT, height, 45.0, 215.0);
     let weight = m.push(&facts::WEIGHT, bmi * height * height / 10_000.0, 2.4, 240.0);
     if age >= 2 {
-        m.push(
-            &facts::BMI,
-            weight * 10_000.0 / (height * height),
-            10.0,
-            70.0,
-        );
+        m.push(&facts::BMI, weight * 10_000.0 / (height * height), 10.0, 70.0);
     }
-    let pressure = if body.has(Effect::Pressure) {
-        15.0
-    } else {
-        0.0
-    };
-    let systolic = (if child {
-        88.0 + 1.6 * years
-    } else {
-        110.0 + 0.22 * years
-    }) + pressure
-        + 9.0 * rng.normal();
+    let pressure = if body.has(Effect::Pressure) { 15.0 } else { 0.0 };
+    let systolic = (if child { 88.0 + 1.6 * years } else { 110.0 + 0.22 * years }) + pressure + 9.0 * rng.normal();
     let systolic = m.push(&facts::SYSTOLIC, systolic, 72.0, 220.0);
-    m.push(
-        &facts::DIASTOLIC,
-        28.0 + systolic * 0.38 + 6.0 * rng.normal(),
-        38.0,
-        (systolic - 20.0).min(125.0),
-    );
-    let pulse =
-        (if child { 130.0 - 3.2 * years } else { 73.0 }) + if infected { 14.0 } else { 0.0 };
+    m.push(&facts::DIASTOLIC, 28.0 + systolic * 0.38 + 6.0 * rng.normal(), 38.0, (systolic - 20.0).min(125.0));
+    let pulse = (if child { 130.0 - 3.2 * years } else { 73.0 }) + if infected { 14.0 } else { 0.0 };
     m.push(&facts::PULSE, pulse + 9.0 * rng.normal(), 42.0, 190.0);
-    let breaths = (if child { 30.0 - 0.8 * years } else { 15.5 })
-        + if infected || breathless { 3.0 } else { 0.0 };
+    let breaths = (if child { 30.0 - 0.8 * years } else { 15.5 }) + if infected || breathless { 3.0 } else { 0.0 };
     m.push(&facts::BREATHS, breaths + 1.6 * rng.normal(), 9.0, 60.0);
-    m.push(
-        &facts::TEMPERATURE,
-        36.8 + if infected { 1.4 } else { 0.0 } + 0.25 * rng.normal(),
-        35.2,
-        41.2,
-    );
-    m.push(
-        &facts::SATURATION,
-        98.0 - if breathless { 4.0 } else { 0.0 } - rng.normal().abs(),
-        78.0,
-        100.0,
-    );
+    m.push(&facts::TEMPERATURE, 36.8 + if infected { 1.4 } else { 0.0 } + 0.25 * rng.normal(), 35.2, 41.2);
+    m.push(&facts::SATURATION, 98.0 - if breathless { 4.0 } else { 0.0 } - rng.normal().abs(), 78.0, 100.0);
 }
 
 fn laboratory<F: FnMut(Thing) -> Id>(
@@ -497,48 +390,25 @@ fn laboratory<F: FnMut(Thing) -> Id>(
     let years = f64::from(age);
     let infected = reason.is_some_and(|reason| reason.effect == Effect::Infection);
     let diabetic = body.has(Effect::Diabetes);
-    let a1c = if diabetic {
-        7.4 + 1.1 * rng.normal()
-    } else {
-        5.3 + 0.25 * rng.normal()
-    };
+    let a1c = if diabetic { 7.4 + 1.1 * rng.normal() } else { 5.3 + 0.25 * rng.normal() };
 
     let sexed = |woman: f64, man: f64| if body.female { woman } else { man };
     m.push(&facts::SODIUM, 140.0 + 2.2 * rng.normal(), 118.0, 160.0);
     m.push(&facts::POTASSIUM, 4.2 + 0.35 * rng.normal(), 2.4, 6.8);
     m.push(&facts::CHLORIDE, 103.0 + 2.4 * rng.normal(), 80.0, 122.0);
     m.push(&facts::BICARBONATE, 25.5 + 2.0 * rng.normal(), 12.0, 40.0);
-    let kidney = if body.has(Effect::Kidney) {
-        0.9 + 0.5 * rng.normal().abs()
-    } else {
-        0.0
-    };
-    m.push(
-        &facts::UREA,
-        9.0 + years * 0.09 + kidney * 14.0 + 3.0 * rng.normal(),
-        3.0,
-        120.0,
-    );
+    let kidney = if body.has(Effect::Kidney) { 0.9 + 0.5 * rng.normal().abs() } else { 0.0 };
+    m.push(&facts::UREA, 9.0 + years * 0.09 + kidney * 14.0 + 3.0 * rng.normal(), 3.0, 120.0);
     let creatinine = match age {
         0..18 => 0.25 + years * 0.03 + 0.05 * rng.normal(),
         _ => sexed(0.76, 0.95) + kidney + 0.11 * rng.normal(),
     };
     let creatinine = m.push(&facts::CREATININE, creatinine, 0.18, 9.5);
     if age >= 18 {
-        m.push(
-            &facts::EGFR,
-            filtration(creatinine, years, body.female),
-            3.0,
-            150.0,
-        );
+        m.push(&facts::EGFR, filtration(creatinine, years, body.female), 3.0, 150.0);
     }
     // 28.7 × HbA1c − 46.7: the mean glucose that an HbA1c stands for (ADAG).
-    m.push(
-        &facts::GLUCOSE,
-        28.7 * a1c - 46.7 - 15.0 + 9.0 * rng.normal(),
-        48.0,
-        480.0,
-    );
+    m.push(&facts::GLUCOSE, 28.7 * a1c - 46.7 - 15.0 + 9.0 * rng.normal(), 48.0, 480.0);
     m.push(&facts::CALCIUM, 9.4 + 0.35 * rng.normal(), 6.8, 12.5);
 
     if rng.chance(if inpatient { 0.95 } else { 0.5 }) {
@@ -550,46 +420,16 @@ fn laboratory<F: FnMut(Thing) -> Id>(
         } else {
             15.1
         };
-        let hemoglobin = m.push(
-            &facts::HEMOGLOBIN,
-            normal - anemia + 0.8 * rng.normal(),
-            5.6,
-            19.5,
-        );
-        m.push(
-            &facts::HEMATOCRIT,
-            hemoglobin * 3.0 + 0.8 * rng.normal(),
-            17.0,
-            60.0,
-        );
-        m.push(
-            &facts::LEUKOCYTES,
-            (if infected { 13.5 } else { 7.0 }) + 1.7 * rng.normal(),
-            1.4,
-            42.0,
-        );
+        let hemoglobin = m.push(&facts::HEMOGLOBIN, normal - anemia + 0.8 * rng.normal(), 5.6, 19.5);
+        m.push(&facts::HEMATOCRIT, hemoglobin * 3.0 + 0.8 * rng.normal(), 17.0, 60.0);
+        m.push(&facts::LEUKOCYTES, (if infected { 13.5 } else { 7.0 }) + 1.7 * rng.normal(), 1.4, 42.0);
         m.push(&facts::PLATELETS, 255.0 + 55.0 * rng.normal(), 22.0, 720.0);
     }
     if age >= 30 && rng.chance(0.3) {
         let lipids = if body.has(Effect::Lipids) { 38.0 } else { 0.0 };
-        let total = m.push(
-            &facts::CHOLESTEROL,
-            184.0 + lipids + 26.0 * rng.normal(),
-            90.0,
-            420.0,
-        );
-        let hdl = m.push(
-            &facts::HDL,
-            sexed(57.0, 47.0) + 9.0 * rng.normal(),
-            20.0,
-            110.0,
-        );
-        let triglyceride = m.push(
-            &facts::TRIGLYCERIDE,
-            122.0 + lipids + 38.0 * rng.normal(),
-            38.0,
-            390.0,
-        );
+        let total = m.push(&facts::CHOLESTEROL, 184.0 + lipids + 26.0 * rng.normal(), 90.0, 420.0);
+        let hdl = m.push(&facts::HDL, sexed(57.0, 47.0) + 9.0 * rng.normal(), 20.0, 110.0);
+        let triglyceride = m.push(&facts::TRIGLYCERIDE, 122.0 + lipids + 38.0 * rng.normal(), 38.0, 390.0);
         // Friedewald, valid below 400 mg/dL of triglyceride.
         m.push(&facts::LDL, total - hdl - triglyceride / 5.0, 20.0, 330.0);
     }
@@ -601,20 +441,10 @@ fn laboratory<F: FnMut(Thing) -> Id>(
         m.push(&facts::AST, 24.0 + 8.0 * rng.normal(), 7.0, 400.0);
     }
     if body.has(Effect::Thyroid) || rng.chance(0.08) {
-        m.push(
-            &facts::TSH,
-            1.9 + if body.has(Effect::Thyroid) { 3.0 } else { 0.0 } + 0.8 * rng.normal(),
-            0.02,
-            60.0,
-        );
+        m.push(&facts::TSH, 1.9 + if body.has(Effect::Thyroid) { 3.0 } else { 0.0 } + 0.8 * rng.normal(), 0.02, 60.0);
     }
     if !body.female && age >= 50 && rng.chance(0.1) {
-        m.push(
-            &facts::PSA,
-            1.2 + (years - 50.0) * 0.05 + 0.8 * rng.normal().abs(),
-            0.1,
-            90.0,
-        );
+        m.push(&facts::PSA, 1.2 + (years - 50.0) * 0.05 + 0.8 * rng.normal().abs(), 0.1, 90.0);
     }
     if body.has(Effect::Heart) && rng.chance(0.6) {
         m.push(&facts::BNP, 900.0 + 500.0 * rng.normal(), 60.0, 9_000.0);
@@ -626,11 +456,7 @@ fn laboratory<F: FnMut(Thing) -> Id>(
 
 /// CKD-EPI 2021, without race (Inker et al., NEJM 2021).
 fn filtration(creatinine: f64, years: f64, female: bool) -> f64 {
-    let (kappa, alpha, sex) = if female {
-        (0.7, -0.241, 1.012)
-    } else {
-        (0.9, -0.302, 1.0)
-    };
+    let (kappa, alpha, sex) = if female { (0.7, -0.241, 1.012) } else { (0.9, -0.302, 1.0) };
     let ratio = creatinine / kappa;
     142.0 * ratio.min(1.0).powf(alpha) * ratio.max(1.0).powf(-1.2) * 0.9938f64.powf(years) * sex
 }
@@ -648,19 +474,11 @@ fn claim(
         && first.is_empty()
     {
         // Encounter for general examination, of an adult or of a child.
-        *first = if encounter.kind.snomed == facts::WELL_CHILD.snomed {
-            "Z00.129"
-        } else {
-            "Z00.00"
-        };
+        *first = if encounter.kind.snomed == facts::WELL_CHILD.snomed { "Z00.129" } else { "Z00.00" };
     }
     let billed = encounter.cost;
     let allowed = billed * rng.between(48, 85) / 100;
-    let paid = if payer == "Self-pay" {
-        0
-    } else {
-        allowed * rng.between(70, 96) / 100
-    };
+    let paid = if payer == "Self-pay" { 0 } else { allowed * rng.between(70, 96) / 100 };
     let to = Day::of(encounter.stop);
     let visit_code = match encounter.kind.class {
         "IMP" => "99223",
@@ -675,9 +493,7 @@ fn claim(
         to,
         submitted: to.plus(1 + rng.below(20) as i32).min(as_of),
         icd10,
-        cpt: done
-            .first()
-            .map_or(visit_code, |operation| operation.what.cpt),
+        cpt: done.first().map_or(visit_code, |operation| operation.what.cpt),
         place_of_service: encounter.kind.place_of_service,
         lines: 1 + done.len() as u32,
         billed,
@@ -688,12 +504,7 @@ fn claim(
     }
 }
 
-fn device(
-    rng: &mut Rng,
-    id: Id,
-    encounter: &Encounter,
-    kind: &'static facts::DeviceKind,
-) -> Device {
+fn device(rng: &mut Rng, id: Id, encounter: &Encounter, kind: &'static facts::DeviceKind) -> Device {
     let day = Day::of(encounter.start);
     let made = day.plus(-(rng.between(30, 400) as i32));
     let expires = made.plus(5 * 365);
@@ -749,15 +560,7 @@ mod tests {
     #[test]
     fn filtration_is_that_of_the_published_equation() {
         // Woman of 50, 0.8 mg/dL; man of 60, 1.2 mg/dL.
-        assert!(
-            (filtration(0.8, 50.0, true) - 89.7).abs() < 1.0,
-            "{}",
-            filtration(0.8, 50.0, true)
-        );
-        assert!(
-            (filtration(1.2, 60.0, false) - 69.2).abs() < 1.0,
-            "{}",
-            filtration(1.2, 60.0, false)
-        );
+        assert!((filtration(0.8, 50.0, true) - 89.7).abs() < 1.0, "{}", filtration(0.8, 50.0, true));
+        assert!((filtration(1.2, 60.0, false) - 69.2).abs() < 1.0, "{}", filtration(1.2, 60.0, false));
     }
 }

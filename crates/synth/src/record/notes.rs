@@ -17,31 +17,61 @@ pub struct NoteKind {
     pub display: &'static str,
 }
 
-const PROGRESS: NoteKind = NoteKind {
-    name: "Progress note",
-    loinc: "11506-3",
-    display: "Progress note",
-};
-const DISCHARGE: NoteKind = NoteKind {
-    name: "Discharge summary",
-    loinc: "18842-5",
-    display: "Discharge summary",
-};
-const EMERGENCY: NoteKind = NoteKind {
-    name: "Emergency note",
-    loinc: "34111-5",
-    display: "Emergency department Note",
-};
-const TELEPHONE: NoteKind = NoteKind {
-    name: "Telephone note",
-    loinc: "34748-4",
-    display: "Telephone encounter Note",
-};
-const CONSULT: NoteKind = NoteKind {
-    name: "Consult note",
-    loinc: "11488-4",
-    display: "Consult note",
-};
+const PROGRESS: NoteKind = NoteKind { name: "Progress note", loinc: "11506-3", display: "Progress note" };
+const DISCHARGE: NoteKind = NoteKind { name: "Discharge summary", loinc: "18842-5", display: "Discharge summary" };
+const EMERGENCY: NoteKind = NoteKind { name: "Emergency note", loinc: "34111-5", display: "Emergency department Note" };
+const TELEPHONE: NoteKind = NoteKind { name: "Telephone note", loinc: "34748-4", display: "Telephone encounter Note" };
+const CONSULT: NoteKind = NoteKind { name: "Consult note", loinc: "11488-4", display: "Consult note" };
+
+const ASIDES: &[&str] = &[
+    "Denies fever, chills, chest pain. ",
+    "Takes a Lantus pen at home and Bayer aspirin. ",
+    "Will try Tylenol first. ",
+    "No history of Hodgkin lymphoma or Wilson disease. ",
+    "Past Whipple procedure discussed and not indicated. ",
+    "Prior Colles fracture healed well. ",
+    "Reports Raynaud phenomenon in winter. ",
+    "Bell palsy in the past, resolved. ",
+    "Barrett esophagus on last endoscopy. ",
+    "Screen for Lyme disease negative. ",
+    "Had Lasik. Rh positive. ",
+];
+
+const STEPS: &[&str] = &[
+    "Continue current treatment. ",
+    "Holter monitor for 48 hours. ",
+    "Repeat labs. ",
+    "Mediterranean diet and walking. ",
+    "Epley maneuver shown. ",
+    "Referral to physical therapy (McKenzie method). ",
+    "Influenza vaccine given. ",
+    "CT with Hounsfield units of the nodule. ",
+];
+
+const FINDINGS: &[&str] = &[
+    "Alert, Glasgow Coma Scale 15. ",
+    "Homans sign negative. ",
+    "Murphy sign absent. ",
+    "Romberg steady. ",
+    "Babinski down-going on both sides. ",
+    "Kernig and Brudzinski negative. ",
+    "McBurney point not tender. ",
+    "Phalen and Tinel tests negative. ",
+    "No Janeway lesions or Osler nodes. ",
+    "Foley catheter draining clear urine. ",
+    "Braden score 19, Morse fall scale 35. ",
+    "Heart: S1 S2 regular, no Austin Flint murmur. ",
+    "Lungs clear, no Kussmaul breathing. ",
+    "Trendelenburg negative. ",
+    "Weber midline, Rinne positive both sides. ",
+    "Doppler pulses 2+. ",
+    "Apgar at birth 9 and 10. ",
+    "Jackson-Pratt drain dry. ",
+    "Hickman line site clean. ",
+    "Snellen 20/25. ",
+    "Baker cyst, small. ",
+    "Dupuytren contracture, mild. ",
+];
 
 /// An identifier in a note: bytes `start..end` of its text.
 #[derive(Clone, Copy)]
@@ -66,22 +96,12 @@ impl Pen<'_> {
         self
     }
 
-    fn mark(
-        &mut self,
-        kind: &'static str,
-        role: &'static str,
-        write: impl FnOnce(&mut String),
-    ) -> &mut Self {
+    fn mark(&mut self, kind: &'static str, role: &'static str, write: impl FnOnce(&mut String)) -> &mut Self {
         let start = (self.text.len() - self.base) as u32;
         write(self.text);
         let end = (self.text.len() - self.base) as u32;
         if end > start {
-            self.spans.push(Span {
-                start,
-                end,
-                kind,
-                role,
-            });
+            self.spans.push(Span { start, end, kind, role });
         }
         self
     }
@@ -104,8 +124,7 @@ impl Pen<'_> {
 
     /// Ages are identifiers only above 89, yet every one of them is marked: a detector decides by the number.
     fn age(&mut self, years: i32, after: &str) -> &mut Self {
-        self.mark("age", "patient", |out| out.int(years.max(0) as u64))
-            .say(after)
+        self.mark("age", "patient", |out| out.int(years.max(0) as u64)).say(after)
     }
 }
 
@@ -123,15 +142,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-];
+const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
 /// A date as people type it.
 fn spell(rng: &mut Rng, day: Day, out: &mut String) {
@@ -212,17 +223,7 @@ fn spell(rng: &mut Rng, day: Day, out: &mut String) {
 
 pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
     let mut rng = Rng::of(options.seed, Stream::Notes, record.person.number);
-    let Record {
-        person,
-        encounters,
-        diagnoses,
-        observations,
-        medications,
-        notes,
-        text,
-        spans,
-        ..
-    } = record;
+    let Record { person, encounters, diagnoses, observations, medications, notes, text, spans, .. } = record;
     for (index, encounter) in encounters.iter().enumerate() {
         let share = match encounter.kind.class {
             "IMP" | "EMER" => 1.0,
@@ -240,11 +241,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
         };
         let (from, first_span) = (text.len(), spans.len());
         let provider = staff.provider(encounter.provider);
-        let mut pen = Pen {
-            text: &mut *text,
-            base: from,
-            spans: &mut *spans,
-        };
+        let mut pen = Pen { text: &mut *text, base: from, spans: &mut *spans };
         heading(&mut pen, &mut rng, person, encounter, kind);
         if kind.loinc == TELEPHONE.loinc {
             telephone(&mut pen, &mut rng, person, encounter);
@@ -254,52 +251,38 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
             let mut any = false;
             for medication in medications
                 .iter()
-                .filter(|m| {
-                    m.start <= encounter.stop && m.stop.is_none_or(|stop| stop > encounter.start)
-                })
+                .filter(|m| m.start <= encounter.stop && m.stop.is_none_or(|stop| stop > encounter.start))
                 .take(6)
             {
-                pen.say("- ")
-                    .say(medication.drug.display)
-                    .say(" - ")
-                    .say(medication.drug.dose)
-                    .say("\n");
+                pen.say("- ").say(medication.drug.display).say(" - ").say(medication.drug.dose).say("\n");
                 any = true;
             }
             if !any {
                 pen.say("- none\n");
             }
             examination(&mut pen, &mut rng);
-            if let Some(systolic) = observations
-                .iter()
-                .find(|o| o.encounter == encounter.id && o.test.loinc == SYSTOLIC.loinc)
+            if let Some(systolic) =
+                observations.iter().find(|o| o.encounter == encounter.id && o.test.loinc == SYSTOLIC.loinc)
             {
                 pen.say("Blood pressure ");
                 pen.text.int(systolic.value.unsigned_abs());
                 pen.say(" systolic. ");
             }
             pen.say("\n\nASSESSMENT AND PLAN:\n");
-            let mut number = 1;
-            for diagnosis in diagnoses
-                .iter()
-                .filter(|d| {
-                    d.recorded <= encounter.stop
-                        && d.abatement
-                            .is_none_or(|day| day >= Day::of(encounter.start))
-                })
-                .take(5)
-            {
+            for (number, diagnosis) in (1..).zip(
+                diagnoses
+                    .iter()
+                    .filter(|d| {
+                        d.recorded <= encounter.stop && d.abatement.is_none_or(|day| day >= Day::of(encounter.start))
+                    })
+                    .take(5),
+            ) {
                 pen.text.int(number);
-                pen.say(". ")
-                    .say(diagnosis.what.spoken)
-                    .say(" (")
-                    .say(diagnosis.what.icd10)
-                    .say(")");
+                pen.say(". ").say(diagnosis.what.spoken).say(" (").say(diagnosis.what.icd10).say(")");
                 if rng.chance(0.4) {
                     pen.say(", since ").date(&mut rng, diagnosis.onset);
                 }
                 pen.say("\n");
-                number += 1;
             }
             plan(&mut pen, &mut rng, person, encounter, staff);
         }
@@ -309,9 +292,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
             .say(provider.specialty)
             .say(", NPI ")
             .say(&provider.npi);
-        pen.say("\n")
-            .date(&mut rng, Day::of(encounter.stop))
-            .say("\n");
+        pen.say("\n").date(&mut rng, Day::of(encounter.stop)).say("\n");
 
         notes.push(Note {
             id: Id::new(options.seed, Thing::Note, person.number, index as u64),
@@ -325,13 +306,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
     }
 }
 
-fn heading(
-    pen: &mut Pen<'_>,
-    rng: &mut Rng,
-    person: &Person,
-    encounter: &Encounter,
-    kind: &NoteKind,
-) {
+fn heading(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter, kind: &NoteKind) {
     pen.say(&kind.name.to_ascii_uppercase()).say("\nPatient: ");
     match rng.below(3) {
         0 => pen.mark("name", "patient", |out| {
@@ -354,20 +329,17 @@ fn heading(
             out.push_str(&person.last);
         }),
     };
-    pen.say("    MRN: ")
-        .put("medical-record-number", &person.mrn)
-        .say("    DOB: ")
-        .dated_full("birth-date", rng, person.birth);
-    pen.say("\nDate of service: ")
-        .date(rng, Day::of(encounter.start));
+    pen.say("    MRN: ").put("medical-record-number", &person.mrn).say("    DOB: ").dated_full(
+        "birth-date",
+        rng,
+        person.birth,
+    );
+    pen.say("\nDate of service: ").date(rng, Day::of(encounter.start));
     if rng.chance(0.3) {
         pen.say("    Acct# ").put("account-number", &person.account);
     }
     if rng.chance(0.2) {
-        pen.say("    Insurance: ")
-            .say(person.payer)
-            .say(" ")
-            .put("health-plan-id", &person.plan_id);
+        pen.say("    Insurance: ").say(person.payer).say(" ").put("health-plan-id", &person.plan_id);
     }
     if !person.ssn.is_empty() && rng.chance(0.05) {
         pen.say("    SSN ").put("ssn", &person.ssn);
@@ -417,19 +389,10 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
         2 => pen.age(age, " yo ").say(sex),
         _ => pen.say(sex).say(", age ").age(age, ","),
     };
-    pen.say(" who comes in for ")
-        .say(
-            encounter
-                .reason
-                .map_or("a routine check-up", |reason| reason.spoken),
-        )
-        .say(". ");
+    pen.say(" who comes in for ").say(encounter.reason.map_or("a routine check-up", |reason| reason.spoken)).say(". ");
     if rng.chance(0.6) {
         let before = day.plus(-(rng.below(300) as i32) - 5).max(person.birth);
-        pen.say(she)
-            .say(" was last seen on ")
-            .date(rng, before)
-            .say(". ");
+        pen.say(she).say(" was last seen on ").date(rng, before).say(". ");
     }
     if rng.chance(0.5) {
         pen.say("Accompanied by ")
@@ -441,20 +404,11 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
             .say(". ");
     }
     if rng.chance(0.35) && !person.employer.is_empty() {
-        pen.say("Works at ")
-            .name("employer", person.employer)
-            .say(". ");
+        pen.say("Works at ").name("employer", person.employer).say(". ");
     }
     if rng.chance(0.35) {
-        pen.say("Lives at ")
-            .put("street-address", &person.street)
-            .say(" in ")
-            .put("city", person.place.city);
-        pen.say(", ")
-            .say(person.place.state)
-            .say(" ")
-            .put("postal-code", &person.zip)
-            .say(". ");
+        pen.say("Lives at ").put("street-address", &person.street).say(" in ").put("city", person.place.city);
+        pen.say(", ").say(person.place.state).say(" ").put("postal-code", &person.zip).say(". ");
     }
     if rng.chance(0.3) {
         let years = 71 + rng.below(29) as i32;
@@ -463,50 +417,12 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
         } else {
             "father has Parkinson disease, diagnosed at "
         });
-        pen.mark("age", "relative", |out| out.int(years as u64))
-            .say(". ");
+        pen.mark("age", "relative", |out| out.int(years as u64)).say(". ");
     }
-    const ASIDES: &[&str] = &[
-        "Denies fever, chills, chest pain. ",
-        "Takes a Lantus pen at home and Bayer aspirin. ",
-        "Will try Tylenol first. ",
-        "No history of Hodgkin lymphoma or Wilson disease. ",
-        "Past Whipple procedure discussed and not indicated. ",
-        "Prior Colles fracture healed well. ",
-        "Reports Raynaud phenomenon in winter. ",
-        "Bell palsy in the past, resolved. ",
-        "Barrett esophagus on last endoscopy. ",
-        "Screen for Lyme disease negative. ",
-        "Had Lasik. Rh positive. ",
-    ];
     pen.say(rng.word(ASIDES)).say(rng.word(ASIDES)).say("\n");
 }
 
 fn examination(pen: &mut Pen<'_>, rng: &mut Rng) {
-    const FINDINGS: &[&str] = &[
-        "Alert, Glasgow Coma Scale 15. ",
-        "Homans sign negative. ",
-        "Murphy sign absent. ",
-        "Romberg steady. ",
-        "Babinski down-going on both sides. ",
-        "Kernig and Brudzinski negative. ",
-        "McBurney point not tender. ",
-        "Phalen and Tinel tests negative. ",
-        "No Janeway lesions or Osler nodes. ",
-        "Foley catheter draining clear urine. ",
-        "Braden score 19, Morse fall scale 35. ",
-        "Heart: S1 S2 regular, no Austin Flint murmur. ",
-        "Lungs clear, no Kussmaul breathing. ",
-        "Trendelenburg negative. ",
-        "Weber midline, Rinne positive both sides. ",
-        "Doppler pulses 2+. ",
-        "Apgar at birth 9 and 10. ",
-        "Jackson-Pratt drain dry. ",
-        "Hickman line site clean. ",
-        "Snellen 20/25. ",
-        "Baker cyst, small. ",
-        "Dupuytren contracture, mild. ",
-    ];
     pen.say("\nEXAMINATION:\n");
     for _ in 0..4 {
         pen.say(rng.word(FINDINGS));
@@ -516,16 +432,6 @@ fn examination(pen: &mut Pen<'_>, rng: &mut Rng) {
 fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter, staff: &Staff) {
     let day = Day::of(encounter.stop);
     let (she, her) = person.pronoun();
-    const STEPS: &[&str] = &[
-        "Continue current treatment. ",
-        "Holter monitor for 48 hours. ",
-        "Repeat labs. ",
-        "Mediterranean diet and walking. ",
-        "Epley maneuver shown. ",
-        "Referral to physical therapy (McKenzie method). ",
-        "Influenza vaccine given. ",
-        "CT with Hounsfield units of the nodule. ",
-    ];
     pen.say(rng.word(STEPS)).say(rng.word(STEPS));
     let next = day.plus(7 + rng.below(80) as i32);
     pen.say("Follow-up on ").date(rng, next);
@@ -535,26 +441,17 @@ fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter
     }
     pen.say(". ");
     if rng.chance(0.5) {
-        pen.say("Call ")
-            .say(her)
-            .say(" at ")
-            .put("phone", &person.phone);
+        pen.say("Call ").say(her).say(" at ").put("phone", &person.phone);
         if rng.chance(0.5) {
-            pen.say(" or ")
-                .say(person.relation.1)
-                .say(" ")
-                .name("relative", person.contact_given)
-                .say(" at ");
+            pen.say(" or ").say(person.relation.1).say(" ").name("relative", person.contact_given).say(" at ");
             pen.mark("phone", "relative", |out| {
-                out.push_str(&person.contact_phone)
+                out.push_str(&person.contact_phone);
             });
         }
         pen.say(". ");
     }
     if !person.email.is_empty() && rng.chance(0.3) {
-        pen.say("Results go to ")
-            .put("email", &person.email)
-            .say(". ");
+        pen.say("Results go to ").put("email", &person.email).say(". ");
     }
     if rng.chance(0.15) {
         pen.say("Portal: ").put("url", &person.portal).say(". ");
@@ -563,24 +460,16 @@ fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter
         pen.say("Fax ").put("fax", &person.fax).say(". ");
     }
     if !person.device_serial.is_empty() && rng.chance(0.4) {
-        pen.say("Device checked, serial ")
-            .put("device-id", &person.device_serial)
-            .say(". ");
+        pen.say("Device checked, serial ").put("device-id", &person.device_serial).say(". ");
     }
     if !person.plate.is_empty() && rng.chance(0.05) {
-        pen.say("Disabled parking form for plate ")
-            .put("vehicle-id", &person.plate)
-            .say(". ");
+        pen.say("Disabled parking form for plate ").put("vehicle-id", &person.plate).say(". ");
     }
     if !person.licence.is_empty() && rng.chance(0.05) {
-        pen.say("Driver's license ")
-            .put("licence-number", &person.licence)
-            .say(" seen. ");
+        pen.say("Driver's license ").put("licence-number", &person.licence).say(" seen. ");
     }
     if !person.ip.is_empty() && rng.chance(0.04) {
-        pen.say("Video visit from ")
-            .put("ip-address", &person.ip)
-            .say(". ");
+        pen.say("Video visit from ").put("ip-address", &person.ip).say(". ");
     }
     if let Some(death) = person.death.filter(|death| *death <= day) {
         pen.say(she)
@@ -605,25 +494,15 @@ fn telephone(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Enco
             .name("patient", &person.first)
             .say(") called from ");
         pen.mark("phone", "relative", |out| {
-            out.push_str(&person.contact_phone)
+            out.push_str(&person.contact_phone);
         });
     } else {
-        pen.name("patient", &person.first)
-            .say(" called from ")
-            .put("phone", &person.phone);
+        pen.name("patient", &person.first).say(" called from ").put("phone", &person.phone);
     }
-    pen.say(" about ")
-        .say(encounter.reason.map_or("a refill", |reason| reason.spoken))
-        .say(". ");
-    pen.say("Advised to rest and to come in if worse by ")
-        .date(rng, Day::of(encounter.start).plus(3))
-        .say(". ");
+    pen.say(" about ").say(encounter.reason.map_or("a refill", |reason| reason.spoken)).say(". ");
+    pen.say("Advised to rest and to come in if worse by ").date(rng, Day::of(encounter.start).plus(3)).say(". ");
     if !person.email.is_empty() && rng.chance(0.4) {
-        pen.say("Sent the leaflet to ")
-            .say(her)
-            .say(" e-mail, ")
-            .put("email", &person.email)
-            .say(". ");
+        pen.say("Sent the leaflet to ").say(her).say(" e-mail, ").put("email", &person.email).say(". ");
     }
     pen.say("\n");
 }

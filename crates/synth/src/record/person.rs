@@ -114,9 +114,7 @@ impl Default for Person {
 }
 
 /// Weights of the five-year bands 0-4, 5-9 … 85-89 of people who have a hospital record.
-const PYRAMID: [u32; 18] = [
-    62, 50, 48, 52, 58, 64, 66, 64, 60, 58, 62, 70, 76, 76, 66, 52, 36, 24,
-];
+const PYRAMID: [u32; 18] = [62, 50, 48, 52, 58, 64, 66, 64, 60, 58, 62, 70, 76, 76, 66, 52, 36, 24];
 
 const ALPHANUMERIC: &[u8] = b"0123456789ABCDEFGHJKLMNPRTUVWXYZ";
 
@@ -182,10 +180,8 @@ fn letters_and_digits(rng: &mut Rng, count: u32, out: &mut String) {
 /// ISO 3779 with the check digit of 49 CFR 565; the model year is `0`, which no year has.
 fn vin(rng: &mut Rng, out: &mut String) {
     const SIGNS: &[u8] = b"0123456789ABCDEFGHJKLMNPRSTUVWXYZ";
-    const VALUES: &[u32] = &[
-        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6,
-        7, 8, 9,
-    ];
+    const VALUES: &[u32] =
+        &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9];
     const WEIGHTS: [u32; 17] = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
     let mut signs = [0usize; 17];
     for (place, sign) in signs.iter_mut().enumerate() {
@@ -196,11 +192,7 @@ fn vin(rng: &mut Rng, out: &mut String) {
             _ => rng.below(33) as usize,
         };
     }
-    let sum: u32 = signs
-        .iter()
-        .zip(WEIGHTS)
-        .map(|(sign, weight)| crate::rng::at(VALUES, *sign) * weight)
-        .sum();
+    let sum: u32 = signs.iter().zip(WEIGHTS).map(|(sign, weight)| crate::rng::at(VALUES, *sign) * weight).sum();
     for (place, sign) in signs.into_iter().enumerate() {
         match (place, sum % 11) {
             (8, 10) => out.ascii(b'X'),
@@ -224,8 +216,7 @@ impl Person {
         self.number = number;
         self.base = base;
         self.id = Id::new(options.seed, Thing::Patient, number, 0);
-        self.duplicate_of =
-            original.map(|original| Id::new(options.seed, Thing::Patient, original, 0));
+        self.duplicate_of = original.map(|original| Id::new(options.seed, Thing::Patient, original, 0));
 
         let mut rng = Rng::of(options.seed, Stream::Person, base);
         let home = home(base, options);
@@ -268,11 +259,7 @@ impl Person {
         let own_culture = Culture::pick(rng);
         let own_name = own_culture.surname(rng);
         let of_the_family = rng.chance(0.75) || home == self.base;
-        let (culture, surname) = if of_the_family {
-            (family_culture, family_name)
-        } else {
-            (own_culture, own_name)
-        };
+        let (culture, surname) = if of_the_family { (family_culture, family_name) } else { (own_culture, own_name) };
 
         self.female = rng.chance(0.51);
         self.gender = match (rng.chance(0.004), self.female) {
@@ -289,16 +276,8 @@ impl Person {
         });
         refill(&mut self.last, |out| out.put(surname));
         self.race = culture.race(rng);
-        self.ethnicity = if rng.chance(culture.hispanic) {
-            &HISPANIC
-        } else {
-            &NOT_HISPANIC
-        };
-        self.language = if rng.chance(culture.language_share) {
-            culture.language
-        } else {
-            "en"
-        };
+        self.ethnicity = if rng.chance(culture.hispanic) { &HISPANIC } else { &NOT_HISPANIC };
+        self.language = if rng.chance(culture.language_share) { culture.language } else { "en" };
         self.twin = rng.chance(0.03);
         culture
     }
@@ -319,9 +298,7 @@ impl Person {
                 .unwrap_or(0);
             band as i32 * 5 + rng.below(5) as i32
         };
-        self.birth = options
-            .as_of
-            .plus(-(age * 1461 / 4) - 1 - rng.below(363) as i32);
+        self.birth = options.as_of.plus(-(age * 1461 / 4) - 1 - rng.below(363) as i32);
         let dead = match age {
             0..40 => 0.003,
             40..60 => 0.012,
@@ -330,9 +307,7 @@ impl Person {
             _ => 0.20,
         };
         let days_ago = rng.below(5 * 365) as i32;
-        self.death = rng
-            .chance(dead)
-            .then(|| options.as_of.plus(-days_ago).max(self.birth.plus(1)));
+        self.death = rng.chance(dead).then(|| options.as_of.plus(-days_ago).max(self.birth.plus(1)));
         let marital = rng.below(100);
         self.marital = match age {
             0..18 => "S",
@@ -345,23 +320,15 @@ impl Person {
         let maiden = Culture::pick(rng).surname(rng);
         let married = self.female && matches!(self.marital, "M" | "W" | "D") && rng.chance(0.6);
         refill(&mut self.maiden, |out| {
-            out.put(if married { maiden } else { "" })
+            out.put(if married { maiden } else { "" });
         });
         let employer = rng.word(EMPLOYERS);
-        self.employer = if (18..72).contains(&age) && rng.chance(0.8) {
-            employer
-        } else {
-            ""
-        };
+        self.employer = if (18..72).contains(&age) && rng.chance(0.8) { employer } else { "" };
     }
 
     fn whereabouts(&mut self, rng: &mut Rng, home: u64, options: &SynthOptions) {
         let mut family = Rng::of(options.seed, Stream::Family, home);
-        self.place = if family.chance(options.people.small_zip) {
-            family.pick(SMALL)
-        } else {
-            family.pick(LARGE)
-        };
+        self.place = if family.chance(options.people.small_zip) { family.pick(SMALL) } else { family.pick(LARGE) };
         self.latitude = self.place.latitude + family.between(-30_000, 30_000);
         self.longitude = self.place.longitude + family.between(-30_000, 30_000);
         refill(&mut self.street, |out| places::street(&mut family, out));
@@ -387,16 +354,8 @@ impl Person {
     fn numbers(&mut self, rng: &mut Rng, options: &SynthOptions) {
         // 102 areas that were never issued (900 to 999, 000, 666), the groups 01 to 49 that no ITIN has, and
         // serials 0001 to 9999: a walk with a step prime to their number meets each once.
-        let index = self
-            .base
-            .wrapping_mul(17_389_523)
-            .wrapping_add(mix(options.seed) >> 16)
-            % (102 * 49 * 9_999);
-        let (area, group, serial) = (
-            index / (49 * 9_999),
-            index / 9_999 % 49 + 1,
-            index % 9_999 + 1,
-        );
+        let index = self.base.wrapping_mul(17_389_523).wrapping_add(mix(options.seed) >> 16) % (102 * 49 * 9_999);
+        let (area, group, serial) = (index / (49 * 9_999), index / 9_999 % 49 + 1, index % 9_999 + 1);
         let area = match area {
             0 => 0,
             1 => 666,
@@ -410,11 +369,7 @@ impl Person {
             out.pad(serial, 4);
         });
         let age = self.birth.age_on(options.as_of);
-        self.payer = if age >= 65 {
-            "Medicare"
-        } else {
-            rng.word(PAYERS)
-        };
+        self.payer = if age >= 65 { "Medicare" } else { rng.word(PAYERS) };
         let medicare = self.payer == "Medicare";
         refill(&mut self.plan_id, |out| {
             if medicare {
@@ -465,11 +420,7 @@ impl Person {
             if enrolled {
                 // The header of an ISO 19794-2 minutiae record, then noise.
                 let mut template = *b"FMR\0 20\0________________";
-                for (slot, byte) in template
-                    .iter_mut()
-                    .skip(8)
-                    .zip(rng.next().to_le_bytes().into_iter().cycle())
-                {
+                for (slot, byte) in template.iter_mut().skip(8).zip(rng.next().to_le_bytes().into_iter().cycle()) {
                     *slot = byte ^ rng.next() as u8;
                 }
                 data_encoding::BASE64.encode_append(&template, out);
@@ -479,13 +430,7 @@ impl Person {
 
     fn accounts(&mut self, rng: &mut Rng) {
         let has_email = rng.chance(0.85);
-        let Self {
-            first,
-            last,
-            base,
-            email,
-            ..
-        } = self;
+        let Self { first, last, base, email, .. } = self;
         refill(email, |out| {
             if has_email {
                 plain(first, out);
@@ -498,12 +443,7 @@ impl Person {
                 }
                 out.int(*base % 1_000);
                 // RFC 2606: nobody has an account there.
-                out.put(rng.word(&[
-                    "@example.com",
-                    "@example.org",
-                    "@example.net",
-                    "@mail.example.com",
-                ]));
+                out.put(rng.word(&["@example.com", "@example.org", "@example.net", "@mail.example.com"]));
             }
         });
         let logs_in = rng.chance(0.6);
@@ -531,12 +471,7 @@ impl Person {
         };
         self.contact_given = culture.given(rng, self.contact_female);
         let surname = culture.surname(rng);
-        let Self {
-            contact,
-            contact_given,
-            last,
-            ..
-        } = self;
+        let Self { contact, contact_given, last, .. } = self;
         refill(contact, |out| {
             out.put(contact_given);
             out.ascii(b' ');
@@ -556,11 +491,8 @@ impl Person {
                 // Day and month exchanged where that is a date, else a day off.
                 3 => {
                     let (year, month, day) = self.birth.civil();
-                    self.birth = if day <= 12 && day != month {
-                        Day::from_ymd(year, day, month)
-                    } else {
-                        self.birth.plus(-1)
-                    };
+                    self.birth =
+                        if day <= 12 && day != month { Day::from_ymd(year, day, month) } else { self.birth.plus(-1) };
                 }
                 4 => self.ssn.clear(),
                 _ => {
@@ -576,11 +508,7 @@ impl Person {
     }
 
     pub fn pronoun(&self) -> (&'static str, &'static str) {
-        if self.female {
-            ("She", "her")
-        } else {
-            ("He", "his")
-        }
+        if self.female { ("She", "her") } else { ("He", "his") }
     }
 }
 
@@ -600,10 +528,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn people(count: u64) -> impl Iterator<Item = Person> {
-        let options = SynthOptions {
-            dirt: crate::Dirt::none(),
-            ..SynthOptions::default()
-        };
+        let options = SynthOptions { dirt: crate::Dirt::none(), ..SynthOptions::default() };
         (0..count).map(move |number| {
             let mut person = Person::default();
             person.generate(number, &options);
@@ -616,15 +541,9 @@ mod tests {
         let (mut ssns, mut mrns) = (HashSet::new(), HashSet::new());
         for person in people(5_000) {
             let area = &person.ssn[..3];
-            assert!(
-                area.starts_with('9') || area == "000" || area == "666",
-                "{area}"
-            );
+            assert!(area.starts_with('9') || area == "000" || area == "666", "{area}");
             assert!(person.phone.contains("555") && person.phone.contains("01"));
-            assert!(
-                !person.plan_id.starts_with(|c: char| c.is_ascii_digit())
-                    || &person.plan_id[1..2] == "S"
-            );
+            assert!(!person.plan_id.starts_with(|c: char| c.is_ascii_digit()) || &person.plan_id[1..2] == "S");
             assert!(person.email.is_empty() || person.email.contains("example."));
             assert!(person.vin.is_empty() || (person.vin.len() == 17 && &person.vin[9..10] == "0"));
             assert!(ssns.insert(person.ssn.clone()));
@@ -643,17 +562,8 @@ mod tests {
         };
         let weights = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
         for person in people(300).filter(|person| !person.vin.is_empty()) {
-            let sum: u32 = person
-                .vin
-                .chars()
-                .zip(weights)
-                .map(|(c, w)| if w == 0 { 0 } else { value(c) * w })
-                .sum();
-            let check = if sum % 11 == 10 {
-                'X'
-            } else {
-                char::from_digit(sum % 11, 10).unwrap()
-            };
+            let sum: u32 = person.vin.chars().zip(weights).map(|(c, w)| if w == 0 { 0 } else { value(c) * w }).sum();
+            let check = if sum % 11 == 10 { 'X' } else { char::from_digit(sum % 11, 10).unwrap() };
             assert_eq!(person.vin.chars().nth(8), Some(check));
         }
     }
@@ -661,9 +571,7 @@ mod tests {
     #[test]
     fn ages_follow_the_options() {
         let as_of = SynthOptions::default().as_of;
-        let ages: Vec<i32> = people(20_000)
-            .map(|person| person.birth.age_on(as_of))
-            .collect();
+        let ages: Vec<i32> = people(20_000).map(|person| person.birth.age_on(as_of)).collect();
         let old = ages.iter().filter(|age| **age > 89).count() as f64 / 20_000.0;
         assert!((old - 0.02).abs() < 0.005, "{old}");
         assert!(ages.iter().all(|age| (0..=104).contains(age)));

@@ -43,6 +43,7 @@ pub struct Condition {
     pub spoken: &'static str,
 }
 
+#[expect(clippy::too_many_arguments, reason = "the columns of a table of constants")]
 const fn chronic(
     snomed: &'static str,
     display: &'static str,
@@ -69,6 +70,7 @@ const fn chronic(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "the columns of a table of constants")]
 const fn acute(
     snomed: &'static str,
     display: &'static str,
@@ -160,12 +162,7 @@ pub struct Drug {
 }
 
 const fn drug(rxnorm: &'static str, display: &'static str, dose: &'static str, cost: i64) -> Drug {
-    Drug {
-        rxnorm,
-        display,
-        dose,
-        cost,
-    }
+    Drug { rxnorm, display, dose, cost }
 }
 
 #[rustfmt::skip]
@@ -213,22 +210,8 @@ pub struct Test {
     pub male: (i64, i64),
 }
 
-const fn test(
-    loinc: &'static str,
-    display: &'static str,
-    unit: &'static str,
-    scale: u32,
-    range: (i64, i64),
-) -> Test {
-    Test {
-        loinc,
-        display,
-        unit,
-        scale,
-        vital: false,
-        female: range,
-        male: range,
-    }
+const fn test(loinc: &'static str, display: &'static str, unit: &'static str, scale: u32, range: (i64, i64)) -> Test {
+    Test { loinc, display, unit, scale, vital: false, female: range, male: range }
 }
 
 const fn sexed(
@@ -239,79 +222,27 @@ const fn sexed(
     female: (i64, i64),
     male: (i64, i64),
 ) -> Test {
-    Test {
-        loinc,
-        display,
-        unit,
-        scale,
-        vital: false,
-        female,
-        male,
-    }
+    Test { loinc, display, unit, scale, vital: false, female, male }
 }
 
-const fn vital(
-    loinc: &'static str,
-    display: &'static str,
-    unit: &'static str,
-    scale: u32,
-    range: (i64, i64),
-) -> Test {
-    Test {
-        loinc,
-        display,
-        unit,
-        scale,
-        vital: true,
-        female: range,
-        male: range,
-    }
+const fn vital(loinc: &'static str, display: &'static str, unit: &'static str, scale: u32, range: (i64, i64)) -> Test {
+    Test { loinc, display, unit, scale, vital: true, female: range, male: range }
 }
 
 pub static HEIGHT: Test = vital("8302-2", "Body height", "cm", 1, (-1, -1));
 pub static WEIGHT: Test = vital("29463-7", "Body weight", "kg", 1, (-1, -1));
-pub static BMI: Test = vital(
-    "39156-5",
-    "Body mass index (BMI) [Ratio]",
-    "kg/m2",
-    1,
-    (185, 249),
-);
+pub static BMI: Test = vital("39156-5", "Body mass index (BMI) [Ratio]", "kg/m2", 1, (185, 249));
 pub static SYSTOLIC: Test = vital("8480-6", "Systolic blood pressure", "mm[Hg]", 0, (90, 130));
 pub static DIASTOLIC: Test = vital("8462-4", "Diastolic blood pressure", "mm[Hg]", 0, (60, 80));
 pub static PULSE: Test = vital("8867-4", "Heart rate", "/min", 0, (60, 100));
 pub static BREATHS: Test = vital("9279-1", "Respiratory rate", "/min", 0, (12, 20));
 pub static TEMPERATURE: Test = vital("8310-5", "Body temperature", "Cel", 1, (361, 375));
-pub static SATURATION: Test = vital(
-    "2708-6",
-    "Oxygen saturation in Arterial blood",
-    "%",
-    0,
-    (94, 100),
-);
+pub static SATURATION: Test = vital("2708-6", "Oxygen saturation in Arterial blood", "%", 0, (94, 100));
 
-pub static GLUCOSE: Test = test(
-    "2345-7",
-    "Glucose [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    0,
-    (70, 99),
-);
-pub static HBA1C: Test = test(
-    "4548-4",
-    "Hemoglobin A1c/Hemoglobin.total in Blood",
-    "%",
-    1,
-    (40, 56),
-);
-pub static CREATININE: Test = sexed(
-    "2160-0",
-    "Creatinine [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    2,
-    (59, 104),
-    (74, 135),
-);
+pub static GLUCOSE: Test = test("2345-7", "Glucose [Mass/volume] in Serum or Plasma", "mg/dL", 0, (70, 99));
+pub static HBA1C: Test = test("4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood", "%", 1, (40, 56));
+pub static CREATININE: Test =
+    sexed("2160-0", "Creatinine [Mass/volume] in Serum or Plasma", "mg/dL", 2, (59, 104), (74, 135));
 pub static EGFR: Test = test(
     "98979-8",
     "Glomerular filtration rate [Volume Rate/Area] in Serum, Plasma or Blood by Creatinine-based formula (CKD-EPI 2021)/1.73 sq M",
@@ -319,135 +250,32 @@ pub static EGFR: Test = test(
     0,
     (60, -1),
 );
-pub static UREA: Test = test(
-    "3094-0",
-    "Urea nitrogen [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    0,
-    (7, 20),
-);
-pub static SODIUM: Test = test(
-    "2951-2",
-    "Sodium [Moles/volume] in Serum or Plasma",
-    "mmol/L",
-    0,
-    (136, 145),
-);
-pub static POTASSIUM: Test = test(
-    "2823-3",
-    "Potassium [Moles/volume] in Serum or Plasma",
-    "mmol/L",
-    1,
-    (35, 51),
-);
-pub static CHLORIDE: Test = test(
-    "2075-0",
-    "Chloride [Moles/volume] in Serum or Plasma",
-    "mmol/L",
-    0,
-    (98, 107),
-);
-pub static BICARBONATE: Test = test(
-    "2028-9",
-    "Carbon dioxide, total [Moles/volume] in Serum or Plasma",
-    "mmol/L",
-    0,
-    (22, 29),
-);
-pub static CALCIUM: Test = test(
-    "17861-6",
-    "Calcium [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    1,
-    (86, 102),
-);
-pub static CHOLESTEROL: Test = test(
-    "2093-3",
-    "Cholesterol [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    0,
-    (-1, 199),
-);
-pub static HDL: Test = sexed(
-    "2085-9",
-    "Cholesterol in HDL [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    0,
-    (50, -1),
-    (40, -1),
-);
-pub static LDL: Test = test(
-    "13457-7",
-    "Cholesterol in LDL [Mass/volume] in Serum or Plasma by calculation",
-    "mg/dL",
-    0,
-    (-1, 99),
-);
-pub static TRIGLYCERIDE: Test = test(
-    "2571-8",
-    "Triglyceride [Mass/volume] in Serum or Plasma",
-    "mg/dL",
-    0,
-    (-1, 149),
-);
-pub static HEMOGLOBIN: Test = sexed(
-    "718-7",
-    "Hemoglobin [Mass/volume] in Blood",
-    "g/dL",
-    1,
-    (120, 155),
-    (135, 175),
-);
-pub static HEMATOCRIT: Test = sexed(
-    "4544-3",
-    "Hematocrit [Volume Fraction] of Blood by Automated count",
-    "%",
-    1,
-    (360, 460),
-    (410, 530),
-);
-pub static LEUKOCYTES: Test = test(
-    "6690-2",
-    "Leukocytes [#/volume] in Blood by Automated count",
-    "10*3/uL",
-    1,
-    (45, 110),
-);
-pub static PLATELETS: Test = test(
-    "777-3",
-    "Platelets [#/volume] in Blood by Automated count",
-    "10*3/uL",
-    0,
-    (150, 450),
-);
-pub static ALT: Test = test(
-    "1742-6",
-    "Alanine aminotransferase [Enzymatic activity/volume] in Serum or Plasma",
-    "U/L",
-    0,
-    (7, 56),
-);
-pub static AST: Test = test(
-    "1920-8",
-    "Aspartate aminotransferase [Enzymatic activity/volume] in Serum or Plasma",
-    "U/L",
-    0,
-    (10, 40),
-);
-pub static TSH: Test = test(
-    "3016-3",
-    "Thyrotropin [Units/volume] in Serum or Plasma",
-    "m[IU]/L",
-    2,
-    (40, 400),
-);
-pub static PSA: Test = test(
-    "2857-1",
-    "Prostate specific Ag [Mass/volume] in Serum or Plasma",
-    "ng/mL",
-    1,
-    (-1, 40),
-);
+pub static UREA: Test = test("3094-0", "Urea nitrogen [Mass/volume] in Serum or Plasma", "mg/dL", 0, (7, 20));
+pub static SODIUM: Test = test("2951-2", "Sodium [Moles/volume] in Serum or Plasma", "mmol/L", 0, (136, 145));
+pub static POTASSIUM: Test = test("2823-3", "Potassium [Moles/volume] in Serum or Plasma", "mmol/L", 1, (35, 51));
+pub static CHLORIDE: Test = test("2075-0", "Chloride [Moles/volume] in Serum or Plasma", "mmol/L", 0, (98, 107));
+pub static BICARBONATE: Test =
+    test("2028-9", "Carbon dioxide, total [Moles/volume] in Serum or Plasma", "mmol/L", 0, (22, 29));
+pub static CALCIUM: Test = test("17861-6", "Calcium [Mass/volume] in Serum or Plasma", "mg/dL", 1, (86, 102));
+pub static CHOLESTEROL: Test = test("2093-3", "Cholesterol [Mass/volume] in Serum or Plasma", "mg/dL", 0, (-1, 199));
+pub static HDL: Test =
+    sexed("2085-9", "Cholesterol in HDL [Mass/volume] in Serum or Plasma", "mg/dL", 0, (50, -1), (40, -1));
+pub static LDL: Test =
+    test("13457-7", "Cholesterol in LDL [Mass/volume] in Serum or Plasma by calculation", "mg/dL", 0, (-1, 99));
+pub static TRIGLYCERIDE: Test = test("2571-8", "Triglyceride [Mass/volume] in Serum or Plasma", "mg/dL", 0, (-1, 149));
+pub static HEMOGLOBIN: Test = sexed("718-7", "Hemoglobin [Mass/volume] in Blood", "g/dL", 1, (120, 155), (135, 175));
+pub static HEMATOCRIT: Test =
+    sexed("4544-3", "Hematocrit [Volume Fraction] of Blood by Automated count", "%", 1, (360, 460), (410, 530));
+pub static LEUKOCYTES: Test =
+    test("6690-2", "Leukocytes [#/volume] in Blood by Automated count", "10*3/uL", 1, (45, 110));
+pub static PLATELETS: Test =
+    test("777-3", "Platelets [#/volume] in Blood by Automated count", "10*3/uL", 0, (150, 450));
+pub static ALT: Test =
+    test("1742-6", "Alanine aminotransferase [Enzymatic activity/volume] in Serum or Plasma", "U/L", 0, (7, 56));
+pub static AST: Test =
+    test("1920-8", "Aspartate aminotransferase [Enzymatic activity/volume] in Serum or Plasma", "U/L", 0, (10, 40));
+pub static TSH: Test = test("3016-3", "Thyrotropin [Units/volume] in Serum or Plasma", "m[IU]/L", 2, (40, 400));
+pub static PSA: Test = test("2857-1", "Prostate specific Ag [Mass/volume] in Serum or Plasma", "ng/mL", 1, (-1, 40));
 pub static BNP: Test = test(
     "33762-6",
     "Natriuretic peptide.B prohormone N-Terminal [Mass/volume] in Serum or Plasma",
@@ -455,13 +283,7 @@ pub static BNP: Test = test(
     0,
     (-1, 300),
 );
-pub static CRP: Test = test(
-    "1988-5",
-    "C reactive protein [Mass/volume] in Serum or Plasma",
-    "mg/L",
-    1,
-    (-1, 80),
-);
+pub static CRP: Test = test("1988-5", "C reactive protein [Mass/volume] in Serum or Plasma", "mg/L", 1, (-1, 80));
 
 pub struct Procedure {
     pub snomed: &'static str,
@@ -477,6 +299,7 @@ pub struct Procedure {
     pub inpatient: bool,
 }
 
+#[expect(clippy::too_many_arguments, reason = "the columns of a table of constants")]
 const fn procedure(
     snomed: &'static str,
     display: &'static str,
@@ -487,17 +310,7 @@ const fn procedure(
     ages: (i32, i32),
     inpatient: bool,
 ) -> Procedure {
-    Procedure {
-        snomed,
-        display,
-        cpt,
-        billed_as,
-        cost,
-        who,
-        from_age: ages.0,
-        to_age: ages.1,
-        inpatient,
-    }
+    Procedure { snomed, display, cpt, billed_as, cost, who, from_age: ages.0, to_age: ages.1, inpatient }
 }
 
 #[rustfmt::skip]
@@ -538,13 +351,7 @@ const fn device(
     from_age: i32,
     share: f64,
 ) -> DeviceKind {
-    DeviceKind {
-        snomed,
-        display,
-        manufacturer,
-        from_age,
-        share,
-    }
+    DeviceKind { snomed, display, manufacturer, from_age, share }
 }
 
 #[rustfmt::skip]
@@ -576,80 +383,20 @@ const fn visit(
     cost: i64,
     place_of_service: &'static str,
 ) -> VisitKind {
-    VisitKind {
-        class,
-        snomed,
-        display,
-        cost,
-        place_of_service,
-    }
+    VisitKind { class, snomed, display, cost, place_of_service }
 }
 
-pub static CHECK_UP: VisitKind = visit(
-    "AMB",
-    "185349003",
-    "Encounter for check up (procedure)",
-    14_500,
-    "11",
-);
-pub static WELL_CHILD: VisitKind = visit(
-    "AMB",
-    "410620009",
-    "Well child visit (procedure)",
-    12_900,
-    "11",
-);
-pub static SYMPTOM: VisitKind = visit(
-    "AMB",
-    "185345009",
-    "Encounter for symptom (procedure)",
-    13_800,
-    "11",
-);
-pub static PROBLEM: VisitKind = visit(
-    "AMB",
-    "185347001",
-    "Encounter for problem (procedure)",
-    15_200,
-    "22",
-);
-pub static FOLLOW_UP: VisitKind = visit(
-    "AMB",
-    "390906007",
-    "Follow-up encounter (procedure)",
-    11_600,
-    "11",
-);
-pub static EMERGENCY: VisitKind = visit(
-    "EMER",
-    "50849002",
-    "Emergency room admission (procedure)",
-    138_000,
-    "23",
-);
-pub static INPATIENT: VisitKind = visit(
-    "IMP",
-    "183452005",
-    "Emergency hospital admission (procedure)",
-    870_000,
-    "21",
-);
-pub static VIRTUAL: VisitKind = visit(
-    "VR",
-    "185317003",
-    "Telephone encounter (procedure)",
-    6_400,
-    "10",
-);
+pub static CHECK_UP: VisitKind = visit("AMB", "185349003", "Encounter for check up (procedure)", 14_500, "11");
+pub static WELL_CHILD: VisitKind = visit("AMB", "410620009", "Well child visit (procedure)", 12_900, "11");
+pub static SYMPTOM: VisitKind = visit("AMB", "185345009", "Encounter for symptom (procedure)", 13_800, "11");
+pub static PROBLEM: VisitKind = visit("AMB", "185347001", "Encounter for problem (procedure)", 15_200, "22");
+pub static FOLLOW_UP: VisitKind = visit("AMB", "390906007", "Follow-up encounter (procedure)", 11_600, "11");
+pub static EMERGENCY: VisitKind = visit("EMER", "50849002", "Emergency room admission (procedure)", 138_000, "23");
+pub static INPATIENT: VisitKind = visit("IMP", "183452005", "Emergency hospital admission (procedure)", 870_000, "21");
+pub static VIRTUAL: VisitKind = visit("VR", "185317003", "Telephone encounter (procedure)", 6_400, "10");
 
-pub static PAYERS: &[&str] = &[
-    "Medicare",
-    "Medicaid",
-    "Example Health Plan",
-    "Acme Mutual (fictional)",
-    "Lantern Insurance Group",
-    "Self-pay",
-];
+pub static PAYERS: &[&str] =
+    &["Medicare", "Medicaid", "Example Health Plan", "Acme Mutual (fictional)", "Lantern Insurance Group", "Self-pay"];
 
 /// Contact relationships of HL7 v3 RoleCode, with what a note calls them.
 pub static RELATIONS: &[(&str, &str, bool)] = &[

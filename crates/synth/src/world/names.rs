@@ -23,35 +23,14 @@ pub struct Coded {
 
 /// OMB race categories as CDC codes them (urn:oid:2.16.840.1.113883.6.238).
 pub const RACES: &[Coded] = &[
-    Coded {
-        code: "2106-3",
-        display: "White",
-    },
-    Coded {
-        code: "2054-5",
-        display: "Black or African American",
-    },
-    Coded {
-        code: "2028-9",
-        display: "Asian",
-    },
-    Coded {
-        code: "1002-5",
-        display: "American Indian or Alaska Native",
-    },
-    Coded {
-        code: "2076-8",
-        display: "Native Hawaiian or Other Pacific Islander",
-    },
+    Coded { code: "2106-3", display: "White" },
+    Coded { code: "2054-5", display: "Black or African American" },
+    Coded { code: "2028-9", display: "Asian" },
+    Coded { code: "1002-5", display: "American Indian or Alaska Native" },
+    Coded { code: "2076-8", display: "Native Hawaiian or Other Pacific Islander" },
 ];
-pub const HISPANIC: Coded = Coded {
-    code: "2135-2",
-    display: "Hispanic or Latino",
-};
-pub const NOT_HISPANIC: Coded = Coded {
-    code: "2186-5",
-    display: "Not Hispanic or Latino",
-};
+pub const HISPANIC: Coded = Coded { code: "2135-2", display: "Hispanic or Latino" };
+pub const NOT_HISPANIC: Coded = Coded { code: "2186-5", display: "Not Hispanic or Latino" };
 
 const ENGLISH_F: &[&str] = &[
     "Mary",
@@ -470,66 +449,22 @@ const SPANISH_L: &[&str] = &[
     "García Márquez",
     "Peña",
 ];
-const VIETNAMESE_F: &[&str] = &[
-    "Hương",
-    "Linh",
-    "Mai",
-    "Lan",
-    "Thảo",
-    "Ngọc",
-    "Phượng",
-    "Tuyết",
-    "Thị Hoa",
-    "Yến",
-];
-const VIETNAMESE_M: &[&str] = &[
-    "Minh", "Hùng", "Dũng", "Tuấn", "Đức", "Quang", "Văn An", "Phúc", "Thành", "Long",
-];
-const VIETNAMESE_L: &[&str] = &[
-    "Nguyễn", "Trần", "Lê", "Phạm", "Huỳnh", "Hoàng", "Phan", "Vũ", "Võ", "Đặng", "Bùi", "Đỗ",
-];
-const CHINESE_F: &[&str] = &[
-    "Mei",
-    "Xiuying",
-    "Li Na",
-    "Jing",
-    "Yan",
-    "Hui",
-    "Fang",
-    "Xiao-Ling",
-    "娜",
-    "秀英",
-    "静",
-    "芳",
-];
-const CHINESE_M: &[&str] = &[
-    "Wei", "Jun", "Ming", "Lei", "Jian", "Tao", "Bo", "Zhi-Hao", "伟", "强", "军", "洋",
-];
-const CHINESE_L: &[&str] = &[
-    "Li", "Wang", "Zhang", "Liu", "Chen", "Yang", "Huang", "Wu", "Lü", "李", "王", "张", "欧阳",
-];
-const INDIAN_F: &[&str] = &[
-    "Priya", "Ananya", "Lakshmi", "Sunita", "Deepa", "Kavita", "Meera", "Asha", "Nisha", "Radha",
-];
-const INDIAN_M: &[&str] = &[
-    "Raj", "Amit", "Sanjay", "Vijay", "Arjun", "Ravi", "Suresh", "Anil", "Krishna", "Vikram",
-];
-const INDIAN_L: &[&str] = &[
-    "Patel", "Sharma", "Singh", "Gupta", "Reddy", "Iyer", "Nair", "Desai", "Khan", "Rao", "Kaur",
-];
-const EUROPEAN_F: &[&str] = &[
-    "Françoise",
-    "Bärbel",
-    "Małgorzata",
-    "Siobhán",
-    "Åsa",
-    "Renée",
-    "Ingrid",
-    "Łucja",
-    "Eilís",
-    "Jiřina",
-    "Ștefania",
-];
+const VIETNAMESE_F: &[&str] = &["Hương", "Linh", "Mai", "Lan", "Thảo", "Ngọc", "Phượng", "Tuyết", "Thị Hoa", "Yến"];
+const VIETNAMESE_M: &[&str] = &["Minh", "Hùng", "Dũng", "Tuấn", "Đức", "Quang", "Văn An", "Phúc", "Thành", "Long"];
+const VIETNAMESE_L: &[&str] =
+    &["Nguyễn", "Trần", "Lê", "Phạm", "Huỳnh", "Hoàng", "Phan", "Vũ", "Võ", "Đặng", "Bùi", "Đỗ"];
+const CHINESE_F: &[&str] =
+    &["Mei", "Xiuying", "Li Na", "Jing", "Yan", "Hui", "Fang", "Xiao-Ling", "娜", "秀英", "静", "芳"];
+const CHINESE_M: &[&str] = &["Wei", "Jun", "Ming", "Lei", "Jian", "Tao", "Bo", "Zhi-Hao", "伟", "强", "军", "洋"];
+const CHINESE_L: &[&str] =
+    &["Li", "Wang", "Zhang", "Liu", "Chen", "Yang", "Huang", "Wu", "Lü", "李", "王", "张", "欧阳"];
+const INDIAN_F: &[&str] =
+    &["Priya", "Ananya", "Lakshmi", "Sunita", "Deepa", "Kavita", "Meera", "Asha", "Nisha", "Radha"];
+const INDIAN_M: &[&str] = &["Raj", "Amit", "Sanjay", "Vijay", "Arjun", "Ravi", "Suresh", "Anil", "Krishna", "Vikram"];
+const INDIAN_L: &[&str] =
+    &["Patel", "Sharma", "Singh", "Gupta", "Reddy", "Iyer", "Nair", "Desai", "Khan", "Rao", "Kaur"];
+const EUROPEAN_F: &[&str] =
+    &["Françoise", "Bärbel", "Małgorzata", "Siobhán", "Åsa", "Renée", "Ingrid", "Łucja", "Eilís", "Jiřina", "Ștefania"];
 const EUROPEAN_M: &[&str] = &[
     "François",
     "Jürgen",
@@ -564,58 +499,18 @@ const EUROPEAN_L: &[&str] = &[
     "Škoda",
     "Straße",
 ];
-const ARABIC_F: &[&str] = &[
-    "Fatima", "Aisha", "Layla", "Maryam", "Zahra", "Noor", "Salma", "Amina",
-];
-const ARABIC_M: &[&str] = &[
-    "Mohammed", "Ahmed", "Ali", "Omar", "Hassan", "Yusuf", "Khalid", "Ibrahim",
-];
-const ARABIC_L: &[&str] = &[
-    "al-Rashid",
-    "Hussein",
-    "Abdullah",
-    "Mansour",
-    "Haddad",
-    "Nasser",
-    "El-Sayed",
-    "Khalil",
-];
-const AFRICAN_F: &[&str] = &[
-    "Latoya", "Ebony", "Keisha", "Aaliyah", "Imani", "Ngozi", "Amara", "Denise", "Gloria",
-    "Monique",
-];
-const AFRICAN_M: &[&str] = &[
-    "DeShawn", "Jamal", "Malik", "Tyrone", "Darnell", "Chidi", "Kwame", "Marcus", "Reginald",
-    "Terrence",
-];
-const AFRICAN_L: &[&str] = &[
-    "Washington",
-    "Jefferson",
-    "Booker",
-    "Banks",
-    "Okafor",
-    "Mensah",
-    "Diallo",
-    "Jackson",
-    "Robinson",
-    "Williams",
-];
-const NATIVE_F: &[&str] = &[
-    "Aiyana", "Winona", "Leilani", "Kalea", "Nizhoni", "Ruth", "Sarah",
-];
-const NATIVE_M: &[&str] = &[
-    "Keoni", "Makoa", "Ahiga", "Joseph", "Kai", "Thomas", "Kaniela",
-];
-const NATIVE_L: &[&str] = &[
-    "Begay",
-    "Yazzie",
-    "Tsosie",
-    "Kealoha",
-    "Kahananui",
-    "Kaʻaihue",
-    "Red Cloud",
-    "Whitehorse",
-];
+const ARABIC_F: &[&str] = &["Fatima", "Aisha", "Layla", "Maryam", "Zahra", "Noor", "Salma", "Amina"];
+const ARABIC_M: &[&str] = &["Mohammed", "Ahmed", "Ali", "Omar", "Hassan", "Yusuf", "Khalid", "Ibrahim"];
+const ARABIC_L: &[&str] = &["al-Rashid", "Hussein", "Abdullah", "Mansour", "Haddad", "Nasser", "El-Sayed", "Khalil"];
+const AFRICAN_F: &[&str] =
+    &["Latoya", "Ebony", "Keisha", "Aaliyah", "Imani", "Ngozi", "Amara", "Denise", "Gloria", "Monique"];
+const AFRICAN_M: &[&str] =
+    &["DeShawn", "Jamal", "Malik", "Tyrone", "Darnell", "Chidi", "Kwame", "Marcus", "Reginald", "Terrence"];
+const AFRICAN_L: &[&str] =
+    &["Washington", "Jefferson", "Booker", "Banks", "Okafor", "Mensah", "Diallo", "Jackson", "Robinson", "Williams"];
+const NATIVE_F: &[&str] = &["Aiyana", "Winona", "Leilani", "Kalea", "Nizhoni", "Ruth", "Sarah"];
+const NATIVE_M: &[&str] = &["Keoni", "Makoa", "Ahiga", "Joseph", "Kai", "Thomas", "Kaniela"];
+const NATIVE_L: &[&str] = &["Begay", "Yazzie", "Tsosie", "Kealoha", "Kahananui", "Kaʻaihue", "Red Cloud", "Whitehorse"];
 
 #[rustfmt::skip]
 pub const CULTURES: &[Culture] = &[

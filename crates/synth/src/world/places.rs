@@ -23,15 +23,7 @@ const fn place(
     longitude_millis: i64,
     area: u32,
 ) -> Place {
-    Place {
-        city,
-        county,
-        state,
-        zip,
-        latitude: latitude_millis * 1000,
-        longitude: longitude_millis * 1000,
-        area,
-    }
+    Place { city, county, state, zip, latitude: latitude_millis * 1000, longitude: longitude_millis * 1000, area }
 }
 
 /// ZIP codes whose three-digit prefix holds 20,000 people or fewer (164.514(b)(2)(i)(B)), of the 2000 count
@@ -202,18 +194,8 @@ const STREETS: &[&str] = &[
     "Hospital",
     "Parkinson",
 ];
-const SUFFIXES: &[&str] = &[
-    "Street",
-    "Avenue",
-    "Road",
-    "Drive",
-    "Lane",
-    "Court",
-    "Boulevard",
-    "Way",
-    "Place",
-    "Terrace",
-];
+const SUFFIXES: &[&str] =
+    &["Street", "Avenue", "Road", "Drive", "Lane", "Court", "Boulevard", "Way", "Place", "Terrace"];
 
 /// Writes a street line such as `1482 Old Quarry Road, Apt 4B`.
 pub fn street(rng: &mut Rng, out: &mut String) {
@@ -239,16 +221,13 @@ mod tests {
 
     #[test]
     fn small_zip_prefixes_are_those_of_the_rule_and_large_ones_are_not() {
-        const RULE: &str = "036 059 063 102 202 203 204 205 369 556 692 753 772 790 821 823 830 831 878 879 884 890 893";
+        const RULE: &str =
+            "036 059 063 102 202 203 204 205 369 556 692 753 772 790 821 823 830 831 878 879 884 890 893";
         for place in SMALL {
             assert!(RULE.contains(place.zip.get(..3).unwrap()), "{}", place.city);
         }
         for place in LARGE {
-            assert!(
-                !RULE.contains(place.zip.get(..3).unwrap()),
-                "{}",
-                place.city
-            );
+            assert!(!RULE.contains(place.zip.get(..3).unwrap()), "{}", place.city);
         }
     }
 
@@ -256,16 +235,8 @@ mod tests {
     fn every_place_is_in_the_united_states() {
         for place in SMALL.iter().chain(LARGE) {
             assert_eq!((place.zip.len(), place.state.len()), (5, 2));
-            assert!(
-                (18_000_000..72_000_000).contains(&place.latitude),
-                "{}",
-                place.city
-            );
-            assert!(
-                (-180_000_000..-66_000_000).contains(&place.longitude),
-                "{}",
-                place.city
-            );
+            assert!((18_000_000..72_000_000).contains(&place.latitude), "{}", place.city);
+            assert!((-180_000_000..-66_000_000).contains(&place.longitude), "{}", place.city);
             assert!((200..1000).contains(&place.area));
         }
     }

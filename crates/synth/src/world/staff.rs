@@ -84,13 +84,9 @@ impl Staff {
                 }
             })
             .collect();
-        let organizations = (0..FACILITIES.len() as u64)
-            .map(|number| Id::new(seed, Thing::Organization, number, 0))
-            .collect();
-        Self {
-            providers,
-            organizations,
-        }
+        let organizations =
+            (0..FACILITIES.len() as u64).map(|number| Id::new(seed, Thing::Organization, number, 0)).collect();
+        Self { providers, organizations }
     }
 
     pub fn provider(&self, index: usize) -> &Provider {
@@ -135,11 +131,6 @@ mod tests {
     #[test]
     fn npi_check_digit_is_that_of_the_published_example() {
         assert_eq!(npi(123_456_789), "1234567893");
-        assert!(
-            Staff::new(1)
-                .providers
-                .iter()
-                .all(|provider| provider.npi.starts_with('9'))
-        );
+        assert!(Staff::new(1).providers.iter().all(|provider| provider.npi.starts_with('9')));
     }
 }

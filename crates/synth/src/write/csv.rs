@@ -79,9 +79,7 @@ impl CsvTable {
             space: parts(dirt.trailing_space),
             bad_row: dirt.bad_row,
         };
-        let clean =
-            dirt.empty + dirt.date_spelling + dirt.unicode + dirt.trailing_space + dirt.bad_row
-                == 0.0;
+        let clean = dirt.empty + dirt.date_spelling + dirt.unicode + dirt.trailing_space + dirt.bad_row == 0.0;
         Self {
             bytes: Vec::new(),
             rows: 0,
@@ -125,10 +123,7 @@ impl CsvTable {
 
     #[inline]
     fn quoted(&mut self, text: &[u8]) {
-        if text
-            .iter()
-            .any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'))
-        {
+        if text.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
             self.quote(text);
         } else {
             self.bytes.extend_from_slice(text);
@@ -142,7 +137,7 @@ impl CsvTable {
                 self.bytes.extend_from_slice(b"\"\"");
             }
             self.bytes.extend_from_slice(piece);
-            self.lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.lines += memchr::memchr_iter(b'\n', piece).count() as u64;
         }
         self.bytes.push(b'"');
     }
@@ -157,11 +152,7 @@ impl CsvTable {
     fn draw(&mut self) -> (bool, u64, u64) {
         const MASK: u64 = (1 << 21) - 1;
         let bits = self.rng.next();
-        (
-            (bits & MASK) < self.rates.empty,
-            (bits >> 21) & MASK,
-            (bits >> 42) & MASK,
-        )
+        ((bits & MASK) < self.rates.empty, (bits >> 21) & MASK, (bits >> 42) & MASK)
     }
 
     fn dirty_text(&mut self, text: &str, odd: bool, spaces: u64) {
@@ -183,9 +174,7 @@ impl CsvTable {
     fn spoil(&mut self) {
         let row = self.bytes.get(self.row_start..).unwrap_or_default();
         let mut fields = split(row);
-        let is = |wanted: &'static [ColumnType]| {
-            move |column: &Column| wanted.contains(&column.column_type)
-        };
+        let is = |wanted: &'static [ColumnType]| move |column: &Column| wanted.contains(&column.column_type);
         let fault = match self.rng.below(4) {
             0 => Fault::RaggedRow,
             1 => Fault::InvalidUtf8,
@@ -197,51 +186,31 @@ impl CsvTable {
             Fault::TextInNumber => &[ColumnType::Integer, ColumnType::Decimal],
             Fault::RaggedRow | Fault::InvalidUtf8 => &[ColumnType::Text],
         };
-        let fits: Vec<usize> = self
-            .spec
-            .columns
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| is(wanted)(c))
-            .map(|(place, _)| place)
-            .collect();
+        let fits: Vec<usize> =
+            self.spec.columns.iter().enumerate().filter(|(_, c)| is(wanted)(c)).map(|(place, _)| place).collect();
         let column = match (fault, fits.is_empty()) {
             (Fault::RaggedRow, _) => None,
             // A table without numbers has no text in them.
             (_, true) => return,
             // Not the key: a reader may well look for the row by it.
-            (_, false) => Some(*self.rng.pick(&fits))
-                .map(|place| place.max(usize::from(fault == Fault::InvalidUtf8))),
+            (_, false) => Some(*self.rng.pick(&fits)).map(|place| place.max(usize::from(fault == Fault::InvalidUtf8))),
         };
         if let Some(field) = column.and_then(|place| fields.get_mut(place)) {
             match fault {
                 Fault::ImpossibleDate => {
                     *field = self
                         .rng
-                        .pick(&[
-                            "2023-02-30",
-                            "02/30/2023",
-                            "20231301",
-                            "2023-04-31T10:00:00Z",
-                        ])
+                        .pick(&["2023-02-30", "02/30/2023", "20231301", "2023-04-31T10:00:00Z"])
                         .as_bytes()
-                        .to_vec()
+                        .to_vec();
                 }
                 Fault::TextInNumber => {
-                    *field = self
-                        .rng
-                        .pick(&["see note", "hemolyzed", "1O2", "12.5.3"])
-                        .as_bytes()
-                        .to_vec()
+                    *field = self.rng.pick(&["see note", "hemolyzed", "1O2", "12.5.3"]).as_bytes().to_vec();
                 }
                 // José in Latin-1, and a sequence cut short.
                 Fault::InvalidUtf8 => {
                     let place = usize::from(field.first() == Some(&b'"'));
-                    let wrong: &[u8] = if self.rng.chance(0.5) {
-                        b"Jos\xE9"
-                    } else {
-                        b"\xE2\x82"
-                    };
+                    let wrong: &[u8] = if self.rng.chance(0.5) { b"Jos\xE9" } else { b"\xE2\x82" };
                     field.splice(place..place, wrong.iter().copied());
                 }
                 Fault::RaggedRow => {}
@@ -259,21 +228,14 @@ impl CsvTable {
             self.bytes.extend_from_slice(field);
         }
         // A lost field may have held lines.
-        let inside = self
-            .bytes
-            .get(self.row_start..)
-            .unwrap_or_default()
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let row = self.bytes.get(self.row_start..).unwrap_or_default();
+        let inside = memchr::memchr_iter(b'\n', row).count();
         self.lines = self.line_start + inside as u64;
         self.bad_rows.push(BadRow {
             dataset: self.spec.name,
             line: self.line_start,
             row: self.rows,
-            column: column
-                .and_then(|place| self.spec.columns.get(place))
-                .map(|column| column.name),
+            column: column.and_then(|place| self.spec.columns.get(place)).map(|column| column.name),
             fault,
         });
     }
@@ -351,14 +313,7 @@ impl Sink for CsvTable {
             self.quoted(text.as_bytes());
         } else {
             let (lost, odd, space) = self.draw();
-            let (odd, space) = (
-                odd < self.rates.unicode,
-                if space < self.rates.space {
-                    1 + space % 2
-                } else {
-                    0
-                },
-            );
+            let (odd, space) = (odd < self.rates.unicode, if space < self.rates.space { 1 + space % 2 } else { 0 });
             if lost {
                 // Some exports write an empty text as "".
                 if odd {
@@ -382,11 +337,7 @@ impl Sink for CsvTable {
     #[inline]
     fn date(&mut self, day: Option<Day>) {
         if let Some(day) = day {
-            let (lost, odd, which) = if self.clean {
-                (false, u64::MAX, 0)
-            } else {
-                self.draw()
-            };
+            let (lost, odd, which) = if self.clean { (false, u64::MAX, 0) } else { self.draw() };
             if lost {
             } else if odd < self.rates.spelling {
                 match which % 3 {
@@ -407,11 +358,7 @@ impl Sink for CsvTable {
     #[inline]
     fn time(&mut self, at: Option<i64>) {
         if let Some(at) = at {
-            let (lost, odd, which) = if self.clean {
-                (false, u64::MAX, 0)
-            } else {
-                self.draw()
-            };
+            let (lost, odd, which) = if self.clean { (false, u64::MAX, 0) } else { self.draw() };
             if lost {
             } else if odd < self.rates.spelling {
                 match which % 3 {

@@ -3,7 +3,9 @@
 //! Worker `t` of `n` makes the runs `t`, `t + n`, `t + 2n` … and may be two ahead, so memory is bounded and
 //! the bytes do not depend on how many threads there are.
 
+mod columns;
 pub mod csv;
+mod fhir;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,14 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use crate::catalog::TABLES;
+use crate::catalog::{TABLES, TableSpec};
 use crate::ink::Ink;
 use crate::options::SynthOptions;
 use crate::record::Record;
 use crate::rows;
 use crate::summary::{Duplicate, Progress, Summary, SynthError, WrittenFile};
 use crate::world::staff::Staff;
+use arrow_array::RecordBatch;
+use columns::Columns;
 use csv::CsvTable;
+use fhir::FhirFile;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 
 /// Patients a run. Part of the format: page bounds of Parquet follow it.
 const RUN: u64 = 256;
@@ -27,6 +35,10 @@ const RUN: u64 = 256;
 struct Run {
     patients: u64,
     csv: Option<[CsvTable; 9]>,
+    fhir: Option<[FhirFile; 9]>,
+    parquet: Option<[Columns; 9]>,
+    /// What `parquet` held, one a table.
+    batches: Vec<RecordBatch>,
     duplicates: Vec<Duplicate>,
     spans: Vec<u8>,
     span_count: u64,
@@ -37,6 +49,9 @@ impl Run {
         Self {
             patients: 0,
             csv: options.formats.csv.then(|| csv::tables(&options.dirt)),
+            fhir: options.formats.fhir.then(Default::default),
+            parquet: options.formats.parquet.then(columns::tables),
+            batches: Vec::new(),
             duplicates: Vec::new(),
             spans: Vec::new(),
             span_count: 0,
@@ -46,35 +61,33 @@ impl Run {
     fn clear(&mut self) {
         self.patients = 0;
         self.csv.iter_mut().flatten().for_each(CsvTable::clear);
+        self.fhir.iter_mut().flatten().for_each(FhirFile::clear);
+        self.batches.clear();
         self.duplicates.clear();
         self.spans.clear();
         self.span_count = 0;
     }
 
-    fn fill(
-        &mut self,
-        from: u64,
-        options: &SynthOptions,
-        staff: &Staff,
-        record: &mut Record,
-        scratch: &mut String,
-    ) {
+    fn fill(&mut self, from: u64, options: &SynthOptions, staff: &Staff, record: &mut Record, scratch: &mut String) {
         self.clear();
         for number in from..(from + RUN).min(options.patients) {
             record.generate(number, options, staff);
             self.patients += 1;
             if let Some(tables) = &mut self.csv {
-                tables
-                    .iter_mut()
-                    .for_each(|table| table.start_patient(options.seed, number));
+                for table in tables.iter_mut() {
+                    table.start_patient(options.seed, number);
+                }
+                rows::all(tables, record, staff, scratch);
+            }
+            if let Some(files) = &mut self.fhir {
+                fhir::all(files, record, staff);
+            }
+            if let Some(tables) = &mut self.parquet {
                 rows::all(tables, record, staff, scratch);
             }
             if let Some(of) = &record.person.duplicate_of {
                 let patient_id = record.person.id.text().to_owned();
-                self.duplicates.push(Duplicate {
-                    patient_id,
-                    of: of.text().to_owned(),
-                });
+                self.duplicates.push(Duplicate { patient_id, of: of.text().to_owned() });
             }
             for note in &record.notes {
                 for span in record.note_spans(note) {
@@ -93,6 +106,9 @@ impl Run {
                 }
             }
         }
+        // A batch that Arrow refuses is missing, which the writer sees.
+        let batches = self.parquet.iter_mut().flatten().map_while(|table| table.take().ok());
+        self.batches.extend(batches);
     }
 }
 
@@ -108,26 +124,11 @@ impl Output {
     fn create(dir: &Path, relative: String, header: &[u8]) -> Result<Self, SynthError> {
         let path = dir.join(&relative);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| SynthError::Io {
-                path: parent.to_owned(),
-                source,
-            })?;
+            fs::create_dir_all(parent).map_err(|source| SynthError::Io { path: parent.to_owned(), source })?;
         }
-        let file = File::create(&path).map_err(|source| SynthError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        let written = WrittenFile {
-            path: relative,
-            rows: 0,
-            bytes: 0,
-        };
-        let mut output = Self {
-            file,
-            path,
-            written,
-            lines: u64::from(!header.is_empty()),
-        };
+        let file = File::create(&path).map_err(|source| SynthError::Io { path: path.clone(), source })?;
+        let written = WrittenFile { path: relative, rows: 0, bytes: 0 };
+        let mut output = Self { file, path, written, lines: u64::from(!header.is_empty()) };
         output.write(header, 0)?;
         Ok(output)
     }
@@ -135,16 +136,54 @@ impl Output {
     fn write(&mut self, bytes: &[u8], rows: u64) -> Result<(), SynthError> {
         self.written.rows += rows;
         self.written.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|source| SynthError::Io {
-            path: self.path.clone(),
-            source,
-        })
+        self.file.write_all(bytes).map_err(|source| SynthError::Io { path: self.path.clone(), source })
+    }
+}
+
+/// A Parquet file being written: Snappy, row groups of at most 128 Ki rows so that the notes fit in memory.
+struct ParquetOutput {
+    writer: ArrowWriter<File>,
+    path: PathBuf,
+    relative: String,
+    rows: u64,
+}
+
+impl ParquetOutput {
+    fn create(dir: &Path, table: &TableSpec) -> Result<Self, SynthError> {
+        let relative = format!("parquet/{}.parquet", table.name);
+        let Output { file, path, .. } = Output::create(dir, relative.clone(), b"")?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_max_row_group_row_count(Some(128 << 10))
+            .set_created_by("cordon-synth".to_owned())
+            .build();
+        let writer = ArrowWriter::try_new(file, columns::schema(table), Some(properties))
+            .map_err(|source| SynthError::Parquet { path: path.clone(), source })?;
+        Ok(Self { writer, path, relative, rows: 0 })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), SynthError> {
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(batch).map_err(|source| SynthError::Parquet { path: self.path.clone(), source })
+    }
+
+    fn finish(self) -> Result<WrittenFile, SynthError> {
+        let Self { writer, path, relative, rows } = self;
+        let failed = |source| SynthError::Parquet { path: path.clone(), source };
+        let mut writer = writer;
+        writer.finish().map_err(failed)?;
+        let file = writer.inner();
+        let io = |source| SynthError::Io { path: path.clone(), source };
+        let bytes = file.metadata().map_err(io)?.len();
+        Ok(WrittenFile { path: relative, rows, bytes })
     }
 }
 
 /// Everything that is open for writing.
 struct Outputs {
     csv: Vec<Output>,
+    fhir: Vec<Output>,
+    parquet: Vec<ParquetOutput>,
     duplicates: Output,
     bad_rows: Option<Output>,
     spans: Option<Output>,
@@ -157,28 +196,26 @@ impl Outputs {
         for table in TABLES.iter().filter(|_| options.formats.csv) {
             let mut header = Vec::new();
             CsvTable::header(table, &mut header);
-            csv.push(Output::create(
-                dir,
-                format!("csv/{}.csv", table.name),
-                &header,
-            )?);
+            csv.push(Output::create(dir, format!("csv/{}.csv", table.name), &header)?);
         }
-        let bad_rows = options.formats.csv.then(|| {
-            Output::create(
-                dir,
-                "truth/bad_rows.csv".into(),
-                b"dataset,line,row,column,fault\n",
-            )
-        });
-        let spans = options.notes.then(|| {
-            Output::create(
-                dir,
-                "truth/note_spans.csv".into(),
-                b"note_id,start,end,kind,role\n",
-            )
-        });
+        let mut fhir = Vec::new();
+        for kind in fhir::PER_PATIENT.iter().filter(|_| options.formats.fhir) {
+            fhir.push(Output::create(dir, format!("fhir/{kind}.ndjson"), b"")?);
+        }
+        let mut parquet = Vec::new();
+        for table in TABLES.iter().filter(|_| options.formats.parquet) {
+            parquet.push(ParquetOutput::create(dir, table)?);
+        }
+        let bad_rows = options
+            .formats
+            .csv
+            .then(|| Output::create(dir, "truth/bad_rows.csv".into(), b"dataset,line,row,column,fault\n"));
+        let spans =
+            options.notes.then(|| Output::create(dir, "truth/note_spans.csv".into(), b"note_id,start,end,kind,role\n"));
         Ok(Self {
             csv,
+            fhir,
+            parquet,
             duplicates: Output::create(dir, "truth/duplicates.csv".into(), b"patient_id,of\n")?,
             bad_rows: bad_rows.transpose()?,
             spans: spans.transpose()?,
@@ -191,18 +228,10 @@ impl Outputs {
         for (output, table) in self.csv.iter_mut().zip(run.csv.iter().flatten()) {
             for bad in &table.bad_rows {
                 // The lines before the run and the one that begins here.
-                let (line, row) = (
-                    bad.line + output.lines + 1,
-                    bad.row + output.written.rows + 1,
-                );
+                let (line, row) = (bad.line + output.lines + 1, bad.row + output.written.rows + 1);
                 let bad = crate::summary::BadRow { line, row, ..*bad };
                 if let Some(list) = &mut self.bad_rows {
-                    let text = format!(
-                        "{},{line},{row},{},{}\n",
-                        bad.dataset,
-                        bad.column.unwrap_or(""),
-                        bad.fault
-                    );
+                    let text = format!("{},{line},{row},{},{}\n", bad.dataset, bad.column.unwrap_or(""), bad.fault);
                     list.write(text.as_bytes(), 1)?;
                 }
                 self.summary.bad_rows.push(bad);
@@ -210,11 +239,17 @@ impl Outputs {
             output.write(&table.bytes, table.rows)?;
             output.lines += table.lines;
         }
+        for (output, file) in self.fhir.iter_mut().zip(run.fhir.iter().flatten()) {
+            output.write(&file.bytes, file.rows)?;
+        }
+        if run.batches.len() != self.parquet.len() {
+            return Err(SynthError::Worker);
+        }
+        for (output, batch) in self.parquet.iter_mut().zip(&run.batches) {
+            output.write(batch)?;
+        }
         for duplicate in &run.duplicates {
-            self.duplicates.write(
-                format!("{},{}\n", duplicate.patient_id, duplicate.of).as_bytes(),
-                1,
-            )?;
+            self.duplicates.write(format!("{},{}\n", duplicate.patient_id, duplicate.of).as_bytes(), 1)?;
             self.summary.duplicates.push(duplicate.clone());
         }
         if let Some(spans) = &mut self.spans {
@@ -224,22 +259,18 @@ impl Outputs {
     }
 
     fn bytes(&self) -> u64 {
-        self.csv.iter().map(|output| output.written.bytes).sum()
+        let text: u64 = self.csv.iter().chain(&self.fhir).map(|output| output.written.bytes).sum();
+        let parquet = self.parquet.iter().map(|output| output.writer.bytes_written() as u64);
+        text + parquet.sum::<u64>()
     }
 
     fn finish(mut self) -> Result<Summary, SynthError> {
-        let outputs = self
-            .csv
-            .into_iter()
-            .chain([self.duplicates])
-            .chain(self.bad_rows)
-            .chain(self.spans);
-        for output in outputs {
-            output.file.sync_all().map_err(|source| SynthError::Io {
-                path: output.path.clone(),
-                source,
-            })?;
-            self.summary.files.push(output.written);
+        let outputs =
+            self.csv.into_iter().chain(self.fhir).chain([self.duplicates]).chain(self.bad_rows).chain(self.spans);
+        // No fsync: what is lost can be made again from the seed.
+        self.summary.files.extend(outputs.map(|output| output.written));
+        for output in self.parquet {
+            self.summary.files.push(output.finish()?);
         }
         Ok(self.summary)
     }
@@ -251,16 +282,17 @@ pub fn write(
     staff: &Staff,
     progress: &dyn Fn(Progress),
 ) -> Result<Summary, SynthError> {
-    fs::create_dir_all(dir).map_err(|source| SynthError::Io {
-        path: dir.to_owned(),
-        source,
-    })?;
+    fs::create_dir_all(dir).map_err(|source| SynthError::Io { path: dir.to_owned(), source })?;
     let readme = dir.join("README.txt");
-    fs::write(&readme, README).map_err(|source| SynthError::Io {
-        path: readme,
-        source,
-    })?;
+    fs::write(&readme, README).map_err(|source| SynthError::Io { path: readme, source })?;
     let mut outputs = Outputs::create(dir, options)?;
+    if options.formats.fhir {
+        for (kind, file) in fhir::staff_files(staff) {
+            let mut output = Output::create(dir, format!("fhir/{kind}.ndjson"), b"")?;
+            output.write(&file.bytes, file.rows)?;
+            outputs.fhir.push(output);
+        }
+    }
 
     let runs = options.patients.div_ceil(RUN);
     let threads = match options.threads {
@@ -277,15 +309,10 @@ pub fn write(
             scope.spawn(move || work(worker, threads as u64, runs, options, staff, &full, &empty));
         }
         for run_number in 0..runs {
-            let (take, give_back) =
-                crate::rng::at(&workers, (run_number % threads as u64) as usize);
+            let (take, give_back) = crate::rng::at(&workers, (run_number % threads as u64) as usize);
             let run = take.recv().map_err(|_| SynthError::Worker)?;
             outputs.write(&run)?;
-            progress(Progress {
-                patients: outputs.summary.patients,
-                of: options.patients,
-                bytes: outputs.bytes(),
-            });
+            progress(Progress { patients: outputs.summary.patients, of: options.patients, bytes: outputs.bytes() });
             // A worker that is through with its runs takes nothing back.
             let _ = give_back.send(run);
         }

@@ -1,35 +1,44 @@
-//! Entries that were looked up lately, in two generations: when the young one is full, the old one goes.
+//! Entries that are in a run and were wanted lately.
+//!
+//! Two kinds, because they live differently: windows of the log that were read ahead are used once, soon, and should
+//! stay in the processor's own cache; entries that were looked up one by one are worth memory for as long as there is
+//! some.
 
 use cordon_phi::Token;
 
-use super::table::{Entry, Key, Table};
+use super::table::{Entry, Key, Lookup, Table};
+
+/// Room for three or four windows of read-ahead.
+const WINDOWS: usize = 1 << 17;
 
 pub(super) struct Cache {
-    young: Table,
-    old: Table,
-    half: usize,
+    pub windows: Generations,
+    pub found: Generations,
 }
 
 impl Cache {
     pub fn new(entries: usize) -> Self {
         Self {
+            windows: Generations::new(WINDOWS.min(entries)),
+            found: Generations::new(entries),
+        }
+    }
+}
+
+/// When the young generation is full, the old one goes.
+pub(super) struct Generations {
+    young: Table,
+    old: Table,
+    half: usize,
+}
+
+impl Generations {
+    fn new(entries: usize) -> Self {
+        Self {
             young: Table::new(),
             old: Table::new(),
             half: entries / 2,
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.young.is_empty() && self.old.is_empty()
-    }
-
-    pub fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {
-        self.young.warm(keys.clone());
-        self.old.warm(keys);
-    }
-
-    pub fn get(&self, key: Key) -> Option<Token> {
-        self.young.get(key).or_else(|| self.old.get(key))
     }
 
     pub fn insert(&mut self, entry: Entry) {
@@ -41,5 +50,20 @@ impl Cache {
             self.young.clear();
         }
         self.young.insert(entry);
+    }
+}
+
+impl Lookup for Generations {
+    fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
+    fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {
+        self.young.warm(keys.clone());
+        self.old.warm(keys);
+    }
+
+    fn get(&self, key: Key) -> Option<Token> {
+        self.young.get(key).or_else(|| self.old.get(key))
     }
 }

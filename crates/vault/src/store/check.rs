@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cordon_phi::{Phi, Token};
 
 use super::{
-    TokenVault, VaultStats,
+    NONE, TokenVault, VaultStats,
     error::{Fault, VaultError},
     frame::{Frame, Position},
     log::{Follow, Log, Step},
@@ -107,18 +107,18 @@ impl TokenVault {
                 .collect();
             asked.sort_unstable_by_key(|(key, ..)| *key);
             let keys: Vec<Key> = asked.iter().map(|(key, ..)| *key).collect();
-            let mut answers = vec![Token([0; 16]); keys.len()];
+            let mut answers = vec![NONE; keys.len()];
             let unknown = self.known(&keys, &mut answers);
-            let mut found = vec![None; unknown.len()];
+            let mut found = vec![NONE; unknown.len()];
             self.find_in_runs(&unknown, &mut found)?;
             let mut found = found.into_iter();
             let mut unknown = unknown.into_iter().map(|(_, place)| place).peekable();
             for (number, ((_, _, token), answer)) in (0..).zip(asked.iter().zip(answers)) {
                 let answer = match unknown.next_if_eq(&number) {
-                    Some(_) => found.next().flatten(),
-                    None => Some(answer),
+                    Some(_) => found.next().unwrap_or(NONE),
+                    None => answer,
                 };
-                if answer != Some(*token) {
+                if answer != *token {
                     let what = "the index does not hold this frame's tokens";
                     return Err(VaultError::damaged(
                         &self.log.path(at.segment),

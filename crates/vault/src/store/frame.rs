@@ -58,24 +58,27 @@ pub(super) struct FrameSeal {
 }
 
 impl FrameSeal {
-    /// The bytes of the frame that stands at `at`, and the place after it.
-    pub fn encode(&self, at: &Position, plain: &[u8]) -> Result<(Vec<u8>, Position), VaultError> {
-        let mut bytes = Vec::with_capacity(HEADER + plain.len() + SEAL_OVERHEAD);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&((plain.len() + SEAL_OVERHEAD) as u32).to_le_bytes());
-        bytes.extend_from_slice(&at.sequence.to_le_bytes());
-        bytes.extend_from_slice(&at.tag);
+    /// The frame that stands at `at` (header and sealed part), and the place after it.
+    pub fn encode(
+        &self,
+        at: &Position,
+        plain: &[u8],
+    ) -> Result<(Vec<u8>, Vec<u8>, Position), VaultError> {
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(&((plain.len() + SEAL_OVERHEAD) as u32).to_le_bytes());
+        header.extend_from_slice(&at.sequence.to_le_bytes());
+        header.extend_from_slice(&at.tag);
         let sealed = self
             .sealer
-            .seal(&self.associated(at.place(), &bytes), plain)?;
-        bytes.extend_from_slice(&sealed);
+            .seal(&self.associated(at.place(), &header), plain)?;
         let next = Position {
             segment: at.segment,
-            offset: at.offset + bytes.len() as u32,
+            offset: at.offset + (HEADER + sealed.len()) as u32,
             sequence: at.sequence + 1,
-            tag: bytes.last_chunk().copied().unwrap_or_default(),
+            tag: sealed.last_chunk().copied().unwrap_or_default(),
         };
-        Ok((bytes, next))
+        Ok((header, sealed, next))
     }
 
     pub fn open(&self, place: u64, header: &[u8], sealed: &[u8]) -> Option<Frame> {

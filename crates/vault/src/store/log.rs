@@ -167,9 +167,14 @@ impl Log {
     /// Writes a frame and moves `at` behind it. A write that fails (disk full) leaves nothing behind.
     pub fn append(&self, at: &mut Position, plain: &[u8]) -> Result<(), VaultError> {
         let segment = self.segment(at.segment)?;
-        let (bytes, next) = segment.seal.encode(at, plain)?;
-        if let Err(error) = segment.file.write_all_at(&bytes, at.offset.into()) {
-            let _ = segment.cut(at.offset.into());
+        let (header, sealed, next) = segment.seal.encode(at, plain)?;
+        let offset = u64::from(at.offset);
+        let written = segment
+            .file
+            .write_all_at(&header, offset)
+            .and_then(|()| segment.file.write_all_at(&sealed, offset + HEADER as u64));
+        if let Err(error) = written {
+            let _ = segment.cut(offset);
             return Err(VaultError::io("append to", &segment.path)(error));
         }
         *at = next;

@@ -38,14 +38,20 @@ use cordon_phi::{Phi, Token, TokenError, TokenStore};
 use self::{
     cache::Cache,
     error::Fault,
+    filter::Bits,
     frame::{MAX_DOMAIN, MAX_VALUE},
     log::{Log, Step},
     manifest::Keys,
     run::Run,
-    table::{Key, Table},
+    table::{Key, Lookup, Table},
     writer::Writer,
 };
 pub use self::{check::VerifyReport, error::VaultError};
+
+/// How many look-ups are prepared together: as many cache lines as a core has in flight, or so.
+const WARM: usize = 32;
+/// Not yet answered. As a random token it would come once in 2¹²⁸.
+const NONE: Token = Token([0; 16]);
 
 /// The two secrets of a vault: to find a value's token, and to read values.
 pub struct VaultKeys {
@@ -69,10 +75,10 @@ pub struct VaultOptions {
 impl Default for VaultOptions {
     fn default() -> Self {
         Self {
-            memory_entries: 1_500_000,
-            cache_entries: 1_500_000,
+            memory_entries: 6 << 18,
+            cache_entries: 6 << 18,
             segment_bytes: 256 << 20,
-            fan_in: 4,
+            fan_in: 6,
         }
     }
 }
@@ -165,7 +171,8 @@ impl TokenVault {
             let keys = blind_indexes(&hash, values);
             let start = out.len();
             for attempt in 1.. {
-                out.resize(start + values.len(), Token([0; 16]));
+                out.truncate(start);
+                out.extend(std::iter::repeat_n(NONE, values.len()));
                 let tokens = out.get_mut(start..).unwrap_or_default();
                 match self.batch(domain, &keys, values, tokens) {
                     Ok(()) => break,
@@ -190,24 +197,25 @@ impl TokenVault {
         if missing.is_empty() {
             return Ok(());
         }
-        missing.sort_unstable_by_key(|(key, _)| *key);
+        // One word is compared faster than two, and decides, but for duplicates and one chance in 2⁶⁴.
+        missing.sort_unstable_by_key(|(key, _)| key.hi);
+        if !missing.is_sorted_by_key(|(key, _)| *key) {
+            missing.sort_unstable_by_key(|(key, _)| *key);
+        }
         let mut unique = missing.clone();
         unique.dedup_by_key(|(key, _)| *key);
-        let mut answers = vec![None; unique.len()];
+        let mut answers: Vec<Token> = std::iter::repeat_n(NONE, unique.len()).collect();
         self.find_in_runs(&unique, &mut answers)?;
-        if answers.contains(&None) {
+        if answers.contains(&NONE) {
             self.create(domain, epoch, &unique, values, &mut answers)?;
         }
-        let mut answers = unique.iter().zip(answers);
-        let mut current = answers.next();
+        let mut answered = unique.iter().map(|(key, _)| *key).zip(answers);
+        let mut current = answered.next();
         for (key, place) in missing {
-            while current.is_some_and(|((of, _), _)| *of < key) {
-                current = answers.next();
+            while current.is_some_and(|(of, _)| of < key) {
+                current = answered.next();
             }
-            if let (Some(token), Some(answer)) = (
-                tokens.get_mut(place as usize),
-                current.and_then(|(_, token)| token),
-            ) {
+            if let (Some(token), Some((_, answer))) = (tokens.get_mut(place as usize), current) {
                 *token = answer;
             }
         }
@@ -216,51 +224,36 @@ impl TokenVault {
 
     /// Answers what memory knows; gives back the keys that it does not, with their places in the batch.
     fn known(&self, keys: &[Key], tokens: &mut [Token]) -> Vec<(Key, u32)> {
-        /// As many cache lines as a core has in flight, or so.
-        const WARM: usize = 32;
-
-        let mut missing = Vec::new();
-        let table = read(&self.table);
-        let cache = read(&self.cache);
-        let use_cache = !cache.is_empty();
-        for (group, (keys, tokens)) in keys.chunks(WARM).zip(tokens.chunks_mut(WARM)).enumerate() {
-            table.warm(keys.iter().copied());
-            if use_cache {
-                cache.warm(keys.iter().copied());
-            }
-            for (i, (key, token)) in keys.iter().zip(tokens).enumerate() {
-                let found = table
-                    .get(*key)
-                    .or_else(|| if use_cache { cache.get(*key) } else { None });
-                match found {
-                    Some(known) => *token = known,
-                    None => missing.push((*key, (group * WARM + i) as u32)),
-                }
-            }
-        }
+        let mut missing: Vec<_> = keys.iter().copied().zip(0..).collect();
+        // While a window is being used up nearly everything is in it, and it is smaller than the table.
+        answer_from(&read(&self.cache).windows, &mut missing, tokens);
+        answer_from(&*read(&self.table), &mut missing, tokens);
         missing
     }
 
     /// Answers what the runs know. `unique` is sorted; its second part is the place in the batch as it came.
-    fn find_in_runs(
-        &self,
-        unique: &[(Key, u32)],
-        answers: &mut [Option<Token>],
-    ) -> Result<(), Fault> {
+    fn find_in_runs(&self, unique: &[(Key, u32)], answers: &mut [Token]) -> Result<(), Fault> {
         let runs = Arc::clone(&read(&self.runs));
         let mut buffer = Vec::new();
         let mut found = Vec::new();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let mut wanted: Vec<(Key, u32)> = Vec::new();
+        let bits: Vec<Bits> = unique.iter().map(|(key, _)| Bits::of(*key)).collect();
         for run in runs.iter().rev() {
-            let mut wanted: Vec<(Key, u32)> = Vec::new();
-            for (number, ((key, _), answer)) in unique.iter().zip(answers.iter()).enumerate() {
-                if answer.is_none() && run.may_hold(*key) {
-                    wanted.push((*key, number as u32));
+            wanted.clear();
+            let asked = unique.iter().zip(&bits).zip(answers.iter());
+            for (number, (((key, _), bits), answer)) in (0..).zip(asked) {
+                if run.may_hold(*key, bits) && *answer == NONE {
+                    wanted.push((*key, number));
                 }
             }
+            answer_from(&read(&self.cache).found, &mut wanted, answers);
             self.read_ahead(run, unique, &mut wanted, answers, &mut buffer)?;
             run.find(&wanted, &mut buffer, |number, entry| {
                 if let Some(answer) = answers.get_mut(number as usize) {
-                    *answer = Some(entry.token);
+                    *answer = entry.token;
                 }
                 found.push(entry);
             })?;
@@ -268,7 +261,7 @@ impl TokenVault {
         if !found.is_empty() {
             let mut cache = write(&self.cache);
             for entry in found {
-                cache.insert(entry);
+                cache.found.insert(entry);
             }
         }
         Ok(())
@@ -282,7 +275,7 @@ impl TokenVault {
         run: &Run,
         unique: &[(Key, u32)],
         wanted: &mut Vec<(Key, u32)>,
-        answers: &mut [Option<Token>],
+        answers: &mut [Token],
         buffer: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         const SAMPLE: usize = 64;
@@ -312,14 +305,7 @@ impl TokenVault {
 
             let before = wanted.len();
             self.load_window(from, WINDOW)?;
-            let cache = read(&self.cache);
-            wanted.retain(|(key, number)| {
-                let known = cache.get(*key);
-                if let (Some(answer), true) = (answers.get_mut(*number as usize), known.is_some()) {
-                    *answer = known;
-                }
-                known.is_none()
-            });
+            answer_from(&read(&self.cache).windows, wanted, answers);
             if wanted.len() * 4 > before * 3 {
                 return Ok(());
             }
@@ -334,7 +320,9 @@ impl TokenVault {
             match reader.jump(at)? {
                 Step::Frame(frame, next) => {
                     let mut cache = write(&self.cache);
-                    frame.entries().for_each(|entry| cache.insert(entry));
+                    for entry in frame.entries() {
+                        cache.windows.insert(entry);
+                    }
                     at = next.place();
                 }
                 // An index never points at what is not whole.
@@ -371,6 +359,41 @@ impl TokenStore for TokenVault {
             error.into()
         })
     }
+}
+
+/// Answers what `known` holds and leaves the rest wanted, in their order.
+fn answer_from(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut [Token]) {
+    if known.is_empty() {
+        return;
+    }
+    let mut kept = 0;
+    let mut at = 0;
+    while at < wanted.len() {
+        let group = at..wanted.len().min(at + WARM);
+        known.warm(
+            wanted
+                .get(group.clone())
+                .unwrap_or_default()
+                .iter()
+                .map(|(key, _)| *key),
+        );
+        for i in group.clone() {
+            let Some((key, number)) = wanted.get(i).copied() else {
+                break;
+            };
+            if let (Some(token), Some(answer)) = (known.get(key), answers.get_mut(number as usize))
+            {
+                *answer = token;
+                continue;
+            }
+            if let Some(slot) = wanted.get_mut(kept) {
+                *slot = (key, number);
+            }
+            kept += 1;
+        }
+        at = group.end;
+    }
+    wanted.truncate(kept);
 }
 
 fn blind_indexes(hash: &KeyedHash, values: &[&[u8]]) -> Vec<Key> {

@@ -70,6 +70,17 @@ impl Entry {
     }
 }
 
+/// Where a key's token may be found in memory.
+pub(super) trait Lookup {
+    fn is_empty(&self) -> bool;
+
+    /// Loads what `keys` will need, without a branch between them: the processor fetches it all at once, where the
+    /// look-ups themselves would wait for one after the other. For a few dozen keys at a time.
+    fn warm(&self, keys: impl Iterator<Item = Key> + Clone);
+
+    fn get(&self, key: Key) -> Option<Token>;
+}
+
 /// A sorted linear-probing table. It does not wrap: what overflows its end is pushed behind it.
 pub(super) struct Table {
     slots: Vec<Entry>,
@@ -92,10 +103,6 @@ impl Table {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Entries in ascending order of key.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.slots.iter().filter(|slot| !slot.is_empty())
@@ -108,31 +115,6 @@ impl Table {
             self.slots.fill(Entry::EMPTY);
             self.len = 0;
         }
-    }
-
-    /// Loads the slots that `keys` will need, without a branch between them: the processor fetches them all at once,
-    /// where the look-ups themselves would wait for one after the other.
-    pub fn warm(&self, keys: impl Iterator<Item = Key>) {
-        let mut seen = 0;
-        for key in keys {
-            if let Some(slot) = self.slots.get(self.home(key)) {
-                seen ^= slot.key.lo;
-            }
-        }
-        std::hint::black_box(seen);
-    }
-
-    pub fn get(&self, key: Key) -> Option<Token> {
-        let from = self.slots.get(self.home(key)..)?;
-        for slot in from {
-            if slot.is_empty() || slot.key > key {
-                return None;
-            }
-            if slot.key == key {
-                return Some(slot.token);
-            }
-        }
-        None
     }
 
     /// Puts an entry in. If its key is there already, nothing changes and its token is given back.
@@ -194,6 +176,34 @@ impl Table {
         }
         self.slots = slots;
         self.homes = homes;
+    }
+}
+
+impl Lookup for Table {
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn warm(&self, keys: impl Iterator<Item = Key> + Clone) {
+        let mut seen = 0;
+        for key in keys {
+            if let Some(slot) = self.slots.get(self.home(key)) {
+                seen ^= slot.key.lo;
+            }
+        }
+        std::hint::black_box(seen);
+    }
+
+    fn get(&self, key: Key) -> Option<Token> {
+        for slot in self.slots.get(self.home(key)..)? {
+            if slot.is_empty() || slot.key > key {
+                return None;
+            }
+            if slot.key == key {
+                return Some(slot.token);
+            }
+        }
+        None
     }
 }
 

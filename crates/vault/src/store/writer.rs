@@ -12,10 +12,15 @@ use std::{
 };
 
 use cordon_phi::Token;
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
 use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
 
 use super::{
-    TokenVault, VaultKeys, VaultOptions,
+    NONE, TokenVault, VaultKeys, VaultOptions, WARM,
     cache::Cache,
     error::{Fault, RunDamage, VaultError},
     frame::{self, Frame, Position, TARGET_BYTES},
@@ -23,7 +28,7 @@ use super::{
     manifest::{Keys, Manifest, RunMeta},
     read,
     run::{self, Run, RunWriter},
-    table::{Entry, Key, Table},
+    table::{Entry, Key, Lookup as _, Table},
     write,
 };
 
@@ -188,10 +193,9 @@ impl TokenVault {
         epoch: u64,
         unique: &[(Key, u32)],
         values: &[&[u8]],
-        answers: &mut [Option<Token>],
+        answers: &mut [Token],
     ) -> Result<(), Fault> {
-        let mut random = vec![0; answers.iter().filter(|answer| answer.is_none()).count() * 16];
-        getrandom::fill(&mut random).map_err(VaultError::from)?;
+        let random = random_bytes(answers.iter().filter(|answer| **answer == NONE).count() * 16)?;
 
         let mut writer = self.writer();
         let _held = Exclusive::take(&self.dir, &self.lock)?;
@@ -201,9 +205,9 @@ impl TokenVault {
             for ((key, _), answer) in unique
                 .iter()
                 .zip(answers.iter_mut())
-                .filter(|(_, answer)| answer.is_none())
+                .filter(|(_, answer)| **answer == NONE)
             {
-                *answer = table.get(*key);
+                *answer = table.get(*key).unwrap_or(NONE);
             }
             drop(table);
             self.find_in_runs(unique, answers)?;
@@ -212,10 +216,10 @@ impl TokenVault {
         let unseen = unique
             .iter()
             .zip(answers.iter_mut())
-            .filter(|(_, answer)| answer.is_none());
+            .filter(|(_, answer)| **answer == NONE);
         for (((key, place), answer), fresh) in unseen.zip(random.as_chunks::<16>().0) {
             let value = values.get(*place as usize).copied().unwrap_or_default();
-            *answer = Some(Token(*fresh));
+            *answer = Token(*fresh);
             new.push((*key, Token(*fresh), value));
         }
         Ok(self.append(&mut writer, domain, &new)?)
@@ -252,12 +256,15 @@ impl TokenVault {
                 &frame::plaintext(domain, now.iter().copied()),
             )?;
             let mut table = write(&self.table);
-            for (key, token, _) in now {
-                table.insert(Entry {
-                    key: *key,
-                    token: *token,
-                    place,
-                });
+            for some in now.chunks(WARM) {
+                table.warm(some.iter().map(|(key, ..)| *key));
+                for (key, token, _) in some {
+                    table.insert(Entry {
+                        key: *key,
+                        token: *token,
+                        place,
+                    });
+                }
             }
             drop(table);
             self.epoch.fetch_add(1, Ordering::Release);
@@ -617,6 +624,15 @@ impl TokenVault {
             Ok(())
         })
     }
+}
+
+/// From ChaCha20 with a fresh seed of the operating system for each batch; nothing that is not random goes in.
+fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
+    let mut bytes = vec![0; count];
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)?;
+    ChaCha20Rng::from_seed(*seed).fill_bytes(&mut bytes);
+    Ok(bytes)
 }
 
 fn write_run(vault: &TokenVault, id: u64, table: &Table) -> Result<Run, VaultError> {

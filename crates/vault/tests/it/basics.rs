@@ -3,11 +3,11 @@ use std::collections::HashSet;
 use cordon_phi::{Token, TokenStore as _};
 use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
 
-use crate::{files, keys, name, open, same, tiny, tokens};
+use crate::{files, keys, name, open, same, scratch, tiny, tokens};
 
 #[test]
 fn equal_values_get_equal_tokens_also_within_a_batch() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let first = tokens(&vault, "mrn", [1, 2, 1, 3, 3, 1]);
     assert!(first[0] == first[2] && first[0] == first[5] && first[3] == first[4]);
@@ -20,7 +20,7 @@ fn equal_values_get_equal_tokens_also_within_a_batch() {
 
 #[test]
 fn a_domain_is_a_world_of_its_own() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     assert!(tokens(&vault, "mrn", [1]) != tokens(&vault, "ssn", [1]));
     assert_eq!(
@@ -31,7 +31,7 @@ fn a_domain_is_a_world_of_its_own() {
 
 #[test]
 fn output_is_appended() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let mut out = vec![Token([9; 16])];
     vault.get_or_create("d", &[b"x"], &mut out).unwrap();
@@ -41,7 +41,7 @@ fn output_is_appended() {
 
 #[test]
 fn tokens_outlive_flushes_merges_segments_and_reopening() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut expected = Vec::new();
     {
         let vault = open(dir.path());
@@ -85,7 +85,7 @@ fn tokens_outlive_flushes_merges_segments_and_reopening() {
 
 #[test]
 fn a_batch_larger_than_everything_is_taken_in_parts() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let got = tokens(&vault, "d", (0..150_000).map(|n| n % 70_000));
     same(&got[70_000..140_000], &got[..70_000]);
@@ -94,7 +94,7 @@ fn a_batch_larger_than_everything_is_taken_in_parts() {
 
 #[test]
 fn empty_and_long_values_are_values() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let long = vec![b'x'; 9 << 20];
     let mut first = Vec::new();
     let values: [&[u8]; 3] = [b"", &long, b"x"];
@@ -111,7 +111,7 @@ fn empty_and_long_values_are_values() {
 
 #[test]
 fn reveal_finds_the_value_in_its_domain_only() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let got = tokens(&vault, "mrn", 0..2_000);
     for n in [0, 999, 1_999] {
@@ -124,7 +124,7 @@ fn reveal_finds_the_value_in_its_domain_only() {
 
 #[test]
 fn another_key_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tokens(&open(dir.path()), "d", [1]);
     let blind = VaultKeys {
         blind: cordon_crypto::BlindIndexKey::generate(),
@@ -146,7 +146,7 @@ fn another_key_is_refused_by_name() {
 
 #[test]
 fn nothing_is_in_clear_on_disk() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let got = tokens(&vault, "medical-record", 0..1_200);
     vault.sync().unwrap();
@@ -184,7 +184,7 @@ fn memchr_find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 
 #[test]
 fn domain_names_have_limits() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let long = "d".repeat(2_000);
     for domain in ["", &long] {

@@ -6,7 +6,7 @@ use cordon_phi::{Token, TokenError};
 use cordon_vault::{TokenVault, VaultError};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{files, open, same, tokens, try_open, try_tokens};
+use crate::{files, open, same, scratch, tokens, try_open, try_tokens};
 
 const VALUES: u64 = 3_000;
 
@@ -43,7 +43,7 @@ fn damaged(vault: Result<TokenVault, VaultError>) -> bool {
 
 #[test]
 fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     let expected = filled(&good, true);
     let mut rng = StdRng::seed_from_u64(3);
@@ -103,7 +103,7 @@ fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
 
 #[test]
 fn a_torn_end_that_was_not_synced_is_cut_off() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     let expected = filled(&good, true);
     // One frame more, not synced.
@@ -129,7 +129,7 @@ fn a_torn_end_that_was_not_synced_is_cut_off() {
 
 #[test]
 fn a_log_shorter_than_its_last_sync_is_damage() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     filled(&good, true);
     for file in files(&good, "log-") {
@@ -161,7 +161,7 @@ fn a_log_shorter_than_its_last_sync_is_damage() {
 
 #[test]
 fn damage_before_an_intact_frame_is_not_taken_for_a_torn_end() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let dir = home.path().join("vault");
     let vault = open(&dir);
     tokens(&vault, "mrn", 0..50);
@@ -183,7 +183,7 @@ fn damage_before_an_intact_frame_is_not_taken_for_a_torn_end() {
 
 #[test]
 fn a_missing_or_exchanged_run_is_written_again() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let (good, bad) = (home.path().join("good"), home.path().join("bad"));
     let expected = filled(&good, true);
     let runs = files(&good, "run-");
@@ -205,7 +205,7 @@ fn a_missing_or_exchanged_run_is_written_again() {
 
 #[test]
 fn errors_name_the_file_and_no_value() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let dir = home.path().join("vault");
     filled(&dir, true);
     let log = files(&dir, "log-").pop().unwrap();

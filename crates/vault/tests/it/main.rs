@@ -18,6 +18,17 @@ use cordon_crypto::{BlindIndexKey, VaultKey};
 use cordon_phi::{Token, TokenStore as _};
 use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
 
+/// In memory where there is such a place: these tests kill processes and not machines, and `sync` a thousand times.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    made.unwrap()
+}
+
 fn keys() -> VaultKeys {
     VaultKeys {
         blind: BlindIndexKey::from_bytes([1; 32]),

@@ -12,13 +12,13 @@ use std::{
 use cordon_phi::Token;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{open, same, tokens};
+use crate::{open, same, scratch, tokens};
 
 const VALUES: u64 = 12_000;
 
 #[test]
 fn threads_agree() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let vault = open(dir.path());
     let start = Barrier::new(4);
     let all: Vec<Vec<Token>> = std::thread::scope(|scope| {
@@ -50,7 +50,7 @@ fn threads_agree() {
 
 #[test]
 fn processes_agree() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let here = open(dir.path());
     let mut children: Vec<_> = (0..3).map(|n| spawn(dir.path(), n, Some(60))).collect();
     let mut got = HashMap::new();
@@ -70,7 +70,7 @@ fn processes_agree() {
 
 #[test]
 fn killed_at_any_instant_nothing_told_is_lost() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut rng = StdRng::seed_from_u64(0x5eed);
     let rounds = std::env::var("CORDON_KILLS").map_or(25, |n| n.parse().unwrap());
     let mut known = HashMap::<u64, Token>::new();

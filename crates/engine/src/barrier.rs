@@ -1,0 +1,300 @@
+//! Row filters and masks that nothing of a query can see behind.
+//!
+//! A filter that is only a node of the plan leaks: the optimiser may move the query's own condition below it, where an
+//! error (`1/(age - 42)`, a failed cast) tells of a row that was to be hidden. Above the policy's filter and masks stands
+//! a node that lets no condition pass down, neither in the logical plan nor in the physical one. The policy's own filter
+//! still prunes the files, and columns that nobody asks for are still not read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, SchemaRef};
+use async_trait::async_trait;
+use cordon_access::Mask;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::datasource::{TableType, provider_as_source};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode, UserDefinedLogicalNodeCore, cast, lit,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::scalar::ScalarValue;
+
+use crate::errors::EngineError;
+
+/// A table behind its policy: what the session gets instead of the table.
+pub(crate) struct GuardedTable {
+    schema: SchemaRef,
+    plan: LogicalPlan,
+}
+
+impl GuardedTable {
+    /// `inner` shows the columns of `visible` and those that the policy itself reads.
+    pub(crate) fn new(
+        table: &str,
+        inner: Arc<dyn TableProvider>,
+        visible: &[String],
+        policy: &Policy,
+    ) -> Result<Self, EngineError> {
+        let build = || {
+            let mut plan = LogicalPlanBuilder::scan(table, provider_as_source(inner), None)?;
+            if let Some(filter) = &policy.filter {
+                plan = plan.filter(filter.clone())?;
+            }
+            let columns: Vec<Expr> = visible
+                .iter()
+                .map(|name| {
+                    let column = Expr::Column(Column::new(Some(table), name));
+                    policy.masks.get(name).map_or(column, |mask| mask.clone().alias_qualified(Some(table), name))
+                })
+                .collect();
+            let input = plan.project(columns)?.build()?;
+            let schema = Arc::clone(input.schema().inner());
+            let node = SecurityBarrier { table: table.to_owned(), input };
+            Ok(Self { schema, plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }) })
+        };
+        build().map_err(|_: DataFusionError| EngineError::Policy)
+    }
+}
+
+/// Row filter and masks as expressions over the table's real columns.
+pub(crate) struct Policy {
+    filter: Option<Expr>,
+    masks: BTreeMap<String, Expr>,
+}
+
+impl Policy {
+    /// Reads the SQL of a policy. Anything that cannot be understood is an error: a view that cannot be enforced is none.
+    pub(crate) fn read(
+        state: &SessionState,
+        table: &str,
+        schema: &SchemaRef,
+        row_filter: Option<&str>,
+        masks: &BTreeMap<String, Mask>,
+    ) -> Result<Self, EngineError> {
+        let fields = DFSchema::try_from_qualified_schema(table, schema).map_err(|_| EngineError::Policy)?;
+        let expr = |sql: &str| state.create_logical_expr(sql, &fields).map_err(|_| EngineError::Policy);
+        let mut read = BTreeMap::new();
+        for (name, mask) in masks {
+            let Ok(field) = schema.field_with_name(name) else { continue };
+            let data_type = field.data_type();
+            let column = format!("\"{}\"", name.replace('"', "\"\""));
+            let redact = |of: &str| format!("regexp_replace(regexp_replace({of}, '\\p{{L}}', 'x', 'g'), '\\p{{N}}', 'n', 'g')");
+            let text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+            let masked = match mask {
+                Mask::Null => lit(ScalarValue::Null),
+                Mask::Custom(sql) => expr(sql)?,
+                Mask::ShowYear if data_type.is_temporal() => expr(&format!("date_trunc('year', {column})"))?,
+                Mask::Redact if text => expr(&redact(&column))?,
+                // A text of four characters or fewer would be shown whole.
+                Mask::ShowLast4 | Mask::ShowFirst4 if text => {
+                    let (hidden, shown) = if *mask == Mask::ShowLast4 {
+                        (redact(&format!("left({column}, -4)")), format!("right({column}, 4)"))
+                    } else {
+                        (redact(&format!("right({column}, -4)")), format!("left({column}, 4)"))
+                    };
+                    let whole = redact(&column);
+                    let (first, second) = if *mask == Mask::ShowLast4 { (hidden, shown) } else { (shown, hidden) };
+                    expr(&format!("case when length({column}) <= 4 then {whole} else {first} || {second} end"))?
+                }
+                _ => return Err(EngineError::Policy),
+            };
+            // Of the same type as before, so that a query cannot tell by its type error which columns are masked.
+            read.insert(name.clone(), cast(masked, data_type.clone()));
+        }
+        Ok(Self { filter: row_filter.map(expr).transpose()?, masks: read })
+    }
+
+    /// Columns that the policy reads, visible or not.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = String> + '_ {
+        self.filter.iter().chain(self.masks.values()).flat_map(|expr| {
+            expr.column_refs().into_iter().map(|column| column.name.clone()).collect::<Vec<_>>()
+        })
+    }
+}
+
+impl fmt::Debug for GuardedTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuardedTable")
+    }
+}
+
+#[async_trait]
+impl TableProvider for GuardedTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// A table like any other: nothing tells whether a policy stands before it.
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.plan))
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        // The planner puts the plan above in the place of this table; if it ever does not, there is no way round.
+        Err(EngineError::Internal("a guarded table is scanned directly").into_datafusion())
+    }
+}
+
+/// Passes rows up and lets no condition down.
+#[derive(PartialEq, Eq, PartialOrd, Hash)]
+pub(crate) struct SecurityBarrier {
+    pub(crate) table: String,
+    pub(crate) input: LogicalPlan,
+}
+
+impl fmt::Debug for SecurityBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecurityBarrier")
+    }
+}
+
+impl UserDefinedLogicalNodeCore for SecurityBarrier {
+    fn name(&self) -> &'static str {
+        "SecurityBarrier"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecurityBarrier")
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let mut inputs = inputs.into_iter();
+        match (inputs.next(), inputs.next()) {
+            (Some(input), None) => Ok(Self { table: self.table.clone(), input }),
+            _ => Err(DataFusionError::Internal("a barrier has one input".to_owned())),
+        }
+    }
+
+    // `prevent_predicate_push_down_columns` is left at its default, which is all columns.
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        Some(vec![output_columns.to_vec()])
+    }
+}
+
+/// DataFusion's own planner, and the barrier.
+#[derive(Debug)]
+pub(crate) struct BarrierPlanner;
+
+#[async_trait]
+impl QueryPlanner for BarrierPlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Self)])
+            .create_physical_plan(plan, session)
+            .await
+    }
+}
+
+#[async_trait]
+impl ExtensionPlanner for BarrierPlanner {
+    async fn plan_extension(
+        &self,
+        _: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &dyn Session,
+        _: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        match (node.as_any().is::<SecurityBarrier>(), inputs) {
+            (true, [input]) => Ok(Some(Arc::new(BarrierExec { input: Arc::clone(input) }))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The barrier in the physical plan. All that matters is what it leaves at the default: no filter, projection, limit or
+/// statistic passes.
+#[derive(Debug)]
+struct BarrierExec {
+    input: Arc<dyn ExecutionPlan>,
+}
+
+impl DisplayAs for BarrierExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BarrierExec")
+    }
+}
+
+impl ExecutionPlan for BarrierExec {
+    fn name(&self) -> &'static str {
+        "BarrierExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut children = children.into_iter();
+        match (children.next(), children.next()) {
+            (Some(input), None) => Ok(Arc::new(Self { input })),
+            _ => Err(DataFusionError::Internal("a barrier has one input".to_owned())),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
+        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+}

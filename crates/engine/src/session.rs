@@ -1,0 +1,474 @@
+//! Authorised SQL: plan, tell what it will touch, and only then run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::SchemaRef;
+use cordon_access::{Decision, Mask};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::MemTable;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::parquet_encryption::EncryptionFactory;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::object_store::local::LocalFileSystem;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementIn, Statement};
+use futures::Stream;
+
+use crate::barrier::{BarrierPlanner, GuardedTable, Policy, SecurityBarrier};
+use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
+use crate::explain;
+use crate::keytools::CordonEncryptionFactory;
+use crate::spill::SealedSpills;
+use crate::sql::{self, VisibleNames};
+use crate::tables::{TableStore, TableVersion};
+use crate::view::{STORE_URL, VisibleTable};
+
+const CATALOG: &str = "cordon";
+const SCHEMA: &str = "main";
+const INFORMATION_SCHEMA: &str = "information_schema";
+/// Functions that tell where rows are stored or how a column was made.
+const WITHHELD_FUNCTIONS: [&str; 4] = ["input_file_name", "file_row_index", "arrow_metadata", "version"];
+
+/// What queries may use.
+#[derive(Clone, Debug)]
+pub struct QueryOptions {
+    /// Bytes that all queries of one engine may hold together before they spill.
+    pub memory_limit: usize,
+    /// Where sealed temporary files are made.
+    pub tmp_dir: PathBuf,
+    pub tmp_limit: u64,
+    pub threads: usize,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self {
+            memory_limit: 1 << 30,
+            tmp_dir: std::env::temp_dir(),
+            tmp_limit: 100 << 30,
+            threads: std::thread::available_parallelism().map_or(1, Into::into),
+        }
+    }
+}
+
+/// One table as someone is authorised to see it.
+#[derive(Clone, Debug)]
+pub struct AuthorizedView {
+    pub table: String,
+    pub columns: VisibleColumns,
+    /// A condition in SQL over all columns of the table; rows without it do not exist for the session.
+    pub row_filter: Option<String>,
+    /// Visible columns whose values are replaced.
+    pub masks: BTreeMap<String, Mask>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VisibleColumns {
+    All,
+    Only(BTreeSet<String>),
+}
+
+impl AuthorizedView {
+    pub fn all(table: impl Into<String>) -> Self {
+        Self { table: table.into(), columns: VisibleColumns::All, row_filter: None, masks: BTreeMap::new() }
+    }
+
+    /// What a policy engine has decided; `None` when the dataset must look absent.
+    pub fn from_decision(table: impl Into<String>, decision: Decision) -> Option<Self> {
+        let columns = VisibleColumns::Only(decision.columns.into_iter().collect());
+        decision.allowed.then(|| Self {
+            table: table.into(),
+            columns,
+            row_filter: decision.row_filter,
+            masks: decision.masks,
+        })
+    }
+
+    pub fn only<S: Into<String>>(table: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Self {
+        let columns = VisibleColumns::Only(columns.into_iter().map(Into::into).collect());
+        Self { columns, ..Self::all(table) }
+    }
+}
+
+/// What a query reads, for the record that is written before its first row leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    pub table: String,
+    pub version: u64,
+    /// Sorted. Empty when only rows are counted.
+    pub columns: Vec<String>,
+}
+
+/// Runs queries over the tables of one store.
+pub struct QueryEngine {
+    store: TableStore,
+    runtime: Arc<RuntimeEnv>,
+    spills: Arc<SealedSpills>,
+    keys: Arc<dyn EncryptionFactory>,
+    options: QueryOptions,
+}
+
+impl QueryEngine {
+    pub fn new(options: QueryOptions, store: TableStore) -> Result<Self, EngineError> {
+        let spills = Arc::new(SealedSpills::new(&options.tmp_dir, options.tmp_limit));
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_limit)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_temp_file_factory(spills.clone()))
+            .build()
+            .map_err(|error| EngineError::execution(&error))?;
+        let files = LocalFileSystem::new_with_prefix(store.root())
+            .map_err(|_| EngineError::Internal("object store of the tables"))?;
+        let url = ObjectStoreUrl::parse(STORE_URL).map_err(|error| EngineError::execution(&error))?;
+        runtime.register_object_store(url.as_ref(), Arc::new(files));
+        // No plan of ours names it; without it no plan can.
+        let _ = runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref());
+        let keys = Arc::new(CordonEncryptionFactory::new(store.keys().clone()));
+        Ok(Self { store, runtime: Arc::new(runtime), spills, keys, options })
+    }
+
+    /// A session that knows the given views and nothing else: what is not among them is absent, not forbidden.
+    /// It sees one version of each table for as long as it lives.
+    pub fn session(&self, views: &[AuthorizedView]) -> Result<AuthorizedSession, EngineError> {
+        let state = self.state()?;
+        let schema = MemorySchemaProvider::new();
+        let mut visible = VisibleNames::new();
+        let mut versions = BTreeMap::new();
+        for view in views {
+            let Some(version) = self.store.current(&view.table)? else { continue };
+            let all = version.schema.fields().iter().map(|field| field.name().clone());
+            let columns: Vec<String> = match &view.columns {
+                VisibleColumns::All => all.collect(),
+                VisibleColumns::Only(only) => all.filter(|name| only.contains(name)).collect(),
+            };
+            if columns.is_empty() {
+                continue;
+            }
+            versions.insert(view.table.clone(), version.manifest.version);
+            schema
+                .register_table(view.table.clone(), self.provider(&state, view, version, &columns)?)
+                .map_err(|_| EngineError::Internal("two views of one table"))?;
+            visible.insert(view.table.clone(), columns);
+        }
+        let catalog = state.catalog_list().catalog(CATALOG).ok_or(EngineError::Internal("catalog"))?;
+        let information = information_schema(&visible, &schema)?;
+        for (name, provider) in [(SCHEMA, schema), (INFORMATION_SCHEMA, information)] {
+            catalog
+                .register_schema(name, Arc::new(provider))
+                .map_err(|error| EngineError::execution(&error))?;
+        }
+        Ok(AuthorizedSession { state, visible, versions })
+    }
+
+    fn provider(
+        &self,
+        state: &SessionState,
+        view: &AuthorizedView,
+        version: TableVersion,
+        columns: &[String],
+    ) -> Result<Arc<dyn TableProvider>, EngineError> {
+        if view.row_filter.is_none() && view.masks.is_empty() {
+            return Ok(Arc::new(VisibleTable::new(version, columns, Arc::clone(&self.keys))));
+        }
+        let policy =
+            Policy::read(state, &view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
+        let read: Vec<String> = columns.iter().cloned().chain(policy.columns()).collect();
+        let inner = VisibleTable::new(version, &read, Arc::clone(&self.keys));
+        Ok(Arc::new(GuardedTable::new(&view.table, Arc::new(inner), columns, &policy)?))
+    }
+
+    /// Most bytes of sealed temporary files that were in use at one time.
+    pub fn peak_spill_bytes(&self) -> u64 {
+        self.spills.peak_bytes()
+    }
+
+    fn state(&self) -> Result<SessionState, EngineError> {
+        let mut options = ConfigOptions::default();
+        options.execution.target_partitions = self.options.threads.max(1);
+        options.execution.parquet.bloom_filter_on_read = false; // none are written
+        // The default suits a gigabyte; under a small limit it would be all there is.
+        options.execution.sort_spill_reservation_bytes =
+            (self.options.memory_limit / (16 * self.options.threads.max(1))).min(10 << 20);
+        options.catalog.default_catalog = CATALOG.to_owned();
+        options.catalog.default_schema = SCHEMA.to_owned();
+        options.catalog.information_schema = false; // it shows settings and paths; see `information_schema`
+        let mut builder = SessionStateBuilder::new()
+            .with_config(SessionConfig::from(options))
+            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_default_features()
+            .with_query_planner(Arc::new(BarrierPlanner))
+            .with_table_factories(std::collections::HashMap::new())
+            .with_file_formats(Vec::new());
+        if let Some(functions) = builder.scalar_functions() {
+            functions.retain(|function| !WITHHELD_FUNCTIONS.contains(&function.name()));
+        }
+        Ok(builder.build())
+    }
+}
+
+/// Plans queries over what it was given.
+pub struct AuthorizedSession {
+    state: SessionState,
+    visible: VisibleNames,
+    versions: BTreeMap<String, u64>,
+}
+
+/// A query that is planned and not run: write the record, then [`QueryRun::execute`].
+pub struct QueryRun {
+    schema: SchemaRef,
+    touched: Vec<Touched>,
+    text: String,
+    work: Work,
+}
+
+enum Work {
+    Plan { plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext> },
+    Ready(RecordBatch),
+}
+
+impl AuthorizedSession {
+    /// The tables that the session sees, and their columns.
+    pub fn visible(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.visible
+    }
+
+    /// Checks and plans one statement. Nothing is read but footers.
+    pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
+        let gated = sql::gate(sql, &self.visible)?;
+        let text = sql::without_literals(sql);
+        if let Some(batch) = self.about_tables(&gated.statement)? {
+            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), text, work: Work::Ready(batch) });
+        }
+        let known_functions = || {
+            let state = &self.state;
+            state
+                .scalar_functions()
+                .keys()
+                .chain(state.aggregate_functions().keys())
+                .chain(state.window_functions().keys())
+        };
+        let logical = self
+            .state
+            .statement_to_plan(gated.statement.clone())
+            .await
+            .map_err(|error| gated.problem(&error, &self.visible, known_functions()))?;
+        // The gate has refused these before; should it ever miss one, this does not.
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&logical)
+            .map_err(|_| EngineError::Refused { reason: "only questions may run" })?;
+        let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
+        let touched = self.touched(&optimized)?;
+        if gated.explain {
+            let batch = explain::render(&optimized, &self.visible)?;
+            return Ok(QueryRun { schema: batch.schema(), touched, text, work: Work::Ready(batch) });
+        }
+        let plan = self
+            .state
+            .query_planner()
+            .create_physical_plan(&optimized, &self.state)
+            .await
+            .map_err(|error| EngineError::execution(&error))?;
+        Ok(QueryRun { schema: plan.schema(), touched, text, work: Work::Plan { plan, context: self.state.task_ctx() } })
+    }
+
+    /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
+    fn about_tables(&self, statement: &DfStatement) -> Result<Option<RecordBatch>, EngineError> {
+        let DfStatement::Statement(statement) = statement else { return Ok(None) };
+        let name = match statement.as_ref() {
+            Statement::ShowTables { .. } => {
+                let names: ArrayRef = Arc::new(StringArray::from_iter_values(self.visible.keys()));
+                return batch([("table_name", names)]).map(Some);
+            }
+            Statement::ShowColumns { show_options, .. } => {
+                match &show_options.show_in {
+                    Some(ShowStatementIn { parent_name: Some(name), .. }) => name,
+                    _ => return Err(unknown_table()),
+                }
+            }
+            Statement::ExplainTable { table_name, .. } => table_name,
+            _ => return Ok(None),
+        };
+        let table = last_name(name).filter(|name| self.visible.contains_key(name)).ok_or_else(unknown_table)?;
+        self.described(&table).map(Some)
+    }
+
+    fn described(&self, table: &str) -> Result<RecordBatch, EngineError> {
+        let provider = self
+            .state
+            .catalog_list()
+            .catalog(CATALOG)
+            .and_then(|catalog| catalog.schema(SCHEMA))
+            .ok_or(EngineError::Internal("catalog"))?;
+        let schema = futures::executor::block_on(provider.table(table))
+            .ok()
+            .flatten()
+            .ok_or_else(unknown_table)?
+            .schema();
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.name())));
+        let types: ArrayRef = Arc::new(StringArray::from_iter_values(
+            schema.fields().iter().map(|field| field.data_type().to_string()),
+        ));
+        batch([("column_name", names), ("data_type", types)])
+    }
+
+    fn touched(&self, plan: &LogicalPlan) -> Result<Vec<Touched>, EngineError> {
+        let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Extension(node) = node
+                && let Some(barrier) = node.node.as_any().downcast_ref::<SecurityBarrier>()
+            {
+                // What the policy reads below is not what the query asked for.
+                let shown = barrier.input.schema().fields().iter().map(|field| field.name().clone());
+                columns.entry(barrier.table.clone()).or_default().extend(shown);
+                return Ok(TreeNodeRecursion::Jump);
+            }
+            if let LogicalPlan::TableScan(scan) = node
+                && scan.table_name.schema().is_none_or(|schema| schema == SCHEMA)
+            {
+                let of_table = columns.entry(scan.table_name.table().to_owned()).or_default();
+                of_table.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+                let filters = scan.filters.iter().flat_map(|filter| filter.column_refs());
+                of_table.extend(filters.map(|column| column.name.clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .map_err(|error| EngineError::execution(&error))?;
+        Ok(columns
+            .into_iter()
+            .filter_map(|(table, columns)| {
+                let version = *self.versions.get(&table)?;
+                Some(Touched { table, version, columns: columns.into_iter().collect() })
+            })
+            .collect())
+    }
+}
+
+impl QueryRun {
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What the optimised plan reads.
+    pub fn touched(&self) -> &[Touched] {
+        &self.touched
+    }
+
+    /// The statement with `?` for each literal.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Starts the query. The caller has made its audit entry durable before.
+    pub fn execute(self) -> Result<QueryStream, EngineError> {
+        let rows = match self.work {
+            Work::Ready(batch) => Rows::Ready(Some(batch)),
+            Work::Plan { plan, context } => {
+                Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
+            }
+        };
+        Ok(QueryStream { schema: self.schema, rows })
+    }
+}
+
+/// The rows of a query. Its errors hold no value.
+pub struct QueryStream {
+    schema: SchemaRef,
+    rows: Rows,
+}
+
+enum Rows {
+    Plan(SendableRecordBatchStream),
+    Ready(Option<RecordBatch>),
+}
+
+impl QueryStream {
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.rows {
+            Rows::Ready(batch) => Poll::Ready(batch.take().map(Ok)),
+            Rows::Plan(stream) => stream
+                .as_mut()
+                .poll_next(context)
+                .map(|next| next.map(|batch| batch.map_err(|error| EngineError::execution(&error)))),
+        }
+    }
+}
+
+/// For tools that ask: the same names as everywhere else, and no settings, paths or definitions.
+fn information_schema(visible: &VisibleNames, tables: &MemorySchemaProvider) -> Result<MemorySchemaProvider, EngineError> {
+    let mut table_names = Vec::new();
+    let mut column_tables = Vec::new();
+    let mut column_names = Vec::new();
+    let mut positions = Vec::new();
+    let mut types = Vec::new();
+    for table in visible.keys() {
+        table_names.push(table.as_str());
+        let provider = futures::executor::block_on(tables.table(table)).ok().flatten();
+        let schema = provider.ok_or(EngineError::Internal("view"))?.schema();
+        for (position, field) in (1u64..).zip(schema.fields()) {
+            column_tables.push(table.as_str());
+            column_names.push(field.name().clone());
+            positions.push(position);
+            types.push(field.data_type().to_string());
+        }
+    }
+    let constant = |text: &str, len: usize| -> ArrayRef { Arc::new(StringArray::from(vec![text; len])) };
+    let (tables_len, columns_len) = (table_names.len(), column_names.len());
+    let tables = batch([
+        ("table_catalog", constant(CATALOG, tables_len)),
+        ("table_schema", constant(SCHEMA, tables_len)),
+        ("table_name", Arc::new(StringArray::from(table_names))),
+        ("table_type", constant("BASE TABLE", tables_len)),
+    ])?;
+    let columns = batch([
+        ("table_catalog", constant(CATALOG, columns_len)),
+        ("table_schema", constant(SCHEMA, columns_len)),
+        ("table_name", Arc::new(StringArray::from(column_tables))),
+        ("column_name", Arc::new(StringArray::from(column_names))),
+        ("ordinal_position", Arc::new(UInt64Array::from(positions))),
+        ("data_type", Arc::new(StringArray::from(types))),
+    ])?;
+    let provider = MemorySchemaProvider::new();
+    for (name, rows) in [("tables", tables), ("columns", columns)] {
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows]])
+            .and_then(|table| provider.register_table(name.to_owned(), Arc::new(table)));
+        table.map_err(|error| EngineError::execution(&error))?;
+    }
+    Ok(provider)
+}
+
+fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, EngineError> {
+    RecordBatch::try_from_iter(columns).map_err(|error| EngineError::arrow(&error))
+}
+
+fn last_name(name: &ObjectName) -> Option<String> {
+    let ident = name.0.last()?.as_ident()?;
+    Some(if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() })
+}
+
+fn unknown_table() -> EngineError {
+    EngineError::Planning(PlanProblem { kind: PlanProblemKind::UnknownTable, position: None, did_you_mean: None })
+}

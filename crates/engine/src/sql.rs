@@ -1,0 +1,398 @@
+//! Which statements may run, what may be said about them, and where in them something is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, Word};
+
+use crate::errors::{EngineError, PlanProblem, PlanProblemKind, parser_position};
+
+/// Deep enough for any query that a person writes; the parser recurses.
+const MAX_DEPTH: usize = 50;
+
+/// Tables and their columns, as the session may see them.
+pub(crate) type VisibleNames = BTreeMap<String, Vec<String>>;
+
+/// A statement that may be planned.
+pub(crate) struct Gated {
+    pub statement: DfStatement,
+    pub explain: bool,
+    /// Tables that the text names, as far as they are visible.
+    pub tables: BTreeSet<String>,
+    /// Where each name stands, for errors.
+    names: Vec<Named>,
+}
+
+struct Named {
+    text: String,
+    kind: NameKind,
+    position: (u64, u64),
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum NameKind {
+    Table,
+    Column,
+    Function,
+}
+
+const ONLY: &str = "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE statement may run";
+
+/// Parses and refuses everything that is not a question.
+pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineError> {
+    let statements = DFParserBuilder::new(sql)
+        .with_recursion_limit(MAX_DEPTH)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| {
+            let position = parser_position(&error);
+            let kind = crate::errors::planning_kind(&error);
+            EngineError::Planning(PlanProblem { kind, position, did_you_mean: None })
+        })?;
+    let mut statements = statements.into_iter();
+    let (Some(statement), None) = (statements.next(), statements.next()) else {
+        return Err(EngineError::Refused { reason: ONLY });
+    };
+    let (mut statement, explain) = match statement {
+        DfStatement::Explain(explain) => {
+            let plain = explain.to_string();
+            let options = plain.strip_suffix(&explain.statement.to_string()).unwrap_or(&plain).to_ascii_uppercase();
+            // ANALYZE runs the query past the audit, VERBOSE shows the plan of the stored tables.
+            if options.trim() != "EXPLAIN" {
+                return Err(EngineError::Refused { reason: "only plain EXPLAIN may run" });
+            }
+            (*explain.statement, true)
+        }
+        other => (other, false),
+    };
+    let DfStatement::Statement(inner) = &mut statement else {
+        return Err(EngineError::Refused { reason: ONLY });
+    };
+    match inner.as_ref() {
+        Statement::Query(query) => check_query(query)?,
+        Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ExplainTable { .. } if !explain => {}
+        _ => return Err(EngineError::Refused { reason: ONLY }),
+    }
+    let mut reader = NameReader::default();
+    let _ = VisitMut::visit(inner.as_mut(), &mut reader);
+    let tables: BTreeSet<String> = reader
+        .names
+        .iter()
+        .filter(|named| named.kind == NameKind::Table)
+        .filter_map(|named| visible.contains_key(&named.text).then(|| named.text.clone()))
+        .collect();
+    let mut spellings = Spellings::of(&tables, visible, &reader.aliases);
+    let _ = VisitMut::visit(inner.as_mut(), &mut spellings);
+    Ok(Gated { statement, explain, tables, names: reader.names })
+}
+
+fn check_query(query: &Query) -> Result<(), EngineError> {
+    if let Some(with) = &query.with {
+        with.cte_tables.iter().try_for_each(|cte| check_query(&cte.query))?;
+    }
+    if !query.locks.is_empty() {
+        return Err(EngineError::Refused { reason: "tables cannot be locked" });
+    }
+    check_body(&query.body)
+}
+
+fn check_body(body: &SetExpr) -> Result<(), EngineError> {
+    match body {
+        SetExpr::Select(select) if select.into.is_some() => {
+            Err(EngineError::Refused { reason: "SELECT INTO would write a table" })
+        }
+        SetExpr::Select(_) | SetExpr::Values(_) => Ok(()),
+        SetExpr::Query(query) => check_query(query),
+        SetExpr::SetOperation { left, right, .. } => check_body(left).and_then(|()| check_body(right)),
+        _ => Err(EngineError::Refused { reason: ONLY }),
+    }
+}
+
+/// The text of a query with every literal as `?`, comments gone and white space made one: what may stand in a log.
+/// Works on tokens, so that it also serves for what does not parse.
+pub(crate) fn without_literals(sql: &str) -> String {
+    let dialect = GenericDialect {};
+    let Ok(tokens) = Tokenizer::new(&dialect, sql).tokenize() else {
+        return "(not SQL)".to_owned();
+    };
+    let mut text = String::with_capacity(sql.len());
+    let mut space = false;
+    for token in tokens {
+        let piece = match token {
+            Token::Whitespace(_) => {
+                space = !text.is_empty();
+                continue;
+            }
+            Token::EOF => break,
+            Token::Word(Word { value, quote_style: Some(quote), .. }) => format!("{quote}{value}{quote}"),
+            Token::Word(word) => word.value,
+            token if is_punctuation(&token) => token.to_string(),
+            _ => "?".to_owned(),
+        };
+        if std::mem::take(&mut space) {
+            text.push(' ');
+        }
+        text.push_str(&piece);
+    }
+    text
+}
+
+/// By what it is, not by what it is not: a kind of literal that is added to the tokenizer later must not pass.
+fn is_punctuation(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Comma
+            | Token::DoubleEq
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::Gt
+            | Token::LtEq
+            | Token::GtEq
+            | Token::Spaceship
+            | Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::DuckIntDiv
+            | Token::Mod
+            | Token::StringConcat
+            | Token::LParen
+            | Token::RParen
+            | Token::Period
+            | Token::Colon
+            | Token::DoubleColon
+            | Token::SemiColon
+            | Token::LBracket
+            | Token::RBracket
+            | Token::LBrace
+            | Token::RBrace
+            | Token::Ampersand
+            | Token::Pipe
+            | Token::Caret
+            | Token::Tilde
+            | Token::TildeAsterisk
+            | Token::ExclamationMarkTilde
+            | Token::ExclamationMarkTildeAsterisk
+            | Token::RArrow
+            | Token::Arrow
+            | Token::LongArrow
+    )
+}
+
+/// Collects names with their places, and the names that the query itself makes.
+#[derive(Default)]
+struct NameReader {
+    names: Vec<Named>,
+    aliases: BTreeSet<String>,
+}
+
+impl NameReader {
+    fn name(&mut self, ident: &Ident, kind: NameKind) {
+        let text = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() };
+        self.names.push(Named { text, kind, position: position(ident.span.start) });
+    }
+
+    fn alias(&mut self, alias: &TableAlias) {
+        self.aliases.extend(alias.columns.iter().map(|column| column.name.value.to_ascii_lowercase()));
+    }
+}
+
+fn position(at: Location) -> (u64, u64) {
+    (at.line, at.column)
+}
+
+impl VisitorMut for NameReader {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(with) = &query.with {
+            with.cte_tables.iter().for_each(|cte| self.alias(&cte.alias));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(
+        &mut self,
+        select: &mut datafusion::sql::sqlparser::ast::Select,
+    ) -> ControlFlow<()> {
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.aliases.insert(alias.value.to_ascii_lowercase());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+                self.alias(alias);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if let Some(ident) = relation.0.last().and_then(|part| part.as_ident()) {
+            self.name(ident, NameKind::Table);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident) => self.name(ident, NameKind::Column),
+            Expr::CompoundIdentifier(idents) => {
+                if let Some(ident) = idents.last() {
+                    self.name(ident, NameKind::Column);
+                }
+            }
+            Expr::Function(function) => {
+                if let Some(ident) = function.name.0.last().and_then(|part| part.as_ident()) {
+                    self.name(ident, NameKind::Function);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Exports write `BIRTHDATE`, people write `birthdate`, and SQL folds what is not quoted to small letters: a name without
+/// quotes that fits one visible column but for its case means that column. Names that the query makes come first.
+struct Spellings(BTreeMap<String, String>);
+
+impl Spellings {
+    fn of(tables: &BTreeSet<String>, visible: &VisibleNames, aliases: &BTreeSet<String>) -> Self {
+        let mut spellings: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
+        for column in tables.iter().filter_map(|table| visible.get(table)).flatten() {
+            spellings.entry(column.to_ascii_lowercase()).or_default().insert(column);
+        }
+        let only = |(folded, spelt): (String, BTreeSet<&String>)| match spelt.first() {
+            Some(spelling) if spelt.len() == 1 && **spelling != folded && !aliases.contains(&folded) => {
+                Some((folded, (*spelling).clone()))
+            }
+            _ => None,
+        };
+        Self(spellings.into_iter().filter_map(only).collect())
+    }
+
+    fn spell(&self, ident: &mut Ident) {
+        if ident.quote_style.is_none()
+            && let Some(spelling) = self.0.get(&ident.value.to_ascii_lowercase())
+        {
+            ident.value.clone_from(spelling);
+            ident.quote_style = Some('"');
+        }
+    }
+}
+
+impl VisitorMut for Spellings {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident) => self.spell(ident),
+            Expr::CompoundIdentifier(idents) => {
+                if let Some(ident) = idents.last_mut() {
+                    self.spell(ident);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Gated {
+    /// What is wrong with the plan, with the place of the name that is not known and the closest one that is.
+    pub(crate) fn problem<'a>(
+        &self,
+        error: &DataFusionError,
+        visible: &VisibleNames,
+        functions: impl Iterator<Item = &'a String>,
+    ) -> EngineError {
+        let kind = crate::errors::planning_kind(error);
+        let of = |kind: NameKind| self.names.iter().filter(move |named| named.kind == kind);
+        let known_columns: BTreeSet<&String> = if self.tables.is_empty() {
+            visible.values().flatten().collect()
+        } else {
+            self.tables.iter().filter_map(|table| visible.get(table)).flatten().collect()
+        };
+        let (mut position, mut did_you_mean) = (None, None);
+        match kind {
+            PlanProblemKind::UnknownTable => {
+                if let Some(named) = of(NameKind::Table).find(|named| !visible.contains_key(&named.text)) {
+                    position = Some(named.position);
+                    did_you_mean = closest(&named.text, visible.keys());
+                }
+            }
+            PlanProblemKind::UnknownColumn => {
+                let unknown = |named: &&Named| !known_columns.iter().any(|known| known.eq_ignore_ascii_case(&named.text));
+                if let Some(named) = of(NameKind::Column).find(unknown) {
+                    position = Some(named.position);
+                    did_you_mean = closest(&named.text, known_columns.into_iter());
+                }
+            }
+            PlanProblemKind::UnknownFunction => {
+                let known: BTreeSet<&String> = functions.collect();
+                if let Some(named) = of(NameKind::Function).find(|named| !known.contains(&named.text)) {
+                    position = Some(named.position);
+                    did_you_mean = closest(&named.text, known.into_iter());
+                }
+            }
+            _ => {}
+        }
+        EngineError::Planning(PlanProblem { kind, position, did_you_mean })
+    }
+}
+
+fn closest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    known
+        .map(|name| (normalized_levenshtein(&text, &name.to_ascii_lowercase()), name))
+        .filter(|(likeness, _)| *likeness >= 0.5)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn literals_do_not_survive() {
+        for (sql, expected) in [
+            ("select  a,\n b from t where c = 'canary'", "select a, b from t where c = ?"),
+            ("select 1.5e3, -2, x'AB', N'canary', $$canary$$", "select ?, -?, ?, ?, ?"),
+            ("select \"Id\" -- canary\n from t /* canary */ limit 10;", "select \"Id\" from t limit ?;"),
+            ("select date '1980-01-01' + interval '3' day", "select date ? + interval ? day"),
+            ("select 'unclosed canary", "(not SQL)"),
+            ("select $1, :canary", "select ?, :canary"),
+        ] {
+            assert_eq!(without_literals(sql), expected);
+        }
+    }
+
+    #[test]
+    fn only_questions_pass() {
+        let visible = VisibleNames::from([("t".to_owned(), vec!["a".to_owned()])]);
+        for sql in include_str!("../tests/cases/refused.sql").lines().filter(|line| !line.is_empty()) {
+            let result = gate(sql, &visible);
+            assert!(matches!(result, Err(EngineError::Refused { .. } | EngineError::Planning(_))), "{sql}");
+        }
+        for sql in include_str!("../tests/cases/allowed.sql").lines().filter(|line| !line.is_empty()) {
+            assert!(gate(sql, &visible).is_ok(), "{sql}");
+        }
+    }
+}
