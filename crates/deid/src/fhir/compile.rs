@@ -547,7 +547,8 @@ impl Compiler<'_> {
         let captures = columns.into_iter().filter_map(|at| self.capture(at, act, element, kind, facts)).collect();
         let is_subject = kind.name == "Reference"
             && def.is_resource()
-            && element.targets.iter().any(|id| self.definitions.get(*id).name == "Patient");
+            && (element.targets.is_empty()
+                || element.targets.iter().any(|id| self.definitions.get(*id).name == "Patient"));
         let rank = SUBJECTS.iter().position(|name| is_subject && *name == element.name);
         Entry {
             name: element.name_id,
@@ -653,7 +654,9 @@ impl Compiler<'_> {
             _ => {}
         }
         let carried = !through.is_empty();
-        if flavor != Flavor::Dropped {
+        // What is dropped by its path goes with all its parts; what is dropped by its type keeps what the type's paths say.
+        let dropped_here = found.is_some() && dropped;
+        if flavor != Flavor::Dropped && !dropped_here {
             through.extend(self.entering(element.type_id));
         }
         let child = match (found, self.types.get(&element.type_id)) {
