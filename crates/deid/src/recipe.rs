@@ -92,7 +92,9 @@ impl Allow {
 /// A decimal number as results are written; longer runs of digits are numbers of something else.
 fn is_number(text: &str) -> bool {
     let text = text.trim();
-    text.len() <= 12 && text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) && text.parse::<f64>().is_ok()
+    text.len() <= 12
+        && text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
+        && text.parse::<f64>().is_ok()
 }
 
 /// A file does not fit its dataset's declaration.

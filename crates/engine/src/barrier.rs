@@ -22,13 +22,10 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode,
-    UserDefinedLogicalNodeCore, cast, lit,
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode, UserDefinedLogicalNodeCore, cast, lit,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::scalar::ScalarValue;
 
@@ -57,23 +54,13 @@ impl GuardedTable {
                 .iter()
                 .map(|name| {
                     let column = Expr::Column(Column::new(Some(table), name));
-                    policy.masks.get(name).map_or(column, |mask| {
-                        mask.clone().alias_qualified(Some(table), name)
-                    })
+                    policy.masks.get(name).map_or(column, |mask| mask.clone().alias_qualified(Some(table), name))
                 })
                 .collect();
             let input = plan.project(columns)?.build()?;
             let schema = Arc::clone(input.schema().inner());
-            let node = SecurityBarrier {
-                table: table.to_owned(),
-                input,
-            };
-            Ok(Self {
-                schema,
-                plan: LogicalPlan::Extension(Extension {
-                    node: Arc::new(node),
-                }),
-            })
+            let node = SecurityBarrier { table: table.to_owned(), input };
+            Ok(Self { schema, plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }) })
         };
         build().map_err(|_: DataFusionError| EngineError::Policy)
     }
@@ -94,13 +81,8 @@ impl Policy {
         row_filter: Option<&str>,
         masks: &BTreeMap<String, Mask>,
     ) -> Result<Self, EngineError> {
-        let fields =
-            DFSchema::try_from_qualified_schema(table, schema).map_err(|_| EngineError::Policy)?;
-        let expr = |sql: &str| {
-            state
-                .create_logical_expr(sql, &fields)
-                .map_err(|_| EngineError::Policy)
-        };
+        let fields = DFSchema::try_from_qualified_schema(table, schema).map_err(|_| EngineError::Policy)?;
+        let expr = |sql: &str| state.create_logical_expr(sql, &fields).map_err(|_| EngineError::Policy);
         let mut read = BTreeMap::new();
         for (name, mask) in masks {
             let Ok(field) = schema.field_with_name(name) else {
@@ -108,54 +90,31 @@ impl Policy {
             };
             let data_type = field.data_type();
             let column = format!("\"{}\"", name.replace('"', "\"\""));
-            let redact = |of: &str| {
-                format!(
-                    "regexp_replace(regexp_replace({of}, '\\p{{L}}', 'x', 'g'), '\\p{{N}}', 'n', 'g')"
-                )
-            };
-            let text = matches!(
-                data_type,
-                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-            );
+            let redact =
+                |of: &str| format!("regexp_replace(regexp_replace({of}, '\\p{{L}}', 'x', 'g'), '\\p{{N}}', 'n', 'g')");
+            let text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
             let masked = match mask {
                 Mask::Null => lit(ScalarValue::Null),
                 Mask::Custom(sql) => expr(sql)?,
-                Mask::ShowYear if data_type.is_temporal() => {
-                    expr(&format!("date_trunc('year', {column})"))?
-                }
+                Mask::ShowYear if data_type.is_temporal() => expr(&format!("date_trunc('year', {column})"))?,
                 Mask::Redact if text => expr(&redact(&column))?,
                 // A text of four characters or fewer would be shown whole.
                 Mask::ShowLast4 | Mask::ShowFirst4 if text => {
                     let (hidden, shown) = if *mask == Mask::ShowLast4 {
-                        (
-                            redact(&format!("left({column}, -4)")),
-                            format!("right({column}, 4)"),
-                        )
+                        (redact(&format!("left({column}, -4)")), format!("right({column}, 4)"))
                     } else {
-                        (
-                            redact(&format!("right({column}, -4)")),
-                            format!("left({column}, 4)"),
-                        )
+                        (redact(&format!("right({column}, -4)")), format!("left({column}, 4)"))
                     };
                     let whole = redact(&column);
-                    let (first, second) = if *mask == Mask::ShowLast4 {
-                        (hidden, shown)
-                    } else {
-                        (shown, hidden)
-                    };
-                    expr(&format!(
-                        "case when length({column}) <= 4 then {whole} else {first} || {second} end"
-                    ))?
+                    let (first, second) = if *mask == Mask::ShowLast4 { (hidden, shown) } else { (shown, hidden) };
+                    expr(&format!("case when length({column}) <= 4 then {whole} else {first} || {second} end"))?
                 }
                 _ => return Err(EngineError::Policy),
             };
             // Of the same type as before, so that a query cannot tell by its type error which columns are masked.
             read.insert(name.clone(), cast(masked, data_type.clone()));
         }
-        Ok(Self {
-            filter: row_filter.map(expr).transpose()?,
-            masks: read,
-        })
+        Ok(Self { filter: row_filter.map(expr).transpose()?, masks: read })
     }
 
     /// Columns that the policy reads, visible or not.
@@ -163,12 +122,7 @@ impl Policy {
         self.filter
             .iter()
             .chain(self.masks.values())
-            .flat_map(|expr| {
-                expr.column_refs()
-                    .into_iter()
-                    .map(|column| column.name.clone())
-                    .collect::<Vec<_>>()
-            })
+            .flat_map(|expr| expr.column_refs().into_iter().map(|column| column.name.clone()).collect::<Vec<_>>())
     }
 }
 
@@ -242,13 +196,8 @@ impl UserDefinedLogicalNodeCore for SecurityBarrier {
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let mut inputs = inputs.into_iter();
         match (inputs.next(), inputs.next()) {
-            (Some(input), None) => Ok(Self {
-                table: self.table.clone(),
-                input,
-            }),
-            _ => Err(DataFusionError::Internal(
-                "a barrier has one input".to_owned(),
-            )),
+            (Some(input), None) => Ok(Self { table: self.table.clone(), input }),
+            _ => Err(DataFusionError::Internal("a barrier has one input".to_owned())),
         }
     }
 
@@ -265,14 +214,8 @@ pub(crate) struct BarrierPlanner;
 
 #[async_trait]
 impl QueryPlanner for BarrierPlanner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Self)])
-            .create_physical_plan(plan, session)
-            .await
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Self)]).create_physical_plan(plan, session).await
     }
 }
 
@@ -288,9 +231,7 @@ impl ExtensionPlanner for BarrierPlanner {
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         match (node.as_any().is::<SecurityBarrier>(), inputs) {
-            (true, [input]) => Ok(Some(Arc::new(BarrierExec {
-                input: Arc::clone(input),
-            }))),
+            (true, [input]) => Ok(Some(Arc::new(BarrierExec { input: Arc::clone(input) }))),
             _ => Ok(None),
         }
     }
@@ -341,25 +282,16 @@ impl ExecutionPlan for BarrierExec {
         let mut children = children.into_iter();
         match (children.next(), children.next()) {
             (Some(input), None) => Ok(Arc::new(Self { input })),
-            _ => Err(DataFusionError::Internal(
-                "a barrier has one input".to_owned(),
-            )),
+            _ => Err(DataFusionError::Internal("a barrier has one input".to_owned())),
         }
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         use datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
         self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         self.input.execute(partition, context)
     }
 }

@@ -26,11 +26,7 @@ pub enum EngineError {
     #[error("may not {what} at {}: read-only or not permitted", path.display())]
     ReadOnly { what: &'static str, path: PathBuf },
     #[error("could not {what} at {}: {kind}", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        kind: io::ErrorKind,
-    },
+    Io { what: &'static str, path: PathBuf, kind: io::ErrorKind },
     #[error("the {what} at {} is damaged, was changed, or belongs to another key", path.display())]
     Damaged { what: &'static str, path: PathBuf },
     #[error("{} is not an encrypted Parquet file", path.display())]
@@ -43,9 +39,7 @@ pub enum EngineError {
     KeyMaterial { reason: String },
     #[error("another commit to {table} was published first (version {version})")]
     Conflict { table: String, version: u64 },
-    #[error(
-        "the name of a {what} must start with a small letter and hold only small letters, digits and _"
-    )]
+    #[error("the name of a {what} must start with a small letter and hold only small letters, digits and _")]
     InvalidName { what: &'static str },
     #[error("a part of {table} ({file}) holds other sources beside those to be removed")]
     SharedPart { table: String, file: String },
@@ -157,27 +151,17 @@ impl EngineError {
     pub fn io(what: &'static str, path: &Path, error: &io::Error) -> Self {
         let path = path.to_owned();
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::NoSpace { what, path }
-            }
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                Self::ReadOnly { what, path }
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { what, path },
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly { what, path },
             kind => Self::Io { what, path, kind },
         }
     }
 
     pub(crate) fn parquet(error: &ParquetError) -> Self {
         deepest(error).unwrap_or(match error {
-            ParquetError::NYI(text) => Self::Unsupported {
-                what: unsupported_parquet(text),
-            },
-            ParquetError::General(text)
-                if text.contains("not yet") || text.contains("not supported") =>
-            {
-                Self::Unsupported {
-                    what: unsupported_parquet(text),
-                }
+            ParquetError::NYI(text) => Self::Unsupported { what: unsupported_parquet(text) },
+            ParquetError::General(text) if text.contains("not yet") || text.contains("not supported") => {
+                Self::Unsupported { what: unsupported_parquet(text) }
             }
             _ => Self::Execution(ExecutionProblem::StoredForm),
         })
@@ -189,19 +173,13 @@ impl EngineError {
             return Self::io(what, path, io);
         }
         match Self::parquet(error) {
-            Self::Execution(_) => Self::Damaged {
-                what: "Parquet file",
-                path: path.to_owned(),
-            },
+            Self::Execution(_) => Self::Damaged { what: "Parquet file", path: path.to_owned() },
             other => other,
         }
     }
 
     pub(crate) fn key(error: &CryptoError, master: &str) -> Self {
-        Self::KeyDenied {
-            master: master.to_owned(),
-            reason: error.clone(),
-        }
+        Self::KeyDenied { master: master.to_owned(), reason: error.clone() }
     }
 
     pub(crate) fn arrow(error: &ArrowError) -> Self {
@@ -222,13 +200,8 @@ impl EngineError {
 impl From<KeyError> for EngineError {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::Denied { master, source } => Self::KeyDenied {
-                master,
-                reason: source,
-            },
-            other => Self::KeyMaterial {
-                reason: other.to_string(),
-            },
+            KeyError::Denied { master, source } => Self::KeyDenied { master, reason: source },
+            other => Self::KeyMaterial { reason: other.to_string() },
         }
     }
 }
@@ -246,34 +219,31 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         return Some(found);
     }
     // The libraries do not agree on whether `source` is the boxed error itself or what stands below it.
-    let boxed: Option<&'a (dyn StdError + 'static)> =
-        if let Some(error) = error.downcast_ref::<DataFusionError>() {
-            match error {
-                DataFusionError::ArrowError(inner, _) => Some(inner.as_ref()),
-                DataFusionError::ParquetError(inner) => Some(inner.as_ref()),
-                DataFusionError::ObjectStore(inner) => Some(inner.as_ref()),
-                DataFusionError::IoError(inner) => Some(inner),
-                DataFusionError::External(inner) => Some(inner.as_ref()),
-                DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-                    Some(inner.as_ref())
-                }
-                DataFusionError::Shared(inner) => Some(inner.as_ref()),
-                DataFusionError::Collection(inner) => inner.first().map(|first| first as _),
-                _ => None,
-            }
-        } else if let Some(ParquetError::External(inner)) = error.downcast_ref::<ParquetError>() {
-            Some(inner.as_ref())
-        } else if let Some(error) = error.downcast_ref::<ArrowError>() {
-            match error {
-                ArrowError::ExternalError(inner) => Some(inner.as_ref()),
-                ArrowError::IoError(_, inner) => Some(inner),
-                _ => None,
-            }
-        } else if let Some(error) = error.downcast_ref::<io::Error>() {
-            error.get_ref().map(|inner| inner as _)
-        } else {
-            error.source()
-        };
+    let boxed: Option<&'a (dyn StdError + 'static)> = if let Some(error) = error.downcast_ref::<DataFusionError>() {
+        match error {
+            DataFusionError::ArrowError(inner, _) => Some(inner.as_ref()),
+            DataFusionError::ParquetError(inner) => Some(inner.as_ref()),
+            DataFusionError::ObjectStore(inner) => Some(inner.as_ref()),
+            DataFusionError::IoError(inner) => Some(inner),
+            DataFusionError::External(inner) => Some(inner.as_ref()),
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => Some(inner.as_ref()),
+            DataFusionError::Shared(inner) => Some(inner.as_ref()),
+            DataFusionError::Collection(inner) => inner.first().map(|first| first as _),
+            _ => None,
+        }
+    } else if let Some(ParquetError::External(inner)) = error.downcast_ref::<ParquetError>() {
+        Some(inner.as_ref())
+    } else if let Some(error) = error.downcast_ref::<ArrowError>() {
+        match error {
+            ArrowError::ExternalError(inner) => Some(inner.as_ref()),
+            ArrowError::IoError(_, inner) => Some(inner),
+            _ => None,
+        }
+    } else if let Some(error) = error.downcast_ref::<io::Error>() {
+        error.get_ref().map(|inner| inner as _)
+    } else {
+        error.source()
+    };
     boxed.and_then(find::<T>)
 }
 
@@ -293,9 +263,7 @@ fn arrow_problem(error: &ArrowError) -> ExecutionProblem {
         | ArrowError::DictionaryKeyOverflowError
         | ArrowError::RunEndIndexOverflowError
         | ArrowError::OffsetOverflowError(_) => ExecutionProblem::Overflow,
-        ArrowError::InvalidArgumentError(_) | ArrowError::ComputeError(_) => {
-            ExecutionProblem::InvalidArgument
-        }
+        ArrowError::InvalidArgumentError(_) | ArrowError::ComputeError(_) => ExecutionProblem::InvalidArgument,
         ArrowError::MemoryError(_) => ExecutionProblem::Memory,
         ArrowError::NotYetImplemented(_) => ExecutionProblem::NotSupported,
         ArrowError::ParquetError(_) => ExecutionProblem::StoredForm,
@@ -311,9 +279,7 @@ fn arrow_problem(error: &ArrowError) -> ExecutionProblem {
 
 fn io_problem(error: &io::Error) -> ExecutionProblem {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ExecutionProblem::TemporarySpace
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExecutionProblem::TemporarySpace,
         _ => ExecutionProblem::TemporaryFile,
     }
 }
@@ -326,13 +292,9 @@ fn datafusion_problem(error: &DataFusionError) -> ExecutionProblem {
         DataFusionError::IoError(inner) => io_problem(inner),
         DataFusionError::NotImplemented(_) => ExecutionProblem::NotSupported,
         DataFusionError::ResourcesExhausted(_) => ExecutionProblem::Memory,
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-            datafusion_problem(inner)
-        }
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => datafusion_problem(inner),
         DataFusionError::Shared(inner) => datafusion_problem(inner),
-        DataFusionError::Collection(inner) => inner
-            .first()
-            .map_or(ExecutionProblem::Other, datafusion_problem),
+        DataFusionError::Collection(inner) => inner.first().map_or(ExecutionProblem::Other, datafusion_problem),
         DataFusionError::External(inner) => {
             if let Some(inner) = inner.downcast_ref::<DataFusionError>() {
                 datafusion_problem(inner)
@@ -343,9 +305,7 @@ fn datafusion_problem(error: &DataFusionError) -> ExecutionProblem {
             }
         }
         // DataFusion's own texts: only the presence of its fixed words is used.
-        DataFusionError::Execution(text)
-        | DataFusionError::Plan(text)
-        | DataFusionError::Internal(text) => {
+        DataFusionError::Execution(text) | DataFusionError::Plan(text) | DataFusionError::Internal(text) => {
             let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
             if any(&["more than one row"]) {
                 ExecutionProblem::ManyRows
@@ -367,9 +327,7 @@ fn datafusion_problem(error: &DataFusionError) -> ExecutionProblem {
 pub(crate) fn planning_kind(error: &DataFusionError) -> PlanProblemKind {
     match error {
         DataFusionError::SQL(inner, _) => match inner.as_ref() {
-            datafusion::sql::sqlparser::parser::ParserError::RecursionLimitExceeded => {
-                PlanProblemKind::TooDeep
-            }
+            datafusion::sql::sqlparser::parser::ParserError::RecursionLimitExceeded => PlanProblemKind::TooDeep,
             _ => PlanProblemKind::Syntax,
         },
         DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
@@ -377,27 +335,17 @@ pub(crate) fn planning_kind(error: &DataFusionError) -> PlanProblemKind {
             SchemaError::AmbiguousReference { .. } => PlanProblemKind::AmbiguousColumn,
             _ => PlanProblemKind::Other,
         },
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-            planning_kind(inner)
-        }
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => planning_kind(inner),
         DataFusionError::Shared(inner) => planning_kind(inner),
-        DataFusionError::Collection(inner) => {
-            inner.first().map_or(PlanProblemKind::Other, planning_kind)
-        }
+        DataFusionError::Collection(inner) => inner.first().map_or(PlanProblemKind::Other, planning_kind),
         DataFusionError::NotImplemented(_) => PlanProblemKind::NotSupported,
-        DataFusionError::Plan(text)
-        | DataFusionError::Execution(text)
-        | DataFusionError::Internal(text) => {
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) | DataFusionError::Internal(text) => {
             let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
             if any(&["Invalid function", "table function"]) {
                 PlanProblemKind::UnknownFunction
             } else if any(&["not found", "No table named"]) {
                 PlanProblemKind::UnknownTable
-            } else if any(&[
-                "must be in GROUP BY",
-                "in the GROUP BY",
-                "must appear in the GROUP BY",
-            ]) {
+            } else if any(&["must be in GROUP BY", "in the GROUP BY", "must appear in the GROUP BY"]) {
                 PlanProblemKind::NotGrouped
             } else if any(&["oerc", "signature", "data type", "type", "arguments"]) {
                 PlanProblemKind::WrongTypes

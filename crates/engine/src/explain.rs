@@ -16,14 +16,8 @@ use crate::barrier::SecurityBarrier;
 use crate::errors::EngineError;
 use crate::sql::VisibleNames;
 
-pub(crate) fn render(
-    plan: &LogicalPlan,
-    visible: &VisibleNames,
-) -> Result<RecordBatch, EngineError> {
-    let mut writer = Writer {
-        names: visible.values().flatten().map(String::as_str).collect(),
-        lines: Vec::new(),
-    };
+pub(crate) fn render(plan: &LogicalPlan, visible: &VisibleNames) -> Result<RecordBatch, EngineError> {
+    let mut writer = Writer { names: visible.values().flatten().map(String::as_str).collect(), lines: Vec::new() };
     writer.plan(plan, 0);
     let lines: ArrayRef = Arc::new(StringArray::from(writer.lines));
     RecordBatch::try_from_iter([("plan", lines)]).map_err(|error| EngineError::arrow(&error))
@@ -34,11 +28,7 @@ fn barrier(plan: &LogicalPlan) -> Option<&str> {
     let LogicalPlan::Extension(extension) = plan else {
         return None;
     };
-    extension
-        .node
-        .as_any()
-        .downcast_ref::<SecurityBarrier>()
-        .map(|barrier| barrier.table.as_str())
+    extension.node.as_any().downcast_ref::<SecurityBarrier>().map(|barrier| barrier.table.as_str())
 }
 
 struct Writer<'a> {
@@ -73,8 +63,7 @@ impl Writer<'_> {
             });
         }
         for subquery in subqueries {
-            self.lines
-                .push(format!("{}Subquery", "  ".repeat(depth + 1)));
+            self.lines.push(format!("{}Subquery", "  ".repeat(depth + 1)));
             self.plan(&subquery, depth + 2);
         }
     }
@@ -84,96 +73,51 @@ impl Writer<'_> {
             LogicalPlan::Projection(node) => format!("Project {}", self.list(&node.expr)),
             LogicalPlan::Filter(node) => format!("Filter {}", self.expr(&node.predicate)),
             LogicalPlan::Aggregate(node) => {
-                format!(
-                    "Aggregate by [{}]: {}",
-                    self.list(&node.group_expr),
-                    self.list(&node.aggr_expr)
-                )
+                format!("Aggregate by [{}]: {}", self.list(&node.group_expr), self.list(&node.aggr_expr))
             }
             LogicalPlan::Sort(node) => {
                 let keys: Vec<String> = node
                     .expr
                     .iter()
-                    .map(|key| {
-                        format!(
-                            "{}{}",
-                            self.expr(&key.expr),
-                            if key.asc { "" } else { " desc" }
-                        )
-                    })
+                    .map(|key| format!("{}{}", self.expr(&key.expr), if key.asc { "" } else { " desc" }))
                     .collect();
                 format!("Sort {}", keys.join(", "))
             }
             LogicalPlan::Join(node) => {
-                let on: Vec<String> = node
-                    .on
-                    .iter()
-                    .map(|(l, r)| format!("{} = {}", self.expr(l), self.expr(r)))
-                    .collect();
+                let on: Vec<String> =
+                    node.on.iter().map(|(l, r)| format!("{} = {}", self.expr(l), self.expr(r))).collect();
                 format!("{} join on {}", node.join_type, on.join(" and "))
             }
             LogicalPlan::TableScan(node) => {
-                let columns: Vec<&str> = node
-                    .projected_schema
-                    .fields()
-                    .iter()
-                    .map(|field| self.known(field.name()))
-                    .collect();
+                let columns: Vec<&str> =
+                    node.projected_schema.fields().iter().map(|field| self.known(field.name())).collect();
                 let filter = if node.filters.is_empty() {
                     String::new()
                 } else {
-                    let filters: Vec<String> = node
-                        .filters
-                        .iter()
-                        .map(|filter| self.expr(filter))
-                        .collect();
+                    let filters: Vec<String> = node.filters.iter().map(|filter| self.expr(filter)).collect();
                     format!(" pruned by {}", filters.join(" and "))
                 };
-                format!(
-                    "Scan {} [{}]{filter}",
-                    node.table_name.table(),
-                    columns.join(", ")
-                )
+                format!("Scan {} [{}]{filter}", node.table_name.table(), columns.join(", "))
             }
             LogicalPlan::Extension(_) if barrier(plan).is_some() => {
-                let columns: Vec<&str> = plan
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|field| self.known(field.name()))
-                    .collect();
-                format!(
-                    "Scan {} [{}]",
-                    barrier(plan).unwrap_or_default(),
-                    columns.join(", ")
-                )
+                let columns: Vec<&str> = plan.schema().fields().iter().map(|field| self.known(field.name())).collect();
+                format!("Scan {} [{}]", barrier(plan).unwrap_or_default(), columns.join(", "))
             }
             LogicalPlan::SubqueryAlias(_) => "Named subquery".to_owned(),
             other => {
                 // The word before the first separator is DataFusion's own name of the node.
                 let text = other.display().to_string();
-                text.split(|c: char| !c.is_ascii_alphanumeric())
-                    .next()
-                    .unwrap_or("Node")
-                    .to_owned()
+                text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or("Node").to_owned()
             }
         }
     }
 
     fn list(&self, exprs: &[Expr]) -> String {
-        exprs
-            .iter()
-            .map(|expr| self.expr(expr))
-            .collect::<Vec<_>>()
-            .join(", ")
+        exprs.iter().map(|expr| self.expr(expr)).collect::<Vec<_>>().join(", ")
     }
 
     fn known<'b>(&self, name: &'b str) -> &'b str {
-        if self.names.contains(name) {
-            name
-        } else {
-            "(computed)"
-        }
+        if self.names.contains(name) { name } else { "(computed)" }
     }
 
     fn expr(&self, expr: &Expr) -> String {
@@ -191,21 +135,13 @@ impl Writer<'_> {
             Expr::Cast(Cast { expr, .. }) => format!("cast({})", self.expr(expr)),
             Expr::TryCast(TryCast { expr, .. }) => format!("try_cast({})", self.expr(expr)),
             Expr::InList(InList { expr, negated, .. }) => {
-                format!(
-                    "{}{} in (?)",
-                    self.expr(expr),
-                    if *negated { " not" } else { "" }
-                )
+                format!("{}{} in (?)", self.expr(expr), if *negated { " not" } else { "" })
             }
             Expr::ScalarFunction(ScalarFunction { func, args }) => {
                 format!("{}({})", func.name(), self.list(args))
             }
             Expr::AggregateFunction(function) => {
-                format!(
-                    "{}({})",
-                    function.func.name(),
-                    self.list(&function.params.args)
-                )
+                format!("{}({})", function.func.name(), self.list(&function.params.args))
             }
             // Literals, and whatever a later version brings.
             _ => "?".to_owned(),

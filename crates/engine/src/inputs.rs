@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::errors::ParquetError;
 use zeroize::Zeroizing;
@@ -38,29 +36,19 @@ pub struct ParquetInput {
 
 impl ParquetInput {
     pub fn open(path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
-        let at =
-            |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
-        let file = File::open(path)
-            .map_err(|error| EngineError::io("read the Parquet file", path, &error))?;
+        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
+        let file = File::open(path).map_err(|error| EngineError::io("read the Parquet file", path, &error))?;
         let mut options = ArrowReaderOptions::new();
         let encrypted_footer = encrypted_footer(&file, path)?;
         if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
             options = options.with_file_decryption_properties(keys.properties(path)?);
         }
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-            .map_err(|error| at(&error))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| at(&error))?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         let schema = builder.schema().clone();
-        let reader = builder
-            .with_batch_size(batch_rows.max(1))
-            .build()
-            .map_err(|error| at(&error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            schema,
-            rows,
-            reader,
-        })
+        let reader = builder.with_batch_size(batch_rows.max(1)).build().map_err(|error| at(&error))?;
+        Ok(Self { path: path.to_owned(), schema, rows, reader })
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -78,10 +66,7 @@ impl Iterator for ParquetInput {
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
         Some(batch.map_err(|error| match EngineError::arrow(&error) {
-            EngineError::Execution(_) => EngineError::Damaged {
-                what: "Parquet file",
-                path: self.path.clone(),
-            },
+            EngineError::Execution(_) => EngineError::Damaged { what: "Parquet file", path: self.path.clone() },
             other => other,
         }))
     }
@@ -95,14 +80,11 @@ impl InputKeys {
             })?;
             return tools.decryption_properties_for(path);
         }
-        let mut builder =
-            FileDecryptionProperties::with_key_retriever(Arc::new(NamedKeys(self.named.clone())));
+        let mut builder = FileDecryptionProperties::with_key_retriever(Arc::new(NamedKeys(self.named.clone())));
         if let Some(prefix) = &self.aad_prefix {
             builder = builder.with_aad_prefix(prefix.clone());
         }
-        builder
-            .build()
-            .map_err(|error| EngineError::parquet(&error))
+        builder.build().map_err(|error| EngineError::parquet(&error))
     }
 }
 
@@ -110,11 +92,8 @@ struct NamedKeys(HashMap<String, Zeroizing<Vec<u8>>>);
 
 impl KeyRetriever for NamedKeys {
     fn retrieve_key(&self, key_metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
-        let key = std::str::from_utf8(key_metadata)
-            .ok()
-            .and_then(|name| self.0.get(name));
-        key.map(|key| key.to_vec())
-            .ok_or_else(|| ParquetError::External(Box::new(KeyError::UnknownMaterial)))
+        let key = std::str::from_utf8(key_metadata).ok().and_then(|name| self.0.get(name));
+        key.map(|key| key.to_vec()).ok_or_else(|| ParquetError::External(Box::new(KeyError::UnknownMaterial)))
     }
 }
 
@@ -129,10 +108,7 @@ fn encrypted_footer(mut file: &File, path: &Path) -> Result<bool, EngineError> {
     };
     read().map_err(|error: std::io::Error| match error.kind() {
         std::io::ErrorKind::InvalidInput | std::io::ErrorKind::UnexpectedEof => {
-            EngineError::Damaged {
-                what: "Parquet file",
-                path: path.to_owned(),
-            }
+            EngineError::Damaged { what: "Parquet file", path: path.to_owned() }
         }
         _ => EngineError::io("read the Parquet file", path, &error),
     })

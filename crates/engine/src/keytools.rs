@@ -102,43 +102,19 @@ struct Material {
     internal_storage: Option<bool>,
     #[serde(default)]
     is_footer_key: bool,
-    #[serde(
-        default,
-        rename = "kmsInstanceID",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "kmsInstanceID", skip_serializing_if = "Option::is_none")]
     kms_instance_id: Option<String>,
-    #[serde(
-        default,
-        rename = "kmsInstanceURL",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "kmsInstanceURL", skip_serializing_if = "Option::is_none")]
     kms_instance_url: Option<String>,
-    #[serde(
-        default,
-        rename = "masterKeyID",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, rename = "masterKeyID", skip_serializing_if = "String::is_empty")]
     master_key_id: String,
-    #[serde(
-        default,
-        rename = "wrappedDEK",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, rename = "wrappedDEK", skip_serializing_if = "String::is_empty")]
     wrapped_dek: String,
     #[serde(default)]
     double_wrapping: bool,
-    #[serde(
-        default,
-        rename = "keyEncryptionKeyID",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "keyEncryptionKeyID", skip_serializing_if = "Option::is_none")]
     key_encryption_key_id: Option<String>,
-    #[serde(
-        default,
-        rename = "wrappedKEK",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "wrappedKEK", skip_serializing_if = "Option::is_none")]
     wrapped_kek: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_reference: Option<String>,
@@ -150,44 +126,26 @@ impl KeyTools {
     }
 
     pub fn with_names(masters: Arc<dyn MasterKeys>, names: MasterKeyNames) -> Self {
-        Self(Arc::new(Inner {
-            masters,
-            names,
-            unwrapped: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { masters, names, unwrapped: Mutex::default() }))
     }
 
     /// Fresh keys for one file. Never use the result for a second file.
-    pub fn encryption_properties(
-        &self,
-        schema: &Schema,
-    ) -> Result<Arc<FileEncryptionProperties>, EngineError> {
-        let leaves = ArrowSchemaConverter::new()
-            .convert(schema)
-            .map_err(|error| EngineError::parquet(&error))?;
+    pub fn encryption_properties(&self, schema: &Schema) -> Result<Arc<FileEncryptionProperties>, EngineError> {
+        let leaves = ArrowSchemaConverter::new().convert(schema).map_err(|error| EngineError::parquet(&error))?;
         let (footer, footer_material) = self.new_key(&self.0.names.footer, true)?;
-        let mut builder =
-            FileEncryptionProperties::builder(footer).with_footer_key_metadata(footer_material);
+        let mut builder = FileEncryptionProperties::builder(footer).with_footer_key_metadata(footer_material);
         for (index, leaf) in leaves.columns().iter().enumerate() {
-            let master = self
-                .0
-                .names
-                .for_class(key_class(schema, leaves.get_column_root_idx(index)));
+            let master = self.0.names.for_class(key_class(schema, leaves.get_column_root_idx(index)));
             let (key, material) = self.new_key(master, false)?;
             builder = builder.with_column_key_and_metadata(&leaf.path().string(), key, material);
         }
-        builder
-            .build()
-            .map_err(|error| EngineError::parquet(&error))
+        builder.build().map_err(|error| EngineError::parquet(&error))
     }
 
     /// The master keys that [`Self::encryption_properties`] wraps with, for the manifest.
     pub fn master_key_ids(&self, schema: &Schema) -> Vec<String> {
         let mut ids = vec![self.0.names.footer.clone()];
-        ids.extend(
-            (0..schema.fields().len())
-                .map(|root| self.0.names.for_class(key_class(schema, root)).to_owned()),
-        );
+        ids.extend((0..schema.fields().len()).map(|root| self.0.names.for_class(key_class(schema, root)).to_owned()));
         ids.sort();
         ids.dedup();
         ids
@@ -200,50 +158,29 @@ impl KeyTools {
 
     /// Finds the keys of a file whose key material may stand beside it, in `_KEY_MATERIAL_FOR_<file>.json`, as
     /// parquet-java's `HadoopFSKeyMaterialStore` puts it.
-    pub fn decryption_properties_for(
-        &self,
-        file: &Path,
-    ) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+    pub fn decryption_properties_for(&self, file: &Path) -> Result<Arc<FileDecryptionProperties>, EngineError> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let beside = file.with_file_name(format!("_KEY_MATERIAL_FOR_{name}.json"));
         let external = match std::fs::read(&beside) {
-            Ok(json) => serde_json::from_slice(&json).map_err(|_| EngineError::Damaged {
-                what: "external key material",
-                path: beside,
-            })?,
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|_| EngineError::Damaged { what: "external key material", path: beside })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => HashMap::new(),
             Err(error) => {
-                return Err(EngineError::io(
-                    "read external key material",
-                    &beside,
-                    &error,
-                ));
+                return Err(EngineError::io("read external key material", &beside, &error));
             }
         };
         self.properties_with(external)
     }
 
-    fn properties_with(
-        &self,
-        external: HashMap<String, String>,
-    ) -> Result<Arc<FileDecryptionProperties>, EngineError> {
-        let retriever = Arc::new(MaterialRetriever {
-            tools: self.clone(),
-            external,
-        });
-        FileDecryptionProperties::with_key_retriever(retriever)
-            .build()
-            .map_err(|error| EngineError::parquet(&error))
+    fn properties_with(&self, external: HashMap<String, String>) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        let retriever = Arc::new(MaterialRetriever { tools: self.clone(), external });
+        FileDecryptionProperties::with_key_retriever(retriever).build().map_err(|error| EngineError::parquet(&error))
     }
 
     fn new_key(&self, master: &str, is_footer: bool) -> Result<(Vec<u8>, Vec<u8>), EngineError> {
         let mut key = vec![0u8; DATA_KEY_LEN];
         cordon_crypto::random_bytes(&mut key).map_err(|_| EngineError::Randomness)?;
-        let wrapped = self
-            .0
-            .masters
-            .wrap_key(&key, master)
-            .map_err(|error| EngineError::key(&error, master))?;
+        let wrapped = self.0.masters.wrap_key(&key, master).map_err(|error| EngineError::key(&error, master))?;
         let material = Material {
             key_material_type: MATERIAL_TYPE.to_owned(),
             internal_storage: Some(true),
@@ -258,8 +195,7 @@ impl KeyTools {
             wrapped_kek: None,
             key_reference: None,
         };
-        let json =
-            serde_json::to_vec(&material).map_err(|_| EngineError::Internal("key material"))?;
+        let json = serde_json::to_vec(&material).map_err(|_| EngineError::Internal("key material"))?;
         Ok((key, json))
     }
 
@@ -270,23 +206,15 @@ impl KeyTools {
         if !material.double_wrapping {
             return self.unwrap_by_master(&material.wrapped_dek, &material.master_key_id);
         }
-        let (Some(kek_id), Some(wrapped_kek)) =
-            (&material.key_encryption_key_id, &material.wrapped_kek)
-        else {
+        let (Some(kek_id), Some(wrapped_kek)) = (&material.key_encryption_key_id, &material.wrapped_kek) else {
             return Err(KeyError::Malformed);
         };
         let kek = self.unwrap_by_master(wrapped_kek, &material.master_key_id)?;
-        let kek_id = BASE64
-            .decode(kek_id.as_bytes())
-            .map_err(|_| KeyError::Malformed)?;
+        let kek_id = BASE64.decode(kek_id.as_bytes()).map_err(|_| KeyError::Malformed)?;
         unwrap_locally(&kek, &kek_id, &material.wrapped_dek)
     }
 
-    fn unwrap_by_master(
-        &self,
-        wrapped: &str,
-        master: &str,
-    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    fn unwrap_by_master(&self, wrapped: &str, master: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let cache_key = (master.to_owned(), wrapped.to_owned());
         let now = Instant::now();
         if let Some(known) = self.cache().get(&cache_key)
@@ -299,45 +227,27 @@ impl KeyTools {
             .0
             .masters
             .unwrap_key(wrapped, master)
-            .map_err(|source| KeyError::Denied {
-                master: master.to_owned(),
-                source,
-            })?;
+            .map_err(|source| KeyError::Denied { master: master.to_owned(), source })?;
         let mut cache = self.cache();
         if cache.len() >= CACHE_ENTRIES {
             cache.retain(|_, entry| now.duration_since(entry.since) < CACHE_LIFETIME / 2);
         }
         if cache.len() < CACHE_ENTRIES {
-            cache.insert(
-                cache_key,
-                Unwrapped {
-                    key: key.clone(),
-                    since: now,
-                },
-            );
+            cache.insert(cache_key, Unwrapped { key: key.clone(), since: now });
         }
         Ok(key)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<CacheKey, Unwrapped>> {
         // A panic elsewhere cannot leave a half-written entry: inserts are single steps.
-        self.0
-            .unwrapped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.unwrapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Which master key protects what stands under the top-level field `root`.
 fn key_class(schema: &Schema, root: usize) -> KeyClass {
-    let name = schema
-        .fields()
-        .get(root)
-        .and_then(|field| field.metadata().get(KEY_CLASS_METADATA));
-    KeyClass::ALL
-        .into_iter()
-        .find(|class| name.is_some_and(|name| name == class.name()))
-        .unwrap_or(KeyClass::Direct)
+    let name = schema.fields().get(root).and_then(|field| field.metadata().get(KEY_CLASS_METADATA));
+    KeyClass::ALL.into_iter().find(|class| name.is_some_and(|name| name == class.name())).unwrap_or(KeyClass::Direct)
 }
 
 /// parquet-java's `KeyToolkit.decryptKeyLocally`: base64 of nonce || ciphertext || tag, the KEK's own id as AAD. The KEK
@@ -348,19 +258,12 @@ fn unwrap_locally(kek: &[u8], aad: &[u8], wrapped: &str) -> Result<Zeroizing<Vec
         32 => &AES_256_GCM,
         _ => return Err(KeyError::Malformed),
     };
-    let sealed = BASE64
-        .decode(wrapped.as_bytes())
-        .map_err(|_| KeyError::Malformed)?;
-    let (nonce, body) = sealed
-        .split_at_checked(NONCE_LEN)
-        .ok_or(KeyError::Malformed)?;
+    let sealed = BASE64.decode(wrapped.as_bytes()).map_err(|_| KeyError::Malformed)?;
+    let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(KeyError::Malformed)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::Malformed)?;
     let key = LessSafeKey::new(UnboundKey::new(algorithm, kek).map_err(|_| KeyError::Malformed)?);
     let mut body = Zeroizing::new(body.to_vec());
-    let len = key
-        .open_in_place(nonce, Aad::from(aad), &mut body)
-        .map_err(|_| KeyError::Authentication)?
-        .len();
+    let len = key.open_in_place(nonce, Aad::from(aad), &mut body).map_err(|_| KeyError::Authentication)?.len();
     body.truncate(len);
     Ok(body)
 }
@@ -372,30 +275,20 @@ struct MaterialRetriever {
 
 impl MaterialRetriever {
     fn key(&self, metadata: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let material: Material =
-            serde_json::from_slice(metadata).map_err(|_| KeyError::UnknownMaterial)?;
+        let material: Material = serde_json::from_slice(metadata).map_err(|_| KeyError::UnknownMaterial)?;
         if material.internal_storage != Some(false) {
             return self.tools.unwrap_material(&material);
         }
-        let reference = material
-            .key_reference
-            .as_deref()
-            .ok_or(KeyError::Malformed)?;
-        let outside = self
-            .external
-            .get(reference)
-            .ok_or(KeyError::NoExternalMaterial)?;
-        let material: Material =
-            serde_json::from_str(outside).map_err(|_| KeyError::UnknownMaterial)?;
+        let reference = material.key_reference.as_deref().ok_or(KeyError::Malformed)?;
+        let outside = self.external.get(reference).ok_or(KeyError::NoExternalMaterial)?;
+        let material: Material = serde_json::from_str(outside).map_err(|_| KeyError::UnknownMaterial)?;
         self.tools.unwrap_material(&material)
     }
 }
 
 impl KeyRetriever for MaterialRetriever {
     fn retrieve_key(&self, key_metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
-        let key = self
-            .key(key_metadata)
-            .map_err(|error| ParquetError::External(Box::new(error)))?;
+        let key = self.key(key_metadata).map_err(|error| ParquetError::External(Box::new(error)))?;
         Ok(key.to_vec())
     }
 }
@@ -441,10 +334,7 @@ impl EncryptionFactory for CordonEncryptionFactory {
         schema: &arrow_schema::SchemaRef,
         _file_path: &ObjectPath,
     ) -> datafusion::error::Result<Option<Arc<FileEncryptionProperties>>> {
-        self.tools
-            .encryption_properties(schema)
-            .map(Some)
-            .map_err(EngineError::into_datafusion)
+        self.tools.encryption_properties(schema).map(Some).map_err(EngineError::into_datafusion)
     }
 
     async fn get_file_decryption_properties(
@@ -452,31 +342,20 @@ impl EncryptionFactory for CordonEncryptionFactory {
         _config: &EncryptionFactoryOptions,
         _file_path: &ObjectPath,
     ) -> datafusion::error::Result<Option<Arc<FileDecryptionProperties>>> {
-        self.tools
-            .decryption_properties()
-            .map(Some)
-            .map_err(EngineError::into_datafusion)
+        self.tools.decryption_properties().map(Some).map_err(EngineError::into_datafusion)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
     use arrow_schema::{DataType, Field};
 
     fn field(name: &str, class: Option<&str>) -> Field {
         let field = Field::new(name, DataType::Utf8View, true);
         match class {
-            Some(class) => field.with_metadata(HashMap::from([(
-                KEY_CLASS_METADATA.to_owned(),
-                class.to_owned(),
-            )])),
+            Some(class) => field.with_metadata(HashMap::from([(KEY_CLASS_METADATA.to_owned(), class.to_owned())])),
             None => field,
         }
     }
@@ -490,15 +369,7 @@ mod tests {
             field("d", Some("quasi")),
         ]);
         let classes: Vec<_> = (0..4).map(|root| key_class(&schema, root)).collect();
-        assert_eq!(
-            classes,
-            [
-                KeyClass::Clinical,
-                KeyClass::Direct,
-                KeyClass::Direct,
-                KeyClass::Quasi
-            ]
-        );
+        assert_eq!(classes, [KeyClass::Clinical, KeyClass::Direct, KeyClass::Direct, KeyClass::Quasi]);
     }
 
     #[test]

@@ -66,12 +66,7 @@ pub async fn write_result(
 }
 
 enum Sink<'a> {
-    Table {
-        schema: SchemaRef,
-        batches: Vec<RecordBatch>,
-        rows: usize,
-        output: &'a mut (dyn Write + Send),
-    },
+    Table { schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, output: &'a mut (dyn Write + Send) },
     Csv(Box<arrow_csv::Writer<&'a mut (dyn Write + Send)>>),
     Json(arrow_json::ArrayWriter<&'a mut (dyn Write + Send)>),
     NdJson(arrow_json::LineDelimitedWriter<&'a mut (dyn Write + Send)>),
@@ -79,34 +74,20 @@ enum Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(
-        format: OutputFormat,
-        schema: &SchemaRef,
-        output: &'a mut (dyn Write + Send),
-    ) -> Result<Self, EngineError> {
+    fn new(format: OutputFormat, schema: &SchemaRef, output: &'a mut (dyn Write + Send)) -> Result<Self, EngineError> {
         let json = || arrow_json::WriterBuilder::new().with_explicit_nulls(true);
         Ok(match format {
-            OutputFormat::Table => Self::Table {
-                schema: schema.clone(),
-                batches: Vec::new(),
-                rows: 0,
-                output,
-            },
+            OutputFormat::Table => Self::Table { schema: schema.clone(), batches: Vec::new(), rows: 0, output },
             OutputFormat::Csv => {
-                let mut writer = arrow_csv::WriterBuilder::new()
-                    .with_header(true)
-                    .build(output);
+                let mut writer = arrow_csv::WriterBuilder::new().with_header(true).build(output);
                 // The header stands also above an empty result.
-                writer
-                    .write(&RecordBatch::new_empty(schema.clone()))
-                    .map_err(|error| EngineError::arrow(&error))?;
+                writer.write(&RecordBatch::new_empty(schema.clone())).map_err(|error| EngineError::arrow(&error))?;
                 Self::Csv(Box::new(writer))
             }
             OutputFormat::Json => Self::Json(json().build(output)),
             OutputFormat::NdJson => Self::NdJson(json().build(output)),
             OutputFormat::Arrow => Self::Arrow(Box::new(
-                arrow_ipc::writer::StreamWriter::try_new(output, schema)
-                    .map_err(|error| EngineError::arrow(&error))?,
+                arrow_ipc::writer::StreamWriter::try_new(output, schema).map_err(|error| EngineError::arrow(&error))?,
             )),
         })
     }
@@ -121,47 +102,24 @@ impl<'a> Sink<'a> {
                 }
                 Ok(())
             }
-            Self::Csv(writer) => writer
-                .write(batch)
-                .map_err(|error| EngineError::arrow(&error)),
-            Self::Json(writer) => writer
-                .write(batch)
-                .map_err(|error| EngineError::arrow(&error)),
-            Self::NdJson(writer) => writer
-                .write(batch)
-                .map_err(|error| EngineError::arrow(&error)),
-            Self::Arrow(writer) => writer
-                .write(batch)
-                .map_err(|error| EngineError::arrow(&error)),
+            Self::Csv(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
+            Self::Json(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
+            Self::NdJson(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
+            Self::Arrow(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
         }
     }
 
     fn finish(self, total: u64) -> Result<(), EngineError> {
-        let io = |error: io::Error| {
-            EngineError::io("write the result", std::path::Path::new("output"), &error)
-        };
+        let io = |error: io::Error| EngineError::io("write the result", std::path::Path::new("output"), &error);
         match self {
-            Self::Table {
-                schema,
-                batches,
-                rows,
-                output,
-            } => {
+            Self::Table { schema, batches, rows, output } => {
                 let options = arrow::util::display::FormatOptions::default().with_null("");
-                let batches = if batches.is_empty() {
-                    vec![RecordBatch::new_empty(schema)]
-                } else {
-                    batches
-                };
+                let batches = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
                 let text = pretty_format_batches_with_options(&batches, &options)
                     .map_err(|error| EngineError::arrow(&error))?;
                 writeln!(output, "{text}").map_err(io)?;
                 if total > rows as u64 {
-                    writeln!(
-                        output,
-                        "({rows} of {total} rows shown; the other formats write all)"
-                    )
-                    .map_err(io)?;
+                    writeln!(output, "({rows} of {total} rows shown; the other formats write all)").map_err(io)?;
                 }
                 Ok(())
             }

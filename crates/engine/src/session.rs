@@ -19,9 +19,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::parquet_encryption::EncryptionFactory;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{
-    SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
-};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::object_store::local::LocalFileSystem;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -43,12 +41,7 @@ const CATALOG: &str = "cordon";
 const SCHEMA: &str = "main";
 const INFORMATION_SCHEMA: &str = "information_schema";
 /// Functions that tell where rows are stored or how a column was made.
-const WITHHELD_FUNCTIONS: [&str; 4] = [
-    "input_file_name",
-    "file_row_index",
-    "arrow_metadata",
-    "version",
-];
+const WITHHELD_FUNCTIONS: [&str; 4] = ["input_file_name", "file_row_index", "arrow_metadata", "version"];
 
 /// What queries may use.
 #[derive(Clone, Debug)]
@@ -91,12 +84,7 @@ pub enum VisibleColumns {
 
 impl AuthorizedView {
     pub fn all(table: impl Into<String>) -> Self {
-        Self {
-            table: table.into(),
-            columns: VisibleColumns::All,
-            row_filter: None,
-            masks: BTreeMap::new(),
-        }
+        Self { table: table.into(), columns: VisibleColumns::All, row_filter: None, masks: BTreeMap::new() }
     }
 
     /// What a policy engine has decided; `None` when the dataset must look absent.
@@ -110,15 +98,9 @@ impl AuthorizedView {
         })
     }
 
-    pub fn only<S: Into<String>>(
-        table: impl Into<String>,
-        columns: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn only<S: Into<String>>(table: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Self {
         let columns = VisibleColumns::Only(columns.into_iter().map(Into::into).collect());
-        Self {
-            columns,
-            ..Self::all(table)
-        }
+        Self { columns, ..Self::all(table) }
     }
 }
 
@@ -145,26 +127,17 @@ impl QueryEngine {
         let spills = Arc::new(SealedSpills::new(&options.tmp_dir, options.tmp_limit));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_limit)))
-            .with_disk_manager_builder(
-                DiskManagerBuilder::default().with_temp_file_factory(spills.clone()),
-            )
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_temp_file_factory(spills.clone()))
             .build()
             .map_err(|error| EngineError::execution(&error))?;
         let files = LocalFileSystem::new_with_prefix(store.root())
             .map_err(|_| EngineError::Internal("object store of the tables"))?;
-        let url =
-            ObjectStoreUrl::parse(STORE_URL).map_err(|error| EngineError::execution(&error))?;
+        let url = ObjectStoreUrl::parse(STORE_URL).map_err(|error| EngineError::execution(&error))?;
         runtime.register_object_store(url.as_ref(), Arc::new(files));
         // No plan of ours names it; without it no plan can.
         let _ = runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref());
         let keys = Arc::new(CordonEncryptionFactory::new(store.keys().clone()));
-        Ok(Self {
-            store,
-            runtime: Arc::new(runtime),
-            spills,
-            keys,
-            options,
-        })
+        Ok(Self { store, runtime: Arc::new(runtime), spills, keys, options })
     }
 
     /// A session that knows the given views and nothing else: what is not among them is absent, not forbidden.
@@ -178,11 +151,7 @@ impl QueryEngine {
             let Some(version) = self.store.current(&view.table)? else {
                 continue;
             };
-            let all = version
-                .schema
-                .fields()
-                .iter()
-                .map(|field| field.name().clone());
+            let all = version.schema.fields().iter().map(|field| field.name().clone());
             let columns: Vec<String> = match &view.columns {
                 VisibleColumns::All => all.collect(),
                 VisibleColumns::Only(only) => all.filter(|name| only.contains(name)).collect(),
@@ -192,28 +161,16 @@ impl QueryEngine {
             }
             versions.insert(view.table.clone(), version.manifest.version);
             schema
-                .register_table(
-                    view.table.clone(),
-                    self.provider(&state, view, version, &columns)?,
-                )
+                .register_table(view.table.clone(), self.provider(&state, view, version, &columns)?)
                 .map_err(|_| EngineError::Internal("two views of one table"))?;
             visible.insert(view.table.clone(), columns);
         }
-        let catalog = state
-            .catalog_list()
-            .catalog(CATALOG)
-            .ok_or(EngineError::Internal("catalog"))?;
+        let catalog = state.catalog_list().catalog(CATALOG).ok_or(EngineError::Internal("catalog"))?;
         let information = information_schema(&visible, &schema)?;
         for (name, provider) in [(SCHEMA, schema), (INFORMATION_SCHEMA, information)] {
-            catalog
-                .register_schema(name, Arc::new(provider))
-                .map_err(|error| EngineError::execution(&error))?;
+            catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
-        Ok(AuthorizedSession {
-            state,
-            visible,
-            versions,
-        })
+        Ok(AuthorizedSession { state, visible, versions })
     }
 
     fn provider(
@@ -224,27 +181,12 @@ impl QueryEngine {
         columns: &[String],
     ) -> Result<Arc<dyn TableProvider>, EngineError> {
         if view.row_filter.is_none() && view.masks.is_empty() {
-            return Ok(Arc::new(VisibleTable::new(
-                version,
-                columns,
-                Arc::clone(&self.keys),
-            )));
+            return Ok(Arc::new(VisibleTable::new(version, columns, Arc::clone(&self.keys))));
         }
-        let policy = Policy::read(
-            state,
-            &view.table,
-            &version.schema,
-            view.row_filter.as_deref(),
-            &view.masks,
-        )?;
+        let policy = Policy::read(state, &view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
         let read: Vec<String> = columns.iter().cloned().chain(policy.columns()).collect();
         let inner = VisibleTable::new(version, &read, Arc::clone(&self.keys));
-        Ok(Arc::new(GuardedTable::new(
-            &view.table,
-            Arc::new(inner),
-            columns,
-            &policy,
-        )?))
+        Ok(Arc::new(GuardedTable::new(&view.table, Arc::new(inner), columns, &policy)?))
     }
 
     /// Most bytes of sealed temporary files that were in use at one time.
@@ -292,10 +234,7 @@ pub struct QueryRun {
 }
 
 enum Work {
-    Plan {
-        plan: Arc<dyn ExecutionPlan>,
-        context: Arc<TaskContext>,
-    },
+    Plan { plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext> },
     Ready(RecordBatch),
 }
 
@@ -310,12 +249,7 @@ impl AuthorizedSession {
         let gated = sql::gate(sql, &self.visible)?;
         let text = sql::without_literals(sql);
         if let Some(batch) = self.about_tables(&gated.statement)? {
-            return Ok(QueryRun {
-                schema: batch.schema(),
-                touched: Vec::new(),
-                text,
-                work: Work::Ready(batch),
-            });
+            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), text, work: Work::Ready(batch) });
         }
         let known_functions = || {
             let state = &self.state;
@@ -336,22 +270,12 @@ impl AuthorizedSession {
             .with_allow_dml(false)
             .with_allow_statements(false)
             .verify_plan(&logical)
-            .map_err(|_| EngineError::Refused {
-                reason: "only questions may run",
-            })?;
-        let optimized = self
-            .state
-            .optimize(&logical)
-            .map_err(|error| EngineError::execution(&error))?;
+            .map_err(|_| EngineError::Refused { reason: "only questions may run" })?;
+        let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
         let touched = self.touched(&optimized)?;
         if gated.explain {
             let batch = explain::render(&optimized, &self.visible)?;
-            return Ok(QueryRun {
-                schema: batch.schema(),
-                touched,
-                text,
-                work: Work::Ready(batch),
-            });
+            return Ok(QueryRun { schema: batch.schema(), touched, text, work: Work::Ready(batch) });
         }
         let plan = self
             .state
@@ -359,15 +283,7 @@ impl AuthorizedSession {
             .create_physical_plan(&optimized, &self.state)
             .await
             .map_err(|error| EngineError::execution(&error))?;
-        Ok(QueryRun {
-            schema: plan.schema(),
-            touched,
-            text,
-            work: Work::Plan {
-                plan,
-                context: self.state.task_ctx(),
-            },
-        })
+        Ok(QueryRun { schema: plan.schema(), touched, text, work: Work::Plan { plan, context: self.state.task_ctx() } })
     }
 
     /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
@@ -381,18 +297,13 @@ impl AuthorizedSession {
                 return batch([("table_name", names)]).map(Some);
             }
             Statement::ShowColumns { show_options, .. } => match &show_options.show_in {
-                Some(ShowStatementIn {
-                    parent_name: Some(name),
-                    ..
-                }) => name,
+                Some(ShowStatementIn { parent_name: Some(name), .. }) => name,
                 _ => return Err(unknown_table()),
             },
             Statement::ExplainTable { table_name, .. } => table_name,
             _ => return Ok(None),
         };
-        let table = last_name(name)
-            .filter(|name| self.visible.contains_key(name))
-            .ok_or_else(unknown_table)?;
+        let table = last_name(name).filter(|name| self.visible.contains_key(name)).ok_or_else(unknown_table)?;
         self.described(&table).map(Some)
     }
 
@@ -403,20 +314,11 @@ impl AuthorizedSession {
             .catalog(CATALOG)
             .and_then(|catalog| catalog.schema(SCHEMA))
             .ok_or(EngineError::Internal("catalog"))?;
-        let schema = futures::executor::block_on(provider.table(table))
-            .ok()
-            .flatten()
-            .ok_or_else(unknown_table)?
-            .schema();
-        let names: ArrayRef = Arc::new(StringArray::from_iter_values(
-            schema.fields().iter().map(|field| field.name()),
-        ));
-        let types: ArrayRef = Arc::new(StringArray::from_iter_values(
-            schema
-                .fields()
-                .iter()
-                .map(|field| field.data_type().to_string()),
-        ));
+        let schema =
+            futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema();
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.name())));
+        let types: ArrayRef =
+            Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.data_type().to_string())));
         batch([("column_name", names), ("data_type", types)])
     }
 
@@ -427,33 +329,15 @@ impl AuthorizedSession {
                 && let Some(barrier) = node.node.as_any().downcast_ref::<SecurityBarrier>()
             {
                 // What the policy reads below is not what the query asked for.
-                let shown = barrier
-                    .input
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone());
-                columns
-                    .entry(barrier.table.clone())
-                    .or_default()
-                    .extend(shown);
+                let shown = barrier.input.schema().fields().iter().map(|field| field.name().clone());
+                columns.entry(barrier.table.clone()).or_default().extend(shown);
                 return Ok(TreeNodeRecursion::Jump);
             }
             if let LogicalPlan::TableScan(scan) = node
-                && scan
-                    .table_name
-                    .schema()
-                    .is_none_or(|schema| schema == SCHEMA)
+                && scan.table_name.schema().is_none_or(|schema| schema == SCHEMA)
             {
-                let of_table = columns
-                    .entry(scan.table_name.table().to_owned())
-                    .or_default();
-                of_table.extend(
-                    scan.projected_schema
-                        .fields()
-                        .iter()
-                        .map(|field| field.name().clone()),
-                );
+                let of_table = columns.entry(scan.table_name.table().to_owned()).or_default();
+                of_table.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
                 let filters = scan.filters.iter().flat_map(|filter| filter.column_refs());
                 of_table.extend(filters.map(|column| column.name.clone()));
             }
@@ -464,11 +348,7 @@ impl AuthorizedSession {
             .into_iter()
             .filter_map(|(table, columns)| {
                 let version = *self.versions.get(&table)?;
-                Some(Touched {
-                    table,
-                    version,
-                    columns: columns.into_iter().collect(),
-                })
+                Some(Touched { table, version, columns: columns.into_iter().collect() })
             })
             .collect())
     }
@@ -493,14 +373,11 @@ impl QueryRun {
     pub fn execute(self) -> Result<QueryStream, EngineError> {
         let rows = match self.work {
             Work::Ready(batch) => Rows::Ready(Some(batch)),
-            Work::Plan { plan, context } => Rows::Plan(
-                execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?,
-            ),
+            Work::Plan { plan, context } => {
+                Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
+            }
         };
-        Ok(QueryStream {
-            schema: self.schema,
-            rows,
-        })
+        Ok(QueryStream { schema: self.schema, rows })
     }
 }
 
@@ -527,9 +404,10 @@ impl Stream for QueryStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut self.rows {
             Rows::Ready(batch) => Poll::Ready(batch.take().map(Ok)),
-            Rows::Plan(stream) => stream.as_mut().poll_next(context).map(|next| {
-                next.map(|batch| batch.map_err(|error| EngineError::execution(&error)))
-            }),
+            Rows::Plan(stream) => stream
+                .as_mut()
+                .poll_next(context)
+                .map(|next| next.map(|batch| batch.map_err(|error| EngineError::execution(&error)))),
         }
     }
 }
@@ -546,9 +424,7 @@ fn information_schema(
     let mut types = Vec::new();
     for table in visible.keys() {
         table_names.push(table.as_str());
-        let provider = futures::executor::block_on(tables.table(table))
-            .ok()
-            .flatten();
+        let provider = futures::executor::block_on(tables.table(table)).ok().flatten();
         let schema = provider.ok_or(EngineError::Internal("view"))?.schema();
         for (position, field) in (1u64..).zip(schema.fields()) {
             column_tables.push(table.as_str());
@@ -557,8 +433,7 @@ fn information_schema(
             types.push(field.data_type().to_string());
         }
     }
-    let constant =
-        |text: &str, len: usize| -> ArrayRef { Arc::new(StringArray::from(vec![text; len])) };
+    let constant = |text: &str, len: usize| -> ArrayRef { Arc::new(StringArray::from(vec![text; len])) };
     let (tables_len, columns_len) = (table_names.len(), column_names.len());
     let tables = batch([
         ("table_catalog", constant(CATALOG, tables_len)),
@@ -589,17 +464,9 @@ fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, 
 
 fn last_name(name: &ObjectName) -> Option<String> {
     let ident = name.0.last()?.as_ident()?;
-    Some(if ident.quote_style.is_some() {
-        ident.value.clone()
-    } else {
-        ident.value.to_ascii_lowercase()
-    })
+    Some(if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() })
 }
 
 fn unknown_table() -> EngineError {
-    EngineError::Planning(PlanProblem {
-        kind: PlanProblemKind::UnknownTable,
-        position: None,
-        did_you_mean: None,
-    })
+    EngineError::Planning(PlanProblem { kind: PlanProblemKind::UnknownTable, position: None, did_you_mean: None })
 }

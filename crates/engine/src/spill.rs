@@ -40,15 +40,8 @@ struct Usage {
 
 impl SealedSpills {
     pub fn new(dir: &Path, limit: u64) -> Self {
-        let usage = Usage {
-            used: AtomicU64::new(0),
-            peak: AtomicU64::new(0),
-            limit,
-        };
-        Self {
-            dir: dir.to_owned(),
-            usage: Arc::new(usage),
-        }
+        let usage = Usage { used: AtomicU64::new(0), peak: AtomicU64::new(0), limit };
+        Self { dir: dir.to_owned(), usage: Arc::new(usage) }
     }
 
     /// Most bytes of temporary files that were in use at one time.
@@ -71,8 +64,7 @@ impl Usage {
 
 impl TempFileFactory for SealedSpills {
     fn create_temp_file(&self, _description: &str) -> Result<Arc<dyn SpillFile>> {
-        let file =
-            std::fs::create_dir_all(&self.dir).and_then(|()| tempfile::tempfile_in(&self.dir))?;
+        let file = std::fs::create_dir_all(&self.dir).and_then(|()| tempfile::tempfile_in(&self.dir))?;
         let key = SealKey::generate();
         let key = UnboundKey::new(&AES_256_GCM, key.dangerous_expose())
             .map_err(|_| DataFusionError::Internal("spill key".to_owned()))?;
@@ -99,9 +91,7 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.usage
-            .used
-            .fetch_sub(*self.end.get_mut(), Ordering::Relaxed);
+        self.usage.used.fetch_sub(*self.end.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -111,39 +101,23 @@ impl SpillFile for SealedSpill {
     }
 
     fn read_stream(&self) -> Result<Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>> {
-        let start = Cursor {
-            shared: Arc::clone(&self.0),
-            offset: 0,
-            frame: 0,
-        };
-        Ok(Box::pin(stream::try_unfold(
-            start,
-            |mut cursor| async move {
-                if cursor.offset >= cursor.shared.end.load(Ordering::Acquire) {
-                    return Ok(None);
-                }
-                let read =
-                    tokio::task::spawn_blocking(move || cursor.next().map(|bytes| (bytes, cursor)));
-                let (bytes, cursor) = read
-                    .await
-                    .map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
-                Ok(Some((Bytes::from(bytes), cursor)))
-            },
-        )))
+        let start = Cursor { shared: Arc::clone(&self.0), offset: 0, frame: 0 };
+        Ok(Box::pin(stream::try_unfold(start, |mut cursor| async move {
+            if cursor.offset >= cursor.shared.end.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            let read = tokio::task::spawn_blocking(move || cursor.next().map(|bytes| (bytes, cursor)));
+            let (bytes, cursor) = read.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
+            Ok(Some((Bytes::from(bytes), cursor)))
+        })))
     }
 
     fn open_writer(&self) -> Result<Box<dyn SpillWriter>> {
         // A second writer would use the nonces of the first again.
         if self.0.written.swap(true, Ordering::AcqRel) {
-            return Err(DataFusionError::Internal(
-                "a spill file is written once".to_owned(),
-            ));
+            return Err(DataFusionError::Internal("a spill file is written once".to_owned()));
         }
-        Ok(Box::new(Writer {
-            shared: Arc::clone(&self.0),
-            frame: 0,
-            pending: Vec::with_capacity(FRAME + TAG),
-        }))
+        Ok(Box::new(Writer { shared: Arc::clone(&self.0), frame: 0, pending: Vec::with_capacity(FRAME + TAG) }))
     }
 }
 
@@ -162,9 +136,7 @@ impl Cursor {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut frame = vec![0; length];
-        self.shared
-            .file
-            .read_exact_at(&mut frame, self.offset + LENGTH as u64)?;
+        self.shared.file.read_exact_at(&mut frame, self.offset + LENGTH as u64)?;
         let plain = self
             .shared
             .key
@@ -193,8 +165,7 @@ impl Writer {
             .key
             .seal_in_place_append_tag(nonce(self.frame), Aad::empty(), &mut self.pending)
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-        let length = u32::try_from(self.pending.len())
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        let length = u32::try_from(self.pending.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         let whole = (LENGTH + self.pending.len()) as u64;
         self.shared.usage.take(whole)?;
         let offset = self.shared.end.load(Ordering::Acquire);
@@ -202,11 +173,7 @@ impl Writer {
             .shared
             .file
             .write_all_at(&length.to_le_bytes(), offset)
-            .and_then(|()| {
-                self.shared
-                    .file
-                    .write_all_at(&self.pending, offset + LENGTH as u64)
-            });
+            .and_then(|()| self.shared.file.write_all_at(&self.pending, offset + LENGTH as u64));
         if let Err(error) = written {
             self.shared.usage.used.fetch_sub(whole, Ordering::Relaxed);
             return Err(error);
@@ -250,12 +217,7 @@ fn nonce(frame: u64) -> Nonce {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
     use futures::TryStreamExt;
 
@@ -278,11 +240,7 @@ mod tests {
         writer.finish().unwrap();
         assert_eq!(read(&file).await.unwrap().len(), text.len() + 4);
         assert!(file.open_writer().is_err());
-        assert_eq!(
-            std::fs::read_dir(dir.path()).unwrap().count(),
-            0,
-            "the file has no name"
-        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
         drop((file, writer));
         assert_eq!(spills.usage.used.load(Ordering::Relaxed), 0);
         assert!(spills.peak_bytes() > text.len() as u64);
@@ -293,18 +251,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = tempfile::tempfile_in(dir.path()).unwrap();
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).unwrap());
-        let usage = Arc::new(Usage {
-            used: 0.into(),
-            peak: 0.into(),
-            limit: u64::MAX,
-        });
-        let shared = Shared {
-            file,
-            key,
-            end: 0.into(),
-            written: false.into(),
-            usage,
-        };
+        let usage = Arc::new(Usage { used: 0.into(), peak: 0.into(), limit: u64::MAX });
+        let shared = Shared { file, key, end: 0.into(), written: false.into(), usage };
         let spill = SealedSpill(Arc::new(shared));
         let mut writer = spill.open_writer().unwrap();
         writer.write_all(b"a secret").unwrap();
@@ -317,9 +265,7 @@ mod tests {
     #[test]
     fn the_limit_of_space_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let file = SealedSpills::new(dir.path(), 1000)
-            .create_temp_file("test")
-            .unwrap();
+        let file = SealedSpills::new(dir.path(), 1000).create_temp_file("test").unwrap();
         let mut writer = file.open_writer().unwrap();
         let error = writer.write_all(&vec![0; 2 * FRAME]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);

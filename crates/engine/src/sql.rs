@@ -7,8 +7,8 @@ use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr,
+    Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, Word};
@@ -44,8 +44,7 @@ enum NameKind {
     Function,
 }
 
-const ONLY: &str =
-    "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE statement may run";
+const ONLY: &str = "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE statement may run";
 
 /// Parses and refuses everything that is not a question.
 pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineError> {
@@ -56,11 +55,7 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         .map_err(|error| {
             let position = parser_position(&error);
             let kind = crate::errors::planning_kind(&error);
-            EngineError::Planning(PlanProblem {
-                kind,
-                position,
-                did_you_mean: None,
-            })
+            EngineError::Planning(PlanProblem { kind, position, did_you_mean: None })
         })?;
     let mut statements = statements.into_iter();
     let (Some(statement), None) = (statements.next(), statements.next()) else {
@@ -69,15 +64,10 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
     let (mut statement, explain) = match statement {
         DfStatement::Explain(explain) => {
             let plain = explain.to_string();
-            let options = plain
-                .strip_suffix(&explain.statement.to_string())
-                .unwrap_or(&plain)
-                .to_ascii_uppercase();
+            let options = plain.strip_suffix(&explain.statement.to_string()).unwrap_or(&plain).to_ascii_uppercase();
             // ANALYZE runs the query past the audit, VERBOSE shows the plan of the stored tables.
             if options.trim() != "EXPLAIN" {
-                return Err(EngineError::Refused {
-                    reason: "only plain EXPLAIN may run",
-                });
+                return Err(EngineError::Refused { reason: "only plain EXPLAIN may run" });
             }
             (*explain.statement, true)
         }
@@ -88,10 +78,7 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
     };
     match inner.as_ref() {
         Statement::Query(query) => check_query(query)?,
-        Statement::ShowTables { .. }
-        | Statement::ShowColumns { .. }
-        | Statement::ExplainTable { .. }
-            if !explain => {}
+        Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ExplainTable { .. } if !explain => {}
         _ => return Err(EngineError::Refused { reason: ONLY }),
     }
     let mut reader = NameReader::default();
@@ -105,38 +92,27 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         .collect();
     let mut spellings = Spellings::of(&tables, visible);
     let _ = VisitMut::visit(inner.as_mut(), &mut spellings);
-    Ok(Gated {
-        statement,
-        explain,
-        tables,
-        names: reader.names,
-    })
+    Ok(Gated { statement, explain, tables, names: reader.names })
 }
 
 fn check_query(query: &Query) -> Result<(), EngineError> {
     if let Some(with) = &query.with {
-        with.cte_tables
-            .iter()
-            .try_for_each(|cte| check_query(&cte.query))?;
+        with.cte_tables.iter().try_for_each(|cte| check_query(&cte.query))?;
     }
     if !query.locks.is_empty() {
-        return Err(EngineError::Refused {
-            reason: "tables cannot be locked",
-        });
+        return Err(EngineError::Refused { reason: "tables cannot be locked" });
     }
     check_body(&query.body)
 }
 
 fn check_body(body: &SetExpr) -> Result<(), EngineError> {
     match body {
-        SetExpr::Select(select) if select.into.is_some() => Err(EngineError::Refused {
-            reason: "SELECT INTO would write a table",
-        }),
+        SetExpr::Select(select) if select.into.is_some() => {
+            Err(EngineError::Refused { reason: "SELECT INTO would write a table" })
+        }
         SetExpr::Select(_) | SetExpr::Values(_) => Ok(()),
         SetExpr::Query(query) => check_query(query),
-        SetExpr::SetOperation { left, right, .. } => {
-            check_body(left).and_then(|()| check_body(right))
-        }
+        SetExpr::SetOperation { left, right, .. } => check_body(left).and_then(|()| check_body(right)),
         _ => Err(EngineError::Refused { reason: ONLY }),
     }
 }
@@ -157,11 +133,7 @@ pub(crate) fn without_literals(sql: &str) -> String {
                 continue;
             }
             Token::EOF => break,
-            Token::Word(Word {
-                value,
-                quote_style: Some(quote),
-                ..
-            }) => format!("{quote}{value}{quote}"),
+            Token::Word(Word { value, quote_style: Some(quote), .. }) => format!("{quote}{value}{quote}"),
             Token::Word(word) => word.value,
             token if is_punctuation(&token) => token.to_string(),
             _ => "?".to_owned(),
@@ -225,16 +197,8 @@ struct NameReader {
 
 impl NameReader {
     fn name(&mut self, ident: &Ident, kind: NameKind) {
-        let text = if ident.quote_style.is_some() {
-            ident.value.clone()
-        } else {
-            ident.value.to_ascii_lowercase()
-        };
-        self.names.push(Named {
-            text,
-            kind,
-            position: position(ident.span.start),
-        });
+        let text = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() };
+        self.names.push(Named { text, kind, position: position(ident.span.start) });
     }
 }
 
@@ -279,20 +243,11 @@ struct Spellings(BTreeMap<String, String>);
 impl Spellings {
     fn of(tables: &BTreeSet<String>, visible: &VisibleNames) -> Self {
         let mut spellings: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
-        for column in tables
-            .iter()
-            .filter_map(|table| visible.get(table))
-            .flatten()
-        {
-            spellings
-                .entry(column.to_ascii_lowercase())
-                .or_default()
-                .insert(column);
+        for column in tables.iter().filter_map(|table| visible.get(table)).flatten() {
+            spellings.entry(column.to_ascii_lowercase()).or_default().insert(column);
         }
         let only = |(folded, spelt): (String, BTreeSet<&String>)| match spelt.first() {
-            Some(spelling) if spelt.len() == 1 && **spelling != folded => {
-                Some((folded, (*spelling).clone()))
-            }
+            Some(spelling) if spelt.len() == 1 && **spelling != folded => Some((folded, (*spelling).clone())),
             _ => None,
         };
         Self(spellings.into_iter().filter_map(only).collect())
@@ -308,10 +263,7 @@ impl Spellings {
     }
 
     fn spell_alias(&self, alias: &mut TableAlias) {
-        alias
-            .columns
-            .iter_mut()
-            .for_each(|column| self.spell(&mut column.name));
+        alias.columns.iter_mut().for_each(|column| self.spell(&mut column.name));
     }
 
     fn spell_using(&self, join: &mut JoinOperator) {
@@ -344,9 +296,7 @@ impl VisitorMut for Spellings {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         if let Some(with) = &mut query.with {
-            with.cte_tables
-                .iter_mut()
-                .for_each(|cte| self.spell_alias(&mut cte.alias));
+            with.cte_tables.iter_mut().for_each(|cte| self.spell_alias(&mut cte.alias));
         }
         ControlFlow::Continue(())
     }
@@ -365,12 +315,7 @@ impl VisitorMut for Spellings {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         match factor {
-            TableFactor::Table {
-                alias: Some(alias), ..
-            }
-            | TableFactor::Derived {
-                alias: Some(alias), ..
-            } => {
+            TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
                 self.spell_alias(alias);
             }
             _ => {}
@@ -405,28 +350,19 @@ impl Gated {
         let known_columns: BTreeSet<&String> = if self.tables.is_empty() {
             visible.values().flatten().collect()
         } else {
-            self.tables
-                .iter()
-                .filter_map(|table| visible.get(table))
-                .flatten()
-                .collect()
+            self.tables.iter().filter_map(|table| visible.get(table)).flatten().collect()
         };
         let (mut position, mut did_you_mean) = (None, None);
         match kind {
             PlanProblemKind::UnknownTable => {
-                if let Some(named) =
-                    of(NameKind::Table).find(|named| !visible.contains_key(&named.text))
-                {
+                if let Some(named) = of(NameKind::Table).find(|named| !visible.contains_key(&named.text)) {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, visible.keys());
                 }
             }
             PlanProblemKind::UnknownColumn => {
-                let unknown = |named: &&Named| {
-                    !known_columns
-                        .iter()
-                        .any(|known| known.eq_ignore_ascii_case(&named.text))
-                };
+                let unknown =
+                    |named: &&Named| !known_columns.iter().any(|known| known.eq_ignore_ascii_case(&named.text));
                 if let Some(named) = of(NameKind::Column).find(unknown) {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, known_columns.into_iter());
@@ -434,32 +370,21 @@ impl Gated {
             }
             PlanProblemKind::UnknownFunction => {
                 let known: BTreeSet<&String> = functions.collect();
-                if let Some(named) =
-                    of(NameKind::Function).find(|named| !known.contains(&named.text))
-                {
+                if let Some(named) = of(NameKind::Function).find(|named| !known.contains(&named.text)) {
                     position = Some(named.position);
                     did_you_mean = closest(&named.text, known.into_iter());
                 }
             }
             _ => {}
         }
-        EngineError::Planning(PlanProblem {
-            kind,
-            position,
-            did_you_mean,
-        })
+        EngineError::Planning(PlanProblem { kind, position, did_you_mean })
     }
 }
 
 fn closest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
     let text = text.to_ascii_lowercase();
     known
-        .map(|name| {
-            (
-                normalized_levenshtein(&text, &name.to_ascii_lowercase()),
-                name,
-            )
-        })
+        .map(|name| (normalized_levenshtein(&text, &name.to_ascii_lowercase()), name))
         .filter(|(likeness, _)| *likeness >= 0.6)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name.clone())
@@ -467,33 +392,16 @@ fn closest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
 
     #[test]
     fn literals_do_not_survive() {
         for (sql, expected) in [
-            (
-                "select  a,\n b from t where c = 'canary'",
-                "select a, b from t where c = ?",
-            ),
-            (
-                "select 1.5e3, -2, x'AB', N'canary', $$canary$$",
-                "select ?, -?, ?, ?, ?",
-            ),
-            (
-                "select \"Id\" -- canary\n from t /* canary */ limit 10;",
-                "select \"Id\" from t limit ?;",
-            ),
-            (
-                "select date '1980-01-01' + interval '3' day",
-                "select date ? + interval ? day",
-            ),
+            ("select  a,\n b from t where c = 'canary'", "select a, b from t where c = ?"),
+            ("select 1.5e3, -2, x'AB', N'canary', $$canary$$", "select ?, -?, ?, ?, ?"),
+            ("select \"Id\" -- canary\n from t /* canary */ limit 10;", "select \"Id\" from t limit ?;"),
+            ("select date '1980-01-01' + interval '3' day", "select date ? + interval ? day"),
             ("select 'unclosed canary", "(not SQL)"),
             ("select $1, :canary", "select ?, :canary"),
         ] {
@@ -504,23 +412,11 @@ mod tests {
     #[test]
     fn only_questions_pass() {
         let visible = VisibleNames::from([("t".to_owned(), vec!["a".to_owned()])]);
-        for sql in include_str!("../tests/cases/refused.sql")
-            .lines()
-            .filter(|line| !line.is_empty())
-        {
+        for sql in include_str!("../tests/cases/refused.sql").lines().filter(|line| !line.is_empty()) {
             let result = gate(sql, &visible);
-            assert!(
-                matches!(
-                    result,
-                    Err(EngineError::Refused { .. } | EngineError::Planning(_))
-                ),
-                "{sql}"
-            );
+            assert!(matches!(result, Err(EngineError::Refused { .. } | EngineError::Planning(_))), "{sql}");
         }
-        for sql in include_str!("../tests/cases/allowed.sql")
-            .lines()
-            .filter(|line| !line.is_empty())
-        {
+        for sql in include_str!("../tests/cases/allowed.sql").lines().filter(|line| !line.is_empty()) {
             assert!(gate(sql, &visible).is_ok(), "{sql}");
         }
     }

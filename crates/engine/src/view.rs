@@ -36,42 +36,23 @@ pub(crate) struct VisibleTable {
 }
 
 impl VisibleTable {
-    pub(crate) fn new(
-        version: TableVersion,
-        columns: &[String],
-        keys: Arc<dyn EncryptionFactory>,
-    ) -> Self {
+    pub(crate) fn new(version: TableVersion, columns: &[String], keys: Arc<dyn EncryptionFactory>) -> Self {
         // Without the metadata: it says how a column was made, and SQL could ask for it.
         let fields: Vec<Field> = version
             .schema
             .fields()
             .iter()
             .filter(|field| columns.contains(field.name()))
-            .map(|field| {
-                field
-                    .as_ref()
-                    .clone()
-                    .with_metadata(std::collections::HashMap::new())
-            })
+            .map(|field| field.as_ref().clone().with_metadata(std::collections::HashMap::new()))
             .collect();
-        Self {
-            version,
-            schema: Arc::new(Schema::new(fields)),
-            keys,
-        }
+        Self { version, schema: Arc::new(Schema::new(fields)), keys }
     }
 
     fn files(&self) -> FileGroup {
-        let files = self
-            .version
-            .manifest
-            .parts
-            .iter()
-            .filter(|part| part.rows > 0)
-            .map(|part| {
-                PartitionedFile::new(self.version.part_key(part), part.bytes)
-                    .with_statistics(Arc::new(self.row_count(part.rows)))
-            });
+        let files = self.version.manifest.parts.iter().filter(|part| part.rows > 0).map(|part| {
+            PartitionedFile::new(self.version.part_key(part), part.bytes)
+                .with_statistics(Arc::new(self.row_count(part.rows)))
+        });
         FileGroup::new(files.collect())
     }
 
@@ -103,10 +84,7 @@ impl TableProvider for VisibleTable {
         Some(self.row_count(self.version.rows()))
     }
 
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         // They prune row groups and pages; the plan keeps them for the rows.
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
@@ -119,14 +97,10 @@ impl TableProvider for VisibleTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let version = self.version.clone();
-        tokio::task::spawn_blocking(move || {
-            version
-                .check_footers()
-                .and_then(|()| version.check_footer_key())
-        })
-        .await
-        .map_err(|_| EngineError::Internal("check of the parts").into_datafusion())?
-        .map_err(EngineError::into_datafusion)?;
+        tokio::task::spawn_blocking(move || version.check_footers().and_then(|()| version.check_footer_key()))
+            .await
+            .map_err(|_| EngineError::Internal("check of the parts").into_datafusion())?
+            .map_err(EngineError::into_datafusion)?;
         let options = TableParquetOptions {
             global: state.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
@@ -135,13 +109,12 @@ impl TableProvider for VisibleTable {
             .with_table_parquet_options(options)
             .with_metadata_size_hint(FOOTER_HINT)
             .with_encryption_factory(Arc::clone(&self.keys));
-        let config =
-            FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
-                .with_file_group(self.files())
-                .with_statistics(self.row_count(self.version.rows()))
-                .with_projection_indices(projection.cloned())?
-                .with_limit(limit)
-                .build();
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
+            .with_file_group(self.files())
+            .with_statistics(self.row_count(self.version.rows()))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 }

@@ -15,15 +15,9 @@ fn main() {
     let batch = number("BATCH", 8_192);
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let given = std::env::var("DIR").ok();
-    let dir = given
-        .as_deref()
-        .map_or(scratch.path(), Path::new)
-        .join("vault");
+    let dir = given.as_deref().map_or(scratch.path(), Path::new).join("vault");
     let open = || {
-        let keys = VaultKeys {
-            blind: BlindIndexKey::from_bytes([1; 32]),
-            values: VaultKey::from_bytes([2; 32]),
-        };
+        let keys = VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) };
         let defaults = VaultOptions::default();
         let options = VaultOptions {
             memory_entries: number("MEMORY", defaults.memory_entries as u64) as usize,
@@ -66,9 +60,7 @@ fn main() {
         }
     };
     phase("seen, random order", &vault, sample, batch, shuffled);
-    phase("seen, a thousand hot", &vault, sample, batch, |i| {
-        shuffled(i) % 1_000
-    });
+    phase("seen, a thousand hot", &vault, sample, batch, |i| shuffled(i) % 1_000);
     drop(vault);
     let mut reopened = None;
     measure("open", 1, || reopened = Some(open()));
@@ -112,27 +104,15 @@ fn phase(name: &str, vault: &TokenVault, n: u64, batch: u64, value: impl Fn(u64)
         make(from, &mut text);
         let values: Vec<&[u8]> = text.iter().map(<[u8; 11]>::as_slice).collect();
         out.clear();
-        vault
-            .get_or_create("ssn", &values, &mut out)
-            .expect("tokens");
+        vault.get_or_create("ssn", &values, &mut out).expect("tokens");
     }
-    report(
-        name,
-        n,
-        cpu_seconds() - cpu - making,
-        started.elapsed().as_secs_f64(),
-    );
+    report(name, n, cpu_seconds() - cpu - making, started.elapsed().as_secs_f64());
 }
 
 fn measure(name: &str, n: u64, work: impl FnOnce()) {
     let (started, cpu) = (Instant::now(), cpu_seconds());
     work();
-    report(
-        name,
-        n,
-        cpu_seconds() - cpu,
-        started.elapsed().as_secs_f64(),
-    );
+    report(name, n, cpu_seconds() - cpu, started.elapsed().as_secs_f64());
 }
 
 fn report(name: &str, n: u64, cpu: f64, wall: f64) {
@@ -140,10 +120,7 @@ fn report(name: &str, n: u64, cpu: f64, wall: f64) {
     if n == 1 {
         println!("{name:>22}: {cpu:.3} s CPU, {wall:.3} s wall");
     } else {
-        println!(
-            "{name:>22}: {each:.0} ns CPU a value, {:.2} M/s wall",
-            n as f64 / wall / 1e6
-        );
+        println!("{name:>22}: {each:.0} ns CPU a value, {:.2} M/s wall", n as f64 / wall / 1e6);
     }
 }
 
@@ -155,24 +132,11 @@ fn number(name: &str, default: u64) -> u64 {
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("proc");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
-    fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<f64>().expect("ticks"))
-        .sum::<f64>()
-        / 100.0
+    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
 }
 
 fn peak_megabytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("proc");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("VmHWM");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<u64>()
-        .expect("kB")
-        / 1024
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("kB") / 1024
 }

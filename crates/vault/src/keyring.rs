@@ -33,9 +33,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cordon_crypto::{
-    Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey,
-    HashKey, LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SurrogateKey,
-    TableMasterKey, VaultKey,
+    Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey, HashKey,
+    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SurrogateKey, TableMasterKey, VaultKey,
 };
 use zeroize::Zeroizing;
 
@@ -44,12 +43,7 @@ use file::{Entry, RingFile};
 pub use root::RootSecret;
 
 /// The master keys of tables, without their versions: the footer, and one for each class of columns.
-pub const TABLE_MASTER_KEYS: [&str; 4] = [
-    "cordon-footer",
-    "cordon-direct",
-    "cordon-quasi",
-    "cordon-clinical",
-];
+pub const TABLE_MASTER_KEYS: [&str; 4] = ["cordon-footer", "cordon-direct", "cordon-quasi", "cordon-clinical"];
 
 /// The purposes of which a ring holds one key each; its id is the purpose.
 const SINGLE: [&str; 9] = [
@@ -92,20 +86,10 @@ impl KeyRing {
     }
 
     /// With other costs of guessing the passphrase.
-    pub fn create_with(
-        path: &Path,
-        root: &RootSecret,
-        now: &str,
-        params: Argon2Params,
-    ) -> Result<Self, KeyRingError> {
+    pub fn create_with(path: &Path, root: &RootSecret, now: &str, params: Argon2Params) -> Result<Self, KeyRingError> {
         let singles = SINGLE.iter().map(|purpose| (*purpose, *purpose));
-        let masters = TABLE_MASTER_KEYS
-            .iter()
-            .map(|id| (TableMasterKey::PURPOSE, *id));
-        let entries: Vec<Entry> = singles
-            .chain(masters)
-            .map(|(purpose, id)| Entry::new(purpose, id, now))
-            .collect();
+        let masters = TABLE_MASTER_KEYS.iter().map(|id| (TableMasterKey::PURPOSE, *id));
+        let entries: Vec<Entry> = singles.chain(masters).map(|(purpose, id)| Entry::new(purpose, id, now)).collect();
         let mut keys = Vec::with_capacity(entries.len());
         for _ in &entries {
             let mut key = Zeroizing::new([0; 32]);
@@ -117,12 +101,7 @@ impl KeyRing {
         file.wrap(&root_key, &keys)?;
         let written = file.to_bytes()?;
         atomic::Replacement::prepare(path, &written, None)?.commit()?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            keys,
-            written,
-        })
+        Ok(Self { path: path.to_owned(), file, keys, written })
     }
 
     /// Opens a ring and unwraps all its keys: what is damaged is found now and not in the middle of a run.
@@ -134,12 +113,7 @@ impl KeyRing {
         let file = RingFile::parse(path, &written)?;
         let root_key = root::root_key(root, &file.root, path)?;
         let keys = file.unwrap(&root_key, path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            keys,
-            written,
-        })
+        Ok(Self { path: path.to_owned(), file, keys, written })
     }
 
     /// What names this ring, in the audit log and in lineage. Not secret.
@@ -153,9 +127,7 @@ impl KeyRing {
             .filter(|(entry, _)| entry.purpose == K::PURPOSE && entry.id == K::PURPOSE)
             .max_by_key(|(entry, _)| entry.version)
             .map(|(_, key)| K::from_bytes(**key))
-            .ok_or(KeyRingError::NoKey {
-                purpose: K::PURPOSE,
-            })
+            .ok_or(KeyRingError::NoKey { purpose: K::PURPOSE })
     }
 
     /// The key that signs the audit log.
@@ -165,13 +137,13 @@ impl KeyRing {
 
     /// The master keys of tables under `<id>.v<version>`, e.g. `cordon-footer.v1`, every version of them.
     pub fn master_keys(&self) -> Arc<dyn MasterKeys> {
-        let masters = self
-            .held()
-            .filter(|(entry, _)| entry.purpose == TableMasterKey::PURPOSE)
-            .fold(LocalMasterKeys::new(), |masters, (entry, key)| {
+        let masters = self.held().filter(|(entry, _)| entry.purpose == TableMasterKey::PURPOSE).fold(
+            LocalMasterKeys::new(),
+            |masters, (entry, key)| {
                 let id = format!("{}.v{}", entry.id, entry.version);
                 masters.with(id, &TableMasterKey::from_bytes(**key))
-            });
+            },
+        );
         Arc::new(masters)
     }
 
@@ -192,14 +164,9 @@ impl KeyRing {
     }
 
     /// With other costs of guessing the passphrase.
-    pub fn rotate_root_with(
-        &mut self,
-        new: &RootSecret,
-        params: Argon2Params,
-    ) -> Result<(), KeyRingError> {
+    pub fn rotate_root_with(&mut self, new: &RootSecret, params: Argon2Params) -> Result<(), KeyRingError> {
         let (file, written) = self.under_root(new, params)?;
-        let committed =
-            atomic::Replacement::prepare(&self.path, &written, Some(&self.written))?.commit();
+        let committed = atomic::Replacement::prepare(&self.path, &written, Some(&self.written))?.commit();
         if !matches!(committed, Err(KeyRingError::NotReplaced { .. })) {
             // Also when the directory could not be synced: the new file is in place.
             (self.file, self.written) = (file, written);
@@ -207,11 +174,7 @@ impl KeyRing {
         committed
     }
 
-    fn under_root(
-        &self,
-        new: &RootSecret,
-        params: Argon2Params,
-    ) -> Result<(RingFile, Vec<u8>), KeyRingError> {
+    fn under_root(&self, new: &RootSecret, params: Argon2Params) -> Result<(RingFile, Vec<u8>), KeyRingError> {
         let (root, root_key) = root::new_root(new, params)?;
         let mut file = self.file.clone();
         file.root = root;

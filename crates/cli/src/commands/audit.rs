@@ -41,11 +41,7 @@ pub fn audit(ui: &Ui, place: &Place, command: AuditCommand) -> Outcome {
                 ui.object(&report);
                 return Err(Failure::new(ExitKind::Integrity, findings(&report)));
             }
-            project.audit(&Event::AuditVerified {
-                entries: report.entries,
-                anchors: report.anchors,
-                findings: 0,
-            })?;
+            project.audit(&Event::AuditVerified { entries: report.entries, anchors: report.anchors, findings: 0 })?;
             ui.object(&report);
             ui.say(format!(
                 "{} entries: every hash, link and signature is right, and {} anchors agree",
@@ -95,7 +91,9 @@ fn details(event: &Event) -> String {
     };
     fields
         .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "kind" | "key_ids" | "statement_tag" | "policy_hash" | "principal"))
+        .filter(|(name, _)| {
+            !matches!(name.as_str(), "kind" | "key_ids" | "statement_tag" | "policy_hash" | "principal")
+        })
         .map(|(name, value)| format!("{name}={}", shown(value)))
         .collect::<Vec<_>>()
         .join(" ")

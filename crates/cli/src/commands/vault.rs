@@ -17,19 +17,27 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
     match command {
         VaultCommand::Status => {
             let stats = project.vault()?.stats()?;
-            let domains: Vec<_> =
-                stats.domains.iter().map(|(name, tokens)| serde_json::json!({ "domain": name, "tokens": tokens })).collect();
+            let domains: Vec<_> = stats
+                .domains
+                .iter()
+                .map(|(name, tokens)| serde_json::json!({ "domain": name, "tokens": tokens }))
+                .collect();
             ui.object(&serde_json::json!({
                 "domains": domains, "log_bytes": stats.log_bytes, "index_bytes": stats.index_bytes,
                 "rebuilt_runs": stats.rebuilt_runs,
             }));
-            ui.table(&["domain", "tokens"], stats.domains.iter().map(|(name, tokens)| vec![name.clone(), tokens.to_string()]));
+            ui.table(
+                &["domain", "tokens"],
+                stats.domains.iter().map(|(name, tokens)| vec![name.clone(), tokens.to_string()]),
+            );
             ui.say(format!("{} on disk", human_bytes(stats.log_bytes + stats.index_bytes)));
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Verify => {
             let report = project.vault()?.verify()?;
-            ui.object(&serde_json::json!({ "tokens": report.tokens, "frames": report.frames, "log_bytes": report.log_bytes }));
+            ui.object(
+                &serde_json::json!({ "tokens": report.tokens, "frames": report.frames, "log_bytes": report.log_bytes }),
+            );
             ui.say(format!("{} tokens read and authenticated; the vault is whole", report.tokens));
             Ok(ExitCode::SUCCESS)
         }
@@ -52,7 +60,10 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
                 })?;
                 return Err(Failure::new(
                     ExitKind::Denied,
-                    format!("`{user}` may not reveal tokens for {}: a grant on all columns of all tables is needed", purpose.name()),
+                    format!(
+                        "`{user}` may not reveal tokens for {}: a grant on all columns of all tables is needed",
+                        purpose.name()
+                    ),
                 ));
             }
             let found = vault.reveal(&domain, &parsed)?;
@@ -68,7 +79,10 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
             match found {
                 Some(value) => ui.result(value.expose_phi()),
                 None => {
-                    return Err(Failure::new(ExitKind::Failure, format!("there is no such token in domain `{domain}`")));
+                    return Err(Failure::new(
+                        ExitKind::Failure,
+                        format!("there is no such token in domain `{domain}`"),
+                    ));
                 }
             }
             Ok(ExitCode::SUCCESS)

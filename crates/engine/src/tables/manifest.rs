@@ -92,10 +92,7 @@ impl Manifest {
         recent_commits: Vec<String>,
         provenance: Provenance,
     ) -> Result<Self, EngineError> {
-        let mut key_ids: Vec<String> = parts
-            .iter()
-            .flat_map(|part| part.key_ids.iter().cloned())
-            .collect();
+        let mut key_ids: Vec<String> = parts.iter().flat_map(|part| part.key_ids.iter().cloned()).collect();
         key_ids.sort();
         key_ids.dedup();
         let columns = schema
@@ -104,11 +101,7 @@ impl Manifest {
             .map(|field| ColumnInfo {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
-                metadata: field
-                    .metadata()
-                    .iter()
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect(),
+                metadata: field.metadata().iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             })
             .collect();
         Ok(Self {
@@ -137,7 +130,5 @@ fn encode_schema(schema: &Arc<Schema>) -> Result<String, EngineError> {
         writer.finish()?;
         writer.into_inner()
     };
-    encode()
-        .map(|bytes| BASE64.encode(&bytes))
-        .map_err(|error| EngineError::arrow(&error))
+    encode().map(|bytes| BASE64.encode(&bytes)).map_err(|error| EngineError::arrow(&error))
 }

@@ -83,22 +83,12 @@ pub struct Recovered {
 }
 
 impl TableStore {
-    pub fn open(
-        root: impl Into<PathBuf>,
-        keys: KeyTools,
-        seal: &SealKey,
-    ) -> Result<Self, EngineError> {
+    pub fn open(root: impl Into<PathBuf>, keys: KeyTools, seal: &SealKey) -> Result<Self, EngineError> {
         let root = root.into();
         make_dir(&root)?;
         // An absolute root, so that a later change of directory moves nothing.
-        let root = root
-            .canonicalize()
-            .map_err(|error| EngineError::io("open the table store", &root, &error))?;
-        Ok(Self(Arc::new(Inner {
-            root,
-            keys,
-            sealer: Sealer::for_key(seal),
-        })))
+        let root = root.canonicalize().map_err(|error| EngineError::io("open the table store", &root, &error))?;
+        Ok(Self(Arc::new(Inner { root, keys, sealer: Sealer::for_key(seal) })))
     }
 
     pub fn root(&self) -> &Path {
@@ -133,34 +123,21 @@ impl TableStore {
     /// The manifests that are kept, oldest first.
     pub fn history(&self, table: &str) -> Result<Vec<TableVersion>, EngineError> {
         check_name("table", table)?;
-        self.versions(table)?
-            .into_iter()
-            .map(|version| self.read_version(table, version))
-            .collect()
+        self.versions(table)?.into_iter().map(|version| self.read_version(table, version)).collect()
     }
 
     /// A place for the parts of `run`. While it lives, [`Self::recover`] leaves the run alone, from any process.
     pub fn stage(&self, table: &str, run: &str) -> Result<Staging, EngineError> {
         check_name("table", table)?;
-        if run.is_empty()
-            || !run
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        {
+        if run.is_empty() || !run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
             return Err(EngineError::InvalidName { what: "run" });
         }
         let dir = self.dir(table, STAGING).join(run);
         make_dir(&dir)?;
         let lock = lock_file(&dir)?;
         // Another worker of the same run may hold it too, hence shared.
-        lock.lock_shared()
-            .map_err(|error| EngineError::io("lock the staging folder", &dir, &error))?;
-        Ok(Staging {
-            dir,
-            run: run.to_owned(),
-            keys: self.0.keys.clone(),
-            lock,
-        })
+        lock.lock_shared().map_err(|error| EngineError::io("lock the staging folder", &dir, &error))?;
+        Ok(Staging { dir, run: run.to_owned(), keys: self.0.keys.clone(), lock })
     }
 
     /// Publishes a new version and returns its number.
@@ -172,25 +149,17 @@ impl TableStore {
         make_dir(&data)?;
         let lock = lock_file(&manifests)?;
         // Only spares honest writers a conflict; what decides is the exclusive publication below.
-        lock.lock()
-            .map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
+        lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
 
         let before = self.current(table)?;
         if let Some(before) = &before
-            && before
-                .manifest
-                .recent_commits
-                .iter()
-                .any(|known| known == &commit.id)
+            && before.manifest.recent_commits.iter().any(|known| known == &commit.id)
         {
             return Ok(before.manifest.version);
         }
         let parent = before.as_ref().map_or(0, |before| before.manifest.version);
         if commit.base.is_some_and(|base| base != parent) {
-            return Err(EngineError::Conflict {
-                table: table.to_owned(),
-                version: parent,
-            });
+            return Err(EngineError::Conflict { table: table.to_owned(), version: parent });
         }
         let manifest = next_manifest(table, before.as_ref(), commit)?;
 
@@ -210,13 +179,9 @@ impl TableStore {
             return Ok(());
         }
         let from = self.dir(table, STAGING).join(&part.run).join(&part.file);
-        let len =
-            size(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?;
+        let len = size(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?;
         if len != part.bytes {
-            return Err(EngineError::Damaged {
-                what: "staged part",
-                path: from,
-            });
+            return Err(EngineError::Damaged { what: "staged part", path: from });
         }
         fs::rename(&from, &to).map_err(|error| EngineError::io("move the staged part", &to, &error))
     }
@@ -233,10 +198,9 @@ impl TableStore {
             write_durably(&draft, &sealed)?;
             let name = dir.join(manifest_name(manifest.version));
             fs::hard_link(&draft, &name).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => EngineError::Conflict {
-                    table: table.to_owned(),
-                    version: manifest.version,
-                },
+                io::ErrorKind::AlreadyExists => {
+                    EngineError::Conflict { table: table.to_owned(), version: manifest.version }
+                }
                 _ => EngineError::io("publish the manifest", &name, &error),
             })
         })();
@@ -257,8 +221,7 @@ impl TableStore {
         }
         make_dir(&manifests)?;
         let lock = lock_file(&manifests)?;
-        lock.lock()
-            .map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
+        lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
 
         let mut live = BTreeSet::new();
         let staging = self.dir(table, STAGING);
@@ -270,17 +233,10 @@ impl TableStore {
                 live.insert(run);
                 continue;
             }
-            done.staged_parts += list(&dir)?
-                .iter()
-                .filter(|name| name.ends_with(".parquet"))
-                .count();
-            fs::remove_dir_all(&dir)
-                .map_err(|error| EngineError::io("remove staged parts", &dir, &error))?;
+            done.staged_parts += list(&dir)?.iter().filter(|name| name.ends_with(".parquet")).count();
+            fs::remove_dir_all(&dir).map_err(|error| EngineError::io("remove staged parts", &dir, &error))?;
         }
-        for name in list(&manifests)?
-            .iter()
-            .filter(|name| name.starts_with(".draft-"))
-        {
+        for name in list(&manifests)?.iter().filter(|name| name.starts_with(".draft-")) {
             remove(&manifests.join(name))?;
         }
         let mut named = BTreeSet::new();
@@ -289,9 +245,7 @@ impl TableStore {
         }
         let data = self.dir(table, DATA);
         for name in list(&data)? {
-            let resumes = name
-                .rsplit_once('-')
-                .is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
+            let resumes = name.rsplit_once('-').is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
             if !named.contains(&name) && !resumes {
                 remove(&data.join(&name))?;
                 done.orphans += 1;
@@ -302,20 +256,14 @@ impl TableStore {
 
     /// Removes parts that the newest version does not name and that have been out of it for longer than `grace`.
     /// Their manifests stay: they are the record of how earlier versions were made.
-    pub fn vacuum(
-        &self,
-        table: &str,
-        grace: Duration,
-        now: SystemTime,
-    ) -> Result<usize, EngineError> {
+    pub fn vacuum(&self, table: &str, grace: Duration, now: SystemTime) -> Result<usize, EngineError> {
         check_name("table", table)?;
         let manifests = self.dir(table, MANIFESTS);
         let Some(current) = self.current(table)? else {
             return Ok(0);
         };
         let lock = lock_file(&manifests)?;
-        lock.lock()
-            .map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
+        lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
         // A part retires when the first version without it is published.
         let mut retired: BTreeMap<String, SystemTime> = BTreeMap::new();
         let mut alive: BTreeSet<String> = BTreeSet::new();
@@ -324,12 +272,7 @@ impl TableStore {
             let published = fs::metadata(&path)
                 .and_then(|meta| meta.modified())
                 .map_err(|error| EngineError::io("read the manifest", &path, &error))?;
-            let next: BTreeSet<String> = version
-                .manifest
-                .parts
-                .iter()
-                .map(|part| part.file.clone())
-                .collect();
+            let next: BTreeSet<String> = version.manifest.parts.iter().map(|part| part.file.clone()).collect();
             for gone in alive.difference(&next) {
                 retired.insert(gone.clone(), published);
             }
@@ -354,10 +297,8 @@ impl TableStore {
     }
 
     fn versions(&self, table: &str) -> Result<Vec<u64>, EngineError> {
-        let mut versions: Vec<u64> = list(&self.dir(table, MANIFESTS))?
-            .iter()
-            .filter_map(|name| manifest_version(name))
-            .collect();
+        let mut versions: Vec<u64> =
+            list(&self.dir(table, MANIFESTS))?.iter().filter_map(|name| manifest_version(name)).collect();
         versions.sort_unstable();
         Ok(versions)
     }
@@ -368,25 +309,12 @@ impl TableStore {
 
     fn read_version(&self, table: &str, version: u64) -> Result<TableVersion, EngineError> {
         let path = self.dir(table, MANIFESTS).join(manifest_name(version));
-        let sealed =
-            fs::read(&path).map_err(|error| EngineError::io("read the manifest", &path, &error))?;
-        let damaged = || EngineError::Damaged {
-            what: "manifest",
-            path: path.clone(),
-        };
-        let json = self
-            .0
-            .sealer
-            .open(&manifest_context(table, version), &sealed)
-            .map_err(|_| damaged())?;
+        let sealed = fs::read(&path).map_err(|error| EngineError::io("read the manifest", &path, &error))?;
+        let damaged = || EngineError::Damaged { what: "manifest", path: path.clone() };
+        let json = self.0.sealer.open(&manifest_context(table, version), &sealed).map_err(|_| damaged())?;
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| damaged())?;
         let schema = manifest.arrow_schema().ok_or_else(damaged)?;
-        Ok(TableVersion {
-            table: table.to_owned(),
-            manifest: Arc::new(manifest),
-            schema,
-            store: self.clone(),
-        })
+        Ok(TableVersion { table: table.to_owned(), manifest: Arc::new(manifest), schema, store: self.clone() })
     }
 }
 
@@ -406,10 +334,7 @@ impl TableVersion {
 
     /// Cheap and done before each scan: sizes, magic bytes and footers are those of the manifest.
     pub fn check_footers(&self) -> Result<(), EngineError> {
-        self.manifest
-            .parts
-            .iter()
-            .try_for_each(|part| part::check_footer(&self.part_path(part), part))
+        self.manifest.parts.iter().try_for_each(|part| part::check_footer(&self.part_path(part), part))
     }
 
     /// Whether the footer key can be had. Asked before a scan, because DataFusion turns the answer into text.
@@ -418,8 +343,7 @@ impl TableVersion {
             return Ok(());
         };
         let path = self.part_path(part);
-        let file =
-            File::open(&path).map_err(|error| EngineError::io("read the part", &path, &error))?;
+        let file = File::open(&path).map_err(|error| EngineError::io("read the part", &path, &error))?;
         ParquetMetaDataReader::new()
             .with_decryption_properties(Some(self.store.0.keys.decryption_properties()?))
             .with_page_index_policy(PageIndexPolicy::Skip)
@@ -430,10 +354,7 @@ impl TableVersion {
 
     /// Reads every byte of every part and compares it with the manifest.
     pub fn verify(&self) -> Result<(), EngineError> {
-        self.manifest
-            .parts
-            .iter()
-            .try_for_each(|part| part::check_all(&self.part_path(part), part))
+        self.manifest.parts.iter().try_for_each(|part| part::check_all(&self.part_path(part), part))
     }
 }
 
@@ -446,11 +367,7 @@ pub struct Staging {
 }
 
 impl Staging {
-    pub fn part(
-        &self,
-        schema: &SchemaRef,
-        options: &PartOptions,
-    ) -> Result<PartWriter, EngineError> {
+    pub fn part(&self, schema: &SchemaRef, options: &PartOptions) -> Result<PartWriter, EngineError> {
         let file = format!("{}-{}.parquet", self.run, random_name()?);
         PartWriter::create(&self.dir, file, &self.run, &self.keys, schema, options)
     }
@@ -458,16 +375,11 @@ impl Staging {
     /// After the last commit of the run: nothing of it is left here.
     pub fn remove(self) -> Result<(), EngineError> {
         drop(self.lock);
-        fs::remove_dir_all(&self.dir)
-            .map_err(|error| EngineError::io("remove the staging folder", &self.dir, &error))
+        fs::remove_dir_all(&self.dir).map_err(|error| EngineError::io("remove the staging folder", &self.dir, &error))
     }
 }
 
-fn next_manifest(
-    table: &str,
-    before: Option<&TableVersion>,
-    commit: &Commit,
-) -> Result<Manifest, EngineError> {
+fn next_manifest(table: &str, before: Option<&TableVersion>, commit: &Commit) -> Result<Manifest, EngineError> {
     let mut parts = Vec::new();
     let mut recent = Vec::new();
     let (mut parent, mut version) = (None, 1);
@@ -478,23 +390,14 @@ fn next_manifest(
         recent.clone_from(&manifest.recent_commits);
         if !commit.replace {
             if !same_columns(&before.schema, &commit.schema) {
-                return Err(EngineError::SchemaMismatch {
-                    table: table.to_owned(),
-                });
+                return Err(EngineError::SchemaMismatch { table: table.to_owned() });
             }
             for part in &manifest.parts {
-                let leaving = part
-                    .sources
-                    .iter()
-                    .filter(|source| commit.remove_sources.contains(&source.id))
-                    .count();
+                let leaving = part.sources.iter().filter(|source| commit.remove_sources.contains(&source.id)).count();
                 if leaving == 0 {
                     parts.push(part.clone());
                 } else if leaving != part.sources.len() {
-                    return Err(EngineError::SharedPart {
-                        table: table.to_owned(),
-                        file: part.file.clone(),
-                    });
+                    return Err(EngineError::SharedPart { table: table.to_owned(), file: part.file.clone() });
                 }
             }
         }
@@ -503,24 +406,13 @@ fn next_manifest(
     let excess = recent.len().saturating_sub(REMEMBERED_COMMITS);
     recent.drain(..excess);
     parts.extend(commit.add.iter().cloned());
-    Manifest::new(
-        table,
-        version,
-        parent,
-        &commit.schema,
-        parts,
-        recent,
-        commit.provenance.clone(),
-    )
+    Manifest::new(table, version, parent, &commit.schema, parts, recent, commit.provenance.clone())
 }
 
 /// Names, types and nullability; metadata (which says how a column was made) may change from run to run.
 fn same_columns(a: &Schema, b: &Schema) -> bool {
     a.fields().len() == b.fields().len()
-        && a.fields()
-            .iter()
-            .zip(b.fields())
-            .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+        && a.fields().iter().zip(b.fields()).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
 }
 
 /// Bound into the seal, so that no manifest can be taken for one of another table or version.
@@ -533,27 +425,18 @@ fn manifest_name(version: u64) -> String {
 }
 
 fn manifest_version(name: &str) -> Option<u64> {
-    name.strip_prefix('v')?
-        .strip_suffix(".sealed")?
-        .parse()
-        .ok()
+    name.strip_prefix('v')?.strip_suffix(".sealed")?.parse().ok()
 }
 
 /// Whether a table may have this name: what SQL takes unquoted and every file system takes as it is.
 pub fn valid_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.len() <= 128
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), EngineError> {
-    if valid_name(name) {
-        Ok(())
-    } else {
-        Err(EngineError::InvalidName { what })
-    }
+    if valid_name(name) { Ok(()) } else { Err(EngineError::InvalidName { what }) }
 }
 
 fn random_name() -> Result<String, EngineError> {
@@ -574,14 +457,7 @@ fn list(dir: &Path) -> Result<Vec<String>, EngineError> {
             .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
             .collect::<Result<_, _>>()
             .map_err(|error| failed(&error)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(Vec::new())
-        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
         Err(error) => Err(failed(&error)),
     }
 }

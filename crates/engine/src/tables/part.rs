@@ -46,11 +46,7 @@ impl Default for PartOptions {
     /// Zstandard at level 1: a million rows with three base32 tokens take 61 MB, with Snappy 92 MB, for the same CPU time
     /// (Snappy finds nothing in tokens; zstd's entropy coder gets back the three bits in eight that base32 wastes).
     fn default() -> Self {
-        Self {
-            compression: PartCompression::Zstd(1),
-            row_group_bytes: 32 << 20,
-            row_group_rows: 1 << 20,
-        }
+        Self { compression: PartCompression::Zstd(1), row_group_bytes: 32 << 20, row_group_rows: 1 << 20 }
     }
 }
 
@@ -81,27 +77,14 @@ impl PartWriter {
             .write(true)
             .open(&path)
             .map_err(|error| EngineError::io("create the part", &path, &error))?;
-        let output = HashingFile {
-            file: output,
-            hash: Sha256::new(),
-            bytes: 0,
-        };
+        let output = HashingFile { file: output, hash: Sha256::new(), bytes: 0 };
         let inner = ArrowWriter::try_new(output, schema.clone(), Some(properties))
             .map_err(|error| EngineError::parquet_at("write the part", &path, &error))?;
-        Ok(Self {
-            inner,
-            path,
-            file,
-            run: run.to_owned(),
-            rows: 0,
-            key_ids: keys.master_key_ids(schema),
-        })
+        Ok(Self { inner, path, file, run: run.to_owned(), rows: 0, key_ids: keys.master_key_ids(schema) })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
-        self.inner
-            .write(batch)
-            .map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
+        self.inner.write(batch).map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
@@ -123,9 +106,7 @@ impl PartWriter {
     /// Ends the file and makes it durable.
     pub fn finish(mut self, sources: Vec<SourceRef>) -> Result<PartInfo, EngineError> {
         let failed = |error: &io::Error| EngineError::io("write the part", &self.path, error);
-        self.inner
-            .finish()
-            .map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
+        self.inner.finish().map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
         let output = self.inner.inner_mut();
         output.flush().map_err(|error| failed(&error))?;
         output.file.sync_all().map_err(|error| failed(&error))?;
@@ -151,11 +132,9 @@ fn writer_properties(
     let compression = match options.compression {
         PartCompression::None => Compression::UNCOMPRESSED,
         PartCompression::Snappy => Compression::SNAPPY,
-        PartCompression::Zstd(level) => Compression::ZSTD(ZstdLevel::try_new(level).map_err(
-            |_| EngineError::Unsupported {
-                what: "this level of zstd",
-            },
-        )?),
+        PartCompression::Zstd(level) => Compression::ZSTD(
+            ZstdLevel::try_new(level).map_err(|_| EngineError::Unsupported { what: "this level of zstd" })?,
+        ),
     };
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0) // what Spark and DuckDB read without a second thought
@@ -166,9 +145,7 @@ fn writer_properties(
         // Written in clear by the Parquet crate even in encrypted files: they would confirm a guessed name without any key.
         .set_bloom_filter_enabled(false)
         .with_file_encryption_properties(keys.encryption_properties(schema)?);
-    let leaves = ArrowSchemaConverter::new()
-        .convert(schema)
-        .map_err(|error| EngineError::parquet(&error))?;
+    let leaves = ArrowSchemaConverter::new().convert(schema).map_err(|error| EngineError::parquet(&error))?;
     for (index, leaf) in leaves.columns().iter().enumerate() {
         let root = schema.fields().get(leaves.get_column_root_idx(index));
         let entropy = root.and_then(|field| field.metadata().get(ENTROPY_METADATA));
@@ -205,9 +182,7 @@ impl Write for HashingFile {
 /// SHA-256 of the encrypted footer with its length and magic.
 fn footer_digest(path: &Path) -> Result<String, EngineError> {
     let failed = |error: &io::Error| EngineError::io("read the part", path, error);
-    let not_encrypted = || EngineError::NotEncrypted {
-        path: path.to_owned(),
-    };
+    let not_encrypted = || EngineError::NotEncrypted { path: path.to_owned() };
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let len = file.metadata().map_err(|error| failed(&error))?.len();
     if len < TAIL + MAGIC.len() as u64 {
@@ -216,8 +191,7 @@ fn footer_digest(path: &Path) -> Result<String, EngineError> {
     let mut head = [0; 4];
     file.read_exact(&mut head).map_err(|error| failed(&error))?;
     let mut tail = [0; 8];
-    file.seek(SeekFrom::Start(len - TAIL))
-        .map_err(|error| failed(&error))?;
+    file.seek(SeekFrom::Start(len - TAIL)).map_err(|error| failed(&error))?;
     file.read_exact(&mut tail).map_err(|error| failed(&error))?;
     let [l0, l1, l2, l3, magic @ ..] = tail;
     if &head != MAGIC || &magic != MAGIC {
@@ -225,26 +199,17 @@ fn footer_digest(path: &Path) -> Result<String, EngineError> {
     }
     let footer = u64::from(u32::from_le_bytes([l0, l1, l2, l3])) + TAIL;
     if footer > len {
-        return Err(EngineError::Damaged {
-            what: "part",
-            path: path.to_owned(),
-        });
+        return Err(EngineError::Damaged { what: "part", path: path.to_owned() });
     }
-    file.seek(SeekFrom::Start(len - footer))
-        .map_err(|error| failed(&error))?;
+    file.seek(SeekFrom::Start(len - footer)).map_err(|error| failed(&error))?;
     let mut hash = Sha256::new();
     io::copy(&mut file, &mut HashOnly(&mut hash)).map_err(|error| failed(&error))?;
     Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
 pub(super) fn check_footer(path: &Path, part: &PartInfo) -> Result<(), EngineError> {
-    let damaged = || EngineError::Damaged {
-        what: "part",
-        path: path.to_owned(),
-    };
-    let len = std::fs::metadata(path)
-        .map_err(|error| EngineError::io("read the part", path, &error))?
-        .len();
+    let damaged = || EngineError::Damaged { what: "part", path: path.to_owned() };
+    let len = std::fs::metadata(path).map_err(|error| EngineError::io("read the part", path, &error))?.len();
     if len != part.bytes || footer_digest(path)? != part.footer_sha256 {
         return Err(damaged());
     }
@@ -258,10 +223,7 @@ pub(super) fn check_all(path: &Path, part: &PartInfo) -> Result<(), EngineError>
         .and_then(|mut file| io::copy(&mut file, &mut HashOnly(&mut hash)))
         .map_err(|error| EngineError::io("read the part", path, &error))?;
     if HEXLOWER.encode(&hash.finalize()) != part.sha256 {
-        return Err(EngineError::Damaged {
-            what: "part",
-            path: path.to_owned(),
-        });
+        return Err(EngineError::Damaged { what: "part", path: path.to_owned() });
     }
     Ok(())
 }

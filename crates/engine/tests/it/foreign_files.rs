@@ -31,9 +31,8 @@ impl MasterKeys for MockKms {
         let mut body = sealed[12..].to_vec();
         let nonce = Nonce::try_assume_unique_for_key(&sealed[..12]).unwrap();
         let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).unwrap());
-        let plain = key
-            .open_in_place(nonce, Aad::from(id.as_bytes()), &mut body)
-            .map_err(|_| CryptoError::Authentication)?;
+        let plain =
+            key.open_in_place(nonce, Aad::from(id.as_bytes()), &mut body).map_err(|_| CryptoError::Authentication)?;
         Ok(Zeroizing::new(plain.to_vec()))
     }
 }
@@ -53,11 +52,7 @@ fn named(bits: usize, aad_prefix: Option<&str>) -> InputKeys {
         let last = if bits == 128 { column - 1 } else { column + 1 };
         keys.insert(format!("kc{column}"), digits(1, last));
     }
-    InputKeys {
-        named: keys,
-        aad_prefix: aad_prefix.map(|prefix| prefix.as_bytes().to_vec()),
-        ..InputKeys::default()
-    }
+    InputKeys { named: keys, aad_prefix: aad_prefix.map(|prefix| prefix.as_bytes().to_vec()), ..InputKeys::default() }
 }
 
 fn read(path: &Path, keys: &InputKeys) -> Result<usize, EngineError> {
@@ -76,59 +71,28 @@ fn files_of_other_writers_are_read() {
     for (file, bits, prefix, rows) in [
         ("encrypt_columns_and_footer", 128, None, 50),
         ("encrypt_columns_and_footer_aad", 128, None, 50),
-        (
-            "encrypt_columns_and_footer_disable_aad_storage",
-            128,
-            Some("tester"),
-            50,
-        ),
+        ("encrypt_columns_and_footer_disable_aad_storage", 128, Some("tester"), 50),
         ("encrypt_columns_and_footer_bloom_filter", 128, None, 0),
         ("uniform_encryption", 128, None, 50),
         ("aes256/encrypt_columns_and_footer", 256, None, 50),
-        (
-            "aes256/encrypt_columns_and_footer_disable_aad_storage",
-            256,
-            Some("tester"),
-            50,
-        ),
+        ("aes256/encrypt_columns_and_footer_disable_aad_storage", 256, Some("tester"), 50),
         ("aes256/uniform_encryption", 256, None, 50),
     ] {
         let path = dir.join(format!("{file}.parquet.encrypted"));
-        let read_rows =
-            read(&path, &named(bits, prefix)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        assert!(
-            if rows == 0 {
-                read_rows > 0
-            } else {
-                read_rows == rows
-            },
-            "{file}: {read_rows}"
-        );
-        assert!(
-            matches!(
-                read(&path, &InputKeys::default()),
-                Err(EngineError::KeyMaterial { .. })
-            ),
-            "{file}"
-        );
+        let read_rows = read(&path, &named(bits, prefix)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(if rows == 0 { read_rows > 0 } else { read_rows == rows }, "{file}: {read_rows}");
+        assert!(matches!(read(&path, &InputKeys::default()), Err(EngineError::KeyMaterial { .. })), "{file}");
         // Two prefixes that differ do not open the file.
-        assert!(
-            read(&path, &named(bits, Some("another"))).is_err() || prefix.is_none(),
-            "{file}"
-        );
+        assert!(read(&path, &named(bits, Some("another"))).is_err() || prefix.is_none(), "{file}");
     }
 }
 
 #[test]
 fn double_wrapped_key_material_beside_the_file_is_found() {
-    let Some(path) = shared("parquet-encryption/external_key_material_java.parquet.encrypted")
-    else {
+    let Some(path) = shared("parquet-encryption/external_key_material_java.parquet.encrypted") else {
         return;
     };
-    let keys = InputKeys {
-        tools: Some(KeyTools::new(Arc::new(MockKms))),
-        ..InputKeys::default()
-    };
+    let keys = InputKeys { tools: Some(KeyTools::new(Arc::new(MockKms))), ..InputKeys::default() };
     assert!(read(&path, &keys).unwrap() > 0);
 }
 
@@ -138,17 +102,10 @@ fn what_is_not_supported_says_so() {
         return;
     };
     for (folder, bits) in [("", 128), ("aes256/", 256)] {
-        let ctr = dir.join(format!(
-            "{folder}encrypt_columns_and_footer_ctr.parquet.encrypted"
-        ));
+        let ctr = dir.join(format!("{folder}encrypt_columns_and_footer_ctr.parquet.encrypted"));
         let error = read(&ctr, &named(bits, None)).unwrap_err();
-        assert!(
-            matches!(error, EngineError::Unsupported { what } if what.contains("CTR")),
-            "{error}"
-        );
-        let plain_footer = dir.join(format!(
-            "{folder}encrypt_columns_plaintext_footer.parquet.encrypted"
-        ));
+        assert!(matches!(error, EngineError::Unsupported { what } if what.contains("CTR")), "{error}");
+        let plain_footer = dir.join(format!("{folder}encrypt_columns_plaintext_footer.parquet.encrypted"));
         match read(&plain_footer, &named(bits, None)) {
             Ok(rows) => assert_eq!(rows, 50),
             Err(error) => panic!("{error}"),

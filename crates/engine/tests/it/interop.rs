@@ -10,9 +10,7 @@ const SCRIPT: &str = include_str!("interop.py");
 
 fn python() -> Option<String> {
     let python = std::env::var("CORDON_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let ready = Command::new(&python)
-        .args(["-c", "import pyarrow.parquet.encryption, cryptography"])
-        .output();
+    let ready = Command::new(&python).args(["-c", "import pyarrow.parquet.encryption, cryptography"]).output();
     if ready.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
@@ -30,41 +28,20 @@ fn pyarrow_and_we_read_each_other_and_nobody_reads_without_keys() {
     let names = ["footer", "direct", "quasi", "clinical"];
     let keys: Vec<String> = names
         .iter()
-        .map(|name| {
-            format!(
-                "cordon-{name}.v1={}",
-                data_encoding::HEXLOWER.encode(&master_bytes(name))
-            )
-        })
+        .map(|name| format!("cordon-{name}.v1={}", data_encoding::HEXLOWER.encode(&master_bytes(name))))
         .collect();
     let output = Command::new(python)
-        .args([
-            "-c",
-            SCRIPT,
-            ours.to_str().unwrap(),
-            dir.path().to_str().unwrap(),
-            &keys.join(","),
-        ])
+        .args(["-c", SCRIPT, ours.to_str().unwrap(), dir.path().to_str().unwrap(), &keys.join(",")])
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for file in ["single-256", "double-256", "double-128"] {
         let path = dir.path().join(format!("{file}.parquet"));
-        let with = InputKeys {
-            tools: Some(all_keys()),
-            ..InputKeys::default()
-        };
+        let with = InputKeys { tools: Some(all_keys()), ..InputKeys::default() };
         let rows: usize = ParquetInput::open(&path, &with, 1024)
             .and_then(|input| input.map(|batch| batch.map(|batch| batch.num_rows())).sum())
             .unwrap_or_else(|error| panic!("{file}: {error}"));
         assert_eq!(rows, 500, "{file}");
-        assert!(
-            ParquetInput::open(&path, &InputKeys::default(), 1024).is_err(),
-            "{file}"
-        );
+        assert!(ParquetInput::open(&path, &InputKeys::default(), 1024).is_err(), "{file}");
     }
 }

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use cordon_access::Mask;
 use cordon_crypto::CryptoError;
 use cordon_engine::{
-    AuthorizedView, EngineError, KeyTools, OutputFormat, PlanProblemKind, Touched, VisibleColumns,
-    write_result,
+    AuthorizedView, EngineError, KeyTools, OutputFormat, PlanProblemKind, Touched, VisibleColumns, write_result,
 };
 
 use crate::support::{
-    CANARY, commit, engine, full_session, hospital, lines, masters, patients, patients_schema,
-    rows, stage, store_with,
+    CANARY, commit, engine, full_session, hospital, lines, masters, patients, patients_schema, rows, stage, store_with,
 };
 
 const NARROW: [&str; 3] = ["GENDER", "age", "cost"];
@@ -20,40 +18,20 @@ const NARROW: [&str; 3] = ["GENDER", "age", "cost"];
 async fn the_founding_question_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(dir.path(), 600);
-    let session = engine(&store, 64 << 20)
-        .session(&[AuthorizedView::only("patients", NARROW)])
-        .unwrap();
+    let session = engine(&store, 64 << 20).session(&[AuthorizedView::only("patients", NARROW)]).unwrap();
     let sql = "select gender, avg(age) as age, count(*) as n from patients group by gender order by gender";
-    assert_eq!(
-        lines(&session, sql).await.unwrap(),
-        ["F,49.0,300", "M,50.0,300"]
-    );
+    assert_eq!(lines(&session, sql).await.unwrap(), ["F,49.0,300", "M,50.0,300"]);
 }
 
 #[tokio::test]
 async fn a_hidden_column_is_absent_on_every_path() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(dir.path(), 50);
-    let session = engine(&store, 64 << 20)
-        .session(&[AuthorizedView::only("patients", NARROW)])
-        .unwrap();
-    let all = rows(&session, "select * from patients limit 1")
-        .await
-        .unwrap();
-    let names: Vec<_> = all[0]
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
+    let session = engine(&store, 64 << 20).session(&[AuthorizedView::only("patients", NARROW)]).unwrap();
+    let all = rows(&session, "select * from patients limit 1").await.unwrap();
+    let names: Vec<_> = all[0].schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, NARROW);
-    assert!(
-        all[0]
-            .schema()
-            .fields()
-            .iter()
-            .all(|field| field.metadata().is_empty())
-    );
+    assert!(all[0].schema().fields().iter().all(|field| field.metadata().is_empty()));
     for sql in [
         "select name from patients",
         "select p.name from patients p",
@@ -70,25 +48,13 @@ async fn a_hidden_column_is_absent_on_every_path() {
         "explain select name from patients",
     ] {
         let error = session.plan(sql).await.map(|_| ()).unwrap_err();
-        assert!(
-            matches!(error, EngineError::Planning(_)),
-            "{sql}: {error:?}"
-        );
-        assert!(
-            !error.to_string().contains("name;") && !error.to_string().contains("Id"),
-            "{sql}: {error}"
-        );
+        assert!(matches!(error, EngineError::Planning(_)), "{sql}: {error:?}");
+        assert!(!error.to_string().contains("name;") && !error.to_string().contains("Id"), "{sql}: {error}");
     }
-    for sql in [
-        "describe patients",
-        "show columns from patients",
-        "select column_name from information_schema.columns",
-    ] {
+    for sql in ["describe patients", "show columns from patients", "select column_name from information_schema.columns"]
+    {
         let shown = lines(&session, sql).await.unwrap().join("\n");
-        assert!(
-            shown.contains("age") && !shown.contains("name") && !shown.contains("visits"),
-            "{sql}: {shown}"
-        );
+        assert!(shown.contains("age") && !shown.contains("name") && !shown.contains("visits"), "{sql}: {shown}");
     }
 }
 
@@ -97,31 +63,14 @@ async fn a_table_without_a_view_does_not_exist() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(dir.path(), 50);
     let part = stage(&store, "claims", "run-1", &patients(0, 5), "c.csv");
-    store
-        .commit("claims", &commit("run-1", &patients_schema(), vec![part]))
-        .unwrap();
+    store.commit("claims", &commit("run-1", &patients_schema(), vec![part])).unwrap();
     let engine = engine(&store, 64 << 20);
-    let session = engine
-        .session(&[AuthorizedView::only("patients", NARROW)])
-        .unwrap();
-    let hidden = session
-        .plan("select * from claims")
-        .await
-        .map(|_| ())
-        .unwrap_err();
-    let absent = session
-        .plan("select * from nosuch")
-        .await
-        .map(|_| ())
-        .unwrap_err();
+    let session = engine.session(&[AuthorizedView::only("patients", NARROW)]).unwrap();
+    let hidden = session.plan("select * from claims").await.map(|_| ()).unwrap_err();
+    let absent = session.plan("select * from nosuch").await.map(|_| ()).unwrap_err();
     assert_eq!(hidden, absent);
     assert_eq!(lines(&session, "show tables").await.unwrap(), ["patients"]);
-    assert_eq!(
-        lines(&session, "select table_name from information_schema.tables")
-            .await
-            .unwrap(),
-        ["patients"]
-    );
+    assert_eq!(lines(&session, "select table_name from information_schema.tables").await.unwrap(), ["patients"]);
     for sql in [
         "select * from information_schema.df_settings",
         "select * from information_schema.views",
@@ -134,12 +83,8 @@ async fn a_table_without_a_view_does_not_exist() {
         assert!(session.plan(sql).await.is_err(), "{sql}");
     }
     // Neither a table that is granted and not there, nor a view with no column, makes the session fail or say so.
-    let session = engine
-        .session(&[
-            AuthorizedView::all("nosuch"),
-            AuthorizedView::only("claims", Vec::<String>::new()),
-        ])
-        .unwrap();
+    let session =
+        engine.session(&[AuthorizedView::all("nosuch"), AuthorizedView::only("claims", Vec::<String>::new())]).unwrap();
     assert!(lines(&session, "show tables").await.unwrap().is_empty());
 }
 
@@ -149,40 +94,21 @@ async fn what_is_touched_is_known_before_the_first_row() {
     let session = full_session(&hospital(dir.path(), 50));
     let touched = |columns: &[&str]| {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
-        vec![Touched {
-            table: "patients".into(),
-            version: 1,
-            columns,
-        }]
+        vec![Touched { table: "patients".into(), version: 1, columns }]
     };
     for (sql, columns) in [
-        (
-            "select age from patients where visits > 3",
-            &["age", "visits"][..],
-        ),
+        ("select age from patients where visits > 3", &["age", "visits"][..]),
         ("select count(*) from patients", &[]),
-        (
-            "with unused as (select name from patients) select cost from patients",
-            &["cost"],
-        ),
-        (
-            "select 1 where exists (select name from patients where birth < date '1970-01-01')",
-            &["birth"],
-        ),
+        ("with unused as (select name from patients) select cost from patients", &["cost"]),
+        ("select 1 where exists (select name from patients where birth < date '1970-01-01')", &["birth"]),
         ("explain select age from patients", &["age"]),
     ] {
         let query = session.plan(sql).await.unwrap();
         assert_eq!(query.touched(), touched(columns), "{sql}");
     }
     assert!(session.plan("select 1").await.unwrap().touched().is_empty());
-    let query = session
-        .plan("select age from patients where name = 'canary' and age > 10")
-        .await
-        .unwrap();
-    assert_eq!(
-        query.text(),
-        "select age from patients where name = ? and age > ?"
-    );
+    let query = session.plan("select age from patients where name = 'canary' and age > 10").await.unwrap();
+    assert_eq!(query.text(), "select age from patients where name = ? and age > ?");
 }
 
 #[tokio::test]
@@ -196,9 +122,7 @@ async fn explain_shows_structure_and_no_literal() {
          order by age limit 4711"
     );
     let plan = lines(&session, &sql).await.unwrap().join("\n");
-    for hidden in [
-        CANARY, "1931", "87654", "4711", ".parquet", "file", "run-1", "cordon",
-    ] {
+    for hidden in [CANARY, "1931", "87654", "4711", ".parquet", "file", "run-1", "cordon"] {
         assert!(!plan.contains(hidden), "{hidden} in\n{plan}");
     }
     for shown in ["Scan patients", "Filter", "age", "avg(cost)"] {
@@ -220,62 +144,19 @@ async fn names_fit_whatever_their_case_and_errors_suggest_what_is_visible() {
         "with x(gender, n) as (select gender, count(*) from patients group by gender) select n from x where gender = 'F'",
         "select p.age from patients p join patients q using (id) order by p.id",
     ] {
-        assert!(
-            rows(&session, sql).await.is_ok(),
-            "{sql}: {:?}",
-            rows(&session, sql).await
-        );
+        assert!(rows(&session, sql).await.is_ok(), "{sql}: {:?}", rows(&session, sql).await);
     }
-    let narrow = engine(&store, 64 << 20)
-        .session(&[AuthorizedView::only("patients", NARROW)])
-        .unwrap();
+    let narrow = engine(&store, 64 << 20).session(&[AuthorizedView::only("patients", NARROW)]).unwrap();
     for (sql, kind, at, suggestion) in [
-        (
-            "select agee from patients",
-            PlanProblemKind::UnknownColumn,
-            Some((1, 8)),
-            Some("age"),
-        ),
-        (
-            "select age,\n namee from patients",
-            PlanProblemKind::UnknownColumn,
-            Some((2, 2)),
-            None,
-        ),
-        (
-            "select age from patient",
-            PlanProblemKind::UnknownTable,
-            Some((1, 17)),
-            Some("patients"),
-        ),
-        (
-            "select uper(gender) from patients",
-            PlanProblemKind::UnknownFunction,
-            Some((1, 8)),
-            Some("upper"),
-        ),
-        (
-            "select age from patients group",
-            PlanProblemKind::Syntax,
-            None,
-            None,
-        ),
-        (
-            "select age from patients wher age = 3",
-            PlanProblemKind::Syntax,
-            Some((1, 31)),
-            None,
-        ),
-        (
-            "select gender, avg(age) from patients",
-            PlanProblemKind::NotGrouped,
-            None,
-            None,
-        ),
+        ("select agee from patients", PlanProblemKind::UnknownColumn, Some((1, 8)), Some("age")),
+        ("select age,\n namee from patients", PlanProblemKind::UnknownColumn, Some((2, 2)), None),
+        ("select age from patient", PlanProblemKind::UnknownTable, Some((1, 17)), Some("patients")),
+        ("select uper(gender) from patients", PlanProblemKind::UnknownFunction, Some((1, 8)), Some("upper")),
+        ("select age from patients group", PlanProblemKind::Syntax, None, None),
+        ("select age from patients wher age = 3", PlanProblemKind::Syntax, Some((1, 31)), None),
+        ("select gender, avg(age) from patients", PlanProblemKind::NotGrouped, None, None),
     ] {
-        let Err(EngineError::Planning(problem)) = narrow.plan(sql).await.map(|_| ()) else {
-            panic!("{sql}")
-        };
+        let Err(EngineError::Planning(problem)) = narrow.plan(sql).await.map(|_| ()) else { panic!("{sql}") };
         assert_eq!(problem.kind, kind, "{sql}");
         if at.is_some() {
             assert_eq!(problem.position, at, "{sql}");
@@ -288,38 +169,17 @@ async fn names_fit_whatever_their_case_and_errors_suggest_what_is_visible() {
 async fn a_key_that_is_withheld_fails_only_queries_of_its_columns() {
     let dir = tempfile::tempdir().unwrap();
     hospital(dir.path(), 50);
-    let keys = KeyTools::new(std::sync::Arc::new(masters(&[
-        "footer", "quasi", "clinical",
-    ])));
+    let keys = KeyTools::new(std::sync::Arc::new(masters(&["footer", "quasi", "clinical"])));
     let store = store_with(dir.path(), keys);
     let session = full_session(&store);
-    assert_eq!(
-        lines(&session, "select count(*), min(age) from patients")
-            .await
-            .unwrap(),
-        ["50,20"]
-    );
-    let error = rows(&session, "select name from patients")
-        .await
-        .unwrap_err();
-    let unknown = CryptoError::UnknownMasterKey {
-        id: "cordon-direct.v1".into(),
-    };
-    assert_eq!(
-        error,
-        EngineError::KeyDenied {
-            master: "cordon-direct.v1".into(),
-            reason: unknown
-        }
-    );
+    assert_eq!(lines(&session, "select count(*), min(age) from patients").await.unwrap(), ["50,20"]);
+    let error = rows(&session, "select name from patients").await.unwrap_err();
+    let unknown = CryptoError::UnknownMasterKey { id: "cordon-direct.v1".into() };
+    assert_eq!(error, EngineError::KeyDenied { master: "cordon-direct.v1".into(), reason: unknown });
 
-    let keys = KeyTools::new(std::sync::Arc::new(masters(&[
-        "direct", "quasi", "clinical",
-    ])));
+    let keys = KeyTools::new(std::sync::Arc::new(masters(&["direct", "quasi", "clinical"])));
     let session = full_session(&store_with(dir.path(), keys));
-    let error = rows(&session, "select age from patients")
-        .await
-        .unwrap_err();
+    let error = rows(&session, "select age from patients").await.unwrap_err();
     assert!(matches!(error, EngineError::KeyDenied { .. }), "{error:?}");
 }
 
@@ -333,10 +193,7 @@ async fn a_part_that_was_swapped_is_not_read() {
     let staged = dir.path().join("patients/_staging/other").join(&other.file);
     std::fs::copy(staged, version.part_path(&version.manifest.parts[0])).unwrap();
     let result = rows(&session, "select age from patients").await;
-    assert!(
-        matches!(result, Err(EngineError::Damaged { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(EngineError::Damaged { .. })), "{result:?}");
 }
 
 #[tokio::test]
@@ -345,40 +202,12 @@ async fn a_session_keeps_its_version_and_filters_prune() {
     let store = hospital(dir.path(), 1000);
     let session = full_session(&store);
     let part = stage(&store, "patients", "run-2", &patients(1000, 1500), "b.csv");
-    store
-        .commit("patients", &commit("run-2", &patients_schema(), vec![part]))
-        .unwrap();
-    assert_eq!(
-        lines(&session, "select count(*) from patients")
-            .await
-            .unwrap(),
-        ["1000"]
-    );
+    store.commit("patients", &commit("run-2", &patients_schema(), vec![part])).unwrap();
+    assert_eq!(lines(&session, "select count(*) from patients").await.unwrap(), ["1000"]);
     let session = full_session(&store);
-    assert_eq!(
-        lines(&session, "select count(*) from patients")
-            .await
-            .unwrap(),
-        ["1500"]
-    );
-    assert_eq!(
-        lines(
-            &session,
-            "select count(visits) from patients where visits >= 1400"
-        )
-        .await
-        .unwrap(),
-        ["90"]
-    );
-    assert_eq!(
-        lines(
-            &session,
-            "select sum(1) from patients where \"Id\" = 'none'"
-        )
-        .await
-        .unwrap(),
-        ["\"\""]
-    );
+    assert_eq!(lines(&session, "select count(*) from patients").await.unwrap(), ["1500"]);
+    assert_eq!(lines(&session, "select count(visits) from patients where visits >= 1400").await.unwrap(), ["90"]);
+    assert_eq!(lines(&session, "select sum(1) from patients where \"Id\" = 'none'").await.unwrap(), ["\"\""]);
 }
 
 #[tokio::test]
@@ -394,24 +223,9 @@ async fn a_row_filter_and_masks_hold_on_every_path() {
     ]);
     let session = engine(&store, 64 << 20).session(&[view]).unwrap();
     // 150 even rows from 300 on, less the 30 whose visits are null.
-    assert_eq!(
-        lines(&session, "select count(*), count(cost) from patients")
-            .await
-            .unwrap(),
-        ["120,0"]
-    );
-    assert_eq!(
-        lines(&session, "select distinct gender from patients")
-            .await
-            .unwrap(),
-        ["F"]
-    );
-    let shown = lines(
-        &session,
-        "select name, birth from patients order by name limit 1",
-    )
-    .await
-    .unwrap();
+    assert_eq!(lines(&session, "select count(*), count(cost) from patients").await.unwrap(), ["120,0"]);
+    assert_eq!(lines(&session, "select distinct gender from patients").await.unwrap(), ["F"]);
+    let shown = lines(&session, "select name, birth from patients order by name limit 1").await.unwrap();
     assert_eq!(shown, ["xxxxxx-xxxxxxxx-nnnnnnnnn-302,1969-01-01"]);
     for sql in [
         // Each would fail if it saw a row or a value that it may not see.
@@ -421,32 +235,14 @@ async fn a_row_filter_and_masks_hold_on_every_path() {
         "select count(*) from (select * from patients) where case when name like '%Zebediah%' then 1/0 else 1 end = 1",
         "select sum(1 / (case when \"GENDER\" = 'M' then 0 else 1 end)) from patients",
     ] {
-        assert!(
-            rows(&session, sql).await.is_ok(),
-            "{sql}: {:?}",
-            rows(&session, sql).await
-        );
+        assert!(rows(&session, sql).await.is_ok(), "{sql}: {:?}", rows(&session, sql).await);
     }
-    let nothing = lines(
-        &session,
-        &format!("select count(*) from patients where name like '{CANARY}%'"),
-    )
-    .await
-    .unwrap();
+    let nothing = lines(&session, &format!("select count(*) from patients where name like '{CANARY}%'")).await.unwrap();
     assert_eq!(nothing, ["0"]);
     assert!(session.plan("select visits from patients").await.is_err());
-    let query = session
-        .plan("select age from patients where age > 3")
-        .await
-        .unwrap();
+    let query = session.plan("select age from patients where age > 3").await.unwrap();
     assert_eq!(query.touched()[0].columns, ["age"]);
-    let plan = lines(
-        &session,
-        "explain select age, name from patients where age > 3",
-    )
-    .await
-    .unwrap()
-    .join("\n");
+    let plan = lines(&session, "explain select age, name from patients where age > 3").await.unwrap().join("\n");
     for hidden in ["visits", "regexp", "Barrier", "cast", "pruned"] {
         assert!(!plan.contains(hidden), "{hidden} in\n{plan}");
     }
@@ -459,19 +255,13 @@ async fn a_view_that_cannot_be_enforced_is_refused() {
     let refused = |change: &dyn Fn(&mut AuthorizedView)| {
         let mut view = AuthorizedView::all("patients");
         change(&mut view);
-        assert_eq!(
-            engine(&store, 64 << 20).session(&[view]).map(|_| ()),
-            Err(EngineError::Policy)
-        );
+        assert_eq!(engine(&store, 64 << 20).session(&[view]).map(|_| ()), Err(EngineError::Policy));
     };
     refused(&|view| view.row_filter = Some("nosuch = 1".into()));
     refused(&|view| view.row_filter = Some("age >".into()));
     refused(&|view| view.row_filter = Some("age".into()));
-    for (column, mask) in [
-        ("age", Mask::ShowYear),
-        ("name", Mask::Hash),
-        ("name", Mask::Custom("nosuch(name)".into())),
-    ] {
+    for (column, mask) in [("age", Mask::ShowYear), ("name", Mask::Hash), ("name", Mask::Custom("nosuch(name)".into()))]
+    {
         refused(&|view| {
             view.masks.insert(column.into(), mask.clone());
         });
@@ -486,46 +276,26 @@ async fn every_format_writes_the_same_rows() {
     let session = full_session(&hospital(dir.path(), 3));
     let mut texts = Vec::new();
     for format in ["table", "csv", "json", "ndjson", "arrow"] {
-        let query = session
-            .plan("select age, visits, gender from patients order by age")
-            .await
-            .unwrap();
+        let query = session.plan("select age, visits, gender from patients order by age").await.unwrap();
         let mut bytes = Vec::new();
         let format: OutputFormat = format.parse().unwrap();
-        assert_eq!(
-            write_result(query.execute().unwrap(), format, &mut bytes)
-                .await
-                .unwrap(),
-            3
-        );
+        assert_eq!(write_result(query.execute().unwrap(), format, &mut bytes).await.unwrap(), 3);
         texts.push(bytes);
     }
     let text = |i: usize| String::from_utf8(texts[i].clone()).unwrap();
     assert!(
-        text(0).contains("| age | visits | GENDER |")
-            && text(0).contains("| 21  | 1      | M      |"),
+        text(0).contains("| age | visits | GENDER |") && text(0).contains("| 21  | 1      | M      |"),
         "{}",
         text(0)
     );
     assert_eq!(text(1), "age,visits,GENDER\n20,,F\n21,1,M\n22,2,F\n");
-    assert_eq!(
-        text(3).lines().next().unwrap(),
-        r#"{"age":20,"visits":null,"GENDER":"F"}"#
-    );
+    assert_eq!(text(3).lines().next().unwrap(), r#"{"age":20,"visits":null,"GENDER":"F"}"#);
     assert!(text(2).starts_with('[') && text(2).trim_end().ends_with(']'));
     let arrow = arrow_ipc::reader::StreamReader::try_new(texts[4].as_slice(), None).unwrap();
-    assert_eq!(
-        arrow.map(|batch| batch.unwrap().num_rows()).sum::<usize>(),
-        3
-    );
+    assert_eq!(arrow.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 3);
     // An empty result still has its header.
-    let query = session
-        .plan("select age from patients where age < 0")
-        .await
-        .unwrap();
+    let query = session.plan("select age from patients where age < 0").await.unwrap();
     let mut bytes = Vec::new();
-    write_result(query.execute().unwrap(), OutputFormat::Csv, &mut bytes)
-        .await
-        .unwrap();
+    write_result(query.execute().unwrap(), OutputFormat::Csv, &mut bytes).await.unwrap();
     assert_eq!(bytes, b"age\n");
 }

@@ -23,20 +23,13 @@ async fn no_failure_says_a_value() {
                     for hidden in ["Canary", "canary", "Zebediah", "078051120", "1970-", "tok0"] {
                         assert!(!text.contains(hidden), "{line}\n  said: {text}");
                     }
-                    assert!(
-                        !text.contains(dir.path().to_str().unwrap()),
-                        "{line}\n  said: {text}"
-                    );
+                    assert!(!text.contains(dir.path().to_str().unwrap()), "{line}\n  said: {text}");
                 }
             }
         }
     }
     // Some of the statements are answered by one version of DataFusion and refused by the next.
-    assert!(
-        failed > 60,
-        "only {failed} failed; these passed:\n{}",
-        passed.join("\n")
-    );
+    assert!(failed > 60, "only {failed} failed; these passed:\n{}", passed.join("\n"));
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -62,11 +55,7 @@ async fn failures_say_what_kind() {
         ("select age/(age-age) from patients", DivisionByZero),
         ("select (select name from patients) from patients", ManyRows),
     ] {
-        assert_eq!(
-            rows(&session, sql).await.unwrap_err(),
-            EngineError::Execution(problem),
-            "{sql}"
-        );
+        assert_eq!(rows(&session, sql).await.unwrap_err(), EngineError::Execution(problem), "{sql}");
     }
 }
 
@@ -75,14 +64,7 @@ async fn too_little_memory_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(&dir.path().join("t"), 20_000);
     let engine = crate::support::engine(&store, 64 << 10);
-    let session = engine
-        .session(&[cordon_engine::AuthorizedView::all("patients")])
-        .unwrap();
-    let error = rows(
-        &session,
-        "select array_agg(name) from patients group by age",
-    )
-    .await
-    .unwrap_err();
+    let session = engine.session(&[cordon_engine::AuthorizedView::all("patients")]).unwrap();
+    let error = rows(&session, "select array_agg(name) from patients group by age").await.unwrap_err();
     assert_eq!(error, EngineError::Execution(ExecutionProblem::Memory));
 }

@@ -18,9 +18,8 @@ fn open_temporary_files(below: &str) -> Vec<PathBuf> {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
-            std::fs::read_link(path).is_ok_and(|to| {
-                to.to_string_lossy().contains(below) && to.to_string_lossy().ends_with("(deleted)")
-            })
+            std::fs::read_link(path)
+                .is_ok_and(|to| to.to_string_lossy().contains(below) && to.to_string_lossy().ends_with("(deleted)"))
         })
         .collect()
 }
@@ -43,8 +42,7 @@ async fn what_spills_is_sealed_and_the_answer_is_right() {
             while !stop.load(Ordering::Relaxed) {
                 for path in open_temporary_files(&below) {
                     let bytes = std::fs::read(path).unwrap_or_default();
-                    found |=
-                        holds(&bytes, CANARY) || holds(&bytes, "ARROW") || holds(&bytes, "GENDER");
+                    found |= holds(&bytes, CANARY) || holds(&bytes, "ARROW") || holds(&bytes, "GENDER");
                     sealed_bytes.fetch_max(bytes.len(), Ordering::Relaxed);
                 }
                 std::thread::sleep(std::time::Duration::from_millis(5));
@@ -53,58 +51,26 @@ async fn what_spills_is_sealed_and_the_answer_is_right() {
         })
     };
 
-    let query = session
-        .plan("select name, age from patients order by name desc")
-        .await
-        .unwrap();
+    let query = session.plan("select name, age from patients order by name desc").await.unwrap();
     let batches: Vec<_> = query.execute().unwrap().try_collect().await.unwrap();
     let names: Vec<String> = batches
         .iter()
         .flat_map(|batch| {
-            let names = batch
-                .column(0)
-                .as_any()
-                .downcast_ref::<arrow_array::StringViewArray>()
-                .unwrap();
-            names
-                .iter()
-                .map(|name| name.unwrap().to_owned())
-                .collect::<Vec<_>>()
+            let names = batch.column(0).as_any().downcast_ref::<arrow_array::StringViewArray>().unwrap();
+            names.iter().map(|name| name.unwrap().to_owned()).collect::<Vec<_>>()
         })
         .collect();
     assert_eq!(names.len(), ROWS);
     assert!(names.is_sorted_by(|a, b| a >= b));
-    let distinct = session
-        .plan("select name, count(*) as n from patients group by name")
-        .await
-        .unwrap();
+    let distinct = session.plan("select name, count(*) as n from patients group by name").await.unwrap();
     let groups: Vec<_> = distinct.execute().unwrap().try_collect().await.unwrap();
-    assert_eq!(
-        groups
-            .iter()
-            .map(arrow_array::RecordBatch::num_rows)
-            .sum::<usize>(),
-        ROWS
-    );
+    assert_eq!(groups.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), ROWS);
 
     stop.store(true, Ordering::Relaxed);
-    assert!(
-        !watcher.join().unwrap(),
-        "a temporary file holds a value in clear"
-    );
-    assert!(
-        engine.peak_spill_bytes() > 1 << 20,
-        "nothing was spilled: {}",
-        engine.peak_spill_bytes()
-    );
+    assert!(!watcher.join().unwrap(), "a temporary file holds a value in clear");
+    assert!(engine.peak_spill_bytes() > 1 << 20, "nothing was spilled: {}", engine.peak_spill_bytes());
     if cfg!(target_os = "linux") {
-        assert!(
-            sealed_bytes.load(Ordering::Relaxed) > 100_000,
-            "the watcher saw no temporary file"
-        );
+        assert!(sealed_bytes.load(Ordering::Relaxed) > 100_000, "the watcher saw no temporary file");
     }
-    assert_eq!(
-        std::fs::read_dir(dir.path().join("tmp")).unwrap().count(),
-        0
-    );
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
 }

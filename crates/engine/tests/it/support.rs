@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{
-    Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
-};
+use arrow_array::{Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use cordon_crypto::{LocalMasterKeys, SealKey, TableMasterKey};
 use cordon_engine::{
-    AuthorizedSession, AuthorizedView, Commit, ENTROPY_METADATA, EngineError, KEY_CLASS_METADATA,
-    KeyTools, PartInfo, PartOptions, Provenance, QueryEngine, QueryOptions, SourceRef, TableStore,
+    AuthorizedSession, AuthorizedView, Commit, ENTROPY_METADATA, EngineError, KEY_CLASS_METADATA, KeyTools, PartInfo,
+    PartOptions, Provenance, QueryEngine, QueryOptions, SourceRef, TableStore,
 };
 use futures::TryStreamExt;
 
@@ -19,10 +17,8 @@ use futures::TryStreamExt;
 pub const CANARY: &str = "Canary-Zebediah-078051120";
 
 pub fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("CORDON_SHARED_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("CORDON_SHARED_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let path = root.join(path);
     if path.exists() {
         return Some(path);
@@ -40,17 +36,12 @@ pub fn master_bytes(name: &str) -> [u8; 32] {
 
 pub fn masters(names: &[&str]) -> LocalMasterKeys {
     names.iter().fold(LocalMasterKeys::new(), |keys, name| {
-        keys.with(
-            format!("cordon-{name}.v1"),
-            &TableMasterKey::from_bytes(master_bytes(name)),
-        )
+        keys.with(format!("cordon-{name}.v1"), &TableMasterKey::from_bytes(master_bytes(name)))
     })
 }
 
 pub fn all_keys() -> KeyTools {
-    KeyTools::new(Arc::new(masters(&[
-        "footer", "direct", "quasi", "clinical",
-    ])))
+    KeyTools::new(Arc::new(masters(&["footer", "direct", "quasi", "clinical"])))
 }
 
 pub fn store_with(root: &Path, keys: KeyTools) -> TableStore {
@@ -85,70 +76,35 @@ pub fn patients_schema() -> SchemaRef {
 
 /// Rows `from..to`; every name holds the canary.
 pub fn patients(from: usize, to: usize) -> RecordBatch {
-    let text = |make: &dyn Fn(usize) -> String| -> StringViewArray {
-        (from..to).map(|i| Some(make(i))).collect()
-    };
+    let text = |make: &dyn Fn(usize) -> String| -> StringViewArray { (from..to).map(|i| Some(make(i))).collect() };
     RecordBatch::try_new(
         patients_schema(),
         vec![
-            Arc::new(text(&|i| {
-                format!("tok{:023}", i.wrapping_mul(0x9E37_79B9_7F4A_7C15))
-            })),
+            Arc::new(text(&|i| format!("tok{:023}", i.wrapping_mul(0x9E37_79B9_7F4A_7C15)))),
             Arc::new(text(&|i| format!("{CANARY}-{i}"))),
             Arc::new(text(&|i| if i % 2 == 0 { "F".into() } else { "M".into() })),
-            Arc::new(
-                (from..to)
-                    .map(|i| Some(-(i as i32 % 20_000)))
-                    .collect::<Date32Array>(),
-            ),
-            Arc::new(
-                (from..to)
-                    .map(|i| Some(20 + (i % 60) as i32))
-                    .collect::<Int32Array>(),
-            ),
-            Arc::new(
-                (from..to)
-                    .map(|i| Some(i as f64 * 1.5))
-                    .collect::<Float64Array>(),
-            ),
-            Arc::new(
-                (from..to)
-                    .map(|i| (i % 10 != 0).then_some(i as i64))
-                    .collect::<Int64Array>(),
-            ),
+            Arc::new((from..to).map(|i| Some(-(i as i32 % 20_000))).collect::<Date32Array>()),
+            Arc::new((from..to).map(|i| Some(20 + (i % 60) as i32)).collect::<Int32Array>()),
+            Arc::new((from..to).map(|i| Some(i as f64 * 1.5)).collect::<Float64Array>()),
+            Arc::new((from..to).map(|i| (i % 10 != 0).then_some(i as i64)).collect::<Int64Array>()),
         ],
     )
     .unwrap()
 }
 
 pub fn source(name: &str) -> SourceRef {
-    SourceRef {
-        id: name.to_owned(),
-        sha256: format!("sha-{name}"),
-    }
+    SourceRef { id: name.to_owned(), sha256: format!("sha-{name}") }
 }
 
-pub fn stage(
-    store: &TableStore,
-    table: &str,
-    run: &str,
-    batch: &RecordBatch,
-    from: &str,
-) -> PartInfo {
+pub fn stage(store: &TableStore, table: &str, run: &str, batch: &RecordBatch, from: &str) -> PartInfo {
     let staging = store.stage(table, run).unwrap();
-    let mut part = staging
-        .part(&batch.schema(), &PartOptions::default())
-        .unwrap();
+    let mut part = staging.part(&batch.schema(), &PartOptions::default()).unwrap();
     part.write(batch).unwrap();
     part.finish(vec![source(from)]).unwrap()
 }
 
 pub fn commit(id: &str, schema: &SchemaRef, add: Vec<PartInfo>) -> Commit {
-    let provenance = Provenance {
-        created: "2026-11-23T00:00:00Z".into(),
-        run: id.into(),
-        ..Provenance::default()
-    };
+    let provenance = Provenance { created: "2026-11-23T00:00:00Z".into(), run: id.into(), ..Provenance::default() };
     Commit {
         id: id.into(),
         base: None,
@@ -164,30 +120,17 @@ pub fn commit(id: &str, schema: &SchemaRef, add: Vec<PartInfo>) -> Commit {
 pub fn hospital(root: &Path, rows: usize) -> TableStore {
     let store = store(root);
     let part = stage(&store, "patients", "run-1", &patients(0, rows), "a.csv");
-    store
-        .commit("patients", &commit("run-1", &patients_schema(), vec![part]))
-        .unwrap();
+    store.commit("patients", &commit("run-1", &patients_schema(), vec![part])).unwrap();
     store
 }
 
 pub fn engine(store: &TableStore, memory_limit: usize) -> QueryEngine {
     let tmp_dir = store.root().join("../tmp");
-    QueryEngine::new(
-        QueryOptions {
-            memory_limit,
-            tmp_dir,
-            tmp_limit: 1 << 30,
-            threads: 2,
-        },
-        store.clone(),
-    )
-    .unwrap()
+    QueryEngine::new(QueryOptions { memory_limit, tmp_dir, tmp_limit: 1 << 30, threads: 2 }, store.clone()).unwrap()
 }
 
 pub fn full_session(store: &TableStore) -> AuthorizedSession {
-    engine(store, 256 << 20)
-        .session(&[AuthorizedView::all("patients")])
-        .unwrap()
+    engine(store, 256 << 20).session(&[AuthorizedView::all("patients")]).unwrap()
 }
 
 pub async fn rows(session: &AuthorizedSession, sql: &str) -> Result<Vec<RecordBatch>, EngineError> {
@@ -199,12 +142,7 @@ pub async fn lines(session: &AuthorizedSession, sql: &str) -> Result<Vec<String>
     let mut text = Vec::new();
     let stream = session.plan(sql).await?.execute()?;
     cordon_engine::write_result(stream, cordon_engine::OutputFormat::Csv, &mut text).await?;
-    Ok(String::from_utf8(text)
-        .unwrap()
-        .lines()
-        .skip(1)
-        .map(str::to_owned)
-        .collect())
+    Ok(String::from_utf8(text).unwrap().lines().skip(1).map(str::to_owned).collect())
 }
 
 /// Every byte of every file below a folder.
@@ -225,7 +163,5 @@ pub fn all_bytes(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 pub fn holds(bytes: &[u8], needle: &str) -> bool {
-    bytes
-        .windows(needle.len())
-        .any(|window| window == needle.as_bytes())
+    bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }

@@ -8,9 +8,7 @@ use cordon_crypto::SealKey;
 use cordon_engine::tables::Recovered;
 use cordon_engine::{EngineError, PartOptions, TableStore};
 
-use crate::support::{
-    CANARY, all_bytes, all_keys, commit, holds, hospital, patients, patients_schema, stage, store,
-};
+use crate::support::{CANARY, all_bytes, all_keys, commit, holds, hospital, patients, patients_schema, stage, store};
 
 #[test]
 fn every_part_begins_and_ends_with_pare_and_nothing_is_in_clear() {
@@ -20,12 +18,7 @@ fn every_part_begins_and_ends_with_pare_and_nothing_is_in_clear() {
     assert_eq!((version.manifest.version, version.rows()), (1, 5000));
     assert_eq!(
         version.manifest.key_ids,
-        [
-            "cordon-clinical.v1",
-            "cordon-direct.v1",
-            "cordon-footer.v1",
-            "cordon-quasi.v1"
-        ]
+        ["cordon-clinical.v1", "cordon-direct.v1", "cordon-footer.v1", "cordon-quasi.v1"]
     );
     version.verify().unwrap();
     let mut parts = 0;
@@ -34,15 +27,9 @@ fn every_part_begins_and_ends_with_pare_and_nothing_is_in_clear() {
         for word in [CANARY, "GENDER", "visits", "cordon.key-class", "a.csv"] {
             assert!(!holds(&bytes, word), "{word} in {}", path.display());
         }
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
+        if path.extension().is_some_and(|extension| extension == "parquet") {
             parts += 1;
-            assert_eq!(
-                (&bytes[..4], &bytes[bytes.len() - 4..]),
-                (&b"PARE"[..], &b"PARE"[..])
-            );
+            assert_eq!((&bytes[..4], &bytes[bytes.len() - 4..]), (&b"PARE"[..], &b"PARE"[..]));
         }
     }
     assert_eq!(parts, 1);
@@ -56,11 +43,7 @@ fn a_commit_is_applied_once_and_sources_can_be_replaced() {
     let part = stage(&store, "patients", "run-2", &patients(10, 30), "b.csv");
     let second = commit("run-2", &schema, vec![part]);
     assert_eq!(store.commit("patients", &second).unwrap(), 2);
-    assert_eq!(
-        store.commit("patients", &second).unwrap(),
-        2,
-        "tried again after a crash"
-    );
+    assert_eq!(store.commit("patients", &second).unwrap(), 2, "tried again after a crash");
     assert_eq!(store.current("patients").unwrap().unwrap().rows(), 30);
 
     // a.csv has changed: its old part leaves as its new one comes.
@@ -74,15 +57,10 @@ fn a_commit_is_applied_once_and_sources_can_be_replaced() {
     // A part of two sources cannot lose one of them.
     let mut part = stage(&store, "patients", "run-4", &patients(0, 5), "c.csv");
     part.sources.push(crate::support::source("d.csv"));
-    store
-        .commit("patients", &commit("run-4", &schema, vec![part]))
-        .unwrap();
+    store.commit("patients", &commit("run-4", &schema, vec![part])).unwrap();
     let mut fifth = commit("run-5", &schema, vec![]);
     fifth.remove_sources = vec!["c.csv".into()];
-    assert!(matches!(
-        store.commit("patients", &fifth),
-        Err(EngineError::SharedPart { .. })
-    ));
+    assert!(matches!(store.commit("patients", &fifth), Err(EngineError::SharedPart { .. })));
 }
 
 #[test]
@@ -106,16 +84,9 @@ fn of_two_commits_to_one_version_one_wins() {
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .collect();
+    assert_eq!(results.iter().filter(|result| **result == Ok(2)).count(), 1, "{results:?}");
     assert_eq!(
-        results.iter().filter(|result| **result == Ok(2)).count(),
-        1,
-        "{results:?}"
-    );
-    assert_eq!(
-        results
-            .iter()
-            .filter(|result| matches!(result, Err(EngineError::Conflict { version: 2, .. })))
-            .count(),
+        results.iter().filter(|result| matches!(result, Err(EngineError::Conflict { version: 2, .. }))).count(),
         3,
         "{results:?}"
     );
@@ -129,54 +100,27 @@ fn recovery_removes_what_no_manifest_names_and_no_living_run_holds() {
     let dead = stage(&store, "patients", "dead", &patients(0, 5), "x");
     stage(&store, "patients", "resumed", &patients(0, 5), "y");
     let alive = store.stage("patients", "alive").unwrap();
-    let mut part = alive
-        .part(&patients_schema(), &PartOptions::default())
-        .unwrap();
+    let mut part = alive.part(&patients_schema(), &PartOptions::default()).unwrap();
     part.write(&patients(0, 5)).unwrap();
     // Killed between the move of its part and the manifest.
     let data = dir.path().join("patients/data");
-    fs::rename(
-        dir.path().join("patients/_staging/dead").join(&dead.file),
-        data.join(&dead.file),
-    )
-    .unwrap();
+    fs::rename(dir.path().join("patients/_staging/dead").join(&dead.file), data.join(&dead.file)).unwrap();
     fs::write(dir.path().join("patients/_manifest/.draft-1"), b"half").unwrap();
 
     let done = store.recover("patients", &["resumed"]).unwrap();
-    assert_eq!(
-        done,
-        Recovered {
-            staged_parts: 0,
-            orphans: 1,
-            kept_runs: 2
-        }
-    );
+    assert_eq!(done, Recovered { staged_parts: 0, orphans: 1, kept_runs: 2 });
     assert!(!data.join(&dead.file).exists());
     assert!(dir.path().join("patients/_staging/resumed").exists());
     let part = part.finish(vec![crate::support::source("z")]).unwrap();
-    store
-        .commit("patients", &commit("alive", &patients_schema(), vec![part]))
-        .unwrap();
+    store.commit("patients", &commit("alive", &patients_schema(), vec![part])).unwrap();
     alive.remove().unwrap();
     assert_eq!(store.current("patients").unwrap().unwrap().rows(), 15);
 
     // A commit that was killed after its parts were moved is tried again with the same parts.
     let part = stage(&store, "patients", "moved", &patients(0, 3), "m");
-    fs::rename(
-        dir.path().join("patients/_staging/moved").join(&part.file),
-        data.join(&part.file),
-    )
-    .unwrap();
-    assert_eq!(
-        store
-            .recover("patients", &["moved", "resumed"])
-            .unwrap()
-            .orphans,
-        0
-    );
-    store
-        .commit("patients", &commit("moved", &patients_schema(), vec![part]))
-        .unwrap();
+    fs::rename(dir.path().join("patients/_staging/moved").join(&part.file), data.join(&part.file)).unwrap();
+    assert_eq!(store.recover("patients", &["moved", "resumed"]).unwrap().orphans, 0);
+    store.commit("patients", &commit("moved", &patients_schema(), vec![part])).unwrap();
     assert_eq!(store.current("patients").unwrap().unwrap().rows(), 18);
 }
 
@@ -193,18 +137,8 @@ fn vacuum_waits_and_keeps_what_is_current() {
     assert_eq!(store.vacuum("patients", hour, now).unwrap(), 0);
     assert_eq!(store.vacuum("patients", hour, now + 2 * hour).unwrap(), 1);
     assert_eq!(store.vacuum("patients", hour, now + 2 * hour).unwrap(), 0);
-    store
-        .current("patients")
-        .unwrap()
-        .unwrap()
-        .verify()
-        .unwrap();
-    assert_eq!(
-        fs::read_dir(dir.path().join("patients/data"))
-            .unwrap()
-            .count(),
-        1
-    );
+    store.current("patients").unwrap().unwrap().verify().unwrap();
+    assert_eq!(fs::read_dir(dir.path().join("patients/data")).unwrap().count(), 1);
 }
 
 #[test]
@@ -215,17 +149,9 @@ fn a_part_or_manifest_that_was_changed_or_swapped_is_found() {
     let path = version.part_path(&version.manifest.parts[0]);
     let good = fs::read(&path).unwrap();
     let damaged = |result: Result<(), EngineError>| {
-        matches!(
-            result,
-            Err(EngineError::Damaged { .. } | EngineError::NotEncrypted { .. })
-        )
+        matches!(result, Err(EngineError::Damaged { .. } | EngineError::NotEncrypted { .. }))
     };
-    for (at, by_footer) in [
-        (good.len() / 2, false),
-        (good.len() - 20, true),
-        (0, true),
-        (good.len() - 1, true),
-    ] {
+    for (at, by_footer) in [(good.len() / 2, false), (good.len() - 20, true), (0, true), (good.len() - 1, true)] {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
@@ -234,61 +160,29 @@ fn a_part_or_manifest_that_was_changed_or_swapped_is_found() {
     }
     // Another part with the same rows under the same master keys.
     let other = stage(&store, "patients", "other", &patients(0, 1000), "a.csv");
-    fs::copy(
-        dir.path().join("patients/_staging/other").join(&other.file),
-        &path,
-    )
-    .unwrap();
+    fs::copy(dir.path().join("patients/_staging/other").join(&other.file), &path).unwrap();
     assert!(damaged(version.check_footers()));
 
     // A manifest of another table or version, or under another key.
     let manifest = dir.path().join("patients/_manifest/v0000000001.sealed");
-    fs::copy(
-        &manifest,
-        dir.path().join("patients/_manifest/v0000000002.sealed"),
-    )
-    .unwrap();
-    assert!(matches!(
-        store.current("patients"),
-        Err(EngineError::Damaged { .. })
-    ));
+    fs::copy(&manifest, dir.path().join("patients/_manifest/v0000000002.sealed")).unwrap();
+    assert!(matches!(store.current("patients"), Err(EngineError::Damaged { .. })));
     let stranger = TableStore::open(dir.path(), all_keys(), &SealKey::from_bytes([1; 32])).unwrap();
-    assert!(matches!(
-        stranger.history("patients"),
-        Err(EngineError::Damaged { .. })
-    ));
+    assert!(matches!(stranger.history("patients"), Err(EngineError::Damaged { .. })));
 }
 
 #[test]
 fn names_and_schemas_are_checked() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(dir.path(), 10);
-    for name in [
-        "",
-        "..",
-        "../x",
-        "Patients",
-        "a/b",
-        "1a",
-        "a-b",
-        "_manifest",
-    ] {
-        assert_eq!(
-            store.current(name).err(),
-            Some(EngineError::InvalidName { what: "table" }),
-            "{name}"
-        );
+    for name in ["", "..", "../x", "Patients", "a/b", "1a", "a-b", "_manifest"] {
+        assert_eq!(store.current(name).err(), Some(EngineError::InvalidName { what: "table" }), "{name}");
     }
     assert!(store.stage("patients", "../up").is_err());
     let other = patients(0, 3).project(&[0, 1]).unwrap();
     let part = stage(&store, "patients", "narrow", &other, "n");
     let mismatch = store.commit("patients", &commit("narrow", &other.schema(), vec![part]));
-    assert_eq!(
-        mismatch,
-        Err(EngineError::SchemaMismatch {
-            table: "patients".into()
-        })
-    );
+    assert_eq!(mismatch, Err(EngineError::SchemaMismatch { table: "patients".into() }));
     assert_eq!(store.tables().unwrap(), ["patients"]);
 }
 
@@ -298,18 +192,8 @@ fn a_folder_that_may_not_be_written_says_so_and_loses_nothing() {
     let before = hospital(dir.path(), 10);
     drop(before);
     let error = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
-    assert!(matches!(
-        EngineError::io("write", dir.path(), &error),
-        EngineError::ReadOnly { .. }
-    ));
-    assert_eq!(
-        store(dir.path())
-            .current("patients")
-            .unwrap()
-            .unwrap()
-            .rows(),
-        10
-    );
+    assert!(matches!(EngineError::io("write", dir.path(), &error), EngineError::ReadOnly { .. }));
+    assert_eq!(store(dir.path()).current("patients").unwrap().unwrap().rows(), 10);
 }
 
 /// Needs a small file system that may be filled: `mount -t tmpfs -o size=2m tmpfs DIR`.
@@ -323,27 +207,19 @@ fn a_full_disk_says_so_and_loses_nothing() {
     let store = hospital(dir.path(), 100);
     let staging = store.stage("patients", "big").unwrap();
     let result = (|| {
-        let options = PartOptions {
-            row_group_rows: 20_000,
-            ..PartOptions::default()
-        };
+        let options = PartOptions { row_group_rows: 20_000, ..PartOptions::default() };
         let mut part = staging.part(&patients_schema(), &options)?;
         for from in 0..100 {
             part.write(&patients(from * 20_000, (from + 1) * 20_000))?;
         }
         part.finish(vec![]).map(drop)
     })();
-    assert!(
-        matches!(result, Err(EngineError::NoSpace { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(EngineError::NoSpace { .. })), "{result:?}");
     staging.remove().unwrap();
     let current = store.current("patients").unwrap().unwrap();
     current.verify().unwrap();
     assert_eq!(current.rows(), 100);
     // There is room again.
     let part = stage(&store, "patients", "small", &patients(0, 10), "s");
-    store
-        .commit("patients", &commit("small", &patients_schema(), vec![part]))
-        .unwrap();
+    store.commit("patients", &commit("small", &patients_schema(), vec![part])).unwrap();
 }

@@ -17,18 +17,9 @@ pub enum KeyRingError {
     WrongPassphrase { path: PathBuf },
     #[error("the key file {} (fingerprint {found}) is not the one of the key ring {} (fingerprint {expected})",
         key_file.display(), path.display())]
-    WrongKeyFile {
-        key_file: PathBuf,
-        path: PathBuf,
-        expected: String,
-        found: String,
-    },
+    WrongKeyFile { key_file: PathBuf, path: PathBuf, expected: String, found: String },
     #[error("the key ring {} opens with a {needed}, not with a {given}", path.display())]
-    OtherRoot {
-        path: PathBuf,
-        needed: &'static str,
-        given: &'static str,
-    },
+    OtherRoot { path: PathBuf, needed: &'static str, given: &'static str },
     #[error("the passphrase is shorter than {least} characters")]
     PassphraseTooShort { least: usize },
     #[error("the key ring {} is damaged: {what}; restore it from a backup", path.display())]
@@ -45,11 +36,7 @@ pub enum KeyRingError {
     #[error("the key ring holds no single key for {purpose}")]
     NoKey { purpose: &'static str },
     #[error("cannot {doing} {}", path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// The file is as it was before.
     #[error("cannot put the new key ring in the place of {}", path.display())]
     NotReplaced { path: PathBuf, source: io::Error },

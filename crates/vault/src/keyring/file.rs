@@ -56,21 +56,14 @@ impl Entry {
         if self.purpose == self.id {
             format!("the key for {} (version {})", self.purpose, self.version)
         } else {
-            format!(
-                "the key for {}, {}.v{}",
-                self.purpose, self.id, self.version
-            )
+            format!("the key for {}, {}.v{}", self.purpose, self.id, self.version)
         }
     }
 
     /// The key that wraps this entry's key and no other.
     fn wrapping_key(&self, root: &RootKey, ring_id: &str) -> Zeroizing<[u8; 32]> {
         let mut info = b"cordon/keyring/wrap/v1".to_vec();
-        for part in [
-            self.purpose.as_bytes(),
-            self.id.as_bytes(),
-            &self.version.to_be_bytes(),
-        ] {
+        for part in [self.purpose.as_bytes(), self.id.as_bytes(), &self.version.to_be_bytes()] {
             info.extend_from_slice(&(part.len() as u64).to_be_bytes());
             info.extend_from_slice(part);
         }
@@ -78,12 +71,8 @@ impl Entry {
     }
 
     fn unwrap(&self, root: &RootKey, ring_id: &str) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
-        const MALFORMED: CryptoError = CryptoError::Malformed {
-            what: "wrapped key",
-        };
-        let wrapped = BASE64
-            .decode(self.wrapped.as_bytes())
-            .map_err(|_| MALFORMED)?;
+        const MALFORMED: CryptoError = CryptoError::Malformed { what: "wrapped key" };
+        let wrapped = BASE64.decode(self.wrapped.as_bytes()).map_err(|_| MALFORMED)?;
         let key = unwrap(self.wrapping_key(root, ring_id).as_slice(), &wrapped)?;
         let mut out = Zeroizing::new([0; 32]);
         if key.len() != out.len() {
@@ -111,11 +100,7 @@ impl RingFile {
     }
 
     /// Wraps `keys`, which are in the order of the entries, and renews the checks.
-    pub(super) fn wrap(
-        &mut self,
-        root: &RootKey,
-        keys: &[Zeroizing<[u8; 32]>],
-    ) -> Result<(), KeyRingError> {
+    pub(super) fn wrap(&mut self, root: &RootKey, keys: &[Zeroizing<[u8; 32]>]) -> Result<(), KeyRingError> {
         for (entry, key) in self.keys.iter_mut().zip(keys) {
             let kek = entry.wrapping_key(root, &self.ring_id);
             entry.wrapped = BASE64.encode(&wrap(kek.as_slice(), key.as_slice())?);
@@ -139,27 +124,17 @@ impl RingFile {
             format: String,
             version: u32,
         }
-        let damaged = |what: String| KeyRingError::Damaged {
-            path: path.to_owned(),
-            what,
-        };
+        let damaged = |what: String| KeyRingError::Damaged { path: path.to_owned(), what };
         // serde's own words may quote the file.
         let json = |error: serde_json::Error| {
-            damaged(format!(
-                "line {}, column {} is not as it was written",
-                error.line(),
-                error.column()
-            ))
+            damaged(format!("line {}, column {} is not as it was written", error.line(), error.column()))
         };
         let head: Head = serde_json::from_slice(bytes).map_err(json)?;
         if head.format != FORMAT {
             return Err(damaged("it does not say that it is a key ring".to_owned()));
         }
         if head.version != VERSION {
-            return Err(KeyRingError::Version {
-                path: path.to_owned(),
-                found: head.version,
-            });
+            return Err(KeyRingError::Version { path: path.to_owned(), found: head.version });
         }
         let file: Self = serde_json::from_slice(bytes).map_err(json)?;
         if file.checksum != file.checksum() {
@@ -169,26 +144,15 @@ impl RingFile {
     }
 
     /// All keys, in the order of the entries. The root key must have passed its check value already.
-    pub(super) fn unwrap(
-        &self,
-        root: &RootKey,
-        path: &Path,
-    ) -> Result<Vec<Zeroizing<[u8; 32]>>, KeyRingError> {
-        let damaged = |what: String| KeyRingError::Damaged {
-            path: path.to_owned(),
-            what,
-        };
+    pub(super) fn unwrap(&self, root: &RootKey, path: &Path) -> Result<Vec<Zeroizing<[u8; 32]>>, KeyRingError> {
+        let damaged = |what: String| KeyRingError::Damaged { path: path.to_owned(), what };
         let mut keys = Vec::with_capacity(self.keys.len());
         for entry in &self.keys {
-            let key = entry
-                .unwrap(root, &self.ring_id)
-                .map_err(|_| damaged(entry.name()))?;
+            let key = entry.unwrap(root, &self.ring_id).map_err(|_| damaged(entry.name()))?;
             keys.push(key);
         }
         if self.seal != self.seal(root) {
-            return Err(damaged(
-                "the list of its keys is not as it was written".to_owned(),
-            ));
+            return Err(damaged("the list of its keys is not as it was written".to_owned()));
         }
         Ok(keys)
     }

@@ -70,13 +70,7 @@ impl Root {
     pub(super) fn parts(&self) -> Vec<Vec<u8>> {
         let mut parts = vec![self.kind().as_bytes().to_vec()];
         match self {
-            Self::Passphrase {
-                memory_kib,
-                passes,
-                lanes,
-                salt,
-                check,
-            } => {
+            Self::Passphrase { memory_kib, passes, lanes, salt, check } => {
                 parts.extend([memory_kib, passes, lanes].map(|n| n.to_be_bytes().to_vec()));
                 parts.extend([salt, check].map(|text| text.as_bytes().to_vec()));
             }
@@ -87,92 +81,43 @@ impl Root {
 }
 
 /// The root of a new ring, or a new root of an old one.
-pub(super) fn new_root(
-    secret: &RootSecret,
-    params: Argon2Params,
-) -> Result<(Root, RootKey), KeyRingError> {
+pub(super) fn new_root(secret: &RootSecret, params: Argon2Params) -> Result<(Root, RootKey), KeyRingError> {
     match secret {
         RootSecret::Passphrase(passphrase) => {
             if passphrase.chars().count() < SHORTEST_PASSPHRASE {
-                return Err(KeyRingError::PassphraseTooShort {
-                    least: SHORTEST_PASSPHRASE,
-                });
+                return Err(KeyRingError::PassphraseTooShort { least: SHORTEST_PASSPHRASE });
             }
             let mut salt = [0; 16];
             random_bytes(&mut salt)?;
             let key = argon2id(passphrase.as_bytes(), &salt, params)?;
-            let Argon2Params {
-                memory_kib,
-                passes,
-                lanes,
-            } = params;
+            let Argon2Params { memory_kib, passes, lanes } = params;
             let (salt, check) = (BASE64.encode(&salt), check_value(&key));
-            Ok((
-                Root::Passphrase {
-                    memory_kib,
-                    passes,
-                    lanes,
-                    salt,
-                    check,
-                },
-                key,
-            ))
+            Ok((Root::Passphrase { memory_kib, passes, lanes, salt, check }, key))
         }
         RootSecret::KeyFile(path) => {
             let key = read_key_file(path)?;
-            Ok((
-                Root::KeyFile {
-                    fingerprint: fingerprint(&key),
-                },
-                key,
-            ))
+            Ok((Root::KeyFile { fingerprint: fingerprint(&key) }, key))
         }
     }
 }
 
 /// The root key of the ring at `path`, or why the secret does not give it.
-pub(super) fn root_key(
-    secret: &RootSecret,
-    root: &Root,
-    path: &Path,
-) -> Result<RootKey, KeyRingError> {
+pub(super) fn root_key(secret: &RootSecret, root: &Root, path: &Path) -> Result<RootKey, KeyRingError> {
     match (secret, root) {
-        (
-            RootSecret::Passphrase(passphrase),
-            Root::Passphrase {
-                memory_kib,
-                passes,
-                lanes,
-                salt,
-                check,
-            },
-        ) => {
-            let salt = BASE64
-                .decode(salt.as_bytes())
-                .map_err(|_| KeyRingError::Damaged {
-                    path: path.to_owned(),
-                    what: "the salt of its passphrase".to_owned(),
-                })?;
-            let params = Argon2Params {
-                memory_kib: *memory_kib,
-                passes: *passes,
-                lanes: *lanes,
-            };
+        (RootSecret::Passphrase(passphrase), Root::Passphrase { memory_kib, passes, lanes, salt, check }) => {
+            let salt = BASE64.decode(salt.as_bytes()).map_err(|_| KeyRingError::Damaged {
+                path: path.to_owned(),
+                what: "the salt of its passphrase".to_owned(),
+            })?;
+            let params = Argon2Params { memory_kib: *memory_kib, passes: *passes, lanes: *lanes };
             let key = argon2id(passphrase.as_bytes(), &salt, params)?;
             if check_value(&key) == *check {
                 Ok(key)
             } else {
-                Err(KeyRingError::WrongPassphrase {
-                    path: path.to_owned(),
-                })
+                Err(KeyRingError::WrongPassphrase { path: path.to_owned() })
             }
         }
-        (
-            RootSecret::KeyFile(key_file),
-            Root::KeyFile {
-                fingerprint: expected,
-            },
-        ) => {
+        (RootSecret::KeyFile(key_file), Root::KeyFile { fingerprint: expected }) => {
             let key = read_key_file(key_file)?;
             let found = fingerprint(&key);
             if found == *expected {
@@ -186,43 +131,23 @@ pub(super) fn root_key(
                 })
             }
         }
-        _ => Err(KeyRingError::OtherRoot {
-            path: path.to_owned(),
-            needed: root.kind(),
-            given: secret.kind(),
-        }),
+        _ => Err(KeyRingError::OtherRoot { path: path.to_owned(), needed: root.kind(), given: secret.kind() }),
     }
 }
 
 /// Shows nothing of the key but whether it is the right one; whoever has the file can try passphrases anyway, at the
 /// cost of Argon2id each.
 fn check_value(key: &RootKey) -> String {
-    HEXLOWER.encode(
-        &KeyedHash::for_key(key)
-            .derive("cordon/keyring/check/v1")
-            .tag128(b""),
-    )
+    HEXLOWER.encode(&KeyedHash::for_key(key).derive("cordon/keyring/check/v1").tag128(b""))
 }
 
 fn fingerprint(key: &RootKey) -> String {
-    HEXLOWER.encode(
-        &KeyedHash::for_key(key)
-            .derive("cordon/keyring/fingerprint/v1")
-            .tag128(b""),
-    )
+    HEXLOWER.encode(&KeyedHash::for_key(key).derive("cordon/keyring/fingerprint/v1").tag128(b""))
 }
 
 fn read_key_file(path: &Path) -> Result<RootKey, KeyRingError> {
-    let io = |doing| {
-        move |source| KeyRingError::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    let malformed = || KeyRingError::NotAKeyFile {
-        path: path.to_owned(),
-    };
+    let io = |doing| move |source| KeyRingError::Io { doing, path: path.to_owned(), source };
+    let malformed = || KeyRingError::NotAKeyFile { path: path.to_owned() };
     let file = File::open(path).map_err(io("open the key file"))?;
     // Asked of the open file and not of its name, which could change in between.
     let metadata = file.metadata().map_err(io("look at the key file"))?;
@@ -231,49 +156,29 @@ fn read_key_file(path: &Path) -> Result<RootKey, KeyRingError> {
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyRingError::KeyFilePermissions {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(KeyRingError::KeyFilePermissions { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(Vec::with_capacity(128));
-    file.take(128)
-        .read_to_end(&mut text)
-        .map_err(io("read the key file"))?;
+    file.take(128).read_to_end(&mut text).map_err(io("read the key file"))?;
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
     let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
-    let bytes = Zeroizing::new(
-        HEXLOWER_PERMISSIVE
-            .decode(digits)
-            .map_err(|_| malformed())?,
-    );
+    let bytes = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(digits).map_err(|_| malformed())?);
     let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| malformed())?;
     Ok(RootKey::from_bytes(key))
 }
 
 pub(super) fn write_key_file(path: &Path, key: &RootKey) -> Result<(), KeyRingError> {
-    let io = |doing| {
-        move |source| KeyRingError::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => KeyRingError::Exists {
-                path: path.to_owned(),
-            },
-            _ => io("create the key file")(source),
+    let io = |doing| move |source| KeyRingError::Io { doing, path: path.to_owned(), source };
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|source| {
+            match source.kind() {
+                std::io::ErrorKind::AlreadyExists => KeyRingError::Exists { path: path.to_owned() },
+                _ => io("create the key file")(source),
+            }
         })?;
     let mut text = Zeroizing::new(HEXLOWER.encode(key.dangerous_expose()));
     text.push('\n');
-    file.write_all(text.as_bytes())
-        .map_err(io("write the key file"))?;
+    file.write_all(text.as_bytes()).map_err(io("write the key file"))?;
     file.sync_all().map_err(io("write the key file"))?;
     atomic::sync_directory(path).map_err(io("write the directory of the key file"))
 }

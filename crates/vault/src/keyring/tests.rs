@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -14,11 +9,7 @@ use tempfile::TempDir;
 use super::*;
 
 const NOW: &str = "2026-11-23T12:00:00Z";
-const CHEAP: Argon2Params = Argon2Params {
-    memory_kib: 64,
-    passes: 1,
-    lanes: 1,
-};
+const CHEAP: Argon2Params = Argon2Params { memory_kib: 64, passes: 1, lanes: 1 };
 
 struct Scratch {
     dir: TempDir,
@@ -26,9 +17,7 @@ struct Scratch {
 
 impl Scratch {
     fn new() -> Self {
-        Self {
-            dir: TempDir::new().unwrap(),
-        }
+        Self { dir: TempDir::new().unwrap() }
     }
 
     fn ring(&self) -> PathBuf {
@@ -77,10 +66,7 @@ fn what_is_made_opens_again() {
         assert_eq!(ring.id(), again.id());
         assert_eq!(ring.status(), again.status());
         assert_eq!(ring.status()[0].created, NOW);
-        assert_eq!(
-            fs::metadata(scratch.ring()).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(scratch.ring()).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
 
@@ -99,20 +85,11 @@ fn every_purpose_has_a_key_of_its_own() {
         *ring.key::<AuditSigningSeed>().unwrap().dangerous_expose(),
     ];
     assert_eq!(exposed.iter().collect::<BTreeSet<_>>().len(), exposed.len());
-    assert_eq!(
-        all(&ring).iter().collect::<BTreeSet<_>>().len(),
-        exposed.len() + 4
-    );
-    assert!(matches!(
-        ring.key::<RootKey>(),
-        Err(KeyRingError::NoKey { purpose: "root" })
-    ));
+    assert_eq!(all(&ring).iter().collect::<BTreeSet<_>>().len(), exposed.len() + 4);
+    assert!(matches!(ring.key::<RootKey>(), Err(KeyRingError::NoKey { purpose: "root" })));
     assert!(ring.key::<TableMasterKey>().is_err());
     let seed = ring.key::<AuditSigningSeed>().unwrap();
-    assert_eq!(
-        ring.audit_signing_key().unwrap().verifying_key(),
-        SigningKey::for_audit(&seed).verifying_key()
-    );
+    assert_eq!(ring.audit_signing_key().unwrap().verifying_key(), SigningKey::for_audit(&seed).verifying_key());
 }
 
 #[test]
@@ -120,17 +97,9 @@ fn master_keys_wrap_for_the_same_ring_and_id_only() {
     let (scratch, root, ring) = Scratch::with_key_file();
     let (_other, _, stranger) = Scratch::with_key_file();
     let again = KeyRing::open(&scratch.ring(), &root).unwrap();
-    for id in [
-        "cordon-footer.v1",
-        "cordon-direct.v1",
-        "cordon-quasi.v1",
-        "cordon-clinical.v1",
-    ] {
+    for id in ["cordon-footer.v1", "cordon-direct.v1", "cordon-quasi.v1", "cordon-clinical.v1"] {
         let wrapped = ring.master_keys().wrap_key(&[5; 32], id).unwrap();
-        assert_eq!(
-            *again.master_keys().unwrap_key(&wrapped, id).unwrap(),
-            [5; 32]
-        );
+        assert_eq!(*again.master_keys().unwrap_key(&wrapped, id).unwrap(), [5; 32]);
         assert!(stranger.master_keys().unwrap_key(&wrapped, id).is_err());
     }
     assert!(matches!(
@@ -142,28 +111,16 @@ fn master_keys_wrap_for_the_same_ring_and_id_only() {
 #[test]
 fn a_wrong_secret_is_told_from_damage() {
     let (scratch, _, _) = Scratch::with_passphrase();
-    let error = refused(KeyRing::open(
-        &scratch.ring(),
-        &RootSecret::passphrase("incorrect horse"),
-    ));
-    assert!(
-        matches!(error, KeyRingError::WrongPassphrase { .. }),
-        "{error}"
-    );
+    let error = refused(KeyRing::open(&scratch.ring(), &RootSecret::passphrase("incorrect horse")));
+    assert!(matches!(error, KeyRingError::WrongPassphrase { .. }), "{error}");
     let error = refused(KeyRing::open(&scratch.ring(), &scratch.key_file("k")));
     assert!(matches!(error, KeyRingError::OtherRoot { .. }), "{error}");
 
     let (scratch, _, _) = Scratch::with_key_file();
-    let error = refused(KeyRing::open(
-        &scratch.ring(),
-        &scratch.key_file("other.key"),
-    ));
+    let error = refused(KeyRing::open(&scratch.ring(), &scratch.key_file("other.key")));
     assert!(matches!(error, KeyRingError::WrongKeyFile { .. }));
     assert!(error.to_string().contains("other.key"), "{error}");
-    let error = refused(KeyRing::open(
-        &scratch.ring(),
-        &RootSecret::passphrase("correct horse"),
-    ));
+    let error = refused(KeyRing::open(&scratch.ring(), &RootSecret::passphrase("correct horse")));
     assert!(matches!(error, KeyRingError::OtherRoot { .. }), "{error}");
 }
 
@@ -171,11 +128,7 @@ fn a_wrong_secret_is_told_from_damage() {
 fn a_damaged_salt_is_damage_and_not_a_wrong_passphrase() {
     let (scratch, root, ring) = Scratch::with_passphrase();
     let mut file = ring.file.clone();
-    let file::RingFile {
-        root: root::Root::Passphrase { salt, .. },
-        ..
-    } = &mut file
-    else {
+    let file::RingFile { root: root::Root::Passphrase { salt, .. }, .. } = &mut file else {
         panic!("a passphrase");
     };
     *salt = data_encoding::BASE64.encode(&[0; 16]);
@@ -199,10 +152,7 @@ fn a_damaged_key_says_which() {
         json["keys"][index]["wrapped"] = good;
     }
     fs::write(scratch.ring(), json.to_string()).unwrap();
-    assert!(
-        KeyRing::open(&scratch.ring(), &root).is_ok(),
-        "blanks do not matter"
-    );
+    assert!(KeyRing::open(&scratch.ring(), &root).is_ok(), "blanks do not matter");
 
     let entries = json["keys"].as_array_mut().unwrap();
     entries.pop();
@@ -215,10 +165,7 @@ fn a_damaged_key_says_which() {
 /// passphrase only the head is other than of a ring with a key file.
 #[test]
 fn no_changed_byte_gives_other_keys() {
-    let cases = [
-        (Scratch::with_key_file(), None),
-        (Scratch::with_passphrase(), Some("\"keys\"")),
-    ];
+    let cases = [(Scratch::with_key_file(), None), (Scratch::with_passphrase(), Some("\"keys\""))];
     for ((scratch, root, ring), end) in cases {
         let good = fs::read(scratch.ring()).unwrap();
         let text = str::from_utf8(&good).unwrap();
@@ -241,10 +188,7 @@ fn no_changed_byte_gives_other_keys() {
         assert!(refused > end / 2);
         for length in 0..good.len() - 2 {
             fs::write(scratch.ring(), &good[..length]).unwrap();
-            assert!(
-                KeyRing::open(&scratch.ring(), &root).is_err(),
-                "cut at {length}"
-            );
+            assert!(KeyRing::open(&scratch.ring(), &root).is_err(), "cut at {length}");
         }
     }
 }
@@ -273,11 +217,7 @@ fn a_new_root_keeps_the_keys_and_shuts_out_the_old() {
     // And back, by the ring that rotated.
     ring.rotate_root(&old).unwrap();
     assert!(all(&KeyRing::open(&scratch.ring(), &old).unwrap()) == keys);
-    assert_eq!(
-        fs::read_dir(scratch.dir.path()).unwrap().count(),
-        2,
-        "ring and key file only"
-    );
+    assert_eq!(fs::read_dir(scratch.dir.path()).unwrap().count(), 2, "ring and key file only");
 }
 
 #[test]
@@ -292,8 +232,7 @@ fn a_rotation_that_is_killed_leaves_the_old_ring_or_the_new() {
     fs::write(&left, &written[..written.len() / 2]).unwrap();
     assert!(opens(&old) && !opens(&new));
 
-    let replacement =
-        atomic::Replacement::prepare(&scratch.ring(), &written, Some(&ring.written)).unwrap();
+    let replacement = atomic::Replacement::prepare(&scratch.ring(), &written, Some(&ring.written)).unwrap();
     assert_eq!(fs::read(&left).unwrap(), written);
     assert!(opens(&old) && !opens(&new));
     replacement.commit().unwrap();
@@ -307,30 +246,19 @@ fn a_ring_that_somebody_else_rotated_is_not_overwritten() {
     let mut other = KeyRing::open(&scratch.ring(), &root).unwrap();
     let (theirs, ours) = (scratch.key_file("theirs.key"), scratch.key_file("ours.key"));
     other.rotate_root(&theirs).unwrap();
-    assert!(matches!(
-        ring.rotate_root(&ours),
-        Err(KeyRingError::Changed { .. })
-    ));
+    assert!(matches!(ring.rotate_root(&ours), Err(KeyRingError::Changed { .. })));
     assert!(KeyRing::open(&scratch.ring(), &theirs).is_ok());
 }
 
 #[test]
 fn a_key_file_that_others_can_read_is_refused() {
     let (scratch, root, _) = Scratch::with_key_file();
-    let RootSecret::KeyFile(path) = &root else {
-        panic!("a key file")
-    };
-    assert_eq!(
-        fs::metadata(path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    let RootSecret::KeyFile(path) = &root else { panic!("a key file") };
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o777] {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let error = refused(KeyRing::open(&scratch.ring(), &root));
-        assert!(
-            matches!(error, KeyRingError::KeyFilePermissions { .. }),
-            "{mode:o}: {error}"
-        );
+        assert!(matches!(error, KeyRingError::KeyFilePermissions { .. }), "{mode:o}: {error}");
     }
     for mode in [0o600, 0o400] {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -341,31 +269,15 @@ fn a_key_file_that_others_can_read_is_refused() {
 #[test]
 fn what_is_not_a_key_file_is_refused_and_a_key_file_is_never_replaced() {
     let (scratch, root, _) = Scratch::with_key_file();
-    let RootSecret::KeyFile(path) = &root else {
-        panic!("a key file")
-    };
-    assert!(matches!(
-        KeyRing::generate_key_file(path),
-        Err(KeyRingError::Exists { .. })
-    ));
+    let RootSecret::KeyFile(path) = &root else { panic!("a key file") };
+    assert!(matches!(KeyRing::generate_key_file(path), Err(KeyRingError::Exists { .. })));
     let good = fs::read_to_string(path).unwrap();
-    for bad in [
-        "",
-        "\n",
-        &good[1..],
-        &format!("0{good}"),
-        &format!("{good}\n"),
-        &good.replacen(&good[..1], "g", 1),
-    ] {
+    for bad in ["", "\n", &good[1..], &format!("0{good}"), &format!("{good}\n"), &good.replacen(&good[..1], "g", 1)] {
         fs::write(path, bad).unwrap();
         let error = refused(KeyRing::open(&scratch.ring(), &root));
         assert!(matches!(error, KeyRingError::NotAKeyFile { .. }), "{error}");
     }
-    for as_good in [
-        good.trim_end(),
-        &good.to_uppercase(),
-        &good.replace('\n', "\r\n"),
-    ] {
+    for as_good in [good.trim_end(), &good.to_uppercase(), &good.replace('\n', "\r\n")] {
         fs::write(path, as_good).unwrap();
         assert!(KeyRing::open(&scratch.ring(), &root).is_ok());
     }
@@ -381,10 +293,7 @@ fn a_short_passphrase_is_refused() {
     let scratch = Scratch::new();
     let root = RootSecret::passphrase("7 chars");
     let error = refused(KeyRing::create_with(&scratch.ring(), &root, NOW, CHEAP));
-    assert!(
-        matches!(error, KeyRingError::PassphraseTooShort { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, KeyRingError::PassphraseTooShort { .. }), "{error}");
     assert!(!scratch.ring().exists());
 }
 
@@ -392,14 +301,7 @@ fn a_short_passphrase_is_refused() {
 fn another_version_is_not_called_damage() {
     let (scratch, root, _) = Scratch::with_key_file();
     let text = fs::read_to_string(scratch.ring()).unwrap();
-    fs::write(
-        scratch.ring(),
-        text.replacen("\"version\": 1", "\"version\": 2", 1),
-    )
-    .unwrap();
+    fs::write(scratch.ring(), text.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
     let error = refused(KeyRing::open(&scratch.ring(), &root));
-    assert!(
-        matches!(error, KeyRingError::Version { found: 2, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, KeyRingError::Version { found: 2, .. }), "{error}");
 }

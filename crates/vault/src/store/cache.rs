@@ -18,10 +18,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub fn new(entries: usize) -> Self {
-        Self {
-            windows: Generations::new(WINDOWS.min(entries)),
-            found: Generations::new(entries),
-        }
+        Self { windows: Generations::new(WINDOWS.min(entries)), found: Generations::new(entries) }
     }
 }
 
@@ -34,11 +31,7 @@ pub(super) struct Generations {
 
 impl Generations {
     fn new(entries: usize) -> Self {
-        Self {
-            young: Table::new(),
-            old: Table::new(),
-            half: entries / 2,
-        }
+        Self { young: Table::new(), old: Table::new(), half: entries / 2 }
     }
 
     pub fn insert(&mut self, entry: Entry) {

@@ -23,11 +23,7 @@ pub struct VerifyReport {
 }
 
 impl TokenVault {
-    pub(super) fn search(
-        &self,
-        domain: &str,
-        token: &Token,
-    ) -> Result<Option<Phi<String>>, VaultError> {
+    pub(super) fn search(&self, domain: &str, token: &Token) -> Result<Option<Phi<String>>, VaultError> {
         let end = self.exclusive(|writer| Ok(writer.position))?;
         let mut answer = None;
         self.walk(&end, |frame, at| {
@@ -39,11 +35,7 @@ impl TokenVault {
             };
             let value = frame.values().nth(number).unwrap_or_default();
             let text = std::str::from_utf8(value).map_err(|_| {
-                VaultError::damaged(
-                    &self.log.path(at.segment),
-                    at.offset.into(),
-                    "a value is not text",
-                )
+                VaultError::damaged(&self.log.path(at.segment), at.offset.into(), "a value is not text")
             })?;
             answer = Some(Phi::new(text.to_owned()));
             Ok(false)
@@ -53,17 +45,9 @@ impl TokenVault {
 
     pub(super) fn count(&self) -> Result<VaultStats, VaultError> {
         self.exclusive(|writer| {
-            let index_bytes = read(&self.runs)
-                .iter()
-                .filter_map(|run| run.path.metadata().ok())
-                .map(|m| m.len())
-                .sum();
+            let index_bytes = read(&self.runs).iter().filter_map(|run| run.path.metadata().ok()).map(|m| m.len()).sum();
             Ok(VaultStats {
-                domains: writer
-                    .domains
-                    .iter()
-                    .map(|(name, count)| (name.clone(), *count))
-                    .collect(),
+                domains: writer.domains.iter().map(|(name, count)| (name.clone(), *count)).collect(),
                 log_bytes: log_bytes(&writer.closed, &writer.position),
                 index_bytes,
                 runs: writer.manifest.runs.len(),
@@ -76,24 +60,14 @@ impl TokenVault {
         let (end, closed, table, runs, domains) = self.exclusive(|writer| {
             let runs = std::sync::Arc::clone(&read(&self.runs));
             let (closed, domains) = (writer.closed.clone(), writer.domains.clone());
-            Ok((
-                writer.position,
-                closed,
-                read(&self.table).len() as u64,
-                runs,
-                domains,
-            ))
+            Ok((writer.position, closed, read(&self.table).len() as u64, runs, domains))
         })?;
         for run in runs.iter() {
             let mut scan = run.scan();
             let mut last = None;
             while let Some(entry) = scan.next().map_err(Fault::from)? {
                 if last.is_some_and(|last: Key| last >= entry.key) {
-                    return Err(VaultError::damaged(
-                        &run.path,
-                        0,
-                        "an index run is not in order",
-                    ));
+                    return Err(VaultError::damaged(&run.path, 0, "an index run is not in order"));
                 }
                 last = Some(entry.key);
             }
@@ -101,10 +75,7 @@ impl TokenVault {
         let mut tokens = 0;
         let mut counted = BTreeMap::<String, u64>::new();
         self.walk(&end, |frame, at| {
-            let mut asked: Vec<_> = (0..)
-                .zip(frame.entries())
-                .map(|(i, entry)| (entry.key, i, entry.token))
-                .collect();
+            let mut asked: Vec<_> = (0..).zip(frame.entries()).map(|(i, entry)| (entry.key, i, entry.token)).collect();
             asked.sort_unstable_by_key(|(key, ..)| *key);
             let keys: Vec<Key> = asked.iter().map(|(key, ..)| *key).collect();
             let mut answers = vec![NONE; keys.len()];
@@ -120,33 +91,18 @@ impl TokenVault {
                 };
                 if answer != *token {
                     let what = "the index does not hold this frame's tokens";
-                    return Err(VaultError::damaged(
-                        &self.log.path(at.segment),
-                        at.offset.into(),
-                        what,
-                    ));
+                    return Err(VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what));
                 }
             }
             tokens += frame.count as u64;
-            *counted
-                .entry(frame.domain().unwrap_or_default().to_owned())
-                .or_default() += frame.count as u64;
+            *counted.entry(frame.domain().unwrap_or_default().to_owned()).or_default() += frame.count as u64;
             Ok(true)
         })?;
         if tokens != table + runs.iter().map(|run| run.entries).sum::<u64>() || counted != domains {
-            return Err(VaultError::damaged(
-                &self.dir,
-                0,
-                "the log and the index do not hold as many tokens",
-            ));
+            return Err(VaultError::damaged(&self.dir, 0, "the log and the index do not hold as many tokens"));
         }
         let log_bytes = log_bytes(&closed, &end);
-        Ok(VerifyReport {
-            frames: end.sequence,
-            tokens,
-            log_bytes,
-            runs: runs.len(),
-        })
+        Ok(VerifyReport { frames: end.sequence, tokens, log_bytes, runs: runs.len() })
     }
 
     /// Gives every frame before `end` to `visit`, in order, checking the chain, until it says stop.
@@ -157,15 +113,10 @@ impl TokenVault {
     ) -> Result<(), VaultError> {
         let mut reader = self.log.reader();
         let Follow::Segment(mut at) = self.log.follow(&Log::NOWHERE)? else {
-            return Err(VaultError::damaged(
-                &self.log.path(1),
-                0,
-                "the log is missing",
-            ));
+            return Err(VaultError::damaged(&self.log.path(1), 0, "the log is missing"));
         };
         while at.sequence < end.sequence {
-            let damaged =
-                |what| VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what);
+            let damaged = |what| VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what);
             at = match reader.step(&at)? {
                 Step::Frame(frame, next) => {
                     if !visit(&frame, &at)? {

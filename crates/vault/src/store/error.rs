@@ -13,26 +13,14 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum VaultError {
     #[error("cannot {doing} {}: {source}", path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// The bytes on disk are not what was written. Nothing is changed on disk when this is said.
     #[error("{} is damaged at byte {offset}: {what}; restore it from a backup", file.display())]
-    Damaged {
-        file: PathBuf,
-        offset: u64,
-        what: &'static str,
-    },
+    Damaged { file: PathBuf, offset: u64, what: &'static str },
     #[error("the {which} key is not the one that the vault {} was made with", dir.display())]
     WrongKey { which: &'static str, dir: PathBuf },
     #[error("the vault {} has format version {found}, this program knows version {known}", dir.display())]
-    Version {
-        dir: PathBuf,
-        found: u32,
-        known: u32,
-    },
+    Version { dir: PathBuf, found: u32, known: u32 },
     #[error("a value of {len} bytes is too long for the vault (at most {max})")]
     TooLong { len: usize, max: usize },
     #[error("a domain name must have 1 to {max} bytes")]
@@ -47,19 +35,11 @@ impl VaultError {
     /// For `map_err`: what was being done to which file.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| Self::Io { doing, path, source }
     }
 
     pub(super) fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
-        Self::Damaged {
-            file: file.to_owned(),
-            offset,
-            what,
-        }
+        Self::Damaged { file: file.to_owned(), offset, what }
     }
 }
 
@@ -100,9 +80,7 @@ impl From<VaultError> for Fault {
 impl From<Fault> for VaultError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Run(run) => {
-                Self::damaged(&run.path, run.offset, "an index run is not authentic")
-            }
+            Fault::Run(run) => Self::damaged(&run.path, run.offset, "an index run is not authentic"),
             Fault::Vault(error) => error,
         }
     }

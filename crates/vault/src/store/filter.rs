@@ -17,9 +17,7 @@ pub(super) struct Filter {
 
 impl Filter {
     pub fn for_entries(n: u64) -> Self {
-        Self {
-            blocks: vec![[0; WORDS]; (n * BITS_PER_KEY / (WORDS as u64 * 32) + 1) as usize],
-        }
+        Self { blocks: vec![[0; WORDS]; (n * BITS_PER_KEY / (WORDS as u64 * 32) + 1) as usize] }
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -30,17 +28,11 @@ impl Filter {
             }
             words
         });
-        bytes.len().is_multiple_of(BLOCK_BYTES).then(|| Self {
-            blocks: blocks.collect(),
-        })
+        bytes.len().is_multiple_of(BLOCK_BYTES).then(|| Self { blocks: blocks.collect() })
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.blocks
-            .iter()
-            .flatten()
-            .flat_map(|word| word.to_le_bytes())
-            .collect()
+        self.blocks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     pub fn add(&mut self, key: Key) {
@@ -57,10 +49,7 @@ impl Filter {
     pub fn may_hold(&self, key: Key, bits: &Bits) -> bool {
         let at = key.scale(self.blocks.len() as u64) as usize;
         self.blocks.get(at).is_some_and(|block| {
-            let missing = block
-                .iter()
-                .zip(&bits.0)
-                .fold(0, |missing, (word, bit)| missing | !word & bit);
+            let missing = block.iter().zip(&bits.0).fold(0, |missing, (word, bit)| missing | !word & bit);
             missing == 0
         })
     }
@@ -85,10 +74,7 @@ mod tests {
     #[test]
     fn holds_what_was_added_and_little_else() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut key = || Key {
-            hi: rng.random(),
-            lo: rng.random(),
-        };
+        let mut key = || Key { hi: rng.random(), lo: rng.random() };
         let mut filter = Filter::for_entries(50_000);
         let inside: Vec<_> = (0..50_000).map(|_| key()).collect();
         for key in &inside {
@@ -97,10 +83,7 @@ mod tests {
         let filter = Filter::from_bytes(&filter.to_bytes()).unwrap();
         assert!(inside.iter().all(|k| filter.may_hold(*k, &Bits::of(*k))));
         let outside: Vec<_> = (0..100_000).map(|_| key()).collect();
-        let wrong = outside
-            .iter()
-            .filter(|k| filter.may_hold(**k, &Bits::of(**k)))
-            .count();
+        let wrong = outside.iter().filter(|k| filter.may_hold(**k, &Bits::of(**k))).count();
         assert!(wrong < 1_500, "{wrong} of 100,000");
     }
 }

@@ -59,19 +59,13 @@ pub(super) struct FrameSeal {
 
 impl FrameSeal {
     /// The frame that stands at `at` (header and sealed part), and the place after it.
-    pub fn encode(
-        &self,
-        at: &Position,
-        plain: &[u8],
-    ) -> Result<(Vec<u8>, Vec<u8>, Position), VaultError> {
+    pub fn encode(&self, at: &Position, plain: &[u8]) -> Result<(Vec<u8>, Vec<u8>, Position), VaultError> {
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&((plain.len() + SEAL_OVERHEAD) as u32).to_le_bytes());
         header.extend_from_slice(&at.sequence.to_le_bytes());
         header.extend_from_slice(&at.tag);
-        let sealed = self
-            .sealer
-            .seal(&self.associated(at.place(), &header), plain)?;
+        let sealed = self.sealer.seal(&self.associated(at.place(), &header), plain)?;
         let next = Position {
             segment: at.segment,
             offset: at.offset + (HEADER + sealed.len()) as u32,
@@ -82,10 +76,7 @@ impl FrameSeal {
     }
 
     pub fn open(&self, place: u64, header: &[u8], sealed: &[u8]) -> Option<Frame> {
-        let plain = self
-            .sealer
-            .open(&self.associated(place, header), sealed)
-            .ok()?;
+        let plain = self.sealer.open(&self.associated(place, header), sealed).ok()?;
         Frame::new(place, Zeroizing::new(plain))
     }
 
@@ -107,14 +98,8 @@ impl Header {
         let (sealed, rest) = rest.split_first_chunk::<4>()?;
         let (sequence, rest) = rest.split_first_chunk::<8>()?;
         let sealed = u32::from_le_bytes(*sealed) as usize;
-        (SEAL_OVERHEAD + PREFIX..=MAX_SEALED)
-            .contains(&sealed)
-            .then_some(())?;
-        Some(Self {
-            sealed,
-            sequence: u64::from_le_bytes(*sequence),
-            previous: *rest.first_chunk()?,
-        })
+        (SEAL_OVERHEAD + PREFIX..=MAX_SEALED).contains(&sealed).then_some(())?;
+        Some(Self { sealed, sequence: u64::from_le_bytes(*sequence), previous: *rest.first_chunk()? })
     }
 }
 
@@ -159,52 +144,29 @@ impl Frame {
         let (count, rest) = plain.split_first_chunk::<4>()?;
         let domain = u32::from_le_bytes(*rest.first_chunk()?) as usize;
         let count = u32::from_le_bytes(*count) as usize;
-        let frame = Self {
-            place,
-            count,
-            domain,
-            plain,
-        };
+        let frame = Self { place, count, domain, plain };
         let bytes: usize = frame.lengths().sum();
-        let shape = PREFIX
-            .checked_add(count.checked_mul(36)?)?
-            .checked_add(domain)?
-            .checked_add(bytes)?;
-        (frame.plain.len() == shape.next_multiple_of(PADDING) && frame.domain().is_some())
-            .then_some(frame)
+        let shape = PREFIX.checked_add(count.checked_mul(36)?)?.checked_add(domain)?.checked_add(bytes)?;
+        (frame.plain.len() == shape.next_multiple_of(PADDING) && frame.domain().is_some()).then_some(frame)
     }
 
     pub fn domain(&self) -> Option<&str> {
-        let bytes = self
-            .plain
-            .get(PREFIX + self.count * 36..)?
-            .get(..self.domain)?;
+        let bytes = self.plain.get(PREFIX + self.count * 36..)?.get(..self.domain)?;
         std::str::from_utf8(bytes).ok()
     }
 
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         let keys = self.part(PREFIX, 16).as_chunks::<16>().0.iter();
         let tokens = self.tokens();
-        keys.zip(tokens).map(|(key, token)| Entry {
-            key: Key::from_bytes(*key),
-            token,
-            place: self.place,
-        })
+        keys.zip(tokens).map(|(key, token)| Entry { key: Key::from_bytes(*key), token, place: self.place })
     }
 
     pub fn tokens(&self) -> impl Iterator<Item = Token> {
-        self.part(PREFIX + self.count * 16, 16)
-            .as_chunks::<16>()
-            .0
-            .iter()
-            .map(|token| Token(*token))
+        self.part(PREFIX + self.count * 16, 16).as_chunks::<16>().0.iter().map(|token| Token(*token))
     }
 
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self
-            .plain
-            .get(PREFIX + self.count * 36 + self.domain..)
-            .unwrap_or_default();
+        let mut rest = self.plain.get(PREFIX + self.count * 36 + self.domain..).unwrap_or_default();
         self.lengths().map_while(move |len| {
             let (value, after) = rest.split_at_checked(len)?;
             rest = after;
@@ -213,18 +175,11 @@ impl Frame {
     }
 
     fn lengths(&self) -> impl Iterator<Item = usize> {
-        let lengths = self
-            .part(PREFIX + self.count * 32, 4)
-            .as_chunks::<4>()
-            .0
-            .iter();
+        let lengths = self.part(PREFIX + self.count * 32, 4).as_chunks::<4>().0.iter();
         lengths.map(|len| u32::from_le_bytes(*len) as usize)
     }
 
     fn part(&self, from: usize, width: usize) -> &[u8] {
-        self.plain
-            .get(from..)
-            .and_then(|rest| rest.get(..self.count * width))
-            .unwrap_or_default()
+        self.plain.get(from..).and_then(|rest| rest.get(..self.count * width)).unwrap_or_default()
     }
 }

@@ -38,50 +38,28 @@ pub(super) struct Segment {
 
 impl Segment {
     pub fn len(&self) -> Result<u64, VaultError> {
-        Ok(self
-            .file
-            .metadata()
-            .map_err(VaultError::io("read", &self.path))?
-            .len())
+        Ok(self.file.metadata().map_err(VaultError::io("read", &self.path))?.len())
     }
 
     pub fn sync(&self) -> Result<(), VaultError> {
-        self.file
-            .sync_data()
-            .map_err(VaultError::io("sync", &self.path))
+        self.file.sync_data().map_err(VaultError::io("sync", &self.path))
     }
 
     /// Drops everything from `offset` on.
     pub fn cut(&self, offset: u64) -> Result<(), VaultError> {
-        self.file
-            .set_len(offset)
-            .map_err(VaultError::io("shorten", &self.path))
+        self.file.set_len(offset).map_err(VaultError::io("shorten", &self.path))
     }
 }
 
 impl Log {
     pub fn new(dir: &Path, vault: [u8; 16], keys: KeyedHash) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            vault,
-            keys,
-            segments: Mutex::default(),
-        }
+        Self { dir: dir.to_owned(), vault, keys, segments: Mutex::default() }
     }
 
     /// Before the first segment.
-    pub const NOWHERE: Position = Position {
-        segment: 0,
-        offset: 0,
-        sequence: 0,
-        tag: [0; 16],
-    };
+    pub const NOWHERE: Position = Position { segment: 0, offset: 0, sequence: 0, tag: [0; 16] };
     /// Where the first frame goes.
-    pub const START: Position = Position {
-        segment: 1,
-        offset: SEGMENT_HEADER,
-        ..Self::NOWHERE
-    };
+    pub const START: Position = Position { segment: 1, offset: SEGMENT_HEADER, ..Self::NOWHERE };
 
     pub fn path(&self, segment: u32) -> PathBuf {
         self.dir.join(format!("log-{segment:08}"))
@@ -93,14 +71,10 @@ impl Log {
             return Ok(Arc::clone(segment));
         }
         let path = self.path(number);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => VaultError::damaged(&path, 0, "the file is missing"),
-                _ => VaultError::io("open", &path)(error),
-            })?;
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => VaultError::damaged(&path, 0, "the file is missing"),
+            _ => VaultError::io("open", &path)(error),
+        })?;
         let segment = Arc::new(self.with_seal(number, file, path));
         open.insert(number, Arc::clone(&segment));
         Ok(segment)
@@ -112,53 +86,32 @@ impl Log {
         let path = self.path(number);
         let doing = || VaultError::io("create", &path);
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600);
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&path).map_err(doing())?;
         if let Err(error) = file.write_all(&self.header(number, at.tag)) {
             let _ = file.set_len(0);
             return Err(doing()(error));
         }
         let segment = Arc::new(self.with_seal(number, file, path));
-        self.segments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number, segment);
-        Ok(Position {
-            segment: number,
-            offset: SEGMENT_HEADER,
-            ..*at
-        })
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner).insert(number, segment);
+        Ok(Position { segment: number, offset: SEGMENT_HEADER, ..*at })
     }
 
     /// The segment after `at`, which is the end of its own.
     pub fn follow(&self, at: &Position) -> Result<Follow, VaultError> {
         let number = at.segment + 1;
         let path = self.path(number);
-        if !path
-            .try_exists()
-            .map_err(VaultError::io("look for", &path))?
-        {
+        if !path.try_exists().map_err(VaultError::io("look for", &path))? {
             return Ok(Follow::Nothing);
         }
         let segment = self.segment(number)?;
         let expected = self.header(number, at.tag);
         let mut found = [0; SEGMENT_HEADER as usize];
         match segment.file.read_exact_at(&mut found, 0) {
-            Ok(()) if found == expected => Ok(Follow::Segment(Position {
-                segment: number,
-                offset: SEGMENT_HEADER,
-                ..*at
-            })),
-            Ok(()) => Err(VaultError::damaged(
-                &path,
-                0,
-                "the segment does not follow the one before",
-            )),
+            Ok(()) if found == expected => {
+                Ok(Follow::Segment(Position { segment: number, offset: SEGMENT_HEADER, ..*at }))
+            }
+            Ok(()) => Err(VaultError::damaged(&path, 0, "the segment does not follow the one before")),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Follow::Torn),
             Err(error) => Err(VaultError::io("read", &path)(error)),
         }
@@ -182,24 +135,12 @@ impl Log {
     }
 
     pub fn reader(&self) -> Reader<'_> {
-        Reader {
-            log: self,
-            buffer: Vec::new(),
-            segment: 0,
-            start: 0,
-        }
+        Reader { log: self, buffer: Vec::new(), segment: 0, start: 0 }
     }
 
     fn with_seal(&self, number: u32, file: File, path: PathBuf) -> Segment {
         let key = Zeroizing::new(self.keys.derive("segment").tag(&number.to_le_bytes()));
-        Segment {
-            file,
-            path,
-            seal: FrameSeal {
-                vault: self.vault,
-                sealer: Sealer::new(&key),
-            },
-        }
+        Segment { file, path, seal: FrameSeal { vault: self.vault, sealer: Sealer::new(&key) } }
     }
 
     fn header(&self, number: u32, tag: [u8; 16]) -> [u8; SEGMENT_HEADER as usize] {
@@ -210,10 +151,7 @@ impl Log {
         header.extend_from_slice(&self.vault);
         header.extend_from_slice(&tag);
         header.extend_from_slice(&self.keys.derive("segment header").tag128(&header));
-        header
-            .first_chunk()
-            .copied()
-            .unwrap_or([0; SEGMENT_HEADER as usize])
+        header.first_chunk().copied().unwrap_or([0; SEGMENT_HEADER as usize])
     }
 }
 
@@ -254,12 +192,7 @@ impl Reader<'_> {
         self.read((place >> 32) as u32, place as u32, None)
     }
 
-    fn read(
-        &mut self,
-        number: u32,
-        offset: u32,
-        chain: Option<&Position>,
-    ) -> Result<Step, VaultError> {
+    fn read(&mut self, number: u32, offset: u32, chain: Option<&Position>) -> Result<Step, VaultError> {
         let segment = self.log.segment(number)?;
         let header = self.bytes(&segment, number, offset.into(), HEADER)?;
         if header.is_empty() {
@@ -300,10 +233,7 @@ impl Reader<'_> {
         let length = segment.len()?;
         let mut rest = vec![0; length.saturating_sub(u64::from(offset) + 1) as usize];
         let from = u64::from(offset) + 1;
-        segment
-            .file
-            .read_exact_at(&mut rest, from)
-            .map_err(VaultError::io("read", &segment.path))?;
+        segment.file.read_exact_at(&mut rest, from).map_err(VaultError::io("read", &segment.path))?;
         for at in memchr::memmem::find_iter(&rest, &frame::MAGIC) {
             let place = u64::from(number) << 32 | (from + at as u64);
             if matches!(self.jump(place)?, Step::Frame(..)) {
@@ -314,29 +244,15 @@ impl Reader<'_> {
     }
 
     /// Up to `want` bytes at `offset`; fewer only at the end of the file.
-    fn bytes(
-        &mut self,
-        segment: &Segment,
-        number: u32,
-        offset: u64,
-        want: usize,
-    ) -> Result<&[u8], VaultError> {
-        let within = (self.segment == number)
-            .then(|| offset.checked_sub(self.start))
-            .flatten();
-        let have = within
-            .and_then(|at| self.buffer.get(at as usize..))
-            .map_or(0, <[u8]>::len);
+    fn bytes(&mut self, segment: &Segment, number: u32, offset: u64, want: usize) -> Result<&[u8], VaultError> {
+        let within = (self.segment == number).then(|| offset.checked_sub(self.start)).flatten();
+        let have = within.and_then(|at| self.buffer.get(at as usize..)).map_or(0, <[u8]>::len);
         if have < want {
             self.buffer.resize(want.max(READ_AHEAD), 0);
             self.segment = number;
             self.start = offset;
             let mut filled = 0;
-            while let Some(free) = self
-                .buffer
-                .get_mut(filled..)
-                .filter(|free| !free.is_empty())
-            {
+            while let Some(free) = self.buffer.get_mut(filled..).filter(|free| !free.is_empty()) {
                 match segment.file.read_at(free, offset + filled as u64) {
                     Ok(0) => break,
                     Ok(n) => filled += n,

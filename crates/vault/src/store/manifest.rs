@@ -59,13 +59,8 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn bind(keys: &super::VaultKeys, vault: &[u8; 16]) -> Self {
-        let values = KeyedHash::for_key(&keys.values)
-            .derive("cordon vault v1")
-            .derive(&HEXLOWER.encode(vault));
-        Self {
-            blind: KeyedHash::for_key(&keys.blind),
-            values,
-        }
+        let values = KeyedHash::for_key(&keys.values).derive("cordon vault v1").derive(&HEXLOWER.encode(vault));
+        Self { blind: KeyedHash::for_key(&keys.blind), values }
     }
 
     fn checks(&self, vault: &[u8; 16]) -> [[u8; 16]; 2] {
@@ -80,14 +75,7 @@ impl Keys {
 /// Where the index ends and the table in memory begins.
 impl Manifest {
     pub fn new(vault: [u8; 16]) -> Self {
-        Self {
-            vault,
-            generation: 0,
-            next_run: 1,
-            synced: Log::START,
-            closed: Vec::new(),
-            runs: Vec::new(),
-        }
+        Self { vault, generation: 0, next_run: 1, synced: Log::START, closed: Vec::new(), runs: Vec::new() }
     }
 
     pub fn covered(&self) -> Position {
@@ -104,9 +92,7 @@ impl Manifest {
     }
 
     pub fn exists(dir: &Path) -> Result<bool, VaultError> {
-        path(dir)
-            .try_exists()
-            .map_err(VaultError::io("look for", &path(dir)))
+        path(dir).try_exists().map_err(VaultError::io("look for", &path(dir)))
     }
 
     /// The vault's id, needed before its keys can be bound.
@@ -123,20 +109,13 @@ impl Manifest {
         let path = path(dir);
         let (mut file, head) = read_head(dir)?;
         let [blind, values] = keys.checks(&head.vault);
-        for (which, found, expected) in [
-            ("vault", head.values, values),
-            ("blind-index", head.blind, blind),
-        ] {
+        for (which, found, expected) in [("vault", head.values, values), ("blind-index", head.blind, blind)] {
             if found != expected {
-                return Err(VaultError::WrongKey {
-                    which,
-                    dir: dir.to_owned(),
-                });
+                return Err(VaultError::WrongKey { which, dir: dir.to_owned() });
             }
         }
         let mut body = Vec::new();
-        file.read_to_end(&mut body)
-            .map_err(VaultError::io("read", &path))?;
+        file.read_to_end(&mut body).map_err(VaultError::io("read", &path))?;
         let body = keys.sealer().open(&head.bytes, &body).ok();
         body.and_then(|body| Self::decode(head.vault, head.generation, &body))
             .ok_or_else(|| VaultError::damaged(&path, HEAD as u64, "the manifest is not authentic"))
@@ -200,9 +179,7 @@ impl Manifest {
         let mut from = Fields(body);
         let next_run = from.u64()?;
         let synced = from.position()?;
-        let closed = (0..from.u32()?)
-            .map(|_| from.u32())
-            .collect::<Option<_>>()?;
+        let closed = (0..from.u32()?).map(|_| from.u32()).collect::<Option<_>>()?;
         let mut runs = Vec::new();
         for _ in 0..from.u32()? {
             let (id, entries, level) = (from.u64()?, from.u64()?, from.u32()?);
@@ -213,23 +190,9 @@ impl Manifest {
                 let name = String::from_utf8(from.bytes(length)?.to_vec()).ok()?;
                 domains.insert(name, from.u64()?);
             }
-            runs.push(RunMeta {
-                id,
-                entries,
-                level,
-                from: start,
-                to,
-                domains,
-            });
+            runs.push(RunMeta { id, entries, level, from: start, to, domains });
         }
-        from.0.is_empty().then_some(Self {
-            vault,
-            generation,
-            next_run,
-            synced,
-            closed,
-            runs,
-        })
+        from.0.is_empty().then_some(Self { vault, generation, next_run, synced, closed, runs })
     }
 }
 
@@ -261,28 +224,14 @@ fn read_head(dir: &Path) -> Result<(File, Head), VaultError> {
     let mut from = Fields(&bytes);
     let parse = |from: &mut Fields<'_>| {
         let (magic, version, vault) = (from.array::<8>()?, from.u32()?, from.array()?);
-        let head = Head {
-            bytes,
-            vault,
-            blind: from.array()?,
-            values: from.array()?,
-            generation: from.u64()?,
-        };
+        let head = Head { bytes, vault, blind: from.array()?, values: from.array()?, generation: from.u64()? };
         let sum = checksum(bytes.get(..HEAD - 16)?);
         (magic == MAGIC && from.array()? == sum).then_some((version, head))
     };
     match parse(&mut from) {
         Some((VERSION, head)) => Ok((file, head)),
-        Some((found, _)) => Err(VaultError::Version {
-            dir: dir.to_owned(),
-            found,
-            known: VERSION,
-        }),
-        None => Err(VaultError::damaged(
-            &path,
-            0,
-            "the manifest's head has a wrong checksum",
-        )),
+        Some((found, _)) => Err(VaultError::Version { dir: dir.to_owned(), found, known: VERSION }),
+        None => Err(VaultError::damaged(&path, 0, "the manifest's head has a wrong checksum")),
     }
 }
 
@@ -320,11 +269,6 @@ impl<'a> Fields<'a> {
     }
 
     fn position(&mut self) -> Option<Position> {
-        Some(Position {
-            segment: self.u32()?,
-            offset: self.u32()?,
-            sequence: self.u64()?,
-            tag: self.array()?,
-        })
+        Some(Position { segment: self.u32()?, offset: self.u32()?, sequence: self.u64()?, tag: self.array()? })
     }
 }

@@ -74,12 +74,7 @@ pub struct VaultOptions {
 
 impl Default for VaultOptions {
     fn default() -> Self {
-        Self {
-            memory_entries: 6 << 18,
-            cache_entries: 6 << 18,
-            segment_bytes: 256 << 20,
-            fan_in: 6,
-        }
+        Self { memory_entries: 6 << 18, cache_entries: 6 << 18, segment_bytes: 256 << 20, fan_in: 6 }
     }
 }
 
@@ -116,10 +111,7 @@ impl TokenVault {
     /// Opens the vault in `dir`, or makes a new one where there is none.
     ///
     /// A frame that a killed process left half-written is cut off; it was never given out.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "keys are handed over, and wiped here"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "keys are handed over, and wiped here")]
     pub fn open(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
         writer::open(dir, &keys, options)
     }
@@ -146,12 +138,7 @@ impl TokenVault {
         self.check()
     }
 
-    fn tokens_for(
-        &self,
-        domain: &str,
-        values: &[&[u8]],
-        out: &mut Vec<Token>,
-    ) -> Result<(), VaultError> {
+    fn tokens_for(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), VaultError> {
         /// Bounds the memory of one call, whatever the caller's batch.
         const AT_ONCE: usize = 1 << 16;
         /// A run that is found damaged is rebuilt and the batch tried again; a disk that damages them all is an error.
@@ -161,10 +148,7 @@ impl TokenVault {
             return Err(VaultError::DomainName { max: MAX_DOMAIN });
         }
         if let Some(value) = values.iter().find(|value| value.len() > MAX_VALUE) {
-            return Err(VaultError::TooLong {
-                len: value.len(),
-                max: MAX_VALUE,
-            });
+            return Err(VaultError::TooLong { len: value.len(), max: MAX_VALUE });
         }
         let hash = self.keys.blind.derive(domain);
         for values in values.chunks(AT_ONCE) {
@@ -185,13 +169,7 @@ impl TokenVault {
     }
 
     /// Puts the token of each value in its place in `tokens`.
-    fn batch(
-        &self,
-        domain: &str,
-        keys: &[Key],
-        values: &[&[u8]],
-        tokens: &mut [Token],
-    ) -> Result<(), Fault> {
+    fn batch(&self, domain: &str, keys: &[Key], values: &[&[u8]], tokens: &mut [Token]) -> Result<(), Fault> {
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut missing = self.known(keys, tokens);
         if missing.is_empty() {
@@ -283,9 +261,7 @@ impl TokenVault {
         const WINDOW: u64 = 1 << 20;
 
         while wanted.len() >= 2 * SAMPLE && self.options.cache_entries > 0 {
-            let first = |(_, number): &(Key, u32)| {
-                unique.get(*number as usize).map_or(0, |(_, place)| *place)
-            };
+            let first = |(_, number): &(Key, u32)| unique.get(*number as usize).map_or(0, |(_, place)| *place);
             let mut sample = wanted.clone();
             sample.select_nth_unstable_by_key(SAMPLE, first);
             sample.truncate(SAMPLE);
@@ -293,12 +269,7 @@ impl TokenVault {
             let mut places = Vec::with_capacity(SAMPLE);
             run.find(&sample, buffer, |_, entry| places.push(entry.place))?;
             places.sort_unstable();
-            let dense = |from: &u64| {
-                places
-                    .iter()
-                    .filter(|at| (*from..from + WINDOW).contains(at))
-                    .count()
-            };
+            let dense = |from: &u64| places.iter().filter(|at| (*from..from + WINDOW).contains(at)).count();
             let Some(from) = places.iter().copied().find(|from| dense(from) >= WORTH_IT) else {
                 return Ok(());
             };
@@ -328,11 +299,7 @@ impl TokenVault {
                 // An index never points at what is not whole.
                 Step::Bad(what) if at == from => {
                     let segment = self.log.segment((at >> 32) as u32)?;
-                    return Err(VaultError::damaged(
-                        &segment.path,
-                        at & u64::from(u32::MAX),
-                        what,
-                    ));
+                    return Err(VaultError::damaged(&segment.path, at & u64::from(u32::MAX), what));
                 }
                 // But behind it another process may be writing.
                 Step::End | Step::Bad(_) => break,
@@ -347,12 +314,7 @@ impl TokenVault {
 }
 
 impl TokenStore for TokenVault {
-    fn get_or_create(
-        &self,
-        domain: &str,
-        values: &[&[u8]],
-        out: &mut Vec<Token>,
-    ) -> Result<(), TokenError> {
+    fn get_or_create(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError> {
         let before = out.len();
         self.tokens_for(domain, values, out).map_err(|error| {
             out.truncate(before);
@@ -370,19 +332,12 @@ fn answer_from(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut 
     let mut at = 0;
     while at < wanted.len() {
         let group = at..wanted.len().min(at + WARM);
-        known.warm(
-            wanted
-                .get(group.clone())
-                .unwrap_or_default()
-                .iter()
-                .map(|(key, _)| *key),
-        );
+        known.warm(wanted.get(group.clone()).unwrap_or_default().iter().map(|(key, _)| *key));
         for i in group.clone() {
             let Some((key, number)) = wanted.get(i).copied() else {
                 break;
             };
-            if let (Some(token), Some(answer)) = (known.get(key), answers.get_mut(number as usize))
-            {
+            if let (Some(token), Some(answer)) = (known.get(key), answers.get_mut(number as usize)) {
                 *answer = token;
                 continue;
             }

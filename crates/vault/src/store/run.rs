@@ -62,69 +62,35 @@ fn sealer(keys: &KeyedHash, id: u64) -> Sealer {
 impl Run {
     pub fn open(dir: &Path, keys: &KeyedHash, id: u64, entries: u64) -> Result<Self, RunDamage> {
         let path = path(dir, id);
-        let damage = |offset| RunDamage {
-            id,
-            path: path.clone(),
-            offset,
-        };
+        let damage = |offset| RunDamage { id, path: path.clone(), offset };
         let file = File::open(&path).map_err(|_| damage(0))?;
         let length = file.metadata().map_err(|_| damage(0))?.len();
         let body = entries * Entry::BYTES as u64;
         let tail_length = length.checked_sub(body).ok_or_else(|| damage(length))? as usize;
         let mut tail = vec![0; tail_length];
-        file.read_exact_at(&mut tail, body)
-            .map_err(|_| damage(body))?;
+        file.read_exact_at(&mut tail, body).map_err(|_| damage(body))?;
         let sealer = sealer(keys, id);
         Self::parse_tail(&sealer, entries, &tail)
             .map(|(filter, directory, tags)| {
-                let checked = (0..tags.len().div_ceil(64))
-                    .map(|_| AtomicU64::new(0))
-                    .collect();
-                Self {
-                    id,
-                    entries,
-                    path: path.clone(),
-                    file,
-                    sealer,
-                    filter,
-                    directory,
-                    tags,
-                    checked,
-                }
+                let checked = (0..tags.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+                Self { id, entries, path: path.clone(), file, sealer, filter, directory, tags, checked }
             })
             .ok_or_else(|| damage(body))
     }
 
-    fn parse_tail(
-        sealer: &Sealer,
-        entries: u64,
-        tail: &[u8],
-    ) -> Option<(Filter, Vec<u32>, Vec<[u8; SEAL_OVERHEAD]>)> {
+    fn parse_tail(sealer: &Sealer, entries: u64, tail: &[u8]) -> Option<(Filter, Vec<u32>, Vec<[u8; SEAL_OVERHEAD]>)> {
         let rest = tail.strip_suffix(&MAGIC)?;
         let (rest, length) = rest.split_last_chunk::<4>()?;
-        let (derived, footer) = rest.split_at_checked(
-            rest.len()
-                .checked_sub(u32::from_le_bytes(*length) as usize)?,
-        )?;
+        let (derived, footer) = rest.split_at_checked(rest.len().checked_sub(u32::from_le_bytes(*length) as usize)?)?;
         let footer = sealer.open(derived, footer).ok()?;
         let (count, _) = footer.split_first_chunk::<8>()?;
         (u64::from_le_bytes(*count) == entries).then_some(())?;
         let tag_bytes = entries.div_ceil(CHUNK_ENTRIES) as usize * SEAL_OVERHEAD;
         let directory_bytes = (buckets(entries) as usize + 1) * 4;
         let (rest, tags) = derived.split_at_checked(derived.len().checked_sub(tag_bytes)?)?;
-        let (filter, directory) =
-            rest.split_at_checked(rest.len().checked_sub(directory_bytes)?)?;
-        let directory = directory
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|n| u32::from_le_bytes(*n))
-            .collect();
-        Some((
-            Filter::from_bytes(filter)?,
-            directory,
-            tags.as_chunks::<SEAL_OVERHEAD>().0.to_vec(),
-        ))
+        let (filter, directory) = rest.split_at_checked(rest.len().checked_sub(directory_bytes)?)?;
+        let directory = directory.as_chunks::<4>().0.iter().map(|n| u32::from_le_bytes(*n)).collect();
+        Some((Filter::from_bytes(filter)?, directory, tags.as_chunks::<SEAL_OVERHEAD>().0.to_vec()))
     }
 
     #[inline]
@@ -156,15 +122,9 @@ impl Run {
             self.read_checked(start, end, buffer)?;
             for (key, number) in now {
                 let (from, to) = self.bytes_of(*key);
-                let bucket = buffer
-                    .get((from - start) as usize..(to - start) as usize)
-                    .unwrap_or_default();
+                let bucket = buffer.get((from - start) as usize..(to - start) as usize).unwrap_or_default();
                 let wanted = key.to_bytes();
-                if let Some(bytes) = bucket
-                    .as_chunks::<{ Entry::BYTES }>()
-                    .0
-                    .iter()
-                    .find(|e| e.starts_with(&wanted))
+                if let Some(bytes) = bucket.as_chunks::<{ Entry::BYTES }>().0.iter().find(|e| e.starts_with(&wanted))
                     && let Some(entry) = Entry::read(bytes)
                 {
                     found(*number, entry);
@@ -176,12 +136,7 @@ impl Run {
 
     /// All entries in order, a chunk at a time.
     pub fn scan(&self) -> Scan<'_> {
-        Scan {
-            run: self,
-            chunk: 0,
-            buffer: Vec::new(),
-            at: 0,
-        }
+        Scan { run: self, chunk: 0, buffer: Vec::new(), at: 0 }
     }
 
     fn bytes_of(&self, key: Key) -> (u64, u64) {
@@ -195,19 +150,14 @@ impl Run {
     fn read_checked(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<(), RunDamage> {
         for chunk in start / CHUNK as u64..end.div_ceil(CHUNK as u64) {
             let bit = 1 << (chunk % 64);
-            let word = self
-                .checked
-                .get(chunk as usize / 64)
-                .ok_or_else(|| self.damage(start))?;
+            let word = self.checked.get(chunk as usize / 64).ok_or_else(|| self.damage(start))?;
             if word.load(Ordering::Relaxed) & bit == 0 {
                 self.read_chunk(chunk, buffer)?;
                 word.fetch_or(bit, Ordering::Relaxed);
             }
         }
         buffer.resize((end - start) as usize, 0);
-        self.file
-            .read_exact_at(buffer, start)
-            .map_err(|_| self.damage(start))
+        self.file.read_exact_at(buffer, start).map_err(|_| self.damage(start))
     }
 
     fn read_chunk(&self, chunk: u64, buffer: &mut Vec<u8>) -> Result<(), RunDamage> {
@@ -217,38 +167,21 @@ impl Run {
         buffer.extend_from_slice(&chunk.to_le_bytes());
         buffer.resize(8 + end.saturating_sub(start) as usize, 0);
         let body = buffer.get_mut(8..).unwrap_or_default();
-        self.file
-            .read_exact_at(body, start)
-            .map_err(|_| self.damage(start))?;
-        let tag = self
-            .tags
-            .get(chunk as usize)
-            .ok_or_else(|| self.damage(start))?;
+        self.file.read_exact_at(body, start).map_err(|_| self.damage(start))?;
+        let tag = self.tags.get(chunk as usize).ok_or_else(|| self.damage(start))?;
         let (nonce, _) = tag.split_first_chunk().ok_or_else(|| self.damage(start))?;
         let found = chunk_tag(&self.sealer, *nonce, buffer).map_err(|_| self.damage(start))?;
-        if found == *tag {
-            Ok(())
-        } else {
-            Err(self.damage(start))
-        }
+        if found == *tag { Ok(()) } else { Err(self.damage(start)) }
     }
 
     fn damage(&self, offset: u64) -> RunDamage {
-        RunDamage {
-            id: self.id,
-            path: self.path.clone(),
-            offset,
-        }
+        RunDamage { id: self.id, path: self.path.clone(), offset }
     }
 }
 
 /// Nonce and AES-GCM tag of a chunk: sealed in full and the ciphertext dropped, since ring takes three times as long
 /// over associated data. When a chunk is checked its nonce is used again, but what was sealed under it goes nowhere.
-fn chunk_tag(
-    sealer: &Sealer,
-    nonce: [u8; 12],
-    chunk: &[u8],
-) -> Result<[u8; SEAL_OVERHEAD], CryptoError> {
+fn chunk_tag(sealer: &Sealer, nonce: [u8; 12], chunk: &[u8]) -> Result<[u8; SEAL_OVERHEAD], CryptoError> {
     let sealed = sealer.dangerous_seal_with_nonce(nonce, &[], chunk)?;
     let mut tag = [0; SEAL_OVERHEAD];
     let (head, tail) = tag.split_at_mut(nonce.len());
@@ -302,15 +235,8 @@ impl RunWriter {
     pub fn create(dir: &Path, keys: &KeyedHash, id: u64, planned: u64) -> Result<Self, VaultError> {
         let path = path(dir, id);
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600);
-        let file = options
-            .open(&path)
-            .map_err(VaultError::io("create", &path))?;
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path).map_err(VaultError::io("create", &path))?;
         let mut writer = Self {
             id,
             path,
@@ -347,14 +273,9 @@ impl RunWriter {
             self.write_chunk()?;
         }
         if self.entries != self.planned {
-            return Err(VaultError::damaged(
-                &self.path,
-                0,
-                "the index and its parts do not hold the same tokens",
-            ));
+            return Err(VaultError::damaged(&self.path, 0, "the index and its parts do not hold the same tokens"));
         }
-        self.directory
-            .resize(buckets(self.planned) as usize + 1, self.entries as u32);
+        self.directory.resize(buckets(self.planned) as usize + 1, self.entries as u32);
         let mut tail = self.filter.to_bytes();
         debug_assert_eq!(tail.len() % BLOCK_BYTES, 0);
         tail.extend(self.directory.iter().flat_map(|n| n.to_le_bytes()));
@@ -373,9 +294,7 @@ impl RunWriter {
             sealer: self.sealer,
             filter: self.filter,
             directory: self.directory,
-            checked: (0..tags.len().div_ceil(64))
-                .map(|_| AtomicU64::new(0))
-                .collect(),
+            checked: (0..tags.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             tags,
         })
     }
@@ -389,8 +308,7 @@ impl RunWriter {
         self.write(chunk.get(8..).unwrap_or_default())?;
         self.chunk = chunk;
         self.chunk.clear();
-        self.chunk
-            .extend_from_slice(&(self.entries / CHUNK_ENTRIES).to_le_bytes());
+        self.chunk.extend_from_slice(&(self.entries / CHUNK_ENTRIES).to_le_bytes());
         Ok(())
     }
 
@@ -414,11 +332,7 @@ pub(super) fn merge(dir: &Path, keys: &KeyedHash, id: u64, runs: &[&Run]) -> Res
         }
     }
     // Few runs are merged at a time: looking at each head is faster than keeping a heap.
-    while let Some((at, _)) = heads
-        .iter()
-        .enumerate()
-        .min_by_key(|(_, (entry, _))| entry.key)
-    {
+    while let Some((at, _)) = heads.iter().enumerate().min_by_key(|(_, (entry, _))| entry.key) {
         let Some((entry, scan)) = heads.get_mut(at) else {
             break;
         };

@@ -16,10 +16,7 @@ pub(super) struct Key {
 impl Key {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let n = u128::from_be_bytes(bytes);
-        Self {
-            hi: (n >> 64) as u64,
-            lo: n as u64,
-        }
+        Self { hi: (n >> 64) as u64, lo: n as u64 }
     }
 
     pub fn to_bytes(self) -> [u8; 16] {
@@ -42,11 +39,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub const BYTES: usize = 40;
-    const EMPTY: Self = Self {
-        key: Key { hi: 0, lo: 0 },
-        token: Token([0; 16]),
-        place: 0,
-    };
+    const EMPTY: Self = Self { key: Key { hi: 0, lo: 0 }, token: Token([0; 16]), place: 0 };
 
     fn is_empty(&self) -> bool {
         self.place == 0
@@ -62,11 +55,7 @@ impl Entry {
         let (key, rest) = bytes.split_first_chunk::<16>()?;
         let (token, rest) = rest.split_first_chunk::<16>()?;
         let (place, _) = rest.split_first_chunk::<8>()?;
-        Some(Self {
-            key: Key::from_bytes(*key),
-            token: Token(*token),
-            place: u64::from_le_bytes(*place),
-        })
+        Some(Self { key: Key::from_bytes(*key), token: Token(*token), place: u64::from_le_bytes(*place) })
     }
 }
 
@@ -92,11 +81,7 @@ impl Table {
     const SMALLEST: u64 = 1 << 10;
 
     pub fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            homes: 0,
-            len: 0,
-        }
+        Self { slots: Vec::new(), homes: 0, len: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -228,29 +213,15 @@ mod tests {
                 1 => rng.random_range(0..500),
                 _ => rng.random(),
             };
-            let key = Key {
-                hi,
-                lo: rng.random_range(0..3),
-            };
+            let key = Key { hi, lo: rng.random_range(0..3) };
             let token = Token(rng.random());
             let before = model.get(&key).copied();
             assert!(table.get(key) == before);
-            assert!(
-                table.insert(Entry {
-                    key,
-                    token,
-                    place: round + 1
-                }) == before
-            );
+            assert!(table.insert(Entry { key, token, place: round + 1 }) == before);
             model.entry(key).or_insert(token);
         }
         assert_eq!(table.len(), model.len());
-        assert!(
-            table
-                .iter()
-                .map(|e| (e.key, e.token))
-                .eq(model.iter().map(|(k, t)| (*k, *t)))
-        );
+        assert!(table.iter().map(|e| (e.key, e.token)).eq(model.iter().map(|(k, t)| (*k, *t))));
         table.clear();
         assert!(table.is_empty() && table.iter().next().is_none());
     }
@@ -258,11 +229,7 @@ mod tests {
     #[test]
     fn an_entry_is_forty_bytes() {
         assert_eq!(size_of::<Entry>(), Entry::BYTES);
-        let entry = Entry {
-            key: Key { hi: 1, lo: 2 },
-            token: Token([3; 16]),
-            place: 4,
-        };
+        let entry = Entry { key: Key { hi: 1, lo: 2 }, token: Token([3; 16]), place: 4 };
         let mut bytes = Vec::new();
         entry.write_to(&mut bytes);
         let back = Entry::read(&bytes).unwrap();

@@ -64,31 +64,17 @@ impl Drop for Exclusive<'_> {
     }
 }
 
-pub(super) fn open(
-    dir: &Path,
-    keys: &VaultKeys,
-    mut options: VaultOptions,
-) -> Result<TokenVault, VaultError> {
+pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> Result<TokenVault, VaultError> {
     options.fan_in = options.fan_in.max(2);
     options.memory_entries = options.memory_entries.max(1);
     options.segment_bytes = options.segment_bytes.clamp(1 << 12, 2 << 30);
 
     let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(VaultError::io("create", dir))?;
+    builder.recursive(true).mode(0o700).create(dir).map_err(VaultError::io("create", dir))?;
     let lock_path = dir.join("lock");
     let mut open = OpenOptions::new();
-    open.read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let lock = open
-        .open(&lock_path)
-        .map_err(VaultError::io("open for writing", &lock_path))?;
+    open.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let lock = open.open(&lock_path).map_err(VaultError::io("open for writing", &lock_path))?;
     let held = Exclusive::take(dir, &lock)?;
 
     if !Manifest::exists(dir)? {
@@ -130,11 +116,7 @@ fn make(dir: &Path, keys: &VaultKeys) -> Result<(), VaultError> {
         // A log without a manifest: only the very first header may stand there, of a process that was killed here.
         let length = std::fs::metadata(unborn.path(segment)).map_or(0, |found| found.len());
         if length > SEGMENT_HEADER.into() {
-            return Err(VaultError::damaged(
-                &dir.join("MANIFEST"),
-                0,
-                "the file is missing",
-            ));
+            return Err(VaultError::damaged(&dir.join("MANIFEST"), 0, "the file is missing"));
         }
     }
     let mut vault = [0; 16];
@@ -150,9 +132,7 @@ fn make(dir: &Path, keys: &VaultKeys) -> Result<(), VaultError> {
 fn remove_strays(dir: &Path, manifest: &Manifest) {
     for file in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = file.file_name();
-        let id = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("run-")?.parse::<u64>().ok());
+        let id = name.to_str().and_then(|name| name.strip_prefix("run-")?.parse::<u64>().ok());
         if id.is_some_and(|id| manifest.runs.iter().all(|run| run.id != id)) {
             let _ = std::fs::remove_file(file.path());
         }
@@ -202,21 +182,14 @@ impl TokenVault {
         self.catch_up(&mut writer)?;
         if self.epoch.load(Ordering::Acquire) != epoch {
             let table = read(&self.table);
-            for ((key, _), answer) in unique
-                .iter()
-                .zip(answers.iter_mut())
-                .filter(|(_, answer)| **answer == NONE)
-            {
+            for ((key, _), answer) in unique.iter().zip(answers.iter_mut()).filter(|(_, answer)| **answer == NONE) {
                 *answer = table.get(*key).unwrap_or(NONE);
             }
             drop(table);
             self.find_in_runs(unique, answers)?;
         }
         let mut new = Vec::with_capacity(random.len() / 16);
-        let unseen = unique
-            .iter()
-            .zip(answers.iter_mut())
-            .filter(|(_, answer)| **answer == NONE);
+        let unseen = unique.iter().zip(answers.iter_mut()).filter(|(_, answer)| **answer == NONE);
         for (((key, place), answer), fresh) in unseen.zip(random.as_chunks::<16>().0) {
             let value = values.get(*place as usize).copied().unwrap_or_default();
             *answer = Token(*fresh);
@@ -225,12 +198,7 @@ impl TokenVault {
         Ok(self.append(&mut writer, domain, &new)?)
     }
 
-    fn append(
-        &self,
-        writer: &mut Writer,
-        domain: &str,
-        new: &[(Key, Token, &[u8])],
-    ) -> Result<(), VaultError> {
+    fn append(&self, writer: &mut Writer, domain: &str, new: &[(Key, Token, &[u8])]) -> Result<(), VaultError> {
         if read(&self.table).len() + new.len() > self.options.memory_entries {
             self.flush(writer)?;
         }
@@ -251,19 +219,12 @@ impl TokenVault {
                 writer.position = next;
             }
             let place = writer.position.place();
-            self.log.append(
-                &mut writer.position,
-                &frame::plaintext(domain, now.iter().copied()),
-            )?;
+            self.log.append(&mut writer.position, &frame::plaintext(domain, now.iter().copied()))?;
             let mut table = write(&self.table);
             for some in now.chunks(WARM) {
                 table.warm(some.iter().map(|(key, ..)| *key));
                 for (key, token, _) in some {
-                    table.insert(Entry {
-                        key: *key,
-                        token: *token,
-                        place,
-                    });
+                    table.insert(Entry { key: *key, token: *token, place });
                 }
             }
             drop(table);
@@ -293,11 +254,7 @@ impl TokenVault {
                     }
                     Step::End => {
                         let offset = segment.len()?;
-                        return Err(VaultError::damaged(
-                            &segment.path,
-                            offset,
-                            "the log is shorter than it was",
-                        ));
+                        return Err(VaultError::damaged(&segment.path, offset, "the log is shorter than it was"));
                     }
                 }
                 continue;
@@ -313,11 +270,7 @@ impl TokenVault {
         if writer.position.sequence < writer.manifest.synced.sequence {
             let path = self.log.path(writer.position.segment);
             let offset = writer.position.offset.into();
-            return Err(VaultError::damaged(
-                &path,
-                offset,
-                "the log is shorter than it was when it was last synced",
-            ));
+            return Err(VaultError::damaged(&path, offset, "the log is shorter than it was when it was last synced"));
         }
         Ok(())
     }
@@ -329,31 +282,19 @@ impl TokenVault {
         }
         let mut table = write(&self.table);
         for entry in frame.entries() {
-            if table
-                .insert(entry)
-                .is_some_and(|token| token != entry.token)
-            {
+            if table.insert(entry).is_some_and(|token| token != entry.token) {
                 return Err(two_tokens(&self.log, frame.place));
             }
         }
         drop(table);
         self.epoch.fetch_add(1, Ordering::Release);
-        count_domain(
-            &mut writer.domains,
-            frame.domain().unwrap_or_default(),
-            frame.count,
-        );
+        count_domain(&mut writer.domains, frame.domain().unwrap_or_default(), frame.count);
         Ok(())
     }
 
     /// What a killed process, or a machine that lost power, left at the end: never given out by a `sync`, so it goes.
     /// Anything else that does not open is damage, and stays as it is.
-    fn cut_torn_end(
-        &self,
-        at: &Position,
-        synced: &Position,
-        what: &'static str,
-    ) -> Result<(), VaultError> {
+    fn cut_torn_end(&self, at: &Position, synced: &Position, what: &'static str) -> Result<(), VaultError> {
         let segment = self.log.segment(at.segment)?;
         let promised = at.sequence < synced.sequence;
         let last = matches!(self.log.follow(at), Ok(Follow::Nothing));
@@ -388,9 +329,7 @@ impl TokenVault {
         }
         writer.manifest = manifest;
         self.epoch.fetch_add(1, Ordering::Release);
-        let rebuilt = damaged
-            .iter()
-            .try_for_each(|damage| self.rebuild(writer, damage.id));
+        let rebuilt = damaged.iter().try_for_each(|damage| self.rebuild(writer, damage.id));
         if rebuilt.is_err() {
             // Not to be relied on: whoever takes the lock next starts over.
             writer.manifest.generation = 0;
@@ -416,14 +355,7 @@ impl TokenVault {
         }
         domains.retain(|_, count| *count > 0);
         let from = manifest.covered();
-        manifest.runs.push(RunMeta {
-            id: run.id,
-            entries: run.entries,
-            level: 0,
-            from,
-            to: writer.position,
-            domains,
-        });
+        manifest.runs.push(RunMeta { id: run.id, entries: run.entries, level: 0, from, to: writer.position, domains });
         manifest.next_run += 1;
         manifest.synced = writer.position;
         manifest.closed.clone_from(&writer.closed);
@@ -431,11 +363,7 @@ impl TokenVault {
         writer.manifest = manifest;
 
         // First the run, then the table: a look-up between the two finds the entries in both.
-        let runs: Vec<_> = read(&self.runs)
-            .iter()
-            .cloned()
-            .chain([Arc::new(run)])
-            .collect();
+        let runs: Vec<_> = read(&self.runs).iter().cloned().chain([Arc::new(run)]).collect();
         *write(&self.runs) = runs.into();
         write(&self.table).clear();
         self.epoch.fetch_add(1, Ordering::Release);
@@ -454,24 +382,10 @@ impl TokenVault {
 
     fn merge(&self, writer: &mut Writer, ids: &[u64]) -> Result<(), Fault> {
         let runs = Arc::clone(&read(&self.runs));
-        let parts: Vec<&Run> = runs
-            .iter()
-            .filter(|run| ids.contains(&run.id))
-            .map(|run| &**run)
-            .collect();
-        let merged = run::merge(
-            &self.dir,
-            &self.keys.values,
-            writer.manifest.next_run,
-            &parts,
-        )?;
+        let parts: Vec<&Run> = runs.iter().filter(|run| ids.contains(&run.id)).map(|run| &**run).collect();
+        let merged = run::merge(&self.dir, &self.keys.values, writer.manifest.next_run, &parts)?;
 
-        let metas: Vec<_> = writer
-            .manifest
-            .runs
-            .iter()
-            .filter(|meta| ids.contains(&meta.id))
-            .collect();
+        let metas: Vec<_> = writer.manifest.runs.iter().filter(|meta| ids.contains(&meta.id)).collect();
         let (Some(first), Some(last)) = (metas.first(), metas.last()) else {
             return Ok(());
         };
@@ -491,30 +405,16 @@ impl TokenVault {
     }
 
     /// Puts `run` in the place of the runs `ids`, on disk and in memory.
-    fn replace(
-        &self,
-        writer: &mut Writer,
-        ids: &[u64],
-        meta: RunMeta,
-        run: Run,
-    ) -> Result<(), VaultError> {
+    fn replace(&self, writer: &mut Writer, ids: &[u64], meta: RunMeta, run: Run) -> Result<(), VaultError> {
         let mut manifest = writer.manifest.clone();
-        let at = manifest
-            .runs
-            .iter()
-            .position(|meta| ids.contains(&meta.id))
-            .unwrap_or(0);
+        let at = manifest.runs.iter().position(|meta| ids.contains(&meta.id)).unwrap_or(0);
         manifest.runs.retain(|meta| !ids.contains(&meta.id));
         manifest.next_run = meta.id + 1;
         manifest.runs.insert(at, meta);
         manifest.store(&self.dir, &self.keys)?;
         writer.manifest = manifest;
 
-        let kept = read(&self.runs)
-            .iter()
-            .filter(|run| !ids.contains(&run.id))
-            .cloned()
-            .collect::<Vec<_>>();
+        let kept = read(&self.runs).iter().filter(|run| !ids.contains(&run.id)).cloned().collect::<Vec<_>>();
         *write(&self.runs) = kept.into_iter().chain([Arc::new(run)]).collect();
         for id in ids {
             // A process that still reads the old run keeps it open.
@@ -529,13 +429,7 @@ impl TokenVault {
     }
 
     fn rebuild(&self, writer: &mut Writer, id: u64) -> Result<(), VaultError> {
-        let Some(meta) = writer
-            .manifest
-            .runs
-            .iter()
-            .find(|meta| meta.id == id)
-            .cloned()
-        else {
+        let Some(meta) = writer.manifest.runs.iter().find(|meta| meta.id == id).cloned() else {
             return Ok(());
         };
         let mut parts = Vec::new();
@@ -556,11 +450,7 @@ impl TokenVault {
                 }
                 Step::End => {
                     let Follow::Segment(next) = self.log.follow(&at)? else {
-                        return Err(VaultError::damaged(
-                            &segment.path,
-                            at.offset.into(),
-                            "the log ends too early",
-                        ));
+                        return Err(VaultError::damaged(&segment.path, at.offset.into(), "the log ends too early"));
                     };
                     at = next;
                 }
@@ -643,14 +533,9 @@ fn write_run(vault: &TokenVault, id: u64, table: &Table) -> Result<Run, VaultErr
 
 /// The newest runs, if there are enough of one size.
 fn due(manifest: &Manifest, fan_in: usize) -> Option<Vec<u64>> {
-    let newest = manifest
-        .runs
-        .get(manifest.runs.len().checked_sub(fan_in)?..)?;
+    let newest = manifest.runs.get(manifest.runs.len().checked_sub(fan_in)?..)?;
     let level = newest.first()?.level;
-    newest
-        .iter()
-        .all(|run| run.level == level)
-        .then(|| newest.iter().map(|run| run.id).collect())
+    newest.iter().all(|run| run.level == level).then(|| newest.iter().map(|run| run.id).collect())
 }
 
 fn count_domain(domains: &mut BTreeMap<String, u64>, domain: &str, new: usize) {
@@ -662,9 +547,5 @@ fn count_domain(domains: &mut BTreeMap<String, u64>, domain: &str, new: usize) {
 
 fn two_tokens(log: &Log, place: u64) -> VaultError {
     let offset = place & u64::from(u32::MAX);
-    VaultError::damaged(
-        &log.path((place >> 32) as u32),
-        offset,
-        "a value has two tokens",
-    )
+    VaultError::damaged(&log.path((place >> 32) as u32), offset, "a value has two tokens")
 }

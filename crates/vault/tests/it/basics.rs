@@ -12,10 +12,7 @@ fn equal_values_get_equal_tokens_also_within_a_batch() {
     let first = tokens(&vault, "mrn", [1, 2, 1, 3, 3, 1]);
     assert!(first[0] == first[2] && first[0] == first[5] && first[3] == first[4]);
     assert!(first[0] != first[1] && first[1] != first[3]);
-    same(
-        &tokens(&vault, "mrn", [3, 2, 1]),
-        &[first[3], first[1], first[0]],
-    );
+    same(&tokens(&vault, "mrn", [3, 2, 1]), &[first[3], first[1], first[0]]);
 }
 
 #[test]
@@ -23,10 +20,7 @@ fn a_domain_is_a_world_of_its_own() {
     let dir = scratch();
     let vault = open(dir.path());
     assert!(tokens(&vault, "mrn", [1]) != tokens(&vault, "ssn", [1]));
-    assert_eq!(
-        vault.stats().unwrap().domains,
-        [("mrn".to_owned(), 1), ("ssn".to_owned(), 1)]
-    );
+    assert_eq!(vault.stats().unwrap().domains, [("mrn".to_owned(), 1), ("ssn".to_owned(), 1)]);
 }
 
 #[test]
@@ -60,27 +54,14 @@ fn tokens_outlive_flushes_merges_segments_and_reopening() {
         assert!(stats.runs > 1 && files(dir.path(), "log-").len() > 3);
         assert_eq!(files(dir.path(), "run-").len(), stats.runs);
     }
-    for options in [
-        tiny(),
-        VaultOptions::default(),
-        VaultOptions {
-            cache_entries: 0,
-            ..tiny()
-        },
-    ] {
+    for options in [tiny(), VaultOptions::default(), VaultOptions { cache_entries: 0, ..tiny() }] {
         let vault = TokenVault::open(dir.path(), keys(), options).unwrap();
         same(&tokens(&vault, "mrn", 0..expected.len() as u64), &expected);
         let report = vault.verify().unwrap();
         assert_eq!(report.tokens, expected.len() as u64);
-        assert_eq!(
-            vault.stats().unwrap().domains,
-            [("mrn".to_owned(), report.tokens)]
-        );
+        assert_eq!(vault.stats().unwrap().domains, [("mrn".to_owned(), report.tokens)]);
     }
-    assert_eq!(
-        expected.iter().map(|t| t.0).collect::<HashSet<_>>().len(),
-        expected.len()
-    );
+    assert_eq!(expected.iter().map(|t| t.0).collect::<HashSet<_>>().len(), expected.len());
 }
 
 #[test]
@@ -98,9 +79,7 @@ fn empty_and_long_values_are_values() {
     let long = vec![b'x'; 9 << 20];
     let mut first = Vec::new();
     let values: [&[u8]; 3] = [b"", &long, b"x"];
-    open(dir.path())
-        .get_or_create("d", &values, &mut first)
-        .unwrap();
+    open(dir.path()).get_or_create("d", &values, &mut first).unwrap();
     let vault = open(dir.path());
     let mut again = Vec::new();
     vault.get_or_create("d", &values, &mut again).unwrap();
@@ -126,20 +105,11 @@ fn reveal_finds_the_value_in_its_domain_only() {
 fn another_key_is_refused_by_name() {
     let dir = scratch();
     tokens(&open(dir.path()), "d", [1]);
-    let blind = VaultKeys {
-        blind: cordon_crypto::BlindIndexKey::generate(),
-        ..keys()
-    };
-    let values = VaultKeys {
-        values: cordon_crypto::VaultKey::generate(),
-        ..keys()
-    };
+    let blind = VaultKeys { blind: cordon_crypto::BlindIndexKey::generate(), ..keys() };
+    let values = VaultKeys { values: cordon_crypto::VaultKey::generate(), ..keys() };
     for (wrong, which) in [(blind, "blind-index"), (values, "vault")] {
         let error = TokenVault::open(dir.path(), wrong, tiny()).err().unwrap();
-        assert!(
-            matches!(&error, VaultError::WrongKey { which: w, .. } if *w == which),
-            "{error}"
-        );
+        assert!(matches!(&error, VaultError::WrongKey { which: w, .. } if *w == which), "{error}");
     }
     open(dir.path());
 }
@@ -154,32 +124,17 @@ fn nothing_is_in_clear_on_disk() {
     for file in files(dir.path(), "") {
         let bytes = std::fs::read(&file).unwrap();
         for text in ["canary", "medical", "record"] {
-            assert!(
-                memchr_find(&bytes, text.as_bytes()).is_none(),
-                "{}",
-                file.display()
-            );
+            assert!(memchr_find(&bytes, text.as_bytes()).is_none(), "{}", file.display());
         }
-        if file
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .starts_with("log-")
-        {
-            tokens_in_log += got
-                .iter()
-                .filter(|t| memchr_find(&bytes, &t.0).is_some())
-                .count();
+        if file.file_name().unwrap().to_str().unwrap().starts_with("log-") {
+            tokens_in_log += got.iter().filter(|t| memchr_find(&bytes, &t.0).is_some()).count();
         }
     }
     assert_eq!(tokens_in_log, 0);
 }
 
 fn memchr_find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 #[test]

@@ -63,12 +63,7 @@ fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
         std::fs::write(file, bytes).unwrap();
         let what = format!("{} at {at}", file.display());
 
-        let derived = file
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .starts_with("run-");
+        let derived = file.file_name().unwrap().to_str().unwrap().starts_with("run-");
         match try_open(&bad) {
             Err(VaultError::Damaged { .. } | VaultError::Version { .. }) => {
                 assert!(!derived, "{what}");
@@ -86,19 +81,13 @@ fn a_flipped_bit_anywhere_never_makes_a_wrong_token() {
                     vault.verify().unwrap();
                     healed += 1;
                 } else {
-                    assert!(
-                        matches!(vault.verify(), Err(VaultError::Damaged { .. })),
-                        "{what}"
-                    );
+                    assert!(matches!(vault.verify(), Err(VaultError::Damaged { .. })), "{what}");
                     refused += 1;
                 }
             }
         }
     }
-    assert!(
-        refused > 8 && healed > 8,
-        "{refused} refused, {healed} healed"
-    );
+    assert!(refused > 8 && healed > 8, "{refused} refused, {healed} healed");
 }
 
 #[test]
@@ -113,12 +102,7 @@ fn a_torn_end_that_was_not_synced_is_cut_off() {
     for cut in [1, 15, 16, 28, 500, 1_000] {
         copy(&good, &bad);
         let file = bad.join(last.file_name().unwrap());
-        std::fs::File::options()
-            .write(true)
-            .open(file)
-            .unwrap()
-            .set_len(whole - cut)
-            .unwrap();
+        std::fs::File::options().write(true).open(file).unwrap().set_len(whole - cut).unwrap();
         let vault = open(&bad);
         same(&tokens(&vault, "mrn", 0..VALUES), &expected);
         let new = tokens(&vault, "mrn", VALUES..VALUES + 40);
@@ -137,18 +121,9 @@ fn a_log_shorter_than_its_last_sync_is_damage() {
         for keep in [0, 10, 64, 100, length / 2, length - 1] {
             copy(&good, &bad);
             let file = bad.join(file.file_name().unwrap());
-            std::fs::File::options()
-                .write(true)
-                .open(&file)
-                .unwrap()
-                .set_len(keep)
-                .unwrap();
+            std::fs::File::options().write(true).open(&file).unwrap().set_len(keep).unwrap();
             assert!(damaged(try_open(&bad)), "{} cut to {keep}", file.display());
-            assert_eq!(
-                file.metadata().unwrap().len(),
-                keep,
-                "a damaged file is left as it is"
-            );
+            assert_eq!(file.metadata().unwrap().len(), keep, "a damaged file is left as it is");
         }
         copy(&good, &bad);
         std::fs::remove_file(bad.join(file.file_name().unwrap())).unwrap();
@@ -209,19 +184,8 @@ fn errors_name_the_file_and_no_value() {
     let dir = home.path().join("vault");
     filled(&dir, true);
     let log = files(&dir, "log-").pop().unwrap();
-    std::fs::File::options()
-        .write(true)
-        .open(log)
-        .unwrap()
-        .set_len(70)
-        .unwrap();
+    std::fs::File::options().write(true).open(log).unwrap().set_len(70).unwrap();
     let error = try_open(&dir).err().unwrap().to_string();
-    assert!(
-        error.contains("log-") && error.contains("damaged at byte"),
-        "{error}"
-    );
-    assert!(
-        !error.contains("canary") && !error.contains("mrn"),
-        "{error}"
-    );
+    assert!(error.contains("log-") && error.contains("damaged at byte"), "{error}");
+    assert!(!error.contains("canary") && !error.contains("mrn"), "{error}");
 }

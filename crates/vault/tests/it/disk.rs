@@ -26,11 +26,7 @@ impl Drop for Mounted<'_> {
 }
 
 fn mount(how: &[&str], at: &Path) -> bool {
-    Command::new("mount")
-        .args(how)
-        .arg(at)
-        .status()
-        .is_ok_and(|status| status.success())
+    Command::new("mount").args(how).arg(at).status().is_ok_and(|status| status.success())
 }
 
 #[test]
@@ -77,8 +73,5 @@ fn a_folder_that_may_not_be_written_is_said_at_once() {
     tokens(&open(&dir), "mrn", [1]);
     assert!(mount(&["-o", "remount,ro"], disk.0));
     let error = try_open(&dir).err().unwrap().to_string();
-    assert!(
-        error.contains("cannot open for writing") && error.contains("lock"),
-        "{error}"
-    );
+    assert!(error.contains("cannot open for writing") && error.contains("lock"), "{error}");
 }

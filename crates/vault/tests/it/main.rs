@@ -1,10 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
 //! The vault as its users meet it: through files, processes and accidents.
 
 mod basics;
@@ -21,29 +15,17 @@ use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
 /// In memory where there is such a place: these tests kill processes and not machines, and `sync` a thousand times.
 fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() {
-        tempfile::tempdir_in(memory)
-    } else {
-        tempfile::tempdir()
-    };
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.unwrap()
 }
 
 fn keys() -> VaultKeys {
-    VaultKeys {
-        blind: BlindIndexKey::from_bytes([1; 32]),
-        values: VaultKey::from_bytes([2; 32]),
-    }
+    VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) }
 }
 
 /// Sizes so small that a few thousand values flush, merge and roll many times.
 fn tiny() -> VaultOptions {
-    VaultOptions {
-        memory_entries: 500,
-        cache_entries: 400,
-        segment_bytes: 32 << 10,
-        fan_in: 2,
-    }
+    VaultOptions { memory_entries: 500, cache_entries: 400, segment_bytes: 32 << 10, fan_in: 2 }
 }
 
 fn open(dir: &Path) -> TokenVault {
@@ -85,13 +67,7 @@ fn files(dir: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
         .map(|file| file.unwrap().path())
-        .filter(|path| {
-            path.file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .starts_with(prefix)
-        })
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix))
         .collect();
     found.sort();
     found

@@ -37,10 +37,7 @@ fn threads_agree() {
             }
         };
         let threads: Vec<_> = (0..4).map(|thread| scope.spawn(work(thread))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for got in &all {
         same(got, &all[0]);
@@ -75,9 +72,7 @@ fn killed_at_any_instant_nothing_told_is_lost() {
     let rounds = std::env::var("CORDON_KILLS").map_or(25, |n| n.parse().unwrap());
     let mut known = HashMap::<u64, Token>::new();
     for round in 0..rounds {
-        let mut children: Vec<_> = (0..2)
-            .map(|n| spawn(dir.path(), round * 2 + n, None))
-            .collect();
+        let mut children: Vec<_> = (0..2).map(|n| spawn(dir.path(), round * 2 + n, None)).collect();
         for child in &mut children {
             std::thread::sleep(Duration::from_micros(rng.random_range(1_000..60_000)));
             child.kill().unwrap();
@@ -87,10 +82,7 @@ fn killed_at_any_instant_nothing_told_is_lost() {
         for n in 0..2 {
             for (value, token) in told(dir.path(), round * 2 + n) {
                 let before = known.insert(value, token);
-                assert!(
-                    before.is_none_or(|before| before == token),
-                    "round {round}: two tokens"
-                );
+                assert!(before.is_none_or(|before| before == token), "round {round}: two tokens");
             }
         }
         let values: Vec<_> = known.keys().copied().collect();
@@ -99,23 +91,13 @@ fn killed_at_any_instant_nothing_told_is_lost() {
             assert!(known[value] == token, "round {round}: a token was lost");
         }
         if round % 5 == 4 {
-            vault
-                .verify()
-                .unwrap_or_else(|error| panic!("round {round}: {error}"));
+            vault.verify().unwrap_or_else(|error| panic!("round {round}: {error}"));
         }
     }
-    assert!(
-        known.len() > 500,
-        "only {} values before the kills",
-        known.len()
-    );
+    assert!(known.len() > 500, "only {} values before the kills", known.len());
     let stats = open(dir.path()).stats().unwrap();
     assert_eq!(stats.rebuilt_runs, 0);
-    eprintln!(
-        "{rounds} rounds, {} values, {} runs",
-        known.len(),
-        stats.runs
-    );
+    eprintln!("{rounds} rounds, {} values, {} runs", known.len(), stats.runs);
 }
 
 /// Not a test of its own: what the spawned processes do.
@@ -125,9 +107,7 @@ fn child() {
         return;
     };
     let seed = std::env::var("CORDON_VAULT_SEED").unwrap().parse().unwrap();
-    let batches = std::env::var("CORDON_VAULT_BATCHES")
-        .ok()
-        .map_or(u64::MAX, |n| n.parse().unwrap());
+    let batches = std::env::var("CORDON_VAULT_BATCHES").ok().map_or(u64::MAX, |n| n.parse().unwrap());
     let dir = Path::new(&dir);
     let mut rng = StdRng::seed_from_u64(seed);
     let vault = open(dir);
@@ -151,9 +131,7 @@ fn child() {
 fn spawn(dir: &Path, seed: u64, batches: Option<u64>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "processes::child", "--nocapture"]);
-    command
-        .env("CORDON_VAULT_CHILD", dir)
-        .env("CORDON_VAULT_SEED", seed.to_string());
+    command.env("CORDON_VAULT_CHILD", dir).env("CORDON_VAULT_SEED", seed.to_string());
     if let Some(batches) = batches {
         command.env("CORDON_VAULT_BATCHES", batches.to_string());
     }
@@ -172,12 +150,5 @@ fn told(dir: &Path, seed: u64) -> Vec<(u64, Token)> {
     };
     std::fs::remove_file(path).unwrap();
     let records = bytes.chunks_exact(24);
-    records
-        .map(|r| {
-            (
-                u64::from_le_bytes(*r.first_chunk().unwrap()),
-                Token(*r.last_chunk().unwrap()),
-            )
-        })
-        .collect()
+    records.map(|r| (u64::from_le_bytes(*r.first_chunk().unwrap()), Token(*r.last_chunk().unwrap()))).collect()
 }
