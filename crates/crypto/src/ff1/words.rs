@@ -180,10 +180,10 @@ impl<'a> Rounds<'a> {
             (Direction::Encrypt, true) => apply(a, blocks, |a, block| modulus.add(a, modulus.reduce(y(block) as u64))),
             (Direction::Encrypt, false) => apply(a, blocks, |a, block| modulus.add(a, modulus.reduce_wide(y(block)))),
             (Direction::Decrypt, true) => {
-                apply(a, blocks, |a, block| modulus.subtract(a, modulus.reduce(y(block) as u64)))
+                apply(a, blocks, |a, block| modulus.subtract(a, modulus.reduce(y(block) as u64)));
             }
             (Direction::Decrypt, false) => {
-                apply(a, blocks, |a, block| modulus.subtract(a, modulus.reduce_wide(y(block))))
+                apply(a, blocks, |a, block| modulus.subtract(a, modulus.reduce_wide(y(block))));
             }
         }
     }
