@@ -69,6 +69,7 @@ impl Ui {
     }
 
     /// A result that is the same for people and programs: a value, a document.
+    #[expect(clippy::unused_self, reason = "all output goes through a `Ui`")]
     pub fn result(&self, text: &str) {
         to_stdout(text);
     }

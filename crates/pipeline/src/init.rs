@@ -84,14 +84,13 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     for (file, text) in &files {
         write_new(&dir.join(file), text)?;
     }
-    let secret = match secret {
-        Some(secret) => secret,
-        None => {
-            let path = dir.join("secrets/root.key");
-            make_folder(path.parent().unwrap_or(dir))?;
-            KeyRing::generate_key_file(&path)?;
-            RootSecret::KeyFile(path)
-        }
+    let secret = if let Some(secret) = secret {
+        secret
+    } else {
+        let path = dir.join("secrets/root.key");
+        make_folder(path.parent().unwrap_or(dir))?;
+        KeyRing::generate_key_file(&path)?;
+        RootSecret::KeyFile(path)
     };
     make_folder(&dir.join(".cordon"))?;
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;

@@ -92,9 +92,10 @@ impl Project {
         let path = self.root.join("pipelines").join(format!("{name}.yaml"));
         if !path.is_file() {
             let known = self.names_in("pipelines");
-            let help = yaml::nearest(name, known.iter().map(String::as_str))
-                .map(|near| format!("did you mean `{near}`?"))
-                .unwrap_or_else(|| format!("pipelines of this project: {}", known.join(", ")));
+            let help = yaml::nearest(name, known.iter().map(String::as_str)).map_or_else(
+                || format!("pipelines of this project: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
             return Err(RunError::usage(format!("there is no pipeline `{name}`"), help));
         }
         let shown = PathBuf::from("pipelines").join(format!("{name}.yaml"));
@@ -112,9 +113,10 @@ impl Project {
         }
         if !self.root.join(&policy_path).is_file() {
             let known = self.names_in("policies");
-            let help = yaml::nearest(&file.policy.value, known.iter().map(String::as_str))
-                .map(|near| format!("did you mean `{near}`?"))
-                .unwrap_or_else(|| format!("policies of this project: {}", known.join(", ")));
+            let help = yaml::nearest(&file.policy.value, known.iter().map(String::as_str)).map_or_else(
+                || format!("policies of this project: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
             return Err(wrong(file.policy.position, format!("there is no policy `{}`", file.policy.value), help));
         }
         let policy_text = read_text(&self.root.join(&policy_path))?;
@@ -134,9 +136,10 @@ impl Project {
             if !recipe.tables.contains_key(&dataset.value) && !recipe.documents.contains_key(&dataset.value) {
                 let known: Vec<&str> =
                     recipe.tables.keys().chain(recipe.documents.keys()).map(String::as_str).collect();
-                let help = yaml::nearest(&dataset.value, known.iter().copied())
-                    .map(|near| format!("did you mean `{near}`?"))
-                    .unwrap_or_else(|| format!("datasets of the policy: {}", known.join(", ")));
+                let help = yaml::nearest(&dataset.value, known.iter().copied()).map_or_else(
+                    || format!("datasets of the policy: {}", known.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                );
                 return Err(wrong(
                     dataset.position,
                     format!("policy `{}` has no dataset `{}`", recipe.name, dataset.value),

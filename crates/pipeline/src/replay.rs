@@ -116,15 +116,14 @@ pub fn replay(
                 taken.push(record.id.clone());
                 let of_dataset = inputs.entry(record.origin.dataset.clone()).or_default();
                 let at = of_dataset.iter().position(|input| input.origin.source_id == record.origin.source_id);
-                let input = match at.and_then(|at| of_dataset.get_mut(at)) {
-                    Some(input) => input,
-                    None => {
-                        let known = unit.files.iter().find(|file| file.source_id == record.origin.source_id);
-                        of_dataset.push(Input::new(record.origin.clone(), known.cloned()));
-                        match of_dataset.last_mut() {
-                            Some(input) => input,
-                            None => return Err(RunError::Internal("replay")),
-                        }
+                let input = if let Some(input) = at.and_then(|at| of_dataset.get_mut(at)) {
+                    input
+                } else {
+                    let known = unit.files.iter().find(|file| file.source_id == record.origin.source_id);
+                    of_dataset.push(Input::new(record.origin.clone(), known.cloned()));
+                    match of_dataset.last_mut() {
+                        Some(input) => input,
+                        None => return Err(RunError::Internal("replay")),
                     }
                 };
                 input.add(&record);
@@ -157,7 +156,7 @@ pub fn replay(
     }
     done.replayed.extend(taken);
     let prepared = Prepared { run: run.clone(), done, tables, obsolete: Vec::new(), replace: false };
-    journal.restart(&run, &made_under, &recipe.reference_date)?;
+    journal.restart(&run, &made_under, recipe.reference_date)?;
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
     report.tables = carry_out(project, pipeline, &prepared, Some(recipe.reference_date), tell)?;
     project.audit(&Event::QuarantineReplayed {
@@ -203,7 +202,7 @@ impl Input {
         self.lines.insert(self.next_line, record.entry.line);
         self.bytes.extend_from_slice(raw);
         self.bytes.push(b'\n');
-        self.next_line += 1 + raw.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.next_line += 1 + memchr::memchr_iter(b'\n', raw).count() as u64;
     }
 
     fn into_planned(self) -> PlannedFile {

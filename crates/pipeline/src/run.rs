@@ -158,7 +158,7 @@ pub fn run(
         journal.run.clone().unwrap_or_default()
     } else {
         let run = new_run_id();
-        journal.restart(&run, &made_under, &recipe.reference_date)?;
+        journal.restart(&run, &made_under, recipe.reference_date)?;
         run
     };
     let context = Context { project, pipeline, recipe: &recipe, run, meter, tell, staging: Mutex::default() };
@@ -269,7 +269,7 @@ fn prepare(context: &Context<'_>, plan: &Plan, done: &Done, fresh: BTreeMap<Stri
 }
 
 /// How long parts of earlier versions stay for queries that are reading them.
-const VACUUM_GRACE: Duration = Duration::from_secs(3600);
+const VACUUM_GRACE: Duration = Duration::from_hours(1);
 
 /// Commits what was prepared. Each step may have been done before.
 pub(crate) fn carry_out(
@@ -416,7 +416,7 @@ impl OpenJournal {
         self.journal.clear()
     }
 
-    pub(crate) fn restart(&mut self, run: &str, made_under: &str, reference: &NaiveDate) -> Result<(), RunError> {
+    pub(crate) fn restart(&mut self, run: &str, made_under: &str, reference: NaiveDate) -> Result<(), RunError> {
         self.clear()?;
         self.append(&JournalEntry::Started {
             run: run.to_owned(),
@@ -431,7 +431,9 @@ pub fn new_run_id() -> String {
     let mut random = [0; 6];
     // Without randomness the clock's nanoseconds must do: an id is no secret.
     if cordon_crypto::random_bytes(&mut random).is_err() {
-        random.copy_from_slice(&Utc::now().timestamp_subsec_nanos().to_le_bytes().repeat(2)[..6]);
+        let [a, b, c, d] = Utc::now().timestamp_subsec_nanos().to_le_bytes();
+        let [e, f, ..] = std::process::id().to_le_bytes();
+        random = [a, b, c, d, e, f];
     }
     format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%S"), data_encoding::HEXLOWER.encode(&random))
 }

@@ -364,11 +364,7 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
     if let Some(error) = failure {
         return Err(Stop::Run(error));
     }
-    let rejected = match read {
-        Ok(rejected) => rejected,
-        // What was written stays in staging, named by nobody, and is cleared with it.
-        Err(stop) => return Err(stop),
-    };
+    let rejected = read?;
     let mut quarantine = shared.quarantine.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (index, reason) in refused {
         if let Some(planned) = unit.files.get(*index) {
@@ -510,7 +506,7 @@ impl<'a> Reader<'a, '_, '_> {
         let mut reader = ResourceReader::new(decoded, ReadOptions::default());
         let broken = |error: ReadError| match error {
             ReadError::Format(error) => self.refuse(&error),
-            other => self.refuse_for(other.to_string()),
+            ReadError::DocumentTooLarge { .. } => self.refuse_for(error.to_string()),
         };
         let mut rejected = 0;
         while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(broken)? {
@@ -603,7 +599,7 @@ fn worker<'a>(
                 let table = shared.context.pipeline.table(&origin.origin.dataset);
                 counts.rows_in += batch.batch().num_rows() as u64;
                 counts.rows_out += applied.batch.num_rows() as u64;
-                write(shared, &mut writers, table, &bound.schema(), &applied.batch)?;
+                write(shared, &mut writers, &table, &bound.schema(), &applied.batch)?;
             }
             Work::Documents { origin, recipe, batch } => {
                 let output = recipe.apply(&batch, shared.env)?;
@@ -622,7 +618,7 @@ fn worker<'a>(
                 for (kind, rows) in &output.tables {
                     let table = shared.context.pipeline.document_table(&origin.origin.dataset, kind);
                     counts.rows_out += rows.num_rows() as u64;
-                    write(shared, &mut writers, table, &rows.schema(), rows)?;
+                    write(shared, &mut writers, &table, &rows.schema(), rows)?;
                 }
             }
         }
@@ -638,7 +634,7 @@ fn worker<'a>(
 fn write(
     shared: &Shared<'_, '_>,
     writers: &mut HashMap<String, PartWriter>,
-    table: String,
+    table: &str,
     schema: &SchemaRef,
     rows: &RecordBatch,
 ) -> Result<(), RunError> {
@@ -646,11 +642,11 @@ fn write(
     if rows.num_rows() == 0 {
         return Ok(());
     }
-    if !writers.contains_key(&table) {
-        let writer = shared.context.staging(&table)?.part(schema, &shared.part_options)?;
-        writers.insert(table.clone(), writer);
+    if !writers.contains_key(table) {
+        let writer = shared.context.staging(table)?.part(schema, &shared.part_options)?;
+        writers.insert(table.to_owned(), writer);
     }
-    if let Some(writer) = writers.get_mut(&table) {
+    if let Some(writer) = writers.get_mut(table) {
         writer.write(rows)?;
     }
     Ok(())

@@ -54,7 +54,7 @@ pub fn audit(ui: &Ui, place: &Place, command: AuditCommand) -> Outcome {
             let head = project.audit_log().head()?;
             let key = data_encoding::HEXLOWER.encode(&project.audit_log().verifying_key().0);
             ui.object(&serde_json::json!({ "seq": head.seq, "hash": head.hash.to_string(), "verifying_key": key }));
-            ui.say(format!("anchor         {}:{}\nverifying key  {key}", head.seq, head.hash.to_string()));
+            ui.say(format!("anchor         {}:{}\nverifying key  {key}", head.seq, head.hash));
             ui.hint("Keep the anchor where nobody who can write here can change it, then:  cordon audit verify --anchor SEQ:HASH");
             Ok(ExitCode::SUCCESS)
         }

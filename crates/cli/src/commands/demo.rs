@@ -65,7 +65,7 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     ui.say("   The same question for a purpose that the role does not grant:");
     match sql::query(&project, ANALYSIS, "analyst", "payment", OutputFormat::Text, &mut std::io::sink()) {
         Err(failure) if failure.exit == ExitKind::Denied => {
-            ui.say(format!("   denied: {}", first_line(&failure.message)))
+            ui.say(format!("   denied: {}", first_line(&failure.message)));
         }
         Err(failure) => return Err(failure),
         Ok(_) => return Err(Failure::new(ExitKind::Integrity, "a query without a grant was answered")),

@@ -127,7 +127,7 @@ fn parquet_ndjson_and_compressed_csv_give_the_same_rows() {
     let names = ["from_csv", "from_gz", "from_zst", "from_parquet", "from_ndjson"];
     let datasets: String = names
         .iter()
-        .map(|name| head.split_once("  patients:").unwrap().1.to_owned())
+        .map(|_name| head.split_once("  patients:").unwrap().1.to_owned())
         .zip(names)
         .map(|(section, name)| format!("  {name}:{section}"))
         .collect();

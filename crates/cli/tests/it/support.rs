@@ -49,7 +49,7 @@ impl Folder {
     /// An initialised project.
     pub fn init(template: &str) -> Self {
         let folder = Self { dir: tempfile::tempdir().unwrap() };
-        folder.cordon_at(folder.dir.path(), &["init", "project", "--template", template]).ok();
+        Self::cordon_at(folder.dir.path(), &["init", "project", "--template", template]).ok();
         folder
     }
 
@@ -57,7 +57,7 @@ impl Folder {
     pub fn with(policy: &str, sources: &str) -> Self {
         let folder = Self::init("hospital");
         folder.write("policies/test.yaml", policy);
-        folder.write("pipelines/test.yaml", &format!("pipeline: test\npolicy: test\nsources:\n{sources}\n"));
+        folder.write("pipelines/test.yaml", format!("pipeline: test\npolicy: test\nsources:\n{sources}\n"));
         folder
     }
 
@@ -76,10 +76,10 @@ impl Folder {
     }
 
     pub fn cordon(&self, args: &[&str]) -> Said {
-        self.cordon_at(&self.path(), args)
+        Self::cordon_at(&self.path(), args)
     }
 
-    fn cordon_at(&self, place: &Path, args: &[&str]) -> Said {
+    fn cordon_at(place: &Path, args: &[&str]) -> Said {
         said(binary().args(args).current_dir(place).output().unwrap())
     }
 
@@ -167,7 +167,7 @@ pub fn shared(name: &str) -> Option<PathBuf> {
 /// Finds any of `needles` in `text`; needles that stand alone only (not inside a longer word or number).
 pub fn leaks<'a>(text: &[u8], needles: &'a BTreeSet<String>, finder: &aho_corasick::AhoCorasick) -> BTreeSet<&'a str> {
     let list: Vec<&String> = needles.iter().collect();
-    let letter = |at: Option<&u8>| at.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let letter = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
     finder
         .find_overlapping_iter(text)
         .filter(|hit| {

@@ -823,16 +823,15 @@ impl<'a> Walk<'a> {
                 .map(|at| self.token(at))
                 .filter(|token| token.kind == Kind::Text);
             let rule = url.and_then(|token| within.unwrap_or(&recipe.extensions).get(&*self.meant(token))).copied();
-            let fate = match rule {
-                Some(rule) => self.extension(rule, item),
-                None => {
-                    *self.unlisted.entry(number).or_insert(0) += 1;
-                    if modifier && recipe.modifier_fails {
-                        let path = recipe.element_path(number, key.name, false);
-                        self.fail(path, FailureReason::ModifierExtension);
-                    }
-                    Fate::Gone
+            let fate = if let Some(rule) = rule {
+                self.extension(rule, item)
+            } else {
+                *self.unlisted.entry(number).or_insert(0) += 1;
+                if modifier && recipe.modifier_fails {
+                    let path = recipe.element_path(number, key.name, false);
+                    self.fail(path, FailureReason::ModifierExtension);
                 }
+                Fate::Gone
             };
             match fate {
                 Fate::Whole => {
@@ -881,24 +880,14 @@ impl<'a> Walk<'a> {
                     member = value.next as usize;
                     continue;
                 }
-                Some(_) if key.name == recipe.names.extension => {
-                    if value.kind == Kind::Array {
-                        self.extensions(number, member + 1, key, Some(&rule.parts), false)
-                    } else {
-                        self.undeclared(number, key);
-                        Fate::Gone
-                    }
+                Some(_) if key.name == recipe.names.extension && value.kind == Kind::Array => {
+                    self.extensions(number, member + 1, key, Some(&rule.parts), false)
                 }
                 // Its id.
                 Some(found) if found.json.is_some() && key.name == recipe.names.id => Fate::Gone,
                 Some(_) if rule.settled == Settled::Drop => Fate::Gone,
-                Some(found) if found.json.is_some() => {
-                    if fits(found.json, value.kind) {
-                        self.extension_value(rule.settled, found, key, value)
-                    } else {
-                        self.undeclared(number, key);
-                        Fate::Gone
-                    }
+                Some(found) if found.json.is_some() && fits(found.json, value.kind) => {
+                    self.extension_value(rule.settled, found, key, value)
                 }
                 Some(found) => self.element(number, found, key, member + 1, at, None),
             };

@@ -54,12 +54,12 @@ impl Alphabet {
 }
 
 pub(super) fn apply(rule: &FpeRule, values: &StringViewArray, key: &FpeKey) -> Result<Outcome, CryptoError> {
-    transform(rule, values, key, |ff1, tweak, length, digits| ff1.encrypt_batch(tweak, length, digits))
+    transform(rule, values, key, cordon_crypto::Ff1::encrypt_batch)
 }
 
 /// The values that [`super::Kernel::Fpe`] encrypted by the same rule and key. For whoever may re-identify.
 pub fn fpe_decrypt(rule: &FpeRule, values: &StringViewArray, key: &FpeKey) -> Result<Outcome, CryptoError> {
-    transform(rule, values, key, |ff1, tweak, length, digits| ff1.decrypt_batch(tweak, length, digits))
+    transform(rule, values, key, cordon_crypto::Ff1::decrypt_batch)
 }
 
 /// Where the digits of a row stand: in the group of its length, from this place on.

@@ -74,30 +74,27 @@ impl Checker {
         let mut documents = IndexMap::new();
         for (name, section) in &written.datasets {
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
-            match &section.fhir {
-                Some(fhir) => {
-                    if !section.fields.is_empty() || !section.derive.is_empty() || section.subject.is_some() {
-                        self.issue(
-                            written.policy.position,
-                            format!("dataset `{name}` has both `fhir` and `fields`, `derive` or `subject`"),
-                            "a dataset is a table or FHIR documents: split it in two".to_owned(),
-                        );
+            if let Some(fhir) = &section.fhir {
+                if !section.fields.is_empty() || !section.derive.is_empty() || section.subject.is_some() {
+                    self.issue(
+                        written.policy.position,
+                        format!("dataset `{name}` has both `fhir` and `fields`, `derive` or `subject`"),
+                        "a dataset is a table or FHIR documents: split it in two".to_owned(),
+                    );
+                }
+                match crate::fhir::compile(name, fhir, undeclared, &common) {
+                    Ok(recipe) => {
+                        documents.insert(name.clone(), recipe);
                     }
-                    match crate::fhir::compile(name, fhir, undeclared, &common) {
-                        Ok(recipe) => {
-                            documents.insert(name.clone(), recipe);
-                        }
-                        Err(found) => {
-                            for (position, message, help) in found {
-                                self.issue(position, message, help);
-                            }
+                    Err(found) => {
+                        for (position, message, help) in found {
+                            self.issue(position, message, help);
                         }
                     }
                 }
-                None => {
-                    let table = self.table(name, section, undeclared, &common);
-                    tables.insert(name.clone(), table);
-                }
+            } else {
+                let table = self.table(name, section, undeclared, &common);
+                tables.insert(name.clone(), table);
             }
         }
         Recipe {

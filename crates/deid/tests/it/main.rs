@@ -1,5 +1,6 @@
 //! What the crate promises, shown from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::format_push_string, clippy::format_collect, clippy::needless_pass_by_value, clippy::match_same_arms)]
 
 mod fhir;
 mod kernel_cases;

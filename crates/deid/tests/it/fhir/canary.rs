@@ -75,7 +75,7 @@ fn put(value: &mut Value, path: &[usize], how: &Plant) {
         (Plant::Object, _) => *value = json!({ "family": CANARY, CANARY: CANARY, "div": CANARY }),
         (Plant::Array, _) => *value = json!([[CANARY], { CANARY: 1 }, CANARY]),
         (Plant::Member(_) | Plant::Wrapped, _) => {
-            *value = json!([value.clone(), { "extension": [{ "url": CANARY, "valueString": CANARY }] }])
+            *value = json!([value.clone(), { "extension": [{ "url": CANARY, "valueString": CANARY }] }]);
         }
     }
 }

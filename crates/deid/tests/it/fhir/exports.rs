@@ -119,7 +119,7 @@ fn everybody_comes_out_and_nobody_is_found() {
             count += ran.resources().len() + ran.excluded as usize;
             undeclared += ran.undeclared.values().sum::<u64>();
             assert_eq!(ran.unresolved, 0);
-            for (name, _) in ran.tables.iter().map(|(name, _)| (name.clone(), ())).collect::<HashSet<_>>() {
+            for (name, ()) in ran.tables.iter().map(|(name, _)| (name.clone(), ())).collect::<HashSet<_>>() {
                 let column = ran.column(&name, "id");
                 assert!(column.iter().all(Option::is_some), "{name}");
                 ids.entry(name.clone()).or_default().extend(column.into_iter().flatten());
