@@ -53,7 +53,7 @@ pub async fn write_result(
 ) -> Result<u64, EngineError> {
     let schema = stream.schema().clone();
     let first = stream.next().await.transpose()?;
-    let mut sink = Sink::new(format, &schema, output)?;
+    let mut sink = Sink::new(format, &schema, &mut *output)?;
     let mut rows = 0;
     let mut batch = first;
     while let Some(now) = batch {
@@ -62,6 +62,10 @@ pub async fn write_result(
         batch = stream.next().await.transpose()?;
     }
     sink.finish(rows)?;
+    // A buffered writer that is dropped tells nobody that the disk was full.
+    output.flush().map_err(|error| {
+        EngineError::io("write the result", std::path::Path::new("output"), &error)
+    })?;
     Ok(rows)
 }
 
