@@ -49,11 +49,7 @@ pub(super) fn apply(rule: &BinRule, values: &StringViewArray) -> Outcome {
                 let label = labels.entry(low.to_bits()).or_insert_with(|| {
                     // Edges are spelled with the decimals of the rule, so that 0.1 steps do not show
                     // 0.30000000000000004. Adding zero turns -0 to 0.
-                    format!(
-                        "[{:.decimals$},{:.decimals$})",
-                        low + 0.0,
-                        low + width + 0.0
-                    )
+                    format!("[{:.decimals$},{:.decimals$})", low + 0.0, low + width + 0.0)
                 });
                 out.push_str(label);
                 Ok(true)

@@ -47,17 +47,7 @@ pub struct Stamp {
 
 impl Stamp {
     const fn date(year: i32, month: u32, day: u32, precision: Precision) -> Self {
-        Self {
-            year,
-            month,
-            day,
-            hour: 0,
-            minute: 0,
-            second: 0,
-            nanos: 0,
-            offset: None,
-            precision,
-        }
+        Self { year, month, day, hour: 0, minute: 0, second: 0, nanos: 0, offset: None, precision }
     }
 
     /// The day; of a partial date the first that it can mean.
@@ -112,11 +102,7 @@ fn parse_common(bytes: &[u8]) -> Option<Stamp> {
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *date else {
         return None;
     };
-    let (year, month, day) = (
-        number([y1, y2, y3, y4])?,
-        number([m1, m2])?,
-        number([d1, d2])?,
-    );
+    let (year, month, day) = (number([y1, y2, y3, y4])?, number([m1, m2])?, number([d1, d2])?);
     let mut stamp = Stamp::date(year as i32, month, day, Precision::Day);
     if !exists(stamp.year, month, day) {
         return None;
@@ -137,58 +123,33 @@ fn parse_common(bytes: &[u8]) -> Option<Stamp> {
 /// Reads a date and keeps how it was written.
 pub(super) fn parse_written<'a>(text: &'a str, formats: &DateFormats) -> Option<Written<'a>> {
     let text = super::text::trimmed(text);
-    if formats.written.is_empty() {
-        parse_builtin(text)
-    } else {
-        parse_listed(text, formats)
-    }
+    if formats.written.is_empty() { parse_builtin(text) } else { parse_listed(text, formats) }
 }
 
 fn parse_builtin(text: &str) -> Option<Written<'_>> {
     let bytes = text.as_bytes();
     if let Some(stamp) = parse_common(bytes) {
-        return Some(Written {
-            stamp,
-            spelling: Spelling::Dashed,
-            rest: text.get(10..)?,
-        });
+        return Some(Written { stamp, spelling: Spelling::Dashed, rest: text.get(10..)? });
     }
-    let leading = bytes
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let leading = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (spelling, length, mut stamp) = match (leading, bytes) {
         (1 | 2, _) => slashed(bytes, leading)?,
-        (4, [y1, y2, y3, y4]) => (
-            Spelling::Dashed,
-            4,
-            Stamp::date(number([*y1, *y2, *y3, *y4])? as i32, 1, 1, Precision::Year),
-        ),
+        (4, [y1, y2, y3, y4]) => {
+            (Spelling::Dashed, 4, Stamp::date(number([*y1, *y2, *y3, *y4])? as i32, 1, 1, Precision::Year))
+        }
         (4, [y1, y2, y3, y4, b'-', m1, m2]) => {
             let (year, month) = (number([*y1, *y2, *y3, *y4])?, number([*m1, *m2])?);
-            (
-                Spelling::Dashed,
-                7,
-                Stamp::date(year as i32, month, 1, Precision::Month),
-            )
+            (Spelling::Dashed, 7, Stamp::date(year as i32, month, 1, Precision::Month))
         }
         (4, [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, ..]) => {
             let (month, day) = (number([*m1, *m2])?, number([*d1, *d2])?);
             let year = number([*y1, *y2, *y3, *y4])? as i32;
-            (
-                Spelling::Dashed,
-                10,
-                Stamp::date(year, month, day, Precision::Day),
-            )
+            (Spelling::Dashed, 10, Stamp::date(year, month, day, Precision::Day))
         }
         (8 | 10 | 12 | 14, [y1, y2, y3, y4, m1, m2, d1, d2, ..]) => {
             let (month, day) = (number([*m1, *m2])?, number([*d1, *d2])?);
             let year = number([*y1, *y2, *y3, *y4])? as i32;
-            (
-                Spelling::Compact,
-                8,
-                Stamp::date(year, month, day, Precision::Day),
-            )
+            (Spelling::Compact, 8, Stamp::date(year, month, day, Precision::Day))
         }
         _ => return None,
     };
@@ -199,11 +160,7 @@ fn parse_builtin(text: &str) -> Option<Written<'_>> {
     if !rest.is_empty() {
         read_time(&mut stamp, spelling, rest.as_bytes())?;
     }
-    Some(Written {
-        stamp,
-        spelling,
-        rest,
-    })
+    Some(Written { stamp, spelling, rest })
 }
 
 /// `M/D/YYYY`
@@ -219,9 +176,7 @@ fn slashed(bytes: &[u8], month_width: usize) -> Option<(Spelling, usize, Stamp)>
         return None;
     }
     let year = number([*y1, *y2, *y3, *y4])? as i32;
-    let spelling = Spelling::Slashed {
-        padded: month_width == 2 && day_width == 2,
-    };
+    let spelling = Spelling::Slashed { padded: month_width == 2 && day_width == 2 };
     let stamp = Stamp::date(year, one_or_two(month)?, one_or_two(day)?, Precision::Day);
     Some((spelling, month_width + day_width + 6, stamp))
 }
@@ -238,11 +193,7 @@ fn read_time(stamp: &mut Stamp, spelling: Spelling, rest: &[u8]) -> Option<()> {
     let mut after = rest;
     if let Some(clock) = clock {
         stamp.precision = Precision::Time;
-        after = if compact {
-            compact_clock(stamp, clock)?
-        } else {
-            extended_clock(stamp, clock)?
-        };
+        after = if compact { compact_clock(stamp, clock)? } else { extended_clock(stamp, clock)? };
         if matches!(spelling, Spelling::Slashed { .. }) {
             after = half_of_day(stamp, after)?;
         }
@@ -250,10 +201,7 @@ fn read_time(stamp: &mut Stamp, spelling: Spelling, rest: &[u8]) -> Option<()> {
             return None;
         }
     }
-    let offset = after
-        .strip_prefix(b" ")
-        .filter(|offset| !offset.is_empty())
-        .unwrap_or(after);
+    let offset = after.strip_prefix(b" ").filter(|offset| !offset.is_empty()).unwrap_or(after);
     if !offset.is_empty() {
         stamp.offset = Some(read_offset(offset)?);
     }
@@ -262,10 +210,7 @@ fn read_time(stamp: &mut Stamp, spelling: Spelling, rest: &[u8]) -> Option<()> {
 
 /// `h:mm[:ss[.fff]]`
 fn extended_clock<'a>(stamp: &mut Stamp, clock: &'a [u8]) -> Option<&'a [u8]> {
-    let hour_width = clock
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let hour_width = clock.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (hour, rest) = clock.split_at_checked(hour_width)?;
     stamp.hour = one_or_two(hour)?;
     let [b':', m1, m2, rest @ ..] = rest else {
@@ -301,16 +246,9 @@ fn fraction<'a>(stamp: &mut Stamp, rest: &'a [u8]) -> Option<&'a [u8]> {
     let [b'.' | b',', fraction @ ..] = rest else {
         return Some(rest);
     };
-    let width = fraction
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let width = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = fraction.split_at_checked(width)?;
-    let padded = digits
-        .iter()
-        .copied()
-        .chain(std::iter::repeat(b'0'))
-        .take(9);
+    let padded = digits.iter().copied().chain(std::iter::repeat(b'0')).take(9);
     stamp.nanos = padded.fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
     (width > 0).then_some(rest)
 }
@@ -337,9 +275,7 @@ fn read_offset(offset: &[u8]) -> Option<i32> {
     let (sign, hour, minute) = match *offset {
         [b'Z' | b'z'] => return Some(0),
         [sign, h1, h2] => (sign, number([h1, h2])?, 0),
-        [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => {
-            (sign, number([h1, h2])?, number([m1, m2])?)
-        }
+        [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => (sign, number([h1, h2])?, number([m1, m2])?),
         _ => return None,
     };
     let minutes = (hour * 60 + minute) as i32;
@@ -360,11 +296,7 @@ fn parse_listed<'a>(text: &'a str, formats: &DateFormats) -> Option<Written<'a>>
     };
     let mut fits = formats.items.iter().enumerate();
     let (index, stamp) = fits.find_map(|(index, items)| Some((index, read(items)?)))?;
-    Some(Written {
-        stamp,
-        spelling: Spelling::Format(index),
-        rest: "",
-    })
+    Some(Written { stamp, spelling: Spelling::Format(index), rest: "" })
 }
 
 fn stamp_of(parsed: &Parsed) -> Option<Stamp> {
@@ -373,11 +305,7 @@ fn stamp_of(parsed: &Parsed) -> Option<Stamp> {
     let mut stamp = if let Ok(date) = parsed.to_naive_date() {
         Stamp::date(date.year(), date.month(), date.day(), Precision::Day)
     } else if parsed.day().is_none() && parsed.ordinal().is_none() && parsed.weekday().is_none() {
-        let precision = if parsed.month().is_some() {
-            Precision::Month
-        } else {
-            Precision::Year
-        };
+        let precision = if parsed.month().is_some() { Precision::Month } else { Precision::Year };
         Stamp::date(year, parsed.month().unwrap_or(1), 1, precision)
     } else {
         return None;
@@ -388,8 +316,7 @@ fn stamp_of(parsed: &Parsed) -> Option<Stamp> {
     if parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() {
         let time = parsed.to_naive_time().ok()?;
         let leap = time.nanosecond() / 1_000_000_000;
-        (stamp.hour, stamp.minute, stamp.second) =
-            (time.hour(), time.minute(), time.second() + leap);
+        (stamp.hour, stamp.minute, stamp.second) = (time.hour(), time.minute(), time.second() + leap);
         stamp.nanos = time.nanosecond() % 1_000_000_000;
         // A time without its day is of no day: it must not gain one.
         if stamp.precision < Precision::Day {
@@ -405,12 +332,7 @@ impl Written<'_> {
     /// Writes the date of `day` as this one was written, at its precision, with the same time of day and offset.
     ///
     /// `None` if the day lies outside the years 1 to 9999.
-    pub(super) fn write_moved(
-        &self,
-        day: Day,
-        formats: &DateFormats,
-        out: &mut String,
-    ) -> Option<()> {
+    pub(super) fn write_moved(&self, day: Day, formats: &DateFormats, out: &mut String) -> Option<()> {
         let (year, month, day) = day.ymd();
         if !(1..=9999).contains(&year) {
             return None;
@@ -431,20 +353,11 @@ impl Written<'_> {
             (Spelling::Format(index), _) => {
                 let date = chrono::NaiveDate::from_ymd_opt(year, month, day)?;
                 let leap = self.stamp.second / 60;
-                let (second, nanos) = (
-                    self.stamp.second - leap,
-                    self.stamp.nanos + leap * 1_000_000_000,
-                );
-                let time =
-                    date.and_hms_nano_opt(self.stamp.hour, self.stamp.minute, second, nanos)?;
+                let (second, nanos) = (self.stamp.second - leap, self.stamp.nanos + leap * 1_000_000_000);
+                let time = date.and_hms_nano_opt(self.stamp.hour, self.stamp.minute, second, nanos)?;
                 let offset = chrono::FixedOffset::east_opt(self.stamp.offset.unwrap_or(0) * 60)?;
                 let local = time.and_local_timezone(offset).single()?;
-                write!(
-                    out,
-                    "{}",
-                    local.format_with_items(formats.items.get(index)?.iter())
-                )
-                .ok()?;
+                write!(out, "{}", local.format_with_items(formats.items.get(index)?.iter())).ok()?;
             }
         }
         out.push_str(self.rest);
@@ -455,18 +368,10 @@ impl Written<'_> {
 /// Ten or eight characters at once: the formatting machinery costs more than everything else of a shifted date.
 fn push_date(out: &mut String, year: u32, month: u32, day: u32, dashed: bool) {
     let digit = |number: u32| b'0' + (number % 10) as u8;
-    let [y1, y2, y3, y4] = [
-        digit(year / 1000),
-        digit(year / 100),
-        digit(year / 10),
-        digit(year),
-    ];
+    let [y1, y2, y3, y4] = [digit(year / 1000), digit(year / 100), digit(year / 10), digit(year)];
     let [m1, m2, d1, d2] = [digit(month / 10), digit(month), digit(day / 10), digit(day)];
-    let spelled: &[u8] = if dashed {
-        &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]
-    } else {
-        &[y1, y2, y3, y4, m1, m2, d1, d2]
-    };
+    let spelled: &[u8] =
+        if dashed { &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] } else { &[y1, y2, y3, y4, m1, m2, d1, d2] };
     out.push_str(str::from_utf8(spelled).unwrap_or_default());
 }
 
@@ -565,21 +470,12 @@ fn civil_from_days(days: i32) -> (i32, u32, u32) {
     let shifted = i64::from(days) + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = (if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    }) as u32;
-    (
-        (year_of_era + era * 400) as i32 + i32::from(month <= 2),
-        month,
-        day,
-    )
+    let month = (if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 }) as u32;
+    ((year_of_era + era * 400) as i32 + i32::from(month <= 2), month, day)
 }
 
 /// Which spellings of a date are accepted: the built-in ones, or exactly a list of formats.
@@ -611,27 +507,15 @@ impl DateFormats {
     pub fn only(formats: Vec<String>) -> Result<Self, BadFormat> {
         let mut items = Vec::with_capacity(formats.len());
         for format in &formats {
-            items.push(read_format(format).map_err(|why| BadFormat {
-                format: format.clone(),
-                why,
-            })?);
+            items.push(read_format(format).map_err(|why| BadFormat { format: format.clone(), why })?);
         }
-        Ok(Self {
-            written: formats,
-            items,
-        })
+        Ok(Self { written: formats, items })
     }
 }
 
 fn read_format(format: &str) -> Result<Vec<Item<'static>>, &'static str> {
-    let items = StrftimeItems::new(format)
-        .parse_to_owned()
-        .map_err(|_| "it has an unknown field")?;
-    let has = |numeric: &Numeric| {
-        items
-            .iter()
-            .any(|item| matches!(item, Item::Numeric(found, _) if found == numeric))
-    };
+    let items = StrftimeItems::new(format).parse_to_owned().map_err(|_| "it has an unknown field")?;
+    let has = |numeric: &Numeric| items.iter().any(|item| matches!(item, Item::Numeric(found, _) if found == numeric));
     let zone_name = |item: &Item<'_>| matches!(item, Item::Fixed(Fixed::TimezoneName));
     if has(&Numeric::YearMod100) || has(&Numeric::YearDiv100) {
         return Err("a year of two digits can be read in two ways");
@@ -670,10 +554,7 @@ mod tests {
         let last = Day::from_ymd(9999, 12, 31).unwrap().0;
         for days in (first..=last).step_by(97).chain([first, last, 0, -1]) {
             let date = chrono::NaiveDate::from_epoch_days(days).unwrap();
-            assert_eq!(
-                civil_from_days(days),
-                (date.year(), date.month(), date.day())
-            );
+            assert_eq!(civil_from_days(days), (date.year(), date.month(), date.day()));
             assert_eq!(days_from_civil(date.year(), date.month(), date.day()), days);
         }
         assert!(Day::from_ymd(1900, 2, 29).is_none());
@@ -683,18 +564,8 @@ mod tests {
     #[test]
     fn instants_agree_with_chrono() {
         let read = |text: &str| parse(text, &DateFormats::builtin()).unwrap().to_micros();
-        for text in [
-            "2019-03-10T02:30:00-05:00",
-            "1899-12-31T23:59:59.999999Z",
-            "0001-01-01T00:00:00+14:00",
-        ] {
-            assert_eq!(
-                read(text),
-                chrono::DateTime::parse_from_rfc3339(text)
-                    .unwrap()
-                    .timestamp_micros(),
-                "{text}"
-            );
+        for text in ["2019-03-10T02:30:00-05:00", "1899-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00"] {
+            assert_eq!(read(text), chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros(), "{text}");
         }
         assert_eq!(read("2016-12-31T23:59:60Z"), read("2017-01-01T00:00:00Z"));
     }
@@ -702,13 +573,8 @@ mod tests {
     #[test]
     fn formats_that_can_be_misread_are_refused() {
         for format in ["%m/%d/%y", "%d.%m", "plain", "%Q", "%Y-%m-%d %Z", "%D"] {
-            assert!(
-                DateFormats::only(vec![format.to_owned()]).is_err(),
-                "{format}"
-            );
+            assert!(DateFormats::only(vec![format.to_owned()]).is_err(), "{format}");
         }
-        assert!(
-            DateFormats::only(vec!["%d.%m.%Y".to_owned(), "%b %d, %Y %I:%M %p".to_owned()]).is_ok()
-        );
+        assert!(DateFormats::only(vec!["%d.%m.%Y".to_owned(), "%b %d, %Y %I:%M %p".to_owned()]).is_ok());
     }
 }

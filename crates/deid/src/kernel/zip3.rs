@@ -49,14 +49,12 @@ pub enum Otherwise {
 }
 
 /// Prefixes with 20,000 people or fewer by the counts of 2000, as the guidance of HHS lists them (2012).
-pub const RESTRICTED_2000: [u16; 17] = [
-    36, 59, 63, 102, 203, 556, 692, 790, 821, 823, 830, 831, 878, 879, 884, 890, 893,
-];
+pub const RESTRICTED_2000: [u16; 17] =
+    [36, 59, 63, 102, 203, 556, 692, 790, 821, 823, 830, 831, 878, 879, 884, 890, 893];
 
 /// Prefixes with 20,000 people or fewer by the ZCTA counts of 2010; those of 2020 give the same set.
-pub const RESTRICTED_2010: [u16; 18] = [
-    36, 59, 102, 202, 203, 204, 205, 369, 556, 692, 753, 772, 821, 823, 878, 879, 884, 893,
-];
+pub const RESTRICTED_2010: [u16; 18] =
+    [36, 59, 102, 202, 203, 204, 205, 369, 556, 692, 753, 772, 821, 823, 878, 879, 884, 893];
 
 impl Vintage {
     /// Whether a prefix (0 to 999) must become `000`.
@@ -74,8 +72,7 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
     let mut out = StringViewBuilder::with_capacity(values.len());
     let mut failures = Vec::new();
     for (row, value) in values.iter().enumerate() {
-        let prefix = value
-            .and_then(|text| prefix(text.as_bytes()).or_else(|| prefix(trimmed(text).as_bytes())));
+        let prefix = value.and_then(|text| prefix(text.as_bytes()).or_else(|| prefix(trimmed(text).as_bytes())));
         let digits = prefix.and_then(|prefix| {
             let start = usize::from(prefix) * 3;
             shown.get(start..start + 3)
@@ -86,17 +83,11 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
             out.append_null();
             let is_absent = value.is_none_or(|text| trimmed(text).is_empty());
             if !is_absent && rule.otherwise == Otherwise::Fail {
-                failures.push(Failure {
-                    row,
-                    reason: Reason::NotAPostalCode,
-                });
+                failures.push(Failure { row, reason: Reason::NotAPostalCode });
             }
         }
     }
-    Outcome {
-        values: Arc::new(out.finish()),
-        failures,
-    }
+    Outcome { values: Arc::new(out.finish()), failures }
 }
 
 /// What each prefix becomes, three digits behind three digits. Made once, as batches of documents can be short.
@@ -104,11 +95,7 @@ fn shown(vintage: Vintage) -> &'static str {
     type Table = LazyLock<String>;
     fn table(vintage: Vintage) -> String {
         let spell = |prefix| {
-            if vintage.restricts(prefix) {
-                "000".to_owned()
-            } else {
-                format!("{prefix:03}")
-            }
+            if vintage.restricts(prefix) { "000".to_owned() } else { format!("{prefix:03}") }
         };
         (0..1000).map(spell).collect()
     }
@@ -130,9 +117,7 @@ fn prefix(text: &[u8]) -> Option<u16> {
         [a, b, c, rest @ ..] if plus_four(rest, 2) => digits([*a, *b, *c]),
         [a, b, c] => digits([*a, *b, *c]),
         // The leading zero is lost.
-        [b, c, rest @ ..] if plus_four(rest, 2) || (rest.len() == 2 && all_digits(rest)) => {
-            digits([b'0', *b, *c])
-        }
+        [b, c, rest @ ..] if plus_four(rest, 2) || (rest.len() == 2 && all_digits(rest)) => digits([b'0', *b, *c]),
         _ => None,
     }
 }
@@ -157,8 +142,5 @@ fn all_digits(text: &[u8]) -> bool {
 
 #[inline]
 fn digits(text: [u8; 3]) -> Option<u16> {
-    all_digits(&text).then(|| {
-        text.iter()
-            .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
-    })
+    all_digits(&text).then(|| text.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0')))
 }
