@@ -209,7 +209,12 @@ impl Scan<'_> {
                     self.at += length;
                     return if length == 0 { self.wrong() } else { Ok(start..self.at) };
                 }
-                _ => {}
+                _ => {
+                    let rest = self.bytes.get(self.at..).unwrap_or_default();
+                    let dull = rest.iter().position(|byte| matches!(byte, b'{' | b'}' | b'[' | b']' | b'"' | 0));
+                    self.at += dull.unwrap_or(rest.len());
+                    continue;
+                }
             }
             self.at += 1;
         }
@@ -303,6 +308,11 @@ impl Scan<'_> {
                         number += 1;
                         Ok(())
                     })?;
+                }
+                "entry" if !other => {
+                    // No array of entries: whoever reads it as a resource says what is wrong.
+                    let span = scan.value()?;
+                    found.push(alone(span, Some(0)));
                 }
                 _ => {
                     scan.value()?;

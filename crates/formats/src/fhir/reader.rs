@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::definitions::{Definitions, NameId, TypeId, r4};
 use super::document::{self, Broken, Found, Links, Shape};
-use super::tape::{Kind, Taper, Token, Trouble, minify};
+use super::tape::{Kind, Taper, Token, Trouble};
 use crate::error::FormatError;
 use crate::lines::{DEFAULT_MAX_LINE_BYTES, LineBatch, LineReader, drop_byte_order_mark};
 
@@ -247,6 +247,13 @@ impl<R: Read> ResourceReader<R> {
     }
 }
 
+/// What is known of a resource besides its text.
+struct Entry {
+    origin: Origin,
+    fallback_id: Option<Box<str>>,
+    links: Option<Arc<Links>>,
+}
+
 /// A batch while it is filled.
 struct Gather<'a> {
     batch: ResourceBatch,
@@ -288,7 +295,8 @@ impl Gather<'_> {
         };
         for (span, line) in spans.into_iter().zip(numbers) {
             let origin = Origin { line, entry: None };
-            match self.add(span.clone(), origin, None, None) {
+            let entry = Entry { origin, fallback_id: None, links: None };
+            match self.add(span.clone(), entry) {
                 Ok(true) => self.open_bundle(span, line),
                 Ok(false) => {}
                 Err(reason) => {
@@ -304,32 +312,57 @@ impl Gather<'_> {
         self.batch.rejects.push(Reject { origin, raw, cut: 0, reason });
     }
 
-    /// Takes in the resource at `span` of the batch's text. True when it is a Bundle on a line of its own, which is to
-    /// be opened instead.
-    fn add(
-        &mut self,
-        span: Range<usize>,
-        origin: Origin,
-        fallback_id: Option<Box<str>>,
-        links: Option<Arc<Links>>,
-    ) -> Result<bool, RejectReason> {
+    /// Takes in the resource at `span` of the batch's own text.
+    fn add(&mut self, span: Range<usize>, entry: Entry) -> Result<bool, RejectReason> {
         let first = self.batch.tape.len();
-        let mut span = span;
-        let spaced = self.tape(&span)?;
-        if spaced {
-            self.batch.tape.truncate(first);
-            let mut small = Vec::with_capacity(span.len());
-            let text = self.batch.text.get(span.clone()).unwrap_or_default();
-            minify(text.as_bytes(), &mut small);
-            let start = self.batch.text.len();
-            self.batch.text.push_str(&String::from_utf8(small).unwrap_or_default());
-            span = start..self.batch.text.len();
-            self.tape(&span)?;
+        // With white space between tokens, the text moves behind all that is there.
+        let moved = self.batch.text.len();
+        let text = self.batch.text.as_bytes();
+        let mut tape = std::mem::take(&mut self.batch.tape);
+        let outcome = self.taper.tape(text, span.clone(), span.start, &mut tape);
+        self.batch.tape = tape;
+        outcome.map_err(|trouble| self.reason(trouble))?;
+        let place = match self.taper.pieces() {
+            [whole] if *whole == span => span,
+            pieces => {
+                for piece in pieces {
+                    self.batch.text.extend_from_within(piece.clone());
+                }
+                let by = (moved - span.start) as u32;
+                for token in self.batch.tape.get_mut(first..).unwrap_or_default() {
+                    token.start += by;
+                    token.end += by;
+                }
+                moved..self.batch.text.len()
+            }
+        };
+        self.take(first, place, entry)
+    }
+
+    /// Takes in a resource that stands elsewhere.
+    fn add_text(&mut self, bytes: &[u8], span: Range<usize>, entry: Entry) -> Result<bool, RejectReason> {
+        let raw = bytes.get(span.clone()).unwrap_or_default();
+        if std::str::from_utf8(raw).is_err() {
+            return Err(RejectReason::NotUtf8);
         }
+        let first = self.batch.tape.len();
+        let start = self.batch.text.len();
+        let outcome = self.taper.tape(bytes, span, start, &mut self.batch.tape);
+        outcome.map_err(|trouble| self.reason(trouble))?;
+        for piece in self.taper.pieces() {
+            let text = std::str::from_utf8(bytes.get(piece.clone()).unwrap_or_default());
+            self.batch.text.push_str(text.unwrap_or_default());
+        }
+        self.take(first, start..self.batch.text.len(), entry)
+    }
+
+    /// Takes in what has been taped. True when it is a Bundle on a line of its own, which is to be opened instead.
+    fn take(&mut self, first: usize, span: Range<usize>, entry: Entry) -> Result<bool, RejectReason> {
         let checked = self.resource_type(first);
         if let Ok(type_id) = checked
-            && !(origin.entry.is_none() && self.definitions.get(type_id).name == "Bundle")
+            && !(entry.origin.entry.is_none() && self.definitions.get(type_id).name == "Bundle")
         {
+            let Entry { origin, fallback_id, links } = entry;
             self.batch.resources.push(Resource { type_id, span, token: first as u32, origin, fallback_id, links });
             return Ok(false);
         }
@@ -337,13 +370,12 @@ impl Gather<'_> {
         checked.map(|_| true)
     }
 
-    fn tape(&mut self, span: &Range<usize>) -> Result<bool, RejectReason> {
-        let text = self.batch.text.as_bytes();
-        self.taper.tape(text, span.start, span.end, &mut self.batch.tape).map_err(|trouble| match trouble {
+    fn reason(&self, trouble: Trouble) -> RejectReason {
+        match trouble {
             Trouble::NotJson(offset) => RejectReason::NotJson { offset },
             Trouble::DuplicateKey => RejectReason::DuplicateKey,
             Trouble::TooDeep => RejectReason::TooDeep { limit: self.options.max_depth },
-        })
+        }
     }
 
     fn resource_type(&self, root: usize) -> Result<TypeId, RejectReason> {
@@ -385,7 +417,7 @@ impl Gather<'_> {
             let outcome = if entry.empty {
                 Err(RejectReason::EmptyEntry)
             } else {
-                self.add(place.clone(), origin, entry.id, entry.links)
+                self.add(place.clone(), Entry { origin, fallback_id: entry.id, links: entry.links })
             };
             if let Err(reason) = outcome {
                 let raw = self.batch.text.get(place).unwrap_or_default();
@@ -433,19 +465,15 @@ impl Gather<'_> {
     }
 
     fn add_found(&mut self, document: &Document, found: Found) {
-        let raw = document.bytes.get(found.span).unwrap_or_default();
         let origin = Origin { line: document.line, entry: found.entry };
-        let outcome = match std::str::from_utf8(raw) {
-            _ if found.empty => Err(RejectReason::EmptyEntry),
-            Err(_) => Err(RejectReason::NotUtf8),
-            Ok(text) => {
-                let start = self.batch.text.len();
-                self.batch.text.push_str(text);
-                let span = start..self.batch.text.len();
-                self.add(span, origin, found.id, found.links)
-            }
+        let outcome = if found.empty {
+            Err(RejectReason::EmptyEntry)
+        } else {
+            let entry = Entry { origin, fallback_id: found.id, links: found.links };
+            self.add_text(&document.bytes, found.span.clone(), entry)
         };
         if let Err(reason) = outcome {
+            let raw = document.bytes.get(found.span).unwrap_or_default();
             self.reject(raw.to_vec(), origin, reason);
         }
     }
@@ -577,6 +605,9 @@ mod tests {
         assert_eq!(resources.len(), 2);
         assert_eq!((resources[0].1, resources[1].1), (at(2, None), at(6, None)));
         assert!(rejects.is_empty());
+        let (resources, rejects) = read(b"{\"resourceType\":\"Bundle\",\"entry\":{}}");
+        assert!(resources.is_empty());
+        assert_eq!(rejects, [(at(1, Some(0)), RejectReason::NoResourceType)]);
         assert_eq!(read(b""), (vec![], vec![]));
         assert_eq!(read(b" \n "), (vec![], vec![]));
     }

@@ -5,6 +5,8 @@
 //! key twice in one object. The last is not a nicety: of two values under one key a check may see one and the reader of
 //! the output the other.
 
+use std::ops::Range;
+
 use super::definitions::{Definitions, NameId};
 
 /// One token. A key is followed by its value; an object or array by what is in it.
@@ -53,6 +55,8 @@ pub(super) struct Taper {
     open: Vec<Open>,
     /// A number for each key of the objects that are open.
     keys: Vec<u64>,
+    /// The last text without the white space between its tokens, in pieces.
+    pieces: Vec<Range<usize>>,
 }
 
 struct Open {
@@ -63,22 +67,33 @@ struct Open {
 
 impl Taper {
     pub(super) fn new(definitions: &'static Definitions, max_depth: usize) -> Self {
-        Self { definitions, max_depth, open: Vec::new(), keys: Vec::new() }
+        Self { definitions, max_depth, open: Vec::new(), keys: Vec::new(), pieces: Vec::new() }
     }
 
-    /// Appends the tokens of the one JSON value that `text[start..end]` holds; tells whether there is white space between
-    /// tokens. After an error the tape is as it was.
+    /// Appends the tokens of the one JSON value that `text[span]` holds. After an error the tape is as it was.
+    ///
+    /// Places are those of the text without white space between its tokens, as if it began at `base`. [`Taper::pieces`]
+    /// then is that text; one piece that is the span means that there is no such white space.
     pub(super) fn tape(
         &mut self,
         text: &[u8],
-        start: usize,
-        end: usize,
+        span: Range<usize>,
+        base: usize,
         tape: &mut Vec<Token>,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<(), Trouble> {
         self.open.clear();
         self.keys.clear();
+        self.pieces.clear();
         let before = tape.len();
-        let mut pass = Pass { taper: self, text: text.get(..end).unwrap_or_default(), at: start, tape, spaced: false };
+        let start = span.start;
+        let mut pass = Pass {
+            taper: self,
+            text: text.get(..span.end).unwrap_or_default(),
+            at: start,
+            shift: base.wrapping_sub(start),
+            piece: start,
+            tape,
+        };
         let outcome = pass.document();
         if outcome.is_err() {
             tape.truncate(before);
@@ -88,14 +103,22 @@ impl Taper {
             other => other,
         })
     }
+
+    /// The text that was taped last, without white space between tokens.
+    pub(super) fn pieces(&self) -> &[Range<usize>] {
+        &self.pieces
+    }
 }
 
 struct Pass<'a> {
     taper: &'a mut Taper,
     text: &'a [u8],
     at: usize,
+    /// What a place in the text lacks to a place without white space; wraps.
+    shift: usize,
+    /// Where the piece that is being read begins.
+    piece: usize,
     tape: &'a mut Vec<Token>,
-    spaced: bool,
 }
 
 impl Pass<'_> {
@@ -103,20 +126,40 @@ impl Pass<'_> {
         self.text.get(self.at).copied().unwrap_or(0)
     }
 
+    /// Over white space, which is no part of any piece.
+    #[inline]
     fn white(&mut self) {
-        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
-            self.spaced = true;
+        if self.peek() <= b' ' {
+            self.some_white();
         }
+    }
+
+    fn some_white(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let white = rest.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
+        let white = white.unwrap_or(rest.len());
+        if white > 0 {
+            if self.piece < self.at {
+                self.taper.pieces.push(self.piece..self.at);
+            }
+            self.at += white;
+            self.shift = self.shift.wrapping_sub(white);
+            self.piece = self.at;
+        }
+    }
+
+    /// A place in the text without white space.
+    #[inline]
+    fn place(&self, at: usize) -> u32 {
+        at.wrapping_add(self.shift) as u32
     }
 
     fn wrong<T>(&self) -> Result<T, Trouble> {
         Err(Trouble::NotJson(self.at))
     }
 
-    fn document(&mut self) -> Result<bool, Trouble> {
+    fn document(&mut self) -> Result<(), Trouble> {
         self.white();
-        self.spaced = false;
         loop {
             if self.value()? {
                 continue;
@@ -125,12 +168,15 @@ impl Pass<'_> {
                 break;
             }
         }
-        let spaced = self.spaced;
+        if self.piece < self.at {
+            self.taper.pieces.push(self.piece..self.at);
+        }
+        self.piece = self.at;
         self.white();
         if self.at < self.text.len() {
             return self.wrong();
         }
-        Ok(spaced)
+        Ok(())
     }
 
     /// One value; true when a container was opened and a value within it comes next.
@@ -211,7 +257,7 @@ impl Pass<'_> {
         };
         let next = self.tape.len() as u32;
         if let Some(token) = self.tape.get_mut(open.token) {
-            token.end = self.at as u32;
+            token.end = self.at.wrapping_add(self.shift) as u32;
             token.next = next;
         }
         let keys = self.taper.keys.get_mut(open.first_key..).unwrap_or_default();
@@ -250,8 +296,8 @@ impl Pass<'_> {
             escaped,
             underscore,
             name,
-            start: start as u32,
-            end: end as u32,
+            start: self.place(start),
+            end: self.place(end),
             next,
         });
         self.white();
@@ -270,8 +316,8 @@ impl Pass<'_> {
             escaped,
             underscore: false,
             name: NameId::UNKNOWN,
-            start: start as u32,
-            end: end as u32,
+            start: self.place(start),
+            end: self.place(end),
             next,
         });
     }
@@ -293,8 +339,7 @@ impl Pass<'_> {
         let mut escaped = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
-            self.at += plain.unwrap_or(rest.len());
+            self.at += plain_length(rest);
             match self.peek() {
                 b'"' => {
                     self.at += 1;
@@ -378,6 +423,26 @@ impl Pass<'_> {
     }
 }
 
+/// How many bytes there are before a quote, a backslash or a control character: eight at a time.
+///
+/// A byte is below `n` if `byte - n` borrows; the test for zero is that of "below 1". A borrow can make a later byte look
+/// like a find, never an earlier one, and the first is what is asked for.
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5C), 1);
+        if found != 0 {
+            return number * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let special = tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+    words.len() * 8 + special.unwrap_or(tail.len())
+}
+
 /// Whether a number stands twice. Few keys are compared pair by pair; many are sorted, so that an object of a
 /// million keys costs no million squared.
 fn has_twins(keys: &mut [u64]) -> bool {
@@ -443,32 +508,6 @@ pub fn unescape(spelled: &[u8]) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The text without white space between its tokens; only for what a tape was made of.
-pub(super) fn minify(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        match byte {
-            b' ' | b'\n' | b'\r' | b'\t' => rest = behind,
-            b'"' => {
-                let mut end = 1;
-                while let Some(&inner) = rest.get(end) {
-                    end += if inner == b'\\' { 2 } else { 1 };
-                    if inner == b'"' {
-                        break;
-                    }
-                }
-                let (string, behind) = rest.split_at(end.min(rest.len()));
-                out.extend_from_slice(string);
-                rest = behind;
-            }
-            _ => {
-                out.push(byte);
-                rest = behind;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -480,7 +519,7 @@ mod tests {
 
     fn tape(text: &str) -> Result<Vec<Token>, Trouble> {
         let mut out = Vec::new();
-        Taper::new(r4(), 64).tape(text.as_bytes(), 0, text.len(), &mut out).map(|_| out)
+        Taper::new(r4(), 64).tape(text.as_bytes(), 0..text.len(), 0, &mut out).map(|()| out)
     }
 
     /// A value from the tape by the book.
@@ -592,16 +631,25 @@ mod tests {
         fn any_text_survives(
             texts in prop::collection::vec(any::<String>(), 0..6),
             pretty in any::<bool>(),
+            before in 0usize..9,
         ) {
             let value = serde_json::json!({"name": texts, "n": [1, -2.5e3, null, true, {"": {}}]});
             let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
             let mut tokens = Vec::new();
-            let spaced = Taper::new(r4(), 64).tape(text.as_bytes(), 0, text.len(), &mut tokens).unwrap();
-            prop_assert_eq!(spaced, pretty);
-            prop_assert_eq!(tree(&text, &tokens, 0), value.clone());
-            let mut small = Vec::new();
-            minify(text.as_bytes(), &mut small);
-            prop_assert_eq!(String::from_utf8(small).unwrap(), value.to_string());
+            let mut taper = Taper::new(r4(), 64);
+            let framed = format!("{{}}  {text}\n");
+            taper.tape(framed.as_bytes(), 2..framed.len(), before, &mut tokens).unwrap();
+            let small: String = taper.pieces().iter().map(|piece| &framed[piece.clone()]).collect();
+            prop_assert_eq!(&small, &value.to_string());
+            let padded = " ".repeat(before) + &small;
+            prop_assert_eq!(tree(&padded, &tokens, 0), value.clone());
+            prop_assert_eq!(taper.pieces().len() > 1, pretty);
+        }
+
+        #[test]
+        fn the_first_special_byte_is_found(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let special = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+            prop_assert_eq!(plain_length(&bytes), special.unwrap_or(bytes.len()));
         }
     }
 }
