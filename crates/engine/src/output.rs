@@ -63,9 +63,7 @@ pub async fn write_result(
     }
     sink.finish(rows)?;
     // A buffered writer that is dropped tells nobody that the disk was full.
-    output.flush().map_err(|error| {
-        EngineError::io("write the result", std::path::Path::new("output"), &error)
-    })?;
+    output.flush().map_err(|error| EngineError::io("write the result", std::path::Path::new("output"), &error))?;
     Ok(rows)
 }
 
