@@ -524,6 +524,8 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_resource_are_set_aside() {
+        use RejectReason::*;
+
         let mut text = Vec::from(
             "\u{FEFF}{\"resourceType\":\"Patient\",\"id\":\"1\"}\r\n\n{\"id\":\"2\"}\n{\"resourceType\":\"Pizza\"}\n[]\n7\n\
              {\"resourceType\":\"Patient\",\"id\":\"1\",\"id\":\"2\"}\n{\"resourceType\":7}\n{oops}\n",
@@ -537,7 +539,6 @@ mod tests {
         assert_eq!(resources, want);
         rejects.sort_by_key(|(origin, _)| *origin);
         let reasons: Vec<_> = rejects.iter().map(|(origin, reason)| (origin.line, *reason)).collect();
-        use RejectReason::*;
         let want = [
             (3, NoResourceType),
             (4, UnknownResourceType),
