@@ -24,7 +24,9 @@
 //! assert!(issues.to_string().contains("164.514(c)"));
 //! ```
 
+mod document;
 pub mod fhir;
+pub mod hl7v2;
 pub mod kernel;
 pub mod policy;
 pub mod recipe;

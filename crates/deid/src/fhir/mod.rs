@@ -10,11 +10,11 @@
 mod compile;
 mod emit;
 mod explain;
-mod gather;
+pub(crate) mod gather;
 mod output;
 mod path;
 mod plan;
-mod recipe;
+pub(crate) mod recipe;
 mod section;
 mod walk;
 

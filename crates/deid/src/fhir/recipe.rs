@@ -14,7 +14,7 @@ use crate::policy::file::{Action, Undeclared};
 /// The number of a state in [`FhirRecipe::states`].
 pub(super) type StateId = u32;
 /// The number of a column of gathered values in [`FhirRecipe::kernels`].
-pub(super) type Gathered = u16;
+pub(crate) type Gathered = u16;
 
 /// Compiled rules for FHIR R4 resources.
 pub struct FhirRecipe {
@@ -55,7 +55,7 @@ pub(super) struct Names {
 }
 
 /// A kernel, and what its column of values needs.
-pub(super) struct GatherRule {
+pub(crate) struct GatherRule {
     pub kernel: Kernel,
     pub needs_subject: bool,
     /// Equal values give equal results, and values repeat: each is gathered once.
@@ -66,7 +66,7 @@ pub(super) struct GatherRule {
 
 /// What is done with a single value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(crate) enum Settled {
     Keep,
     Drop,
     Gather(Gathered),
@@ -208,7 +208,7 @@ pub(super) enum Source {
 
 /// A rule as `cordon policy explain` shows it.
 #[derive(Clone, Debug)]
-pub(super) struct RuleLine {
+pub(crate) struct RuleLine {
     pub place: String,
     pub kind: IdentifierKind,
     pub action: Action,
