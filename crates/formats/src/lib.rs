@@ -29,6 +29,7 @@ mod compression;
 mod csv;
 mod error;
 pub mod fhir;
+pub mod hl7v2;
 mod lines;
 
 mod ndjson;
