@@ -10,7 +10,7 @@ use cordon_phi::{IdentifierKind, Method};
 use indexmap::IndexMap;
 use thiserror::Error;
 
-use crate::fhir::FhirRecipe;
+use crate::document::Documents;
 use crate::kernel::{Column, Env, Kernel, KernelError, Reason};
 use crate::policy::file::{Action, Undeclared};
 
@@ -33,7 +33,7 @@ pub struct Recipe {
     pub hash: String,
     pub reference_date: NaiveDate,
     pub tables: IndexMap<String, TableRecipe>,
-    pub documents: IndexMap<String, FhirRecipe>,
+    pub documents: IndexMap<String, Documents>,
 }
 
 /// The rules of one table.

@@ -121,7 +121,7 @@ impl Project {
         }
         let policy_text = read_text(&self.root.join(&policy_path))?;
         let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text };
-        let recipe = pipeline.compile(CompileOptions { run_date: chrono::NaiveDate::default() })?;
+        let recipe = pipeline.compile(CompileOptions::on(chrono::NaiveDate::default()))?;
         for table in pipeline.tables_of(&recipe) {
             if !valid_name(&table) {
                 return Err(wrong(

@@ -98,7 +98,7 @@ pub fn replay(
             format!("finish it first:  cordon run {}", pipeline.name),
         ));
     }
-    let recipe = pipeline.compile(CompileOptions { run_date: Utc::now().date_naive() })?;
+    let recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
     let made_under = project.made_under(&recipe);
     let run = new_run_id();
     let context =

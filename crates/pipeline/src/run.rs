@@ -151,7 +151,7 @@ pub fn run(
     }
 
     let reference = journal.reference.unwrap_or_else(|| Utc::now().date_naive());
-    let recipe = pipeline.compile(CompileOptions { run_date: reference })?;
+    let recipe = pipeline.compile(CompileOptions::on(reference))?;
     let made_under = project.made_under(&recipe);
     let run = if journal.is_of(&made_under) {
         resumed = true;
@@ -279,7 +279,7 @@ pub(crate) fn carry_out(
     reference: Option<NaiveDate>,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
-    let recipe = pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
+    let recipe = pipeline.compile(CompileOptions::on(reference.unwrap_or_else(|| Utc::now().date_naive())))?;
     let mut reports = Vec::new();
     let schemas = pipeline.schemas(&recipe);
     for (table, change) in &prepared.tables {

@@ -43,7 +43,7 @@ fn load(project: &Project, name: &str) -> Result<Recipe, Failure> {
         );
         Failure::usage(format!("there is no policy `{name}`\n  help: {help}"))
     })?;
-    compile(&text, &shown, CompileOptions { run_date: Utc::now().date_naive() })
+    compile(&text, &shown, CompileOptions::on(Utc::now().date_naive()))
         .map_err(|issues| Failure::usage(issues.to_string()))
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct GatherRule {
 }
 
 /// What is done with a single value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Settled {
     Keep,
     Drop,

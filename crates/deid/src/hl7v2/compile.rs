@@ -298,8 +298,9 @@ impl Compiler<'_> {
             && inherited.is_none();
         let is_provider = PROVIDERS.contains(&data_type);
         if !is_identifier
-            && let (Some(rule), true) = (rule, nodes.iter().all(|node| self.is_plain(*node, rule)))
+            && let Some(rule) = rule
             && !matches!(rule.settled, Settled::Gather(_))
+            && nodes.iter().all(|node| self.is_plain(*node, rule))
         {
             return self.intern(Node::Value(rule.settled));
         }

@@ -13,18 +13,28 @@ use crate::kernel::{
     AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ShiftForm, ShiftRule,
     SurrogateKind, Vintage as Zip3Vintage, YearRule, Zip3Rule,
 };
+use crate::document::Documents;
 use crate::recipe::{Allow, FieldRule, Recipe, TableRecipe};
 use crate::yaml::{At, Issue, Issues, Position, nearest};
 
 /// What the compiler needs to know besides the policy.
 #[derive(Clone, Copy)]
-pub struct CompileOptions {
+pub struct CompileOptions<'a> {
     /// The day on which ages are counted when the policy names none.
     pub run_date: NaiveDate,
+    /// For each dataset the places whose identifiers mean the person, each with its namespace: what a pipeline declares.
+    pub identities: Option<&'a IndexMap<String, IndexMap<String, String>>>,
+}
+
+impl CompileOptions<'_> {
+    /// For a day, without declared identities.
+    pub fn on(run_date: NaiveDate) -> Self {
+        Self { run_date, identities: None }
+    }
 }
 
 /// Reads, checks and compiles one policy.
-pub fn compile(text: &str, file: &Path, options: CompileOptions) -> Result<Recipe, Issues> {
+pub fn compile(text: &str, file: &Path, options: CompileOptions<'_>) -> Result<Recipe, Issues> {
     let written: PolicyFile = crate::yaml::parse(text, file)?;
     let mut checker = Checker { file: file.to_path_buf(), method: written.method.value, issues: Vec::new() };
     let recipe = checker.policy(&written, text, options);
@@ -54,7 +64,7 @@ impl Checker {
         self.issues.push(Issue { file: self.file.clone(), position, message: message.into(), help: help.into() });
     }
 
-    fn policy(&mut self, written: &PolicyFile, text: &str, options: CompileOptions) -> Recipe {
+    fn policy(&mut self, written: &PolicyFile, text: &str, options: CompileOptions<'_>) -> Recipe {
         let reference = self.reference_date(written, options);
         self.method_papers(written);
         if written.datasets.is_empty() {
@@ -72,17 +82,34 @@ impl Checker {
         };
         let mut tables = IndexMap::new();
         let mut documents = IndexMap::new();
+        let none = IndexMap::new();
         for (name, section) in &written.datasets {
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
-            if let Some(fhir) = &section.fhir {
+            let identities = options.identities.and_then(|all| all.get(name)).unwrap_or(&none);
+            let compiled = match (&section.fhir, &section.hl7v2) {
+                (None, None) => None,
+                (Some(fhir), None) => Some(crate::fhir::compile(name, fhir, undeclared, &common).map(Documents::Fhir)),
+                (None, Some(hl7v2)) => Some(
+                    crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2),
+                ),
+                _ => {
+                    self.issue(
+                        written.policy.position,
+                        format!("dataset `{name}` is of more than one format"),
+                        "documents of each format are a dataset of their own".to_owned(),
+                    );
+                    continue;
+                }
+            };
+            if let Some(compiled) = compiled {
                 if !section.fields.is_empty() || !section.derive.is_empty() || section.subject.is_some() {
                     self.issue(
                         written.policy.position,
-                        format!("dataset `{name}` has both `fhir` and `fields`, `derive` or `subject`"),
-                        "a dataset is a table or FHIR documents: split it in two".to_owned(),
+                        format!("dataset `{name}` has both rules of documents and `fields`, `derive` or `subject`"),
+                        "a dataset is a table or documents: split it in two".to_owned(),
                     );
                 }
-                match crate::fhir::compile(name, fhir, undeclared, &common) {
+                match compiled {
                     Ok(recipe) => {
                         documents.insert(name.clone(), recipe);
                     }
@@ -108,7 +135,7 @@ impl Checker {
         }
     }
 
-    fn reference_date(&mut self, written: &PolicyFile, options: CompileOptions) -> NaiveDate {
+    fn reference_date(&mut self, written: &PolicyFile, options: CompileOptions<'_>) -> NaiveDate {
         let Some(at) = &written.reference_date else { return options.run_date };
         if let Ok(date) = NaiveDate::parse_from_str(&at.value, "%Y-%m-%d") {
             return date;

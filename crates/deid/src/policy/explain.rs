@@ -58,9 +58,9 @@ pub fn explain(recipe: &Recipe) -> Explanation {
         recipe.tables.values().map(|table| table_lines(recipe.method, table)).collect();
     datasets.extend(recipe.documents.iter().map(|(name, documents)| DatasetLines {
         dataset: name.clone(),
-        subject: Some("the Patient of each resource's compartment".to_owned()),
+        subject: Some(documents.subject()),
         undeclared: undeclared_text(documents.undeclared()),
-        fields: crate::fhir::explain(documents, recipe.method),
+        fields: documents.explain(recipe.method),
     }));
     let identifiers = SafeHarborClause::ALL
         .into_iter()

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fhir::FhirSection;
+use crate::hl7v2::Hl7v2Section;
 use crate::yaml::At;
 
 /// A de-identification policy: one method, one subject, and a rule for each field of each dataset.
@@ -119,6 +120,9 @@ pub struct DatasetSection {
     /// The rules of FHIR R4 resources, in place of `fields`.
     #[serde(default)]
     pub fhir: Option<FhirSection>,
+    /// The rules of HL7 v2 messages, in place of `fields`.
+    #[serde(default)]
+    pub hl7v2: Option<Hl7v2Section>,
 }
 
 /// What a field is and what is done with it. Without an action, the method's default for the kind applies.

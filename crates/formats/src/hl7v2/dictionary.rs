@@ -52,6 +52,12 @@ pub struct FieldDef {
 }
 
 impl FieldDef {
+    /// All data types that it has had, the newest first.
+    pub fn data_types(&self) -> impl Iterator<Item = &'static str> {
+        let older = self.older.iter().map(|(_, name)| *name);
+        [self.data_type].into_iter().chain(older.filter(|name| *name != self.data_type))
+    }
+
     /// The data type in a version. A version before the field came to be has its oldest type.
     pub fn data_type_in(&self, version: Version) -> &'static str {
         let was = self.older.iter().rev().find(|(last, _)| version <= *last);
@@ -147,6 +153,11 @@ impl Dictionary {
     /// A data type by its name, primitive ones too.
     pub fn data_type(&self, name: &str) -> Option<&TypeDef> {
         self.types.get(name)
+    }
+
+    /// The names of all data types, in no order.
+    pub fn data_types(&self) -> impl Iterator<Item = &'static str> {
+        self.types.keys().copied()
     }
 
     /// The data type of a value in a message. Where the field's own type varies, the message says it: OBX-5's stands in

@@ -68,6 +68,7 @@ impl Layout {
     fn of(segment: &str) -> Self {
         let dictionary = Dictionary::get();
         let defined = dictionary.segment(segment).map(|segment| segment.fields.as_slice()).unwrap_or_default();
+        let prefix = segment.to_ascii_lowercase();
         let mut names = Vec::new();
         let mut fields = Vec::new();
         for field in defined {
@@ -75,12 +76,12 @@ impl Layout {
             // A number that no version has takes no column.
             fields.resize(number.saturating_sub(1), (names.len(), 0));
             let first = names.len();
-            names.push(format!("{number}_{}", field.name));
+            names.push(format!("{prefix}_{number}_{}", field.name));
             if field.data_type == "varies" {
-                names.extend((1..=VARYING_COMPONENTS).map(|component| format!("{number}_{component}")));
+                names.extend((1..=VARYING_COMPONENTS).map(|component| format!("{prefix}_{number}_{component}")));
             } else if let Some(composite) = dictionary.data_type(field.data_type) {
                 let parts = composite.components.iter();
-                names.extend(parts.map(|part| format!("{number}_{}_{}", part.number, part.name)));
+                names.extend(parts.map(|part| format!("{prefix}_{number}_{}_{}", part.number, part.name)));
             }
             fields.push((first, names.len() - first - 1));
         }
@@ -89,10 +90,17 @@ impl Layout {
 
     fn unknown(more_keys: &[&str]) -> Self {
         let keys: Vec<&str> = KEYS.iter().chain(more_keys).copied().collect();
-        let names: Vec<String> = (1..=UNKNOWN_FIELDS).map(|number| format!("{number}_field")).collect();
+        let names: Vec<String> = (1..=UNKNOWN_FIELDS).map(|number| format!("field_{number}")).collect();
         let first = more_keys.len();
         Self { schema: schema(&keys, &names), fields: (first..first + UNKNOWN_FIELDS).map(|at| (at, 0)).collect() }
     }
+}
+
+/// The number of the field that a segment's column comes from; `None` for the columns before the fields.
+pub fn column_field(name: &str) -> Option<u16> {
+    let (_, rest) = name.split_once('_')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..digits)?.parse().ok()
 }
 
 fn schema(keys: &[&str], names: &[String]) -> SchemaRef {
