@@ -43,7 +43,8 @@ fn results() -> Vec<String> {
         );
         for (set, test) in ["2345-7^Glucose", "3094-0^BUN", "2160-0^Creatinine", "2951-2^Sodium"].iter().enumerate() {
             let value = (x >> set) % 200;
-            write!(text, "OBX|{}|NM|{test}^LN||{value}|mg/dL^mg/dL^UCUM|70-99|N|||F|||20240101113000\r", set + 1).unwrap();
+            write!(text, "OBX|{}|NM|{test}^LN||{value}|mg/dL^mg/dL^UCUM|70-99|N|||F|||20240101113000\r", set + 1)
+                .unwrap();
         }
         text.push_str("NTE|1|L|Specimen slightly hemolyzed, result may be affected; repeat if clinically indicated.\r");
         text

@@ -40,7 +40,7 @@ impl Charset {
         let first = known.next();
         // Japanese sets are declared behind an empty or ASCII first repetition and switched to by escape sequences.
         let encoding = known.find(|other| *other == ISO_2022_JP).or(first);
-        let is_single = encoding.is_none_or(|known| known.is_single_byte());
+        let is_single = encoding.is_none_or(Encoding::is_single_byte);
         let guess = || if std::str::from_utf8(message).is_ok() { UTF_8 } else { encoding.unwrap_or(WINDOWS_1252) };
         Self(if is_single && !message.is_ascii() { guess() } else { encoding.unwrap_or(UTF_8) })
     }

@@ -104,8 +104,7 @@ fn push_command(command: &str, out: &mut String) -> bool {
     let number = number.trim_start();
     let times = if number.is_empty() { Some(1) } else { number.trim_start_matches('+').parse().ok() };
     match (name, times) {
-        ("br", _) if number.is_empty() => out.push('\n'),
-        ("ce", _) if number.is_empty() => out.push('\n'),
+        ("br" | "ce", _) if number.is_empty() => out.push('\n'),
         ("sp", Some(times)) if times <= MOST_REPEATED => out.extend(std::iter::repeat_n('\n', times)),
         ("sk", Some(times)) if times <= MOST_REPEATED => out.extend(std::iter::repeat_n(' ', times)),
         ("in" | "ti", _) if number.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit()) => {}
@@ -197,9 +196,31 @@ mod tests {
     #[test]
     fn what_is_no_sequence_is_text() {
         for text in [
-            r"\", r"\\", r"\\\", r"C:\temp\new", r"mg\dL", r"\X\", r"\X0\", r"\XZZ\", r"\X\0D", r"\XFF\", r"\P\",
-            r"\C2842\", r"\M4A4A4A\", r"\Zabc\", r"\.sp 999999999\", r"\.sp-1\", r"\.sk 256\", r"\.zz\", r"\.", r"\.b\",
-            r"\f\", r"\Fx\", r"\.é\", r"\éé\", r"\.brx\",
+            r"\",
+            r"\\",
+            r"\\\",
+            r"C:\temp\new",
+            r"mg\dL",
+            r"\X\",
+            r"\X0\",
+            r"\XZZ\",
+            r"\X\0D",
+            r"\XFF\",
+            r"\P\",
+            r"\C2842\",
+            r"\M4A4A4A\",
+            r"\Zabc\",
+            r"\.sp 999999999\",
+            r"\.sp-1\",
+            r"\.sk 256\",
+            r"\.zz\",
+            r"\.",
+            r"\.b\",
+            r"\f\",
+            r"\Fx\",
+            r"\.é\",
+            r"\éé\",
+            r"\.brx\",
         ] {
             assert_eq!(meant(text), text);
         }

@@ -329,7 +329,7 @@ impl<'m> Segment<'m> {
     }
 
     /// Whether this line is no segment: a value that was broken by a line end, or something between segments. All of it is
-    /// field 1, which is not parted.
+    /// field 1, which is not parted; a new text for it has its delimiters escaped.
     pub fn is_text(&self) -> bool {
         self.place.is_text
     }

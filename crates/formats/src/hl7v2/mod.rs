@@ -18,7 +18,7 @@
 //! assert_eq!(name.component(2).expect("a given name").text(), "Jane&Ann");
 //!
 //! let mut edits = Edits::default();
-//! edits.replace(name.component(1).expect("a family name"), "Roe & Co")?;
+//! edits.replace(&name.component(1).expect("a family name"), "Roe & Co")?;
 //! let mut out = Vec::new();
 //! edits.write(&message, &mut out)?;
 //! assert_eq!(out, b"MSH|^~\\&|LAB||||||ADT^A08|7|P|2.5\rPID|1||0007^^^GH||Roe \\T\\ Co^Jane\\T\\Ann|||F\r");

@@ -174,9 +174,15 @@ pub struct MessageReader<R> {
     is_mid_line: bool,
     pending: Pending,
     delimiters: Delimiters,
-    at_start: bool,
-    at_end: bool,
-    has_failed: bool,
+    source: Source,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Unread,
+    Open,
+    Ended,
+    Failed,
 }
 
 /// The record that is not at its end.
@@ -214,9 +220,7 @@ impl<R: Read> MessageReader<R> {
             is_mid_line: false,
             pending: Pending::blanks(),
             delimiters: Delimiters::USUAL,
-            at_start: true,
-            at_end: false,
-            has_failed: false,
+            source: Source::Unread,
         }
     }
 
@@ -225,13 +229,13 @@ impl<R: Read> MessageReader<R> {
     /// # Errors
     /// When the source fails; then every later call fails too.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Option<MessageBatch>, FormatError> {
-        if self.has_failed {
+        if self.source == Source::Failed {
             return Err(FormatError::FailedBefore);
         }
         let max_bytes = max_bytes.max(MIN_BATCH_BYTES);
         loop {
             if let Err(error) = self.fill(max_bytes) {
-                self.has_failed = true;
+                self.source = Source::Failed;
                 return Err(error);
             }
             let mut batch = MessageBatch::default();
@@ -239,7 +243,7 @@ impl<R: Read> MessageReader<R> {
                 self.take_line(end, next, &mut batch);
             }
             self.judge_long_line(&mut batch);
-            if self.at_end {
+            if self.at_end() {
                 self.close(self.bytes.len(), &mut batch);
                 self.start = self.bytes.len();
             }
@@ -254,23 +258,29 @@ impl<R: Read> MessageReader<R> {
             if !batch.records.is_empty() || !batch.rejects.is_empty() {
                 return Ok(Some(batch));
             }
-            if self.at_end {
+            if self.at_end() {
                 return Ok(None);
             }
         }
     }
 
+    fn at_end(&self) -> bool {
+        self.source == Source::Ended
+    }
+
     /// Reads until there are `max_bytes`, or some more when that much is waiting already.
     fn fill(&mut self, max_bytes: usize) -> Result<(), FormatError> {
-        if self.at_end {
+        if self.at_end() {
             return Ok(());
         }
         let have = self.bytes.len();
         let want = if have < max_bytes { max_bytes - have } else { GROW_BYTES.min(have) };
         let read = self.reader.by_ref().take(want as u64).read_to_end(&mut self.bytes)?;
-        self.at_end = read < want;
-        if std::mem::take(&mut self.at_start) {
-            let is_wide = [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"].iter().any(|mark| self.bytes.starts_with(mark));
+        let is_start = self.source == Source::Unread;
+        self.source = if read < want { Source::Ended } else { Source::Open };
+        if is_start {
+            let is_wide =
+                [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"].iter().any(|mark| self.bytes.starts_with(mark));
             if is_wide {
                 return Err(FormatError::NotUtf8Text);
             }
@@ -285,7 +295,7 @@ impl<R: Read> MessageReader<R> {
         let (end, next) = (self.scanned + end, self.scanned + next);
         // The LF of a CRLF may not be read yet.
         let is_open = next == self.bytes.len() && self.bytes.get(end).is_none_or(|byte| *byte == b'\r');
-        if is_open && !self.at_end {
+        if is_open && !self.at_end() {
             self.scanned = end;
             return None;
         }
@@ -305,7 +315,7 @@ impl<R: Read> MessageReader<R> {
     fn judge_long_line(&mut self, batch: &mut MessageBatch) {
         let end = self.bytes.len();
         let is_long = end - self.line_start > self.max_bytes.max(TELLING_BYTES);
-        if is_long && !self.is_mid_line && !self.at_end {
+        if is_long && !self.is_mid_line && !self.at_end() {
             self.judge(end, batch);
             self.is_mid_line = true;
         }
@@ -377,7 +387,7 @@ impl<R: Read> MessageReader<R> {
     /// Drops what was read of a pending record that is too large, but for its head and a line that may begin another.
     fn bound(&mut self) {
         let is_over = self.line_start > self.max_bytes || (self.is_mid_line && self.bytes.len() > self.max_bytes);
-        if self.at_end || !(is_over || self.pending.cut.is_some()) {
+        if self.at_end() || !(is_over || self.pending.cut.is_some()) {
             return;
         }
         let keep = if self.is_mid_line { self.scanned } else { self.line_start };

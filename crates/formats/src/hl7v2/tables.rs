@@ -236,8 +236,8 @@ fn level_of(name: &[u8]) -> Option<u8> {
         b"PID" | b"SCH" => 1,
         b"PV1" | b"RGS" => 2,
         b"ORC" | b"FT1" | b"PRB" | b"GOL" | b"PTH" | b"TXA" => 3,
-        b"OBR" | b"RXO" | b"RXE" | b"RXD" | b"RXG" | b"RXA" | b"RQD" | b"ODS" | b"ODT" | b"IN1" | b"PR1" | b"AIS" | b"AIG"
-        | b"AIL" | b"AIP" => 4,
+        b"OBR" | b"RXO" | b"RXE" | b"RXD" | b"RXG" | b"RXA" | b"RQD" | b"ODS" | b"ODT" | b"IN1" | b"PR1" | b"AIS"
+        | b"AIG" | b"AIL" | b"AIP" => 4,
         b"SPM" => 5,
         _ => return None,
     })
@@ -246,9 +246,9 @@ fn level_of(name: &[u8]) -> Option<u8> {
 impl Parents {
     fn next(&mut self, name: &[u8], place: i32) -> Option<i32> {
         let parent = match name {
-            b"MSH" | b"FHS" | b"BHS" | b"BTS" | b"FTS" | b"DSC" | b"EVN" | b"SFT" | b"UAC" | b"MSA" | b"ERR" => None,
+            b"MSH" | b"FHS" | b"BHS" | b"BTS" | b"FTS" | b"DSC" | b"EVN" | b"SFT" | b"UAC" | b"MSA" | b"ERR"
+            | b"PID" => None,
             b"NTE" | b"" => return self.before,
-            b"PID" => None,
             b"PD1" | b"NK1" | b"AL1" | b"IAM" | b"IN1" | b"GT1" | b"ARV" | b"MRG" | b"ACC" | b"UB1" | b"UB2" => {
                 self.nearest(|head| head == b"PID")
             }
