@@ -80,7 +80,8 @@ impl Limits {
     /// Of two rules on one field the narrower of each limit.
     pub(crate) fn or(self, other: &Self) -> Self {
         let mut blank_where = self.blank_where;
-        blank_where.extend(other.blank_where.iter().filter(|limit| !blank_where.contains(limit)).cloned().collect::<Vec<_>>());
+        blank_where
+            .extend(other.blank_where.iter().filter(|limit| !blank_where.contains(limit)).cloned().collect::<Vec<_>>());
         Self {
             allow: self.allow.or_else(|| other.allow.clone()),
             blank_where,
@@ -153,8 +154,9 @@ impl TableRecipe {
                 missing.push(rule.input.clone());
             }
             if let Some(kernel) = &rule.kernel {
-                let blank = rule.limits.blank_where.iter().map(|(field, values)| (find(field), values.as_slice())).collect();
-                let unit = rule.limits.unit.as_deref().map(find);
+                let blank =
+                    rule.limits.blank_where.iter().map(|(field, values)| (find(field), values.as_slice())).collect();
+                let unit = rule.limits.unit.as_deref().and_then(find);
                 steps.push(Step { rule, kernel, input, blank, unit });
             }
         }
@@ -167,9 +169,8 @@ impl TableRecipe {
             return Err(BindError::Undeclared(undeclared));
         }
         let subject = self.subject.as_deref().and_then(find);
-        let conditions = |step: &Step<'_>| -> Vec<usize> {
-            step.blank.iter().filter_map(|(at, _)| *at).chain(step.unit.flatten()).collect()
-        };
+        let conditions =
+            |step: &Step<'_>| -> Vec<usize> { step.blank.iter().filter_map(|(at, _)| *at).chain(step.unit).collect() };
         let needed = steps.iter().flat_map(conditions).chain(steps.iter().filter_map(|step| step.input));
         let needed = needed.chain(subject).collect();
         Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, undeclared, needed })
@@ -194,7 +195,7 @@ struct Step<'a> {
     /// Where the fields stand that can make the value blank; `None` for one that the file lacks.
     blank: Vec<(Option<usize>, &'a [String])>,
     /// Where the value's unit stands.
-    unit: Option<Option<usize>>,
+    unit: Option<usize>,
 }
 
 impl Step<'_> {
@@ -212,9 +213,9 @@ impl Step<'_> {
             values = blanked(&values, &gone);
         }
         match self.unit {
+            Some(at) => capped_spans(&values, &text_column(batch, at)),
+            None if self.rule.limits.unit.is_some() => StringViewArray::new_null(values.len()),
             None => values,
-            Some(None) => StringViewArray::new_null(values.len()),
-            Some(Some(at)) => capped_spans(&values, &text_column(batch, at)),
         }
     }
 }

@@ -262,7 +262,8 @@ impl Compiler<'_> {
             // A document keeps the spelling and precision of its dates.
             field.value_type = Some(crate::policy::file::ValueType::Text);
         }
-        match rule_kernel(&format!("{}.{place}", self.dataset), &field, action, false, Subject::OfDocument, self.common) {
+        match rule_kernel(&format!("{}.{place}", self.dataset), &field, action, false, Subject::OfDocument, self.common)
+        {
             Ok(kernel) => {
                 if let Some(kernel) = &kernel {
                     self.common.note_shift(self.dataset, at.position, kernel);
@@ -310,7 +311,10 @@ impl Compiler<'_> {
         let (method, kind) = (self.common.method.name(), floor.kind.name());
         let refused = method::refusal(self.common.method, floor.kind, rule.action).is_some();
         let message = if refused {
-            format!("`{what}` is `{kind}` by FHIR's own definition, and {method} does not allow `{}` of it", rule.action.name())
+            format!(
+                "`{what}` is `{kind}` by FHIR's own definition, and {method} does not allow `{}` of it",
+                rule.action.name()
+            )
         } else {
             format!("`{what}` is `{kind}` by FHIR's own definition: a direct identifier is kept without a reason")
         };
@@ -478,7 +482,8 @@ impl Compiler<'_> {
             self.issue(position, message, None);
         }
         let action = field.action.unwrap_or_else(|| method::default_action(self.common.method, field.kind));
-        match rule_kernel(&format!("{}.{place}", self.dataset), field, action, false, Subject::OfDocument, self.common) {
+        match rule_kernel(&format!("{}.{place}", self.dataset), field, action, false, Subject::OfDocument, self.common)
+        {
             Ok(None) => {
                 self.issue(position, format!("`{place}`: a column that is dropped is none"), None);
                 None
@@ -638,9 +643,7 @@ impl Compiler<'_> {
         }
         // What is kept around an element does not reach below what the element is: it goes by its type.
         let flavor = match (flavor, floor) {
-            (Flavor::Kept(.., reasoned), Some(floor))
-                if floor.refuses(self.common.method, Action::Keep, reasoned) =>
-            {
+            (Flavor::Kept(.., reasoned), Some(floor)) if floor.refuses(self.common.method, Action::Keep, reasoned) => {
                 Flavor::ByType
             }
             (flavor, _) => flavor,
@@ -841,13 +844,7 @@ impl Compiler<'_> {
     }
 
     /// Notes what a table's column is made of; `None` when nothing comes through here.
-    fn capture(
-        &mut self,
-        at: u16,
-        element: &ElementDef,
-        kind: &TypeDef,
-        from: MadeFrom,
-    ) -> Option<Capture> {
+    fn capture(&mut self, at: u16, element: &ElementDef, kind: &TypeDef, from: MadeFrom) -> Option<Capture> {
         let MadeFrom { act, facts, .. } = from;
         let pattern = self.patterns.get_mut(usize::from(at))?;
         let Target::Column { type_id, column, own } = pattern.target.clone() else { return None };

@@ -18,17 +18,17 @@ pub(super) struct Floor {
     pub may_be_lifted: bool,
 }
 
-const fn firm(kind: Kind) -> Option<Floor> {
-    Some(Floor { kind, may_be_lifted: false })
+const fn firm(kind: Kind) -> Floor {
+    Floor { kind, may_be_lifted: false }
 }
 
-const fn soft(kind: Kind) -> Option<Floor> {
-    Some(Floor { kind, may_be_lifted: true })
+const fn soft(kind: Kind) -> Floor {
+    Floor { kind, may_be_lifted: true }
 }
 
 /// Of every element of a data type.
 pub(super) fn of_type(name: &str) -> Option<Floor> {
-    match name {
+    Some(match name {
         "HumanName" | "ContactDetail" => firm(Kind::Name),
         "Address" => firm(Kind::StreetAddress),
         "ContactPoint" => firm(Kind::Phone),
@@ -38,31 +38,30 @@ pub(super) fn of_type(name: &str) -> Option<Floor> {
         "string" | "markdown" => soft(Kind::FreeText),
         "uri" | "url" => soft(Kind::Url),
         "oid" | "uuid" | "id" => soft(Kind::UniqueId),
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
 /// Of one element of a type.
 pub(super) fn of(def: &TypeDef, element: &ElementDef, type_name: &str) -> Option<Floor> {
     let by_type = of_type(type_name);
-    match (def.name, element.name) {
-        // What their texts and addresses hold is set by code systems.
-        ("Coding" | "Quantity" | "Age" | "Count" | "Distance" | "Duration" | "Money" | "SimpleQuantity", _) => None,
-        ("Address", "state" | "country") => None,
+    Some(match (def.name, element.name) {
+        // What their texts and addresses hold is set by code systems; and a state is what may stay of an address.
+        ("Coding" | "Quantity" | "Age" | "Count" | "Distance" | "Duration" | "Money" | "SimpleQuantity", _)
+        | ("Address", "state" | "country") => return None,
         ("Address", "city") => firm(Kind::City),
         ("Address", "district") => firm(Kind::County),
         ("Address", "postalCode") => firm(Kind::PostalCode),
         ("Identifier", "value") | ("Reference", "reference") => firm(Kind::UniqueId),
-        ("Patient" | "Person" | "RelatedPerson" | "Practitioner", "birthDate") | ("FamilyMemberHistory", "bornDate") => {
-            firm(Kind::BirthDate)
-        }
+        ("Patient" | "Person" | "RelatedPerson" | "Practitioner", "birthDate")
+        | ("FamilyMemberHistory", "bornDate") => firm(Kind::BirthDate),
         ("Patient", "deceasedDateTime") | ("FamilyMemberHistory", "deceasedDate") => firm(Kind::DeathDate),
         // A part of a name is a name, and so on.
         (whole, _) => match (by_type, of_type(whole)) {
             (Some(part), Some(whole)) if part.may_be_lifted => firm(whole.kind),
-            _ => by_type,
+            _ => return by_type,
         },
-    }
+    })
 }
 
 impl Floor {

@@ -9,8 +9,8 @@ use cordon_phi::IdentifierKind;
 use hashbrown::HashMap;
 
 use crate::kernel::{Kernel, SpanUnit};
-use crate::recipe::{Allow, Limits};
 use crate::policy::file::{Action, Undeclared};
+use crate::recipe::{Allow, Limits};
 
 /// The number of a state in [`FhirRecipe::states`].
 pub(super) type StateId = u32;

@@ -404,9 +404,9 @@ impl<'a> Walk<'a> {
         let texts = [names.code, names.unit].map(|name| self.member(object, name).map(|at| self.token(at)));
         let unit = texts.iter().flatten().find_map(|token| SpanUnit::of(&self.meant(*token)));
         let unit = match (found.span, unit) {
-            (Span::Age, Some(SpanUnit::Years)) if found.act != Act::Keep => return Spanning::ByRule,
             (Span::Age, None) if texts.iter().flatten().next().is_some() => return Spanning::Unknown,
-            (Span::Age, None) if found.act != Act::Keep => return Spanning::ByRule,
+            // `age-cap` counts in years.
+            (Span::Age, Some(SpanUnit::Years) | None) if found.act != Act::Keep => return Spanning::ByRule,
             (Span::Age, None) => SpanUnit::Years,
             (_, None) => return Spanning::ByRule,
             (_, Some(unit)) => unit,

@@ -104,7 +104,10 @@ impl SpanUnit {
     /// The unit that a code of UCUM or an English word means; `None` for what is no span of time.
     pub(crate) fn of(text: &str) -> Option<Self> {
         const WORDS: [(SpanUnit, &[&str]); 7] = [
-            (SpanUnit::Years, &["a", "a_j", "a_g", "a_t", "y", "yr", "yrs", "yo", "year", "years", "{year}", "{years}"]),
+            (
+                SpanUnit::Years,
+                &["a", "a_j", "a_g", "a_t", "y", "yr", "yrs", "yo", "year", "years", "{year}", "{years}"],
+            ),
             (SpanUnit::Months, &["mo", "mo_s", "mo_j", "mo_g", "mos", "mth", "mths", "month", "months", "{month}"]),
             (SpanUnit::Weeks, &["wk", "wks", "week", "weeks"]),
             (SpanUnit::Days, &["d", "day", "days"]),

@@ -41,8 +41,8 @@ pub use date::{DateFormats, Day};
 pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::{SurrogateKind, SurrogateRule};
-pub(crate) use text::trimmed;
 pub use text::text_of;
+pub(crate) use text::trimmed;
 pub use year::YearRule;
 pub use zip3::{Otherwise, RESTRICTED_2000, RESTRICTED_2010, Vintage, Zip3Rule};
 

@@ -234,7 +234,9 @@ impl Checker {
         let shifts = common.shifts.take();
         for (at, shift) in shifts.iter().enumerate() {
             let before = shifts.iter().take(at);
-            if let Some(other) = before.clone().find(|other| other.domain == shift.domain && other.max_days != shift.max_days) {
+            if let Some(other) =
+                before.clone().find(|other| other.domain == shift.domain && other.max_days != shift.max_days)
+            {
                 self.issue(
                     shift.position,
                     format!(
@@ -259,13 +261,7 @@ impl Checker {
         }
     }
 
-    fn table(
-        &mut self,
-        name: &str,
-        at: &At<DatasetSection>,
-        undeclared: Undeclared,
-        common: &Common,
-    ) -> TableRecipe {
+    fn table(&mut self, name: &str, at: &At<DatasetSection>, undeclared: Undeclared, common: &Common) -> TableRecipe {
         let section = &at.value;
         let mut rules = Vec::new();
         if section.fields.is_empty() {
@@ -422,16 +418,16 @@ impl Checker {
                     common.note_shift(dataset, at.position, kernel);
                 }
                 Some(FieldRule {
-                input: field.to_owned(),
-                output,
-                kind: section.kind,
-                action,
-                defaulted,
-                kernel,
-                optional: section.optional,
-                limits: limits_of(section),
-                because: section.because.clone(),
-            })
+                    input: field.to_owned(),
+                    output,
+                    kind: section.kind,
+                    action,
+                    defaulted,
+                    kernel,
+                    optional: section.optional,
+                    limits: limits_of(section),
+                    because: section.because.clone(),
+                })
             }
             Err((message, help)) => {
                 self.issue(at.position, format!("`{place}`: {message}"), help);
@@ -500,7 +496,8 @@ pub(crate) fn rule_kernel(
     let by_expert = common.method == Method::ExpertDetermination;
     if action == Action::Surrogate && !by_expert && matches!(whose, Subject::None | Subject::Optional) {
         return wrong(
-            "a surrogate follows from its subject; without one it would be derived from the value, 164.514(c)(1)".to_owned(),
+            "a surrogate follows from its subject; without one it would be derived from the value, 164.514(c)(1)"
+                .to_owned(),
             "name a `subject` that every file has, or use `token` or `drop`",
         );
     }
@@ -576,9 +573,7 @@ pub(crate) fn rule_kernel(
 
 /// Whether a column of kind `made` may be made from a field of kind `source`: what is listed stays what it is.
 pub(crate) fn derives(source: IdentifierKind, made: IdentifierKind) -> bool {
-    source.clause().is_none()
-        || made == source
-        || (made == IdentifierKind::Age && source == IdentifierKind::BirthDate)
+    source.clause().is_none() || made == source || (made == IdentifierKind::Age && source == IdentifierKind::BirthDate)
 }
 
 pub(crate) fn limits_of(section: &FieldSection) -> Limits {

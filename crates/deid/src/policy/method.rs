@@ -61,19 +61,22 @@ fn safe_harbor(kind: Kind, action: Action) -> Option<Refusal> {
     };
     let refuse = |why, instead| Some(Refusal { clause: format!("164.514(b)(2)(i)({letter})"), why, instead });
     match (kind, action) {
-        (Kind::BirthDate | Kind::DeathDate | Kind::ServiceDate, Action::Year)
-        | (Kind::BirthDate, Action::Age)
-        | (Kind::Age, Action::AgeCap)
-        | (Kind::PostalCode, Action::Zip3)
-        | (_, Action::Surrogate) => None,
         // A code stands for a person or a record. A code for a place or a day is that place or day by another name: all
         // who share it can be found by it, and it is related to information about them.
         (_, Action::Token) if matches!(letter, SafeHarborClause::B | SafeHarborClause::C) => Some(Refusal {
             clause: "164.514(c)(1)".to_owned(),
             why: "a code in place of a place, a date or an age is related to information about the individual",
-            instead: if letter == SafeHarborClause::B { "`zip3` of a ZIP code, or `drop`" } else { "`year`, `age` or `drop`" },
+            instead: if letter == SafeHarborClause::B {
+                "`zip3` of a ZIP code, or `drop`"
+            } else {
+                "`year`, `age` or `drop`"
+            },
         }),
-        (_, Action::Token) => None,
+        (Kind::BirthDate | Kind::DeathDate | Kind::ServiceDate, Action::Year)
+        | (Kind::BirthDate, Action::Age)
+        | (Kind::Age, Action::AgeCap)
+        | (Kind::PostalCode, Action::Zip3)
+        | (_, Action::Surrogate | Action::Token) => None,
         (_, Action::Hash | Action::Encrypt) => Some(Refusal {
             clause: "164.514(c)(1)".to_owned(),
             why: "a keyed hash or an encryption is derived from the value, and a re-identification code must not be",

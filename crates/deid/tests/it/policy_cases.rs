@@ -47,7 +47,10 @@ fn compiled(policy: &str, run_date: &str) -> Result<Recipe, Issues> {
 }
 
 /// One row through a table; columns that the row does not name are null.
-fn one_row(table: &TableRecipe, row: &BTreeMap<String, Option<String>>) -> Result<BTreeMap<String, Option<String>>, String> {
+fn one_row(
+    table: &TableRecipe,
+    row: &BTreeMap<String, Option<String>>,
+) -> Result<BTreeMap<String, Option<String>>, String> {
     let names: IndexMap<&str, ()> = table.rules.iter().map(|rule| (rule.input.as_str(), ())).collect();
     for name in row.keys() {
         assert!(names.contains_key(name.as_str()), "the policy has no field `{name}`");
@@ -167,13 +170,15 @@ fn every_kind_by_every_method_with_every_action() {
                     Method::LimitedDataSet => &case.limited_data_set,
                     Method::ExpertDetermination => &case.expert_determination,
                 };
-                let recipe = compiled(&policy(method, *kind, None, true), "2026-01-01").unwrap_or_else(|e| panic!("{e}"));
+                let recipe =
+                    compiled(&policy(method, *kind, None, true), "2026-01-01").unwrap_or_else(|e| panic!("{e}"));
                 let place = format!("{} {}", kind.name(), method.name());
                 if recipe.tables["t"].rules[1].action != laws.default {
                     wrong.push(format!("{place}: the default is {}", recipe.tables["t"].rules[1].action.name()));
                 }
                 for action in ACTIONS {
-                    let refusals: Vec<_> = laws.refuses.iter().filter(|(_, actions)| actions.contains(&action)).collect();
+                    let refusals: Vec<_> =
+                        laws.refuses.iter().filter(|(_, actions)| actions.contains(&action)).collect();
                     let place = format!("{place} {}", action.name());
                     let needs_reason = laws.with_reason.contains(&action);
                     let bare = outcome(&policy(method, *kind, Some(action), false), &case.value);
@@ -187,7 +192,8 @@ fn every_kind_by_every_method_with_every_action() {
                     };
                     match (laws.gives.get(&action), refusals.as_slice(), found) {
                         (Some(want), [], Ok(found)) => {
-                            let other = found.as_ref().is_some_and(|out| !out.starts_with('<') && !out.contains(&case.value));
+                            let other =
+                                found.as_ref().is_some_and(|out| !out.starts_with('<') && !out.contains(&case.value));
                             let holds = if want.as_deref() == Some("<other>") { other } else { *want == found };
                             if !holds {
                                 wrong.push(format!("{place}: gives {found:?}, not {want:?}"));
@@ -195,7 +201,9 @@ fn every_kind_by_every_method_with_every_action() {
                         }
                         (None, [(says, _)], Err(said)) if said.contains(says.as_str()) => {}
                         (Some(_), [], Err(said)) => wrong.push(format!("{place}: refused: {said}")),
-                        (None, [(says, _)], found) => wrong.push(format!("{place}: not refused with {says}: {found:?}")),
+                        (None, [(says, _)], found) => {
+                            wrong.push(format!("{place}: not refused with {says}: {found:?}"));
+                        }
                         _ => wrong.push(format!("{place}: has no line, or two")),
                     }
                 }
@@ -261,7 +269,9 @@ fn shipped(name: &str) -> String {
 fn broken(law: &Law, head: &str) -> Option<String> {
     let text = match &law.shipped {
         Some(name) => shipped(name),
-        None => format!("policy: test\n{}\ndatasets:\n{}", law.head.as_deref().unwrap_or(head), indented(&law.datasets)),
+        None => {
+            format!("policy: test\n{}\ndatasets:\n{}", law.head.as_deref().unwrap_or(head), indented(&law.datasets))
+        }
     };
     let recipe = match (compiled(&text, &law.run_date), &law.refuses) {
         (Err(issues), Some(says)) => {
