@@ -24,6 +24,7 @@
 //! assert!(issues.to_string().contains("164.514(c)"));
 //! ```
 
+pub mod allow;
 pub mod fhir;
 pub mod kernel;
 pub mod policy;

@@ -132,6 +132,7 @@ impl FhirRecipe {
                     Some(whose(&resources, subjects, identities, seeds))
                 }
             };
+            let values = rule.allow.as_ref().map_or_else(|| values.clone(), |allow| allow.apply(&values));
             outcomes.push(Some(rule.kernel.apply(&Column { values: &values, subjects: whose.as_ref() }, env)?));
         }
         Ok(outcomes)
@@ -267,7 +268,8 @@ impl<'a> Builder<'a> {
                     let rows: UInt32Array = cells
                         .iter()
                         .map(|cell| match cell {
-                            Some(Cell::Slot { row, .. }) => Some(*row),
+                            // A span in another unit stands in the column of that unit.
+                            Some(Cell::Slot { column, row }) if column == gathered => Some(*row),
                             _ => None,
                         })
                         .collect();

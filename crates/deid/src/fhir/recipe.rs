@@ -8,8 +8,9 @@ use cordon_formats::fhir::{Definitions, Json, NameId, TypeId};
 use cordon_phi::IdentifierKind;
 use hashbrown::HashMap;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
+use crate::recipe::{Allow, Limits};
 
 /// The number of a state in [`FhirRecipe::states`].
 pub(super) type StateId = u32;
@@ -33,6 +34,9 @@ pub struct FhirRecipe {
     pub(super) identifiers: HashMap<Box<str>, IdentifierRule>,
     pub(super) extensions: HashMap<Box<str>, u16>,
     pub(super) extension_rules: Vec<ExtensionRule>,
+    pub(super) guards: Vec<Guard>,
+    /// The columns that cap spans of time, in the order of [`SpanUnit::ALL`].
+    pub(super) spans: [Gathered; SpanUnit::ALL.len()],
     pub(super) tables: Vec<Option<Table>>,
     /// `Patient/`, `Encounter/` …: what stands before the token of a reference.
     pub(super) prefixes: String,
@@ -52,11 +56,15 @@ pub(super) struct Names {
     pub url: NameId,
     pub system: NameId,
     pub extension: NameId,
+    pub code: NameId,
+    pub unit: NameId,
 }
 
 /// A kernel, and what its column of values needs.
 pub(super) struct GatherRule {
     pub kernel: Kernel,
+    /// What alone may stay.
+    pub allow: Option<Allow>,
     pub needs_subject: bool,
     /// Equal values give equal results, and values repeat: each is gathered once.
     pub once: bool,
@@ -121,7 +129,23 @@ pub(super) struct Entry {
     pub subject: u8,
     /// The table columns that are taken from here.
     pub captures: Box<[Capture]>,
+    pub span: Span,
+    /// The condition under which it goes: a number in [`FhirRecipe::guards`].
+    pub guard: Option<u16>,
 }
+
+/// Whether a value may be a span of time, which its unit says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    No,
+    /// Of a quantity of anything.
+    Quantity,
+    /// Of an age, which is always one.
+    Age,
+}
+
+/// An element goes where any of these paths, from the object around it, leads to one of the texts.
+pub(super) type Guard = Vec<(Box<[NameId]>, Box<[String]>)>;
 
 /// A column of a table that is filled from an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +203,9 @@ pub(super) enum IdentifierAct {
 
 pub(super) struct ExtensionRule {
     pub settled: Settled,
+    /// The rule's kind is an identifier's, or the rule lists what may stay: it may take a value of any type. Another goes
+    /// no further than the rule of the value's type.
+    pub of_any_type: bool,
     pub parts: HashMap<Box<str>, u16>,
 }
 
@@ -213,6 +240,7 @@ pub(super) struct RuleLine {
     pub kind: IdentifierKind,
     pub action: Action,
     pub because: Option<String>,
+    pub limits: Limits,
     pub column: Option<String>,
 }
 

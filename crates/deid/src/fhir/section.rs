@@ -29,14 +29,14 @@ pub struct FhirSection {
     /// token has the domain of the resource that it names, as an id has.
     pub identifiers: IndexMap<String, At<FieldSection>>,
     /// Extensions by their `url`. One that is not listed is dropped.
-    pub extensions: IndexMap<String, ExtensionSection>,
+    pub extensions: IndexMap<String, At<ExtensionSection>>,
     /// What becomes of a resource that has a modifier extension which is not listed.
     pub modifier_extensions: ModifierExtensions,
     /// The token domain of the ids of each resource type, where it is not the lower-case name of the type.
     pub references: IndexMap<String, At<String>>,
     /// Further columns of each resource type's table: its name, and the path of the element from the resource's root.
     /// In place of the path, a rule with `from: PATH` makes the column by another action than the element's own.
-    pub columns: IndexMap<String, IndexMap<String, ColumnSection>>,
+    pub columns: IndexMap<String, At<IndexMap<String, At<ColumnSection>>>>,
 }
 
 /// What is done with an extension.

@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 use super::gather::Gather;
 use super::output::FailureReason;
 use super::plan::{Cell, Key, Op, Planned};
-use super::recipe::{Act, Entry, FhirRecipe, Gathered, IdentifierAct, Settled, State, StateId};
+use super::recipe::{Act, Entry, ExtensionRule, FhirRecipe, Gathered, IdentifierAct, Settled, Span, State, StateId};
+use crate::kernel::SpanUnit;
 use crate::policy::file::Undeclared;
 
 /// What came of an element.
@@ -50,6 +51,17 @@ pub(super) struct Walk<'a> {
     subject: Option<(u8, Cell, (u32, u32))>,
     id: Option<Cell>,
     failed: Option<(String, FailureReason)>,
+}
+
+/// How the unit of a value bears on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spanning {
+    /// Not at all.
+    ByRule,
+    /// It is capped in this column.
+    Column(Gathered),
+    /// It is an age in a unit that nobody knows.
+    Unknown,
 }
 
 /// The resource that `#ids` and ids are of.
@@ -302,8 +314,20 @@ impl<'a> Walk<'a> {
             self.undeclared(number, key);
             return Fate::Gone;
         }
+        if self.guarded(found, object) {
+            return Fate::Gone;
+        }
+        let spanning = self.spanning(found, object, value);
         if !found.captures.is_empty() && found.json.is_some() {
-            self.capture(found, at);
+            self.capture(found, at, spanning);
+        }
+        match spanning {
+            Spanning::ByRule => {}
+            Spanning::Column(column) => {
+                self.slot(Key::of(key), column, found.json, value);
+                return Fate::Partly;
+            }
+            Spanning::Unknown => return Fate::Gone,
         }
         match found.act {
             Act::Drop | Act::IdentifierValue => Fate::Gone,
@@ -337,6 +361,58 @@ impl<'a> Walk<'a> {
                 self.with_parts(number, found, at, Some(key), 0, parent)
             }
         }
+    }
+
+    /// Whether something beside the element says that it goes.
+    fn guarded(&self, found: &Entry, object: usize) -> bool {
+        let guard = found.guard.and_then(|guard| self.recipe.guards.get(usize::from(guard)));
+        guard.is_some_and(|guard| guard.iter().any(|(path, texts)| self.leads_to(object, path, texts)))
+    }
+
+    fn leads_to(&self, at: usize, path: &[NameId], texts: &[String]) -> bool {
+        let token = self.token(at);
+        match (token.kind, path.split_first()) {
+            (Kind::Array, _) => {
+                let mut item = at + 1;
+                while item < token.next as usize {
+                    let value = self.token(item);
+                    // FHIR has no array in an array; none is followed, however deep a document nests them.
+                    if value.kind != Kind::Array && self.leads_to(item, path, texts) {
+                        return true;
+                    }
+                    item = value.next as usize;
+                }
+                false
+            }
+            (Kind::Object, Some((name, rest))) => {
+                self.member(at, *name).is_some_and(|member| self.leads_to(member, rest, texts))
+            }
+            (Kind::Text | Kind::Number | Kind::True | Kind::False, None) => {
+                let meant = self.meant(token);
+                texts.iter().any(|text| text.eq_ignore_ascii_case(meant.trim()))
+            }
+            _ => false,
+        }
+    }
+
+    /// What becomes of a value that may be a span of time: 1,100 months are an age over 89, and 1,100 grams are not.
+    fn spanning(&self, found: &Entry, object: usize, value: Token) -> Spanning {
+        if found.span == Span::No || !fits(found.json, value.kind) || !matches!(found.act, Act::Keep | Act::Gather(_)) {
+            return Spanning::ByRule;
+        }
+        let names = &self.recipe.names;
+        let texts = [names.code, names.unit].map(|name| self.member(object, name).map(|at| self.token(at)));
+        let unit = texts.iter().flatten().find_map(|token| SpanUnit::of(&self.meant(*token)));
+        let unit = match (found.span, unit) {
+            (Span::Age, None) if texts.iter().flatten().next().is_some() => return Spanning::Unknown,
+            // `age-cap` counts in years.
+            (Span::Age, Some(SpanUnit::Years) | None) if found.act != Act::Keep => return Spanning::ByRule,
+            (Span::Age, None) => SpanUnit::Years,
+            (_, None) => return Spanning::ByRule,
+            (_, Some(unit)) => unit,
+        };
+        let column = self.recipe.spans.get(unit as usize).copied();
+        column.map_or(Spanning::Unknown, Spanning::Column)
     }
 
     /// An object that is a member (`key`) or an item.
@@ -483,8 +559,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes single values for the table's columns: of an array, the first.
-    fn capture(&mut self, found: &Entry, at: usize) {
-        if self.nested {
+    fn capture(&mut self, found: &Entry, at: usize, spanning: Spanning) {
+        if self.nested || spanning == Spanning::Unknown {
             return;
         }
         let first = if found.many { at + 1 } else { at };
@@ -494,6 +570,9 @@ impl<'a> Walk<'a> {
         }
         for capture in &found.captures {
             let gathered = match (capture.own, found.act) {
+                // A rule of the column's own does not know the unit.
+                (Some(_), _) if spanning != Spanning::ByRule => continue,
+                _ if let Spanning::Column(column) = spanning => Some(column),
                 (Some(own), _) | (None, Act::Gather(own)) => Some(own),
                 _ => None,
             };
@@ -763,6 +842,7 @@ impl<'a> Walk<'a> {
                     }
                     _ => Fate::Gone,
                 },
+                Some(found) if self.guarded(found, at) => Fate::Gone,
                 Some(found)
                     if found.json.is_some() && matches!(found.act, Act::Keep | Act::Label) && !key.underscore =>
                 {
@@ -887,7 +967,7 @@ impl<'a> Walk<'a> {
                 Some(found) if found.json.is_some() && key.name == recipe.names.id => Fate::Gone,
                 Some(_) if rule.settled == Settled::Drop => Fate::Gone,
                 Some(found) if found.json.is_some() && fits(found.json, value.kind) => {
-                    self.extension_value(rule.settled, found, key, value)
+                    self.extension_value(rule, found, key, value)
                 }
                 Some(found) => self.element(number, found, key, member + 1, at, None),
             };
@@ -910,20 +990,27 @@ impl<'a> Walk<'a> {
         self.end(mark, fate)
     }
 
-    /// A single value of an extension, by the extension's rule. Which type it has is known only here.
-    fn extension_value(&mut self, settled: Settled, found: &Entry, key: Token, value: Token) -> Fate {
-        match settled {
-            Settled::Keep => Fate::Whole,
-            Settled::Drop => Fate::Gone,
-            Settled::Gather(column) => {
-                let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
-                if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
-                    return Fate::Gone;
-                }
-                self.slot(Key::of(key), column, found.json, value);
-                Fate::Partly
+    /// A single value of an extension, by the extension's rule. Which type it has is known only here: a rule that means to
+    /// keep a code does not keep the text or the date that stands in its place.
+    fn extension_value(&mut self, rule: &ExtensionRule, found: &Entry, key: Token, value: Token) -> Fate {
+        match (rule.settled, found.act) {
+            (Settled::Drop, _) => Fate::Gone,
+            (Settled::Keep, Act::Keep) => Fate::Whole,
+            (Settled::Gather(column), _) if rule.of_any_type || found.act == Act::Keep => {
+                self.extension_slot(column, found, key, value)
             }
+            (_, Act::Gather(column)) => self.extension_slot(column, found, key, value),
+            _ => Fate::Gone,
         }
+    }
+
+    fn extension_slot(&mut self, column: Gathered, found: &Entry, key: Token, value: Token) -> Fate {
+        let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
+        if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
+            return Fate::Gone;
+        }
+        self.slot(Key::of(key), column, found.json, value);
+        Fate::Partly
     }
 
     /// A resource in a resource, by the rules of its own type. `place` is its number among the contained ones.

@@ -5,3 +5,4 @@
 mod fhir;
 mod kernel_cases;
 mod kernel_laws;
+mod policy_cases;
