@@ -10,6 +10,7 @@
 mod compile;
 mod emit;
 mod explain;
+mod form;
 mod gather;
 mod output;
 mod path;
