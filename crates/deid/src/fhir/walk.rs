@@ -519,11 +519,17 @@ impl<'a> Walk<'a> {
 
     /// Whether an object names a code and the system that it is of.
     fn is_coded(&self, object: usize) -> bool {
-        let said = |name| {
-            let token = self.member(object, name).map(|at| self.token(at));
-            token.is_some_and(|token| token.kind == Kind::Text && token.end > token.start)
-        };
-        said(self.recipe.names.system) && said(self.recipe.names.code)
+        let end = self.token(object).next as usize;
+        let (mut system, mut code) = (false, false);
+        let mut at = object + 1;
+        while at < end {
+            let (key, value) = (self.token(at), self.token(at + 1));
+            let said = !key.underscore && value.kind == Kind::Text && value.end > value.start;
+            system |= said && key.name == self.recipe.names.system;
+            code |= said && key.name == self.recipe.names.code;
+            at = value.next as usize;
+        }
+        system && code
     }
 
     /// The address of a definition, of an array or (`key`) of a member: it stays where the policy lists its beginning,

@@ -396,31 +396,31 @@ impl Gather<'_> {
                 Err(reason) => {
                     let raw = self.batch.text.get(span).unwrap_or_default();
                     let raw = raw.as_bytes().to_vec();
-                    self.salvage(raw, line, reason);
+                    self.salvage(&raw, line, reason);
                 }
             }
         }
         for (raw, line) in odd {
-            self.salvage(raw, line, RejectReason::NotUtf8);
+            self.salvage(&raw, line, RejectReason::NotUtf8);
         }
     }
 
     /// A line that is no good as a whole. Where it is a Bundle, one bad entry costs one entry.
-    fn salvage(&mut self, raw: Vec<u8>, line: u64, reason: RejectReason) {
-        let outline = document::resources(self.definitions, &raw, 0).ok();
+    fn salvage(&mut self, raw: &[u8], line: u64, reason: RejectReason) {
+        let outline = document::resources(self.definitions, raw, 0).ok();
         let whole = |outline: &Outline| raw.get(outline.end..).unwrap_or_default().trim_ascii().is_empty();
         match outline.filter(|outline| outline.is_bundle && !outline.found.is_empty() && whole(outline)) {
             Some(outline) => {
                 let (mut found, mut more) = (outline.found, outline.more);
                 loop {
                     for entry in found {
-                        self.add_found(&raw, line, entry);
+                        self.add_found(raw, line, entry);
                     }
                     let Some(rest) = more else { break };
-                    (found, more) = document::further(self.definitions, &raw, rest);
+                    (found, more) = document::further(self.definitions, raw, rest);
                 }
             }
-            None => self.reject(&raw, Origin { line, entry: None }, reason),
+            None => self.reject(raw, Origin { line, entry: None }, reason),
         }
     }
 
