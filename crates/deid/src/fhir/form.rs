@@ -48,16 +48,12 @@ impl Form {
     pub(super) fn of(def: &TypeDef, element: &ElementDef, type_name: &str, named: bool) -> Self {
         match (def.name, element.name, type_name) {
             ("Coding", "display", _) if !named => Self::Display,
-            ("Coding", "system", _) | ("Quantity" | "Age" | "Duration" | "Count" | "Distance", "system", _) => {
-                Self::Uri
-            }
-            ("Coding", "version", _) => Self::Symbol,
+            ("Coding" | "Quantity" | "Age" | "Duration" | "Count" | "Distance", "system", _) => Self::Uri,
             ("Quantity" | "Age" | "Duration" | "Count" | "Distance", "unit", _) => Self::Unit,
             ("Address", "state" | "country", _) => Self::Place,
             ("Reference", "type", _) => Self::TypeName,
-            (_, "linkId", _) => Self::Symbol,
             (_, "contentType" | "targetFormat" | "sigFormat", "code") if !element.many => Self::Mime,
-            (_, "code", "code") => Self::Symbol,
+            ("Coding", "version", _) | (_, "linkId", _) | (_, "code", "code") => Self::Symbol,
             (_, _, "code") => Self::Word,
             (_, _, "canonical") => Self::Canonical,
             (_, _, "time") => Self::Time,
@@ -110,7 +106,7 @@ pub(super) fn is_time(text: &str) -> bool {
     (5..=18).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'))
         && text.as_bytes().get(2) == Some(&b':')
-        && text.bytes().nth(5).is_none_or(|byte| byte == b':')
+        && text.as_bytes().get(5).is_none_or(|byte| *byte == b':')
 }
 
 /// Whether a country has ZIP codes of the United States Postal Service.
