@@ -56,11 +56,12 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
         return;
     }
     ui.say(format!(
-        "{}{} rows in = {} rows out + {} in quarantine, from {} file{}, in {:.1} s",
+        "{}{} rows in = {} rows out + {} in quarantine{}, from {} file{}, in {:.1} s",
         if report.resumed { "(resumed) " } else { "" },
         report.rows_in,
         report.rows_out,
         report.quarantined,
+        if report.excluded > 0 { format!(" + {} excluded by the policy", report.excluded) } else { String::new() },
         report.files_read,
         plural(report.files_read as usize),
         report.seconds
@@ -73,6 +74,18 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
         let some: Vec<&str> = fields.iter().take(6).map(String::as_str).collect();
         let more = if fields.len() > 6 { format!(" and {} more", fields.len() - 6) } else { String::new() };
         ui.hint(format!("Not passed on, because the policy does not name them ({dataset}): {}{more}", some.join(", ")));
+    }
+    for (dataset, left_out) in &report.left_out {
+        let parts = [
+            (
+                "extensions, identifiers and addresses that the policy does not list",
+                left_out.unlisted.values().sum::<u64>(),
+            ),
+            ("references that lead nowhere", left_out.references),
+        ];
+        for (what, count) in parts.into_iter().filter(|(_, count): &(&str, u64)| *count > 0) {
+            ui.hint(format!("Left out ({dataset}): {count} {what}"));
+        }
     }
     for (file, reason) in &report.files_refused {
         ui.say(format!("Refused: {file}: {reason}"));

@@ -4,6 +4,7 @@
 
 mod access;
 mod canaries;
+mod fhir_input;
 mod hostile_input;
 mod killed;
 mod project_folder;

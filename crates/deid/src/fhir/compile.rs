@@ -12,6 +12,7 @@ use cordon_phi::{IdentifierKind, KeyClass, Method, SafeHarborClause};
 use hashbrown::HashMap;
 
 use super::floor::{self, Floor};
+use super::form::Form;
 use super::path::Path;
 use super::recipe::{
     Act, Capture, Entry, ExtensionRule, FhirRecipe, GatherRule, Gathered, Guard, IdentifierAct, IdentifierRule, Names,
@@ -194,8 +195,9 @@ impl Compiler<'_> {
                 contained: name("contained"),
                 url: name("url"),
                 system: name("system"),
-                extension: name("extension"),
                 code: name("code"),
+                country: name("country"),
+                extension: name("extension"),
                 unit: name("unit"),
             },
             states: std::mem::take(&mut self.states).into_iter().flatten().collect(),
@@ -214,6 +216,8 @@ impl Compiler<'_> {
             prefixes,
             prefix_spans,
             undeclared,
+            canonicals: section.canonicals.iter().map(|start| start.as_str().into()).collect(),
+            servers: section.servers.iter().map(|base| base.trim_end_matches('/').into()).collect(),
             modifier_fails: section.modifier_extensions == ModifierExtensions::Fail,
             seed_domain: (self.common.method != Method::ExpertDetermination)
                 .then(|| self.common.subject_domain.clone()),
@@ -590,6 +594,7 @@ impl Compiler<'_> {
                 many: false,
                 json: Some(Json::Text),
                 act: Act::Label,
+                form: Form::Any,
                 target: None,
                 subject: 0,
                 captures: Box::default(),
@@ -648,13 +653,28 @@ impl Compiler<'_> {
             }
             (flavor, _) => flavor,
         };
-        let (act, facts) = match kind.kind {
+        let (mut act, facts) = match kind.kind {
             _ if own_id => (Act::ResourceId, None),
             TypeKind::Primitive(json) => self.single(def, flavor, element, json, found),
             _ => (self.with_parts(flavor, element, kind, found, through, path), None),
         };
         let made_from = MadeFrom { act, facts, floor, listed: found.is_some_and(|rule| rule.listed) };
-        let captures = columns.into_iter().filter_map(|at| self.capture(at, element, kind, made_from)).collect();
+        let captures: Box<[Capture]> = columns.into_iter().filter_map(|at| self.capture(at, element, kind, made_from)).collect();
+        if act == Act::Unruled && !captures.is_empty() {
+            act = Act::Drop;
+        }
+        let zips =
+            |column| self.kernels.get(usize::from(column)).is_some_and(|rule| matches!(rule.kernel, Kernel::Zip3(_)));
+        let form = match act {
+            Act::Keep | Act::Label => Form::of(def, element, kind.name, found.is_some()),
+            _ => Form::Any,
+        };
+        let form = match act {
+            _ if def.name != "Address" => form,
+            Act::Gather(column) if zips(column) => Form::Zip,
+            _ if captures.iter().any(|capture| capture.own.is_some_and(zips)) => Form::Zip,
+            _ => form,
+        };
         let guard = found.and_then(|rule| self.guard(def, &rule));
         let is_subject = kind.name == "Reference"
             && def.is_resource()
@@ -669,6 +689,7 @@ impl Compiler<'_> {
                 _ => None,
             },
             act,
+            form,
             target: match element.targets.as_slice() {
                 [only] => Some(*only),
                 _ => None,
@@ -749,7 +770,7 @@ impl Compiler<'_> {
             (None, Flavor::Kept(kind, action, _)) => return (Act::Keep, Some((kind, action))),
             (None, Flavor::ByType) => match self.types.get(&element.type_id) {
                 Some(rule) => *rule,
-                None => return (Act::Drop, None),
+                None => return (Act::Unruled, None),
             },
         };
         let facts = Some((rule.kind, rule.action));

@@ -11,6 +11,7 @@ mod compile;
 mod emit;
 mod explain;
 mod floor;
+mod form;
 mod gather;
 mod output;
 mod path;

@@ -8,6 +8,7 @@ use cordon_formats::fhir::{Definitions, Json, NameId, TypeId};
 use cordon_phi::IdentifierKind;
 use hashbrown::HashMap;
 
+use super::form::Form;
 use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
 use crate::recipe::{Allow, Limits};
@@ -42,6 +43,10 @@ pub struct FhirRecipe {
     pub(super) prefixes: String,
     pub(super) prefix_spans: Vec<(u32, u32)>,
     pub(super) undeclared: Undeclared,
+    /// What the addresses of definitions that stay begin with.
+    pub(super) canonicals: Box<[Box<str>]>,
+    /// The servers whose ids are those of this policy; empty: every server's.
+    pub(super) servers: Box<[Box<str>]>,
     pub(super) modifier_fails: bool,
     /// What surrogates are seeded with: the subject's random token; `None` for the identity itself.
     pub(super) seed_domain: Option<String>,
@@ -55,8 +60,9 @@ pub(super) struct Names {
     pub contained: NameId,
     pub url: NameId,
     pub system: NameId,
-    pub extension: NameId,
     pub code: NameId,
+    pub country: NameId,
+    pub extension: NameId,
     pub unit: NameId,
 }
 
@@ -88,6 +94,8 @@ pub(super) enum Act {
     /// A single value that stays only when something else of its object does.
     Label,
     Drop,
+    /// It goes because no rule is for it, which is counted.
+    Unruled,
     Gather(Gathered),
     Object(StateId),
     Reference(StateId),
@@ -123,6 +131,8 @@ pub(super) struct Entry {
     /// The JSON form of a single value; `None` for what has parts.
     pub json: Option<Json>,
     pub act: Act,
+    /// How a kept text must look.
+    pub form: Form,
     /// The only type that a reference here may point to.
     pub target: Option<TypeId>,
     /// Whether it may say whose record this is, and how surely: the lowest number wins. 0: it does not.
