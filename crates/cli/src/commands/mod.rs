@@ -42,7 +42,10 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, vault),
-        Command::Schema(schema) => schema::schema(ui, &schema),
+        Command::Schema(schema) => {
+            schema::schema(ui, &schema);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Synth(synth) => synth::synth(ui, &synth),
         Command::Demo(demo) => demo::demo(ui, &demo),
     }

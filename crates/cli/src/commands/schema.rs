@@ -1,19 +1,15 @@
 //! `cordon schema`
 
-use std::process::ExitCode;
-
 use cordon_pipeline::config::schema_texts;
 
-use super::Outcome;
 use crate::args::{SchemaArgs, SchemaOf};
 use crate::ui::Ui;
 
-pub fn schema(ui: &Ui, args: &SchemaArgs) -> Outcome {
+pub fn schema(ui: &Ui, args: &SchemaArgs) {
     let [(_, project), (_, policy), (_, pipeline)] = schema_texts();
     ui.result(match args.of {
         SchemaOf::Project => &project,
         SchemaOf::Policy => &policy,
         SchemaOf::Pipeline => &pipeline,
     });
-    Ok(ExitCode::SUCCESS)
 }
