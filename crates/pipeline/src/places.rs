@@ -135,7 +135,7 @@ mod tests {
         let places = Places::of(text);
         let at = |pointer: &str| (places.find(pointer).line, places.find(pointer).column);
         assert_eq!(at("/access/users/1/roles/0"), (7, 11));
-        assert_eq!(at("/access/users/0/roles/0"), (4, 27));
+        assert_eq!(at("/access/users/0/roles/0"), (4, 28));
         assert_eq!(at("/access/users/1/name"), (5, 13));
         assert_eq!(at("/access/users/1/roles/9").0, 7, "what is not there stands where its list does");
         assert_eq!(Places::of("a: [").find("/a"), Position::default());
