@@ -355,7 +355,8 @@ pub(crate) fn carry_out(
             _ => {}
         }
     }
-    for table in prepared.tables.keys() {
+    // Of every table of the pipeline: what was withdrawn must not stay until its table happens to change again.
+    for table in schemas.keys() {
         project.tables().vacuum(table, VACUUM_GRACE, SystemTime::now())?;
     }
     Ok(reports)
