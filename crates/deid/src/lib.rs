@@ -24,6 +24,7 @@
 //! assert!(issues.to_string().contains("164.514(c)"));
 //! ```
 
+pub mod allow;
 pub mod document;
 pub mod fhir;
 pub mod hl7v2;

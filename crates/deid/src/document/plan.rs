@@ -15,8 +15,6 @@ pub(crate) struct Change<'a> {
     pub start: u32,
     pub end: u32,
     pub with: Replacement<'a>,
-    /// What the format said of the place.
-    pub mark: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,6 @@ enum With {
     Nothing,
     Removed,
     Slot { column: Gathered, row: u32 },
-    Own { start: u32, end: u32 },
 }
 
 struct Edit {
@@ -63,6 +60,8 @@ struct Subject {
 /// It holds PHI: no `Debug`.
 pub(crate) struct Plan<'r> {
     rules: &'r [GatherRule],
+    /// Of each rule, whether what it cannot handle leaves an empty place.
+    lenient: &'r [bool],
     /// Token domains whose identifiers mean a person.
     namespaces: &'r [String],
     gathers: Vec<Gather>,
@@ -71,7 +70,6 @@ pub(crate) struct Plan<'r> {
     /// Everybody whose values stand in the batch; null where nobody is known.
     subjects: Vec<Option<Subject>>,
     identities: String,
-    own: String,
     failed: Option<(String, FailureReason)>,
     /// The number of the subject at hand, and how surely it is known who that is.
     whose: Person,
@@ -83,16 +81,16 @@ pub(crate) struct Plan<'r> {
 pub(crate) struct Person(u32);
 
 impl<'r> Plan<'r> {
-    pub(crate) fn new(rules: &'r [GatherRule], namespaces: &'r [String]) -> Self {
+    pub(crate) fn new(rules: &'r [GatherRule], lenient: &'r [bool], namespaces: &'r [String]) -> Self {
         Self {
             rules,
+            lenient,
             namespaces,
             gathers: rules.iter().map(Gather::new).collect(),
             edits: Vec::new(),
             records: Vec::new(),
             subjects: vec![None],
             identities: String::new(),
-            own: String::new(),
             failed: None,
             whose: Person(0),
             rank: u8::MAX,
@@ -162,14 +160,6 @@ impl<'r> Plan<'r> {
         self.edits.push(Edit { start: span.0, end: span.1, with, mark });
     }
 
-    /// A text of the walk's own in place of a span.
-    pub(crate) fn put(&mut self, span: (u32, u32), text: &str, mark: u32) {
-        let start = self.own.len() as u32;
-        self.own.push_str(text);
-        let with = With::Own { start, end: self.own.len() as u32 };
-        self.edits.push(Edit { start: span.0, end: span.1, with, mark });
-    }
-
     /// Nothing in place of a span, or the whole structure there removed.
     pub(crate) fn remove(&mut self, span: (u32, u32), whole: bool, mark: u32) {
         let with = if whole { With::Removed } else { With::Nothing };
@@ -194,7 +184,7 @@ impl<'r> Plan<'r> {
         let mut seeded: Option<StringViewArray> = None;
         let mut results = Vec::with_capacity(self.rules.len());
         let identities = Identities { namespaces: self.namespaces, subjects: &self.subjects, text: &self.identities };
-        for (gather, rule) in self.gathers.into_iter().zip(self.rules) {
+        for ((gather, rule), lenient) in self.gathers.into_iter().zip(self.rules).zip(self.lenient.iter().copied()) {
             if gather.is_empty() {
                 results.push(None);
                 continue;
@@ -209,13 +199,20 @@ impl<'r> Plan<'r> {
                     seeded.as_ref().map(|seeds| pick(seeds, &whose))
                 }
             };
+            let values = rule.allow.as_ref().map_or_else(|| values.clone(), |allow| allow.apply(&values));
             let outcome = rule.kernel.apply(&Column { values: &values, subjects: subjects.as_ref() }, env)?;
             results.push(Some(Results {
                 text: text_of(&outcome.values),
-                failures: outcome.failures.iter().map(|failure| (failure.row as u32, failure.reason)).collect(),
+                // What a lenient rule cannot handle is null, and leaves an empty place.
+                failures: outcome
+                    .failures
+                    .iter()
+                    .filter(|_| !lenient)
+                    .map(|failure| (failure.row as u32, failure.reason))
+                    .collect(),
             }));
         }
-        Ok(Done { results, edits: self.edits, records: self.records, own: self.own })
+        Ok(Done { results, edits: self.edits, records: self.records })
     }
 }
 
@@ -296,7 +293,6 @@ pub(crate) struct Done {
     results: Vec<Option<Results>>,
     edits: Vec<Edit>,
     records: Vec<Record>,
-    own: String,
 }
 
 impl Done {
@@ -331,13 +327,10 @@ impl Done {
         let with = match edit.with {
             With::Nothing => Replacement::Nothing,
             With::Removed => Replacement::Removed,
-            With::Own { start, end } => {
-                Replacement::Text(self.own.get(start as usize..end as usize).unwrap_or_default())
-            }
             With::Slot { column, row } => {
                 let results = self.results.get(usize::from(column)).and_then(Option::as_ref);
                 let Some(results) = results else {
-                    return Ok(Change { start: edit.start, end: edit.end, with: Replacement::Nothing, mark: edit.mark });
+                    return Ok(Change { start: edit.start, end: edit.end, with: Replacement::Nothing });
                 };
                 if let Ok(at) = results.failures.binary_search_by_key(&row, |(row, _)| *row) {
                     let reason = results.failures.get(at).map_or(Reason::NotADate, |(_, reason)| *reason);
@@ -351,6 +344,6 @@ impl Done {
                 }
             }
         };
-        Ok(Change { start: edit.start, end: edit.end, with, mark: edit.mark })
+        Ok(Change { start: edit.start, end: edit.end, with })
     }
 }

@@ -5,9 +5,10 @@ use cordon_phi::IdentifierKind;
 
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
 use crate::kernel::Kernel;
-use crate::policy::check::{Common, rule_kernel};
-use crate::policy::file::{Action, FieldSection, ValueType};
+use crate::policy::check::{Common, Subject, limits_of, rule_kernel};
+use crate::policy::file::{Action, FieldSection, Otherwise, ValueType};
 use crate::policy::method;
+use crate::recipe::Allow;
 use crate::yaml::{At, Position};
 
 /// What is wrong with a section: where, what, and what would be right.
@@ -19,6 +20,8 @@ pub(crate) struct Rule {
     pub settled: Settled,
     pub kind: IdentifierKind,
     pub action: Action,
+    /// What may stay is listed, or a reason is given.
+    pub reasoned: bool,
     pub position: Position,
 }
 
@@ -33,12 +36,20 @@ pub(crate) struct Rules<'a> {
     pub facts: Facts<'a>,
     pub issues: Vec<Issue>,
     pub kernels: Vec<GatherRule>,
+    /// Whether what a kernel cannot handle becomes an empty place.
+    pub lenient: Vec<bool>,
     pub lines: Vec<RuleLine>,
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(dataset: &'a str, common: &'a Common) -> Self {
-        Self { facts: Facts { dataset, common }, issues: Vec::new(), kernels: Vec::new(), lines: Vec::new() }
+        Self {
+            facts: Facts { dataset, common },
+            issues: Vec::new(),
+            kernels: Vec::new(),
+            lenient: Vec::new(),
+            lines: Vec::new(),
+        }
     }
 
     pub(crate) fn issue(&mut self, position: Position, message: impl Into<String>, help: Option<String>) {
@@ -49,12 +60,14 @@ impl<'a> Rules<'a> {
     }
 
     /// Checks one rule against the method. `domain` is that of its tokens when it names none.
+    ///
+    /// In documents `otherwise: blank` is for every action: what it cannot handle leaves an empty place, where else the
+    /// whole document would go to quarantine.
     pub(crate) fn rule(&mut self, place: &str, at: &At<FieldSection>, domain: &str) -> Option<Rule> {
         let mut field = at.value.clone();
         let common = self.facts.common;
-        if field.from.is_some() || field.output.is_some() || field.optional || field.allow.is_some() {
-            let message = format!("`{place}`: `from`, `as`, `optional` and `allow` are for tables");
-            self.issue(at.position, message, None);
+        if field.from.is_some() || field.output.is_some() || field.optional {
+            self.issue(at.position, format!("`{place}`: `from`, `as` and `optional` are for tables"), None);
         }
         let action = field.action.unwrap_or_else(|| method::default_action(common.method, field.kind));
         if matches!(action, Action::Token | Action::Hash | Action::Encrypt) && field.domain.is_none() {
@@ -64,21 +77,37 @@ impl<'a> Rules<'a> {
             // A document keeps the spelling and precision of its dates.
             field.value_type = Some(ValueType::Text);
         }
-        match rule_kernel(&format!("{}.{place}", self.facts.dataset), &field, action, false, true, common) {
+        let lenient =
+            field.otherwise.take_if(|_| action != Action::Zip3).is_some_and(|otherwise| otherwise == Otherwise::Blank);
+        let whole = format!("{}.{place}", self.facts.dataset);
+        match rule_kernel(&whole, &field, action, false, Subject::OfDocument, common) {
             Ok(kernel) => {
+                if let Some(kernel) = &kernel {
+                    common.note_shift(self.facts.dataset, at.position, kernel);
+                }
+                let limits = limits_of(&field);
+                if !limits.blank_where.is_empty() || limits.unit.is_some() {
+                    self.issue(
+                        at.position,
+                        format!("`{place}`: `blank-where` and `unit` are for tables and FHIR"),
+                        None,
+                    );
+                }
                 let settled = match kernel {
                     None | Some(Kernel::Null(_)) => Settled::Drop,
-                    Some(Kernel::Keep(_)) => Settled::Keep,
-                    Some(kernel) => Settled::Gather(self.gather(kernel)),
+                    Some(Kernel::Keep(_)) if limits.allow.is_none() => Settled::Keep,
+                    Some(kernel) => Settled::Gather(self.gather(kernel, limits.allow.clone(), lenient)),
                 };
+                let reasoned = limits.allow.is_some() || field.because.is_some();
                 self.lines.push(RuleLine {
                     place: place.to_owned(),
                     kind: field.kind,
                     action,
                     because: field.because.clone(),
                     column: None,
+                    limits,
                 });
-                Some(Rule { settled, kind: field.kind, action, position: at.position })
+                Some(Rule { settled, kind: field.kind, action, reasoned, position: at.position })
             }
             Err((message, help)) => {
                 self.issue(at.position, format!("`{place}`: {message}"), help);
@@ -87,8 +116,35 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn gather(&mut self, kernel: Kernel) -> Gathered {
-        if let Some(known) = self.kernels.iter().position(|rule| rule.kernel == kernel) {
+    /// Says when a rule calls harmless what the format itself knows to be an identifier.
+    pub(crate) fn hold_to_floor(&mut self, place: &str, rule: &Rule, floor: IdentifierKind) {
+        if rule.kind.clause().is_some() || (floor == IdentifierKind::FreeText && rule.reasoned) {
+            return;
+        }
+        // A rule by type holds in many places; one of them says enough.
+        if self.issues.iter().any(|(position, ..)| *position == rule.position) {
+            return;
+        }
+        if let Some(refusal) = method::refusal(self.facts.common.method, floor, rule.action) {
+            let message = format!(
+                "`{place}` holds what is `{}` by its data type, and `{}` of it is not allowed, {}",
+                floor.name(),
+                rule.action.name(),
+                refusal.clause
+            );
+            let help = if floor == IdentifierKind::FreeText {
+                "list what may stay with `allow: […]`, or say with `because: \"…\"` why nothing of a person stands there"
+            } else {
+                "give it the kind that it is"
+            };
+            self.issue(rule.position, message, Some(help.to_owned()));
+        }
+    }
+
+    fn gather(&mut self, kernel: Kernel, allow: Option<Allow>, lenient: bool) -> Gathered {
+        let rules = self.kernels.iter().zip(&self.lenient);
+        let known = rules.map(|(rule, known)| rule.kernel == kernel && rule.allow == allow && *known == lenient);
+        if let Some(known) = known.into_iter().position(|same| same) {
             return known as Gathered;
         }
         let once = matches!(
@@ -100,7 +156,9 @@ impl<'a> Rules<'a> {
             gives_numbers: matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
             once,
             kernel,
+            allow,
         });
+        self.lenient.push(lenient);
         (self.kernels.len() - 1) as Gathered
     }
 }

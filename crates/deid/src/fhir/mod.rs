@@ -10,6 +10,8 @@
 mod compile;
 mod emit;
 mod explain;
+mod floor;
+mod form;
 pub(crate) mod gather;
 mod output;
 mod path;

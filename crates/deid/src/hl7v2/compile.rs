@@ -1,7 +1,7 @@
 //! From the HL7 v2 section of a policy to nodes: every rule is checked here, and nowhere else.
 
 use cordon_formats::hl7v2::Dictionary;
-use cordon_phi::{KeyClass, Method};
+use cordon_phi::{IdentifierKind, KeyClass, Method};
 use hashbrown::HashMap;
 use indexmap::IndexMap;
 
@@ -20,6 +20,9 @@ const RELATIVES: [&[u8; 3]; 5] = [b"NK1", b"GT1", b"IN1", b"IN2", b"IN3"];
 
 /// Data types that name a provider.
 const PROVIDERS: [&str; 3] = ["XCN", "CN", "CNN"];
+
+/// Data types of a code, its text and its system.
+const CODED: [&str; 4] = ["CE", "CWE", "CNE", "CF"];
 
 /// What tells how a message is to be read stays, whatever the policy says: message type, version, character set.
 const STRUCTURE: [u16; 3] = [9, 12, 18];
@@ -53,6 +56,25 @@ struct Compiler<'a> {
     nodes: Vec<Node>,
     known: HashMap<Node, NodeId>,
     has_identifiers: bool,
+}
+
+/// What values of a data type are whatever a policy calls them.
+fn floor_of(data_type: &str) -> Option<IdentifierKind> {
+    Some(match data_type {
+        "XPN" | "PN" | "PPN" | "XCN" | "CN" | "CNN" | "CNS" | "CN_SIMPLE" | "FN" | "NDL" => IdentifierKind::Name,
+        "XAD" | "AD" | "SAD" => IdentifierKind::StreetAddress,
+        "XTN" | "TN" => IdentifierKind::Phone,
+        "CX" | "CK" => IdentifierKind::MedicalRecordNumber,
+        "DT" | "DTM" | "TS" => IdentifierKind::ServiceDate,
+        "ST" | "TX" | "FT" | "ED" => IdentifierKind::FreeText,
+        _ => return None,
+    })
+}
+
+/// `PID-5.1`.
+fn name_of(place: &Place) -> String {
+    let numbers: Vec<String> = place.numbers.iter().map(u16::to_string).collect();
+    format!("{}-{}", String::from_utf8_lossy(&place.segment), numbers.join("."))
 }
 
 /// A type in which a place lies, and the numbers that lead from it to the place.
@@ -129,6 +151,7 @@ impl Compiler<'_> {
             nodes: std::mem::take(&mut self.nodes),
             segments,
             kernels: std::mem::take(&mut self.rules.kernels),
+            lenient: std::mem::take(&mut self.rules.lenient),
             identifiers,
             subject,
             seed_by_token: common.method != Method::ExpertDetermination || !places.is_empty(),
@@ -256,6 +279,9 @@ impl Compiler<'_> {
         class: &mut KeyClass,
     ) -> NodeId {
         let own = self.rule_at(place, within);
+        if let (Some(own), Some(floor)) = (&own, floor_of(data_type)) {
+            self.rules.hold_to_floor(&name_of(place), own, floor);
+        }
         let rule = own.or(inherited);
         if let Some(rule) = rule {
             *class = (*class).min(rule.kind.key_class());
@@ -264,7 +290,12 @@ impl Compiler<'_> {
         let parts = parts.filter(|parts| !parts.is_empty() && place.numbers.len() < 3);
         let Some(parts) = parts else {
             // A type of one value, or one that nobody knows.
-            return self.intern(rule.map_or(Node::Undeclared, |rule| Node::Value(rule.settled)));
+            let is_entry = matches!(data_type, "ID" | "IS");
+            return self.intern(match rule {
+                None => Node::Undeclared,
+                Some(rule) if is_entry && rule.settled == Settled::Keep && !rule.reasoned => Node::Word,
+                Some(rule) => Node::Value(rule.settled),
+            });
         };
         let mut nodes = Vec::with_capacity(parts.len());
         for part in parts {
@@ -297,18 +328,26 @@ impl Compiler<'_> {
             && own.is_none_or(|_| !self.elements.contains_key(place))
             && inherited.is_none();
         let is_provider = PROVIDERS.contains(&data_type);
+        let is_kept = rule.is_some_and(|rule| rule.settled == Settled::Keep && !rule.reasoned);
+        let is_coded = is_kept && CODED.contains(&data_type);
         if !is_identifier
+            && !is_coded
             && let Some(rule) = rule
             && !matches!(rule.settled, Settled::Gather(_))
             && nodes.iter().all(|node| self.is_plain(*node, rule))
         {
             return self.intern(Node::Value(rule.settled));
         }
-        self.intern(Node::Parts { nodes: nodes.into(), is_identifier, is_provider })
+        self.intern(Node::Parts { nodes: nodes.into(), is_identifier, is_provider, is_coded })
     }
 
     fn is_plain(&self, node: NodeId, rule: Rule) -> bool {
-        self.nodes.get(node as usize) == Some(&Node::Value(rule.settled))
+        match self.nodes.get(node as usize) {
+            Some(Node::Value(settled)) => *settled == rule.settled,
+            // What stays around the entry of a table was said to stay as a whole.
+            Some(Node::Word) => rule.settled == Settled::Keep,
+            _ => false,
+        }
     }
 
     /// The rule of exactly this place: by path, or by the outermost type that says something of it.

@@ -6,6 +6,7 @@
 //! their own, and not the patient.
 
 mod compile;
+mod form;
 mod path;
 mod recipe;
 mod section;

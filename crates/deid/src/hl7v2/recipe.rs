@@ -21,6 +21,7 @@ pub struct Hl7v2Recipe {
     pub(super) nodes: Vec<Node>,
     pub(super) segments: HashMap<[u8; 3], Segment>,
     pub(super) kernels: Vec<GatherRule>,
+    pub(super) lenient: Vec<bool>,
     /// Rules of identifiers by type code, or `authority^code`.
     pub(super) identifiers: HashMap<Box<str>, Settled>,
     pub(super) subject: Place,
@@ -42,6 +43,8 @@ pub(super) enum Node {
     Value(Settled),
     /// No rule reaches it.
     Undeclared,
+    /// A value that stays when it looks like the entry of a table (ID, IS).
+    Word,
     /// Parts with nodes of their own; further ones are undeclared.
     Parts {
         nodes: Box<[NodeId]>,
@@ -49,6 +52,8 @@ pub(super) enum Node {
         is_identifier: bool,
         /// An XCN or CN: a person who is not the patient.
         is_provider: bool,
+        /// A CE, CWE or CNE that stays as far as it is coded.
+        is_coded: bool,
     },
 }
 

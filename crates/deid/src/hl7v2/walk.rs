@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use cordon_formats::hl7v2::{Field, Message, MessageBatch, RecordKind, Segment as Sent, Value, escape, splice, tables};
 use hashbrown::HashMap;
 
+use super::form;
 use super::path::Place;
 use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId, classed};
 use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy};
@@ -23,7 +24,7 @@ impl Hl7v2Recipe {
     /// Headers and trailers of batch files say nothing of a person and everything of a sender; they are left out.
     pub fn apply(&self, batch: &MessageBatch, env: &Env) -> Result<DocumentOutput, KernelError> {
         let mut walk = Walk { recipe: self, undeclared: HashMap::new(), spots: Vec::new() };
-        let mut plan = Plan::new(&self.kernels, &self.namespaces);
+        let mut plan = Plan::new(&self.kernels, &self.lenient, &self.namespaces);
         let mut messages = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
         for (index, record) in batch.records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Message)
@@ -250,7 +251,13 @@ impl Walk<'_> {
         match recipe.nodes.get(node as usize) {
             Some(Node::Value(Settled::Keep)) => {}
             Some(Node::Value(settled)) => self.settle(value, *settled, here, plan),
-            Some(Node::Parts { nodes, is_identifier, is_provider }) => {
+            Some(Node::Word) => {
+                if !form::is_entry(&value.text()) {
+                    self.leave_out(value, here, plan);
+                }
+            }
+            Some(Node::Parts { nodes, is_coded: true, .. }) => self.coded(nodes, value, depth, here, plan),
+            Some(Node::Parts { nodes, is_identifier, is_provider, .. }) => {
                 let here = match here.other {
                     None if *is_provider && recipe.has_surrogates => {
                         Here { other: Some(plan.other("provider", false, &value.text())), ..here }
@@ -268,6 +275,32 @@ impl Walk<'_> {
                 }
             }
             Some(Node::Undeclared) | None => self.leave_out(value, here, plan),
+        }
+    }
+
+    /// A code stays with its text where its system is one; else it must look like the entry of a table, and no text stays.
+    fn coded(&mut self, nodes: &[NodeId], value: &Value<'_>, depth: usize, here: Here, plan: &mut Plan<'_>) {
+        let parts: Vec<Value<'_>> = if depth == 0 { value.components() } else { value.subcomponents() }.collect();
+        let text = |at: usize| parts.get(at).map(|part| part.text()).unwrap_or_default();
+        // Code, text and system: of the code, of the alternate and of the second alternate code (CWE-10 to 12).
+        let is_known = [0, 3, 9].map(|first| !text(first).is_empty() && form::is_system(&text(first + 2)));
+        for (at, part) in parts.iter().enumerate() {
+            let stays = match at {
+                0..=5 | 9..=11 => {
+                    let first = at / 3;
+                    let known = is_known.get(first.min(2)).copied().unwrap_or(false);
+                    match at % 3 {
+                        0 => known || form::is_entry(&part.text()),
+                        1 => known,
+                        _ => known || form::is_system(&part.text()),
+                    }
+                }
+                _ => form::is_entry(&part.text()),
+            };
+            match nodes.get(at) {
+                Some(node) if stays && depth < 2 => self.value(*node, part, depth + 1, here, plan),
+                _ => self.leave_out(part, here, plan),
+            }
         }
     }
 

@@ -6,3 +6,4 @@ mod fhir;
 mod hl7v2;
 mod kernel_cases;
 mod kernel_laws;
+mod policy_cases;

@@ -40,6 +40,9 @@ const IDENTIFYING: [(&[u8; 3], &[usize]); 7] = [
     (b"MRG", &[1, 2, 3, 4, 5, 6, 7]),
 ];
 
+/// Made-up names that are also the name of a system or a hospital in the same message.
+const ELSEWHERE: [(&str, &str); 2] = [("MDM-T", "PROSOLV"), ("REF-I14", "RADIANT")];
+
 /// Texts long enough to be nobody else's, and birth dates to the day.
 fn identifiers(message: &Message<'_>) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
@@ -102,8 +105,11 @@ fn nothing_of_the_shared_messages_is_left_under_the_shipped_policy() {
             assert!(output.failures.is_empty(), "{}: {:?}", path.display(), output.failures);
         }
         let all = messages(&outputs).join("\n");
-        for secret in secrets.iter().filter(|secret| all.contains(secret.as_str())) {
-            left.push(format!("{}: {secret}", path.file_name().unwrap().display()));
+        let name = path.file_name().unwrap().display().to_string();
+        let is_elsewhere = |secret: &str| ELSEWHERE.iter().any(|(file, text)| name.contains(file) && secret == *text);
+        for secret in secrets.iter().filter(|secret| all.contains(secret.as_str()) && !is_elsewhere(secret)) {
+            let line = all.split(['\r', '\n']).find(|line| line.contains(secret.as_str())).unwrap_or_default();
+            left.push(format!("{name}: {secret} in {line}"));
         }
     }
     assert_eq!(wanted, came);

@@ -13,7 +13,7 @@ fn one(policy: &str, message: &str) -> String {
 }
 
 const SENT: &str = "MSH|^~\\&|LAB|GH|||20250304120000||ADT^A08|77|P|2.5\r\
-    PID|1||0007^^^GH^MR~123-45-6789^^^SSA^SS||Doe^Jane^Q||19570301|F|||1 Elm St^^Boston^MA^02139||(617)555-1234||||A1^^^GH^AN|123-45-6789\r\
+    PID|1||0007^^^GH^MR~123-45-6789^^^SSA^SS||Doe^Jane^Q||19570301|F|||1 Elm St^^Boston^MA^02139||(617)555-1234|||||A1^^^GH^AN|123-45-6789\r\
     ZPD|secret|more\rOBX|1|NM|718-7^Hemoglobin^LN||13.2|g/dL^^UCUM|12-16|N|||F\r\
     OBX|2|TX|X^Note^L||Jane Doe called||||||F\r";
 
@@ -24,7 +24,7 @@ fn safe_harbor_keeps_results_and_removes_the_person() {
     let control = token_text("message", "77");
     let want = format!(
         "MSH|^~\\&|LAB|GH|||2025||ADT^A08|{control}|P|2.5\r\
-         PID|1||{mrn}^^^GH^MR~^^^SSA^SS||^^||1957|F|||^^^MA^021||||||{account}^^^GH^AN|\r\
+         PID|1||{mrn}^^^GH^MR~^^^SSA^SS||||1957|F|||^^^MA^021|||||||{account}^^^GH^AN|\r\
          OBX|1|NM|718-7^Hemoglobin^LN||13.2|g/dL^^UCUM|12-16|N|||F\rOBX|2|TX|X^Note^L||||||||F\r"
     );
     assert_eq!(out, want);
@@ -39,10 +39,8 @@ fn what_no_rule_reaches_is_left_out() {
 
 #[test]
 fn undeclared_fail_sends_the_message_to_quarantine() {
-    let policy = format!("{HEAD}      types:\n        SI: {{ kind: operational }}\n").replace(
-        "datasets:",
-        "undeclared: fail\ndatasets:",
-    );
+    let policy = format!("{HEAD}      types:\n        SI: {{ kind: operational }}\n")
+        .replace("datasets:", "undeclared: fail\ndatasets:");
     let recipe = recipe(&policy).unwrap_or_else(|issues| panic!("{issues}"));
     let outputs = run(&recipe, b"MSH|^~\\&|||||||ADT^A01|||2.5\rPID|1||7\r");
     let failure = &outputs[0].failures[0];
@@ -53,10 +51,11 @@ fn undeclared_fail_sends_the_message_to_quarantine() {
 #[test]
 fn a_path_beats_a_type_and_a_component_its_whole() {
     let policy = format!(
-        "{HEAD}      types:\n        XAD: {{ kind: street-address, action: drop }}\n        XAD.4: {{ kind: state }}\n      elements:\n        \
+        "{HEAD}      types:\n        XAD: {{ kind: street-address, action: drop }}\n        XAD.4: {{ kind: state, allow: [us-states] }}\n      elements:\n        \
          NK1-4: {{ kind: street-address, action: drop }}\n        NK1-4.4: {{ kind: state, action: redact, with: XX }}\n"
     );
-    let out = one(&policy, "MSH|^~\\&|||||||ADT^A01|||2.5\rPID|||||||||||1 Elm^^Ames^IA^50010\rNK1|||1|2 Elm^^Ames^IA\r");
+    let out =
+        one(&policy, "MSH|^~\\&|||||||ADT^A01|||2.5\rPID|||||||||||1 Elm^^Ames^IA^50010\rNK1|||1|2 Elm^^Ames^IA\r");
     assert_eq!(out, "MSH|^~\\&|||||||ADT^A01|||2.5\rPID|||||||||||^^^IA^\rNK1||||^^^XX\r");
 }
 
@@ -109,6 +108,18 @@ fn one_patient_has_one_name_and_a_relative_another() {
 }
 
 #[test]
+fn a_date_that_is_none_leaves_an_empty_place_or_fails_the_message() {
+    let sent = "MSH|^~\\&|||||||ADT^A01|||2.5\rPID|||||||spring 1957\r";
+    let lenient = format!("{HEAD}      types:\n        TS.1: {{ kind: birth-date, action: year, otherwise: blank }}\n");
+    assert_eq!(one(&lenient, sent), "MSH|^~\\&|||||||ADT^A01|||2.5\rPID|||||||\r");
+    let strict = format!("{HEAD}      types:\n        TS.1: {{ kind: birth-date, action: year }}\n");
+    let recipe = recipe(&strict).unwrap_or_else(|issues| panic!("{issues}"));
+    let outputs = run(&recipe, sent.as_bytes());
+    assert_eq!((outputs[0].failures[0].path.as_str(), outputs[0].documents), ("PID-7", 0));
+    assert!(!outputs[0].failures[0].reason.to_string().contains("spring"));
+}
+
+#[test]
 fn mistakes_say_what_would_be_right() {
     for (rules, want) in [
         ("types:\n        XPM: { kind: name }", "did you mean `XPN`"),
@@ -118,6 +129,9 @@ fn mistakes_say_what_would_be_right() {
         ("elements:\n        PID-99: { kind: name }", "`PID` has"),
         ("elements:\n        PID-5: { kind: name, action: keep }", "164.514(b)(2)(i)(A)"),
         ("exclude: [ZZZ]", "left out anyway"),
+        ("types:\n        XPN: { kind: clinical, action: keep }", "is `name` by its data type"),
+        ("elements:\n        PID-7: { kind: clinical, action: keep }", "is `service-date` by its data type"),
+        ("elements:\n        PID-23: { kind: clinical, action: keep }", "list what may stay"),
     ] {
         let Err(issues) = recipe(&format!("{HEAD}      {rules}\n")) else { panic!("{rules}") };
         assert!(issues.to_string().contains(want), "{rules}: {issues}");
