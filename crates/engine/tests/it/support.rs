@@ -110,7 +110,7 @@ pub fn commit(id: &str, schema: &SchemaRef, add: Vec<PartInfo>) -> Commit {
         base: None,
         schema: schema.clone(),
         add,
-        remove_sources: vec![],
+        remove_parts: vec![],
         replace: false,
         provenance,
     }
