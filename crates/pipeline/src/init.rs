@@ -9,7 +9,7 @@ use cordon_vault::keyring::{KeyRing, RootSecret};
 use zeroize::Zeroizing;
 
 use crate::error::RunError;
-use crate::project::{OpenProject, Project};
+use crate::project::{Existing, OpenProject, Project};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {
@@ -95,7 +95,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     make_folder(&dir.join(".cordon"))?;
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
     let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
-    let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
+    let project = OpenProject::new(Project::find(dir)?, ring, &options.user, Existing::New)?;
     project.audit(&Event::ProjectInitialised { project: name.clone() })?;
     let mut made = vec![
         ("cordon.yaml".to_owned(), "keys, vault, audit log, storage, users and roles"),
