@@ -158,11 +158,17 @@ impl TokenVault {
                 return Ok(now.tag == then.tag);
             }
             // What was appended since must follow what was last then.
-            Ok(match self.log.reader().step(then)? {
-                Step::Frame(..) => true,
-                Step::Bad(_) => false,
-                Step::End => matches!(self.log.follow(then)?, log::Follow::Segment(_)),
-            })
+            let follows = match self.log.reader().step(then) {
+                Ok(Step::Frame(..)) => Ok(true),
+                Ok(Step::Bad(_)) => Ok(false),
+                Ok(Step::End) => self.log.follow(then).map(|next| matches!(next, log::Follow::Segment(_))),
+                Err(error) => Err(error),
+            };
+            match follows {
+                // Another history may have other segments.
+                Err(VaultError::Damaged { .. }) => Ok(false),
+                follows => follows,
+            }
         })
     }
 
