@@ -65,9 +65,10 @@ impl Basis {
             Kernel::AgeFromBirth(_) => true,
             _ => false,
         };
-        let tables = recipe.tables.iter().filter(|(_, table)| {
-            table.rules.iter().filter_map(|rule| rule.kernel.as_ref()).any(by_age)
-        });
+        let tables = recipe
+            .tables
+            .iter()
+            .filter(|(_, table)| table.rules.iter().filter_map(|rule| rule.kernel.as_ref()).any(by_age));
         // Resources hold birth dates wherever they like.
         let age_bound = tables.map(|(name, _)| name).chain(recipe.documents.keys()).cloned().collect();
         Self { made_under, year: recipe.reference_date.year(), age_bound }
@@ -110,9 +111,7 @@ impl Plan {
             for file in source::list(&context.project.root, &context.pipeline.path, section)? {
                 let source_id = source_id(&names, &file.dataset, &file.key);
                 let read_with = read_with(context.pipeline, &file);
-                present
-                    .entry(source_id.clone())
-                    .or_insert(PlannedFile { file, source_id, read_with, replay: None });
+                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
             }
         }
         follow_renames(&mut done, &present)?;
@@ -172,7 +171,8 @@ impl Done {
                 let withdrawn = refused.contains(source) && (unit.is_refusal() || basis.outdates(unit).is_some());
                 made.contains(source) || withdrawn
             };
-            let leaving: BTreeSet<u32> = (0..).zip(&unit.files).filter(|(_, file)| leaves(file)).map(|(n, _)| n).collect();
+            let leaving: BTreeSet<u32> =
+                (0..).zip(&unit.files).filter(|(_, file)| leaves(file)).map(|(n, _)| n).collect();
             if leaving.len() == unit.files.len() {
                 replaced.whole.insert(id.clone());
             } else if !leaving.is_empty() {
@@ -212,7 +212,8 @@ fn has_changed(before: &FileRecord, now: &PlannedFile) -> Result<bool, RunError>
     if before.stamp == now.file.stamp {
         return Ok(false);
     }
-    Ok(before.stamp.size != now.file.stamp.size || source::hash_file(&now.file)?.is_none_or(|hash| hash != before.sha256))
+    Ok(before.stamp.size != now.file.stamp.size
+        || source::hash_file(&now.file)?.is_none_or(|hash| hash != before.sha256))
 }
 
 /// A file that came under a new name, or compressed, is the one that is gone: its rows must not come twice.
@@ -221,7 +222,8 @@ fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) -> R
     let mut gone: BTreeMap<(String, String), Vec<FileRecord>> = BTreeMap::new();
     for unit in done.units.values() {
         for file in &unit.files {
-            if known.insert(file.source_id.clone()) && !present.contains_key(&file.source_id) && file.refused.is_none() {
+            if known.insert(file.source_id.clone()) && !present.contains_key(&file.source_id) && file.refused.is_none()
+            {
                 gone.entry((unit.dataset.clone(), file.sha256.clone())).or_default().push(file.clone());
             }
         }

@@ -163,7 +163,9 @@ impl Project {
             let policy_path = PathBuf::from("policies").join(format!("{}.yaml", file.policy.value));
             let Ok(policy_text) = read_text(&self.root.join(&policy_path)) else { continue };
             let theirs = Pipeline { name: other, path, file, policy_path, policy_text };
-            let Ok(recipe) = theirs.compile(CompileOptions { run_date: chrono::NaiveDate::default() }) else { continue };
+            let Ok(recipe) = theirs.compile(CompileOptions { run_date: chrono::NaiveDate::default() }) else {
+                continue;
+            };
             let tables = theirs.tables_of(&recipe);
             if let Some(table) = mine.iter().find(|table| tables.contains(table)) {
                 return Err(RunError::Config(Issues(vec![Issue {

@@ -142,7 +142,8 @@ fn replay_to_end(
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done);
 
-    let mut replay = Replay { context: &context, basis: &basis, next: done.clone(), fresh: Vec::new(), refused: Vec::new() };
+    let mut replay =
+        Replay { context: &context, basis: &basis, next: done.clone(), fresh: Vec::new(), refused: Vec::new() };
     let mut waiting: BTreeMap<String, Pending> = BTreeMap::new();
     for unit in done.units.values() {
         let Some(held) = &unit.quarantine else { continue };

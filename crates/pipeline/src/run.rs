@@ -153,17 +153,7 @@ impl<'a> Context<'a> {
         done: &Done,
     ) -> Self {
         let mark = done.vault.clone();
-        Self {
-            project,
-            pipeline,
-            recipe,
-            run,
-            meter,
-            tell,
-            staging: Mutex::default(),
-            vault: Mutex::default(),
-            mark,
-        }
+        Self { project, pipeline, recipe, run, meter, tell, staging: Mutex::default(), vault: Mutex::default(), mark }
     }
 
     pub(crate) fn staging(&self, table: &str) -> Result<Arc<Staging>, RunError> {
@@ -371,12 +361,7 @@ fn sweep<'a>(
     Ok(())
 }
 
-fn work(
-    context: &Context<'_>,
-    journal: &mut OpenJournal,
-    plan: &Plan,
-    basis: &Basis,
-) -> Result<RunReport, RunError> {
+fn work(context: &Context<'_>, journal: &mut OpenJournal, plan: &Plan, basis: &Basis) -> Result<RunReport, RunError> {
     let project = context.project;
     for table in context.pipeline.tables_of(context.recipe) {
         project.tables().recover(&table, &[&context.run])?;
@@ -524,8 +509,7 @@ fn keep_rest(
             .collect();
         let sources = part.info.sources.iter().filter(|source| !gone.contains(source.id.as_str())).cloned().collect();
         let staging = context.staging(&part.table)?;
-        let info =
-            context.project.tables().copy_rows(&part.table, &part.info, &places, &staging, &options, sources)?;
+        let info = context.project.tables().copy_rows(&part.table, &part.info, &places, &staging, &options, sources)?;
         staging.sync()?;
         change.add.push(info.clone());
         parts.push(PartRecord { table: part.table, info, runs });

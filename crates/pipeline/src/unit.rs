@@ -130,10 +130,8 @@ impl Attempt {
                 counts: self.counts.get(&(index as u32)).copied().unwrap_or_default(),
             };
             if file.refused.is_some() {
-                records.push((
-                    format!("{}-r{index}", unit.id),
-                    record(vec![file], Vec::new(), None, Undeclared::new()),
-                ));
+                records
+                    .push((format!("{}-r{index}", unit.id), record(vec![file], Vec::new(), None, Undeclared::new())));
             } else {
                 numbers.insert(index as u32, files.len() as u32);
                 files.push(file);
@@ -542,8 +540,8 @@ impl<'a> Reader<'a, '_, '_> {
     ) -> Result<Seen, Trouble> {
         let recipe = self.table()?;
         let mut seen = Seen::default();
-        let mut reader = NdjsonReader::new(input, declared, NdjsonOptions::default())
-            .map_err(|error| self.refuse(&error))?;
+        let mut reader =
+            NdjsonReader::new(input, declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
         while let Some(mut batch) = reader.next_batch().map_err(|error| self.trouble(&error))? {
             seen.rows += batch.batch.num_rows() as u64;
             seen.rejected += self.put_aside_rejects(origin, batch.rejects())?;
@@ -645,9 +643,10 @@ impl<'a> Reader<'a, '_, '_> {
         let mut rejected = 0;
         let mut rest = input.records.as_slice();
         while !rest.is_empty() {
-            let lines = rest.iter().take(REPLAYED_TOGETHER).take_while(|record| {
-                is_one_line(&record.raw, format, &self.planned.file.csv)
-            });
+            let lines = rest
+                .iter()
+                .take(REPLAYED_TOGETHER)
+                .take_while(|record| is_one_line(&record.raw, format, &self.planned.file.csv));
             let (group, after) = rest.split_at(lines.count().max(1));
             rest = after;
             let mut text = Vec::with_capacity(group.iter().map(|record| record.raw.len() + 1).sum());
@@ -665,8 +664,7 @@ impl<'a> Reader<'a, '_, '_> {
             });
             let seen = match &target {
                 Target::Csv(bound) => {
-                    let options =
-                        CsvOptions { batch_bytes: text.len() + 64, ..(*self.planned.file.csv).clone() };
+                    let options = CsvOptions { batch_bytes: text.len() + 64, ..(*self.planned.file.csv).clone() };
                     let reader = CsvReader::with_header(text.as_slice(), options, input.header.clone())
                         .map_err(|error| self.refuse(&error))?;
                     self.csv_rows(reader, &slot, bound)
@@ -728,12 +726,7 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn slot_of(&self, origin: Origin) -> Arc<OriginSlot> {
-        Arc::new(OriginSlot {
-            origin: Arc::new(origin),
-            index: self.index as u32,
-            number: Arc::default(),
-            lines: None,
-        })
+        Arc::new(OriginSlot { origin: Arc::new(origin), index: self.index as u32, number: Arc::default(), lines: None })
     }
 
     fn send(&self, work: Work<'a>) -> Result<(), Stop> {

@@ -110,7 +110,8 @@ fn resources_of_many_types_and_many_threads_stay_within_the_memory_they_may_use(
     let folder = Folder::init("hospital");
     folder.synth(400, &["--clean", "--formats", "fhir"]);
     let config = folder.read("cordon.yaml");
-    folder.write("cordon.yaml", config.replace("memory: 1GiB", "memory: 256MiB").replace("threads: 0 ", "threads: 16 "));
+    folder
+        .write("cordon.yaml", config.replace("memory: 1GiB", "memory: 256MiB").replace("threads: 0 ", "threads: 16 "));
     let pipeline: Vec<String> = folder.read("pipelines/nightly.yaml").lines().map(str::to_owned).collect();
     let fhir_only = pipeline.iter().filter(|line| !line.contains("dataset:") || line.contains("dataset: fhir"));
     folder.write(

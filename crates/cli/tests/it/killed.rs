@@ -199,7 +199,11 @@ fn a_run_killed_at_each_of_its_steps_is_carried_on_from_there() {
         nothing_in_clear(&folder, point);
         let report = folder.run_json("test", 3);
         assert_eq!(report["resumed"], true, "{point}");
-        assert_eq!((&report["rows_in"], &report["rows_out"], &report["quarantined"]), (&5.into(), &3.into(), &2.into()), "{point}");
+        assert_eq!(
+            (&report["rows_in"], &report["rows_out"], &report["quarantined"]),
+            (&5.into(), &3.into(), &2.into()),
+            "{point}"
+        );
         assert_eq!(folder.count("SELECT count(*) FROM visits"), 2, "{point}");
         assert_eq!(folder.count("SELECT count(*) FROM labs"), 1, "{point}");
         let list = folder.cordon(&["quarantine", "list", "--format", "json"]).ok().json();
@@ -242,7 +246,10 @@ fn what_was_decided_under_one_policy_is_not_committed_under_another() {
     };
     assert_eq!((started.len(), committed.len()), (2, 4));
     for run in started.iter().map(|event| &event["run"]) {
-        assert!(of(&committed, run).iter().all(|hash| *hash == of(&started, run)[0]), "each under the policy it was made by");
+        assert!(
+            of(&committed, run).iter().all(|hash| *hash == of(&started, run)[0]),
+            "each under the policy it was made by"
+        );
     }
     assert_ne!(started[0]["policy_hash"], started[1]["policy_hash"]);
 }

@@ -271,7 +271,8 @@ datasets:
       \"patient, id\": { kind: medical-record-number, as: patient }
       day: { kind: service-date }
 ";
-    let sources = "  - { dataset: visits, path: in/a.csv, csv: { has-header: false } }\n  - { dataset: odd, path: in/b.csv }";
+    let sources =
+        "  - { dataset: visits, path: in/a.csv, csv: { has-header: false } }\n  - { dataset: odd, path: in/b.csv }";
     let folder = Folder::with(policy, sources);
     folder.write("in/a.csv", "p0,2020-01-01\np1,2020-01-02,ragged\np2,2020-13-03\n");
     folder.write("in/b.csv", "\"patient, id\",day\np1,2020-13-02\n");
@@ -327,7 +328,10 @@ fn a_mended_pipeline_file_reads_its_files_again() {
     );
     assert_eq!(folder.run_json("test", 0)["rows_in"], 1);
     assert_eq!(folder.count("SELECT count(day) FROM visits"), 0);
-    folder.write("pipelines/test.yaml", format!("{pipeline}sink: {{ prefix: new_ }}\n").replace("in/a.csv", "in/a.csv, csv: { delimiter: \"|\" }"));
+    folder.write(
+        "pipelines/test.yaml",
+        format!("{pipeline}sink: {{ prefix: new_ }}\n").replace("in/a.csv", "in/a.csv, csv: { delimiter: \"|\" }"),
+    );
     folder.run_json("test", 0);
     assert_eq!(folder.count("SELECT count(*) FROM new_visits"), 1);
 }
@@ -337,7 +341,8 @@ fn a_table_belongs_to_one_pipeline() {
     let folder = visits("path: in/a.csv");
     folder.write("in/a.csv", "patient,day\np1,2020-01-02\n");
     folder.run_json("test", 0);
-    folder.write("pipelines/other.yaml", folder.read("pipelines/test.yaml").replace("pipeline: test", "pipeline: other"));
+    folder
+        .write("pipelines/other.yaml", folder.read("pipelines/test.yaml").replace("pipeline: test", "pipeline: other"));
     for name in ["test", "other"] {
         let said = folder.cordon(&["run", name]).exits(2);
         assert!(said.err.contains("visits") && said.err.contains("prefix"), "{}", said.err);

@@ -130,13 +130,23 @@ fn an_audit_log_that_is_gone_or_was_put_back_stops_everything() {
     // Without the mark the log begins a new one, on the record.
     fs::remove_file(folder.path().join(".cordon/state/audit.sealed")).unwrap();
     folder.cordon(&["audit", "verify"]).ok();
-    assert!(folder.cordon(&["audit", "list", "--kind", "anchor_missing", "--format", "json"]).ok().out.contains("anchor_missing"));
+    assert!(
+        folder
+            .cordon(&["audit", "list", "--kind", "anchor_missing", "--format", "json"])
+            .ok()
+            .out
+            .contains("anchor_missing")
+    );
 }
 
 #[test]
 fn sealed_files_cannot_stand_in_for_one_another() {
     let folder = small();
-    folder.write("pipelines/more.yaml", folder.read("pipelines/test.yaml").replace("pipeline: test", "pipeline: more").replace("in/*", "more/*") + "sink: { prefix: more_ }\n");
+    folder.write(
+        "pipelines/more.yaml",
+        folder.read("pipelines/test.yaml").replace("pipeline: test", "pipeline: more").replace("in/*", "more/*")
+            + "sink: { prefix: more_ }\n",
+    );
     folder.write("in/a.csv", "patient,day\np1,2020-01-02\np2,2020-13-06\n");
     folder.write("more/a.csv", "patient,day\np1,2020-01-02\np2,2020-13-06\n");
     for pipeline in ["test", "more"] {

@@ -27,8 +27,8 @@ use arrow_schema::{Schema, SchemaRef};
 use cordon_crypto::{SealKey, Sealer, sub_key};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
-pub use manifest::{decode_schema, encode_schema};
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
+pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 
 use crate::errors::EngineError;

@@ -69,7 +69,11 @@ fn a_commit_that_cannot_be_carried_out_is_known_before() {
     fs::remove_file(store.root().join("patients/_staging/run-2").join(&good.add[0].file)).unwrap();
     assert!(store.check("patients", &good).is_err(), "a part is missing");
 
-    let other = Arc::new(arrow_schema::Schema::new(vec![arrow_schema::Field::new("other", arrow_schema::DataType::Int64, true)]));
+    let other = Arc::new(arrow_schema::Schema::new(vec![arrow_schema::Field::new(
+        "other",
+        arrow_schema::DataType::Int64,
+        true,
+    )]));
     let wrong = commit("run-3", &other, vec![]);
     assert!(matches!(store.check("patients", &wrong), Err(EngineError::SchemaMismatch { .. })));
     let mut replaced = commit("run-3", &other, vec![]);
@@ -84,7 +88,14 @@ fn rows_are_copied_by_their_places() {
     let old = store.current("patients").unwrap().unwrap().manifest.parts[0].clone();
     let staging = store.stage("patients", "run-2").unwrap();
     let copy = |keep: &[std::ops::Range<u64>]| {
-        store.copy_rows("patients", &old, keep, &staging, &PartOptions::default(), vec![crate::support::source("a.csv")])
+        store.copy_rows(
+            "patients",
+            &old,
+            keep,
+            &staging,
+            &PartOptions::default(),
+            vec![crate::support::source("a.csv")],
+        )
     };
     let part = copy(&[0..1, 8_000..8_500, 19_999..20_000]).unwrap();
     assert_eq!(part.rows, 502);
