@@ -114,7 +114,7 @@ impl Plan {
                 present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
             }
         }
-        follow_renames(&mut done, &present)?;
+        follow_renames(&mut done, &present);
         // A file that was refused and is gone has nothing to say any more.
         done.units.retain(|_, unit| {
             !unit.is_refusal() || unit.files.iter().any(|file| present.contains_key(&file.source_id))
@@ -217,7 +217,7 @@ fn has_changed(before: &FileRecord, now: &PlannedFile) -> Result<bool, RunError>
 }
 
 /// A file that came under a new name, or compressed, is the one that is gone: its rows must not come twice.
-fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) -> Result<(), RunError> {
+fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) {
     let mut known = BTreeSet::new();
     let mut gone: BTreeMap<(String, String), Vec<FileRecord>> = BTreeMap::new();
     for unit in done.units.values() {
@@ -229,7 +229,7 @@ fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) -> R
         }
     }
     if gone.is_empty() {
-        return Ok(());
+        return;
     }
     let mut moved: BTreeMap<String, &PlannedFile> = BTreeMap::new();
     for planned in present.values().filter(|planned| !known.contains(&planned.source_id)) {
@@ -254,7 +254,6 @@ fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) -> R
             file.stamp = planned.file.stamp;
         }
     }
-    Ok(())
 }
 
 /// Groups files by dataset. Units that an interrupted run had finished stay as they were grouped.

@@ -169,21 +169,19 @@ impl<'a> Context<'a> {
     /// The vault, and what kernels need of it. It must be the one that the tables' tokens came from.
     pub(crate) fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
         let mut opened = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
-        let (vault, env) = match &*opened {
-            Some(opened) => opened,
-            None => {
-                let (vault, env) = self.project.env()?;
-                if let Some(mark) = &self.mark
-                    && !vault.contains(mark)?
-                {
-                    return Err(RunError::damaged(
-                        &self.project.vault_folder(),
-                        "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
-                    ));
-                }
-                opened.insert((vault, env))
+        if opened.is_none() {
+            let (vault, env) = self.project.env()?;
+            if let Some(mark) = &self.mark
+                && !vault.contains(mark)?
+            {
+                return Err(RunError::damaged(
+                    &self.project.vault_folder(),
+                    "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
+                ));
             }
-        };
+            *opened = Some((vault, env));
+        }
+        let Some((vault, env)) = &*opened else { return Err(RunError::Internal("the vault")) };
         Ok((Arc::clone(vault), Env { tokens: Arc::clone(&env.tokens), keys: Arc::clone(&env.keys) }))
     }
 
@@ -284,17 +282,14 @@ fn run_to_end(
     let mut recipe = pipeline.compile(CompileOptions { run_date: Utc::now().date_naive() })?;
     let made_under = project.made_under(&recipe);
     let mut resumed = carried.is_some();
-    let run = match journal.resumable(&made_under, recipe.reference_date.year()) {
-        Some((run, reference)) => {
-            resumed = true;
-            recipe = pipeline.compile(CompileOptions { run_date: reference })?;
-            run
-        }
-        None => {
-            let run = new_run_id();
-            journal.restart(&run, &made_under, recipe.reference_date)?;
-            run
-        }
+    let run = if let Some((run, reference)) = journal.resumable(&made_under, recipe.reference_date.year()) {
+        resumed = true;
+        recipe = pipeline.compile(CompileOptions { run_date: reference })?;
+        run
+    } else {
+        let run = new_run_id();
+        journal.restart(&run, &made_under, recipe.reference_date)?;
+        run
     };
     let basis = Basis::new(made_under, &recipe);
     sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;

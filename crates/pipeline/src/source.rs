@@ -69,9 +69,10 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             .compile_matcher();
         let start = fixed_part(&absolute);
         // No deeper than the pattern: a folder that it cannot mean may be closed to us.
-        let depth = match pattern.contains("**") {
-            true => usize::MAX,
-            false => absolute.components().count() - start.components().count(),
+        let depth = if pattern.contains("**") {
+            usize::MAX
+        } else {
+            absolute.components().count() - start.components().count()
         };
         for entry in WalkDir::new(&start).follow_links(true).max_depth(depth) {
             let entry = match entry {

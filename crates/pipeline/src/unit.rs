@@ -398,7 +398,9 @@ fn attempt(
         match outcome {
             Ok(Ok((mine, more))) => {
                 parts.extend(mine);
-                more.into_iter().for_each(|(file, some)| counts.entry(file).or_default().add(some));
+                for (file, some) in more {
+                    counts.entry(file).or_default().add(some);
+                }
             }
             Ok(Err(error)) => failure = Some(error),
             Err(_) => return Err(Stop::Run(RunError::Internal("a worker"))),
@@ -878,10 +880,12 @@ fn write(
         }
     }
     // A single part ends its row groups by itself; many together could hold a multiple of what one may.
-    if outputs.len() > 1 && outputs.values().map(|output| output.writer.memory()).sum::<usize>() > shared.worker_bytes {
-        if let Some(largest) = outputs.values_mut().max_by_key(|output| output.writer.memory()) {
-            largest.writer.flush()?;
-        }
+    let held = || outputs.values().map(|output| output.writer.memory()).sum::<usize>();
+    if outputs.len() > 1
+        && held() > shared.worker_bytes
+        && let Some(largest) = outputs.values_mut().max_by_key(|output| output.writer.memory())
+    {
+        largest.writer.flush()?;
     }
     Ok(())
 }
