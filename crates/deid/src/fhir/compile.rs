@@ -659,7 +659,8 @@ impl Compiler<'_> {
             _ => (self.with_parts(flavor, element, kind, found, through, path), None),
         };
         let made_from = MadeFrom { act, facts, floor, listed: found.is_some_and(|rule| rule.listed) };
-        let captures: Box<[Capture]> = columns.into_iter().filter_map(|at| self.capture(at, element, kind, made_from)).collect();
+        let captures: Box<[Capture]> =
+            columns.into_iter().filter_map(|at| self.capture(at, element, kind, made_from)).collect();
         if act == Act::Unruled && !captures.is_empty() {
             act = Act::Drop;
         }
