@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::config::schema_texts;
 use crate::error::RunError;
-use crate::project::{OpenProject, Project};
+use crate::project::{Existing, OpenProject, Project};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {
@@ -99,7 +99,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     }
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
     let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
-    let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
+    let project = OpenProject::new(Project::find(dir)?, ring, &options.user, Existing::New)?;
     project.audit(&Event::ProjectInitialised { project: name.clone() })?;
     let (what, key_ids) = (KeyOperationKind::Created, project.key_ids());
     project.audit(&Event::KeyOperation { what, key_ids, outcome: Outcome::Done })?;

@@ -4,8 +4,8 @@
 
 mod access;
 mod canaries;
-mod fhir_input;
 mod evidence;
+mod fhir_input;
 mod hostile_input;
 mod killed;
 mod output;
