@@ -34,7 +34,7 @@ pub struct Line {
     pub reason: String,
 }
 
-/// Everything in quarantine that has not been replayed.
+/// Everything in quarantine that has not been replayed, in the order of files and lines.
 pub fn listing(project: &OpenProject) -> Result<Vec<Line>, RunError> {
     let mut lines = Vec::new();
     each(project, |pipeline, record| {
@@ -49,6 +49,8 @@ pub fn listing(project: &OpenProject) -> Result<Vec<Line>, RunError> {
         });
         Ok(())
     })?;
+    // Workers put records aside as they come to them.
+    lines.sort_by(|a, b| (&a.pipeline, &a.dataset, &a.file, a.line).cmp(&(&b.pipeline, &b.dataset, &b.file, b.line)));
     Ok(lines)
 }
 
