@@ -11,6 +11,7 @@
 
 mod anchor;
 pub mod config;
+mod documents;
 pub mod error;
 pub mod evidence;
 pub mod init;

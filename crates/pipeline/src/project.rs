@@ -290,7 +290,7 @@ pub(crate) enum Existing {
 const MIN_MEMORY: usize = 128 << 20;
 
 impl Pipeline {
-    pub fn compile(&self, options: CompileOptions) -> Result<Recipe, RunError> {
+    pub fn compile(&self, options: CompileOptions<'_>) -> Result<Recipe, RunError> {
         Ok(compile(&self.policy_text, &self.policy_path, options)?)
     }
 

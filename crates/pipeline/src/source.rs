@@ -106,7 +106,7 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             let Some(format) = section.format.or_else(|| format_of(&path)) else {
                 return Err(wrong(
                     format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson` or `fhir`",
+                    "add `format: csv`, `parquet`, `ndjson`, `fhir` or `hl7v2`",
                 ));
             };
             let mut csv = Arc::clone(&csv);
@@ -151,6 +151,7 @@ fn format_of(path: &Path) -> Option<Format> {
         "csv" | "tsv" | "txt" => Some(Format::Csv),
         "parquet" => Some(Format::Parquet),
         "ndjson" | "jsonl" => Some(Format::Ndjson),
+        "hl7" => Some(Format::Hl7v2),
         _ => None,
     }
 }

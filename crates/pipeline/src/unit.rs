@@ -13,12 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use cordon_deid::document::Documents;
 use cordon_deid::fhir::FhirRecipe;
+use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
-use cordon_formats::fhir::{ReadError, ReadOptions, ResourceBatch, ResourceReader};
+use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
+use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
     text_columns, text_names,
@@ -26,13 +29,14 @@ use cordon_formats::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Format;
+use crate::documents::{DocumentBatch, Failed, position};
 use crate::error::RunError;
 use crate::plan::{Basis, PlannedFile, ReplayInput, Unit};
 use crate::progress::Progress;
 use crate::quarantine::{Origin, QuarantineWriter};
 use crate::run::Context;
 use crate::source::{Hashed, Metered};
-use crate::state::{Counts, FileRecord, LeftOut, Noticed, PartRecord, QuarantineRef, UnitRecord};
+use crate::state::{Counts, FileRecord, Noticed, PartRecord, QuarantineRef, UnitRecord};
 
 /// A file is refused as a whole.
 struct Refusal {
@@ -152,7 +156,7 @@ impl Attempt {
 /// A batch on its way to a worker.
 enum Work<'a> {
     Table { origin: Arc<OriginSlot>, bound: Arc<BoundTable<'a>>, batch: Box<dyn Rows> },
-    Documents { origin: Arc<OriginSlot>, recipe: &'a FhirRecipe, batch: Box<ResourceBatch> },
+    Documents { origin: Arc<OriginSlot>, batch: DocumentBatch<'a> },
 }
 
 /// Text columns with a way back to the record that each row came from.
@@ -472,7 +476,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         return reader.replay(replay).map(|rejected| (String::new(), rejected));
     }
     let path = &planned.file.path;
-    if planned.file.stamp.size == 0 && matches!(planned.file.format, Format::Ndjson | Format::Fhir) {
+    if planned.file.stamp.size == 0 && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2) {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
     }
@@ -492,6 +496,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         Format::Csv => reader.csv(hashed)?,
         Format::Ndjson => reader.ndjson(hashed)?,
         Format::Fhir | Format::Parquet => reader.fhir(hashed)?,
+        Format::Hl7v2 => reader.hl7v2(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -631,16 +636,59 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn fhir(&self, input: impl Read) -> Result<u64, Stop> {
-        let recipe = self.documents()?;
+        let recipe = self.resource_rules()?;
         let seen = self.fhir_documents(input, &self.slot(Vec::new()), recipe);
         self.whole(seen)
     }
 
-    fn documents(&self) -> Result<&'a FhirRecipe, Stop> {
+    fn hl7v2(&self, input: impl Read) -> Result<u64, Stop> {
+        let recipe = self.message_rules()?;
+        let seen = self.hl7v2_messages(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
+    fn documents(&self, format: &'static str) -> Result<&'a Documents, Stop> {
         let dataset = &self.planned.file.dataset;
         self.shared.context.recipe.documents.get(dataset).ok_or_else(|| {
-            self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are FHIR"))
+            self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are {format}"))
         })
+    }
+
+    fn of_another_format(&self, documents: &Documents, format: &str) -> Stop {
+        let (dataset, declared) = (&self.planned.file.dataset, documents.format());
+        self.refuse_for(format!("the policy declares `{dataset}` as {declared} and the files are {format}"))
+    }
+
+    fn resource_rules(&self) -> Result<&'a FhirRecipe, Stop> {
+        let documents = self.documents("FHIR")?;
+        documents.fhir().ok_or_else(|| self.of_another_format(documents, "FHIR"))
+    }
+
+    fn message_rules(&self) -> Result<&'a Hl7v2Recipe, Stop> {
+        let documents = self.documents("HL7 v2")?;
+        documents.hl7v2().ok_or_else(|| self.of_another_format(documents, "HL7 v2"))
+    }
+
+    fn hl7v2_messages(
+        &self,
+        input: impl Read,
+        origin: &Arc<OriginSlot>,
+        recipe: &'a Hl7v2Recipe,
+    ) -> Result<Seen, Trouble> {
+        let mut reader = MessageReader::new(input, hl7v2::ReadOptions::default());
+        let mut seen = Seen::default();
+        while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(|error| self.trouble(&error))? {
+            for reject in std::mem::take(&mut batch.rejects) {
+                self.began.set(true);
+                let reason = reject.reason.to_string();
+                self.shared.put_aside(origin, reject.line, None, reason, reject.cut > 0, &reject.raw)?;
+                seen.rejected += 1;
+            }
+            let batch = DocumentBatch::Hl7v2(recipe, Box::new(batch));
+            seen.rows += batch.len();
+            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+        }
+        Ok(seen)
     }
 
     fn fhir_documents(
@@ -668,8 +716,9 @@ impl<'a> Reader<'a, '_, '_> {
                 self.shared.put_aside(origin, line, None, reason, reject.cut > 0, &reject.raw)?;
                 seen.rejected += 1;
             }
-            seen.rows += batch.len() as u64;
-            self.send(Work::Documents { origin: Arc::clone(origin), recipe, batch: Box::new(batch) })?;
+            let batch = DocumentBatch::Fhir(recipe, Box::new(batch));
+            seen.rows += batch.len();
+            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
         }
         Ok(seen)
     }
@@ -681,6 +730,7 @@ impl<'a> Reader<'a, '_, '_> {
             Csv(Arc<BoundTable<'a>>),
             Ndjson(Arc<BoundTable<'a>>, Vec<String>),
             Fhir(&'a FhirRecipe),
+            Hl7v2(&'a Hl7v2Recipe),
         }
         let format = self.planned.file.format;
         let target = match format {
@@ -689,7 +739,8 @@ impl<'a> Reader<'a, '_, '_> {
                 let declared = self.declared()?;
                 Target::Ndjson(self.bind(&declared)?, declared)
             }
-            Format::Fhir => Target::Fhir(self.documents()?),
+            Format::Fhir => Target::Fhir(self.resource_rules()?),
+            Format::Hl7v2 => Target::Hl7v2(self.message_rules()?),
         };
         let origin = Arc::new(origin_of(self.planned, input.header.clone()));
         let number = Arc::new(Mutex::new(None));
@@ -724,6 +775,7 @@ impl<'a> Reader<'a, '_, '_> {
                 }
                 Target::Ndjson(bound, declared) => self.ndjson_rows(text.as_slice(), declared, &slot, bound),
                 Target::Fhir(recipe) => self.fhir_documents(text.as_slice(), &slot, recipe),
+                Target::Hl7v2(recipe) => self.hl7v2_messages(text.as_slice(), &slot, recipe),
             };
             let alone = group.len() == 1;
             let why = match seen {
@@ -764,7 +816,7 @@ impl<'a> Reader<'a, '_, '_> {
     fn table(&self) -> Result<&'a TableRecipe, Stop> {
         let dataset = &self.planned.file.dataset;
         self.shared.context.recipe.tables.get(dataset).ok_or_else(|| {
-            self.refuse_for(format!("the policy declares `{dataset}` as FHIR documents and the files are tables"))
+            self.refuse_for(format!("the policy declares `{dataset}` as documents and the files are tables"))
         })
     }
 
@@ -826,17 +878,12 @@ fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
             plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
         }
         Format::Ndjson => plain,
-        Format::Fhir => false,
+        Format::Fhir | Format::Hl7v2 => false,
     }
 }
 
 /// Text of documents that are taken apart together.
 const DOCUMENT_BATCH: usize = 4 << 20;
-
-/// Where a resource stood: its line, or its place among a bundle's entries, from one.
-fn position(origin: cordon_formats::fhir::Origin) -> u64 {
-    origin.entry.map_or(origin.line, |entry| entry + 1)
-}
 
 /// A part that a worker is writing, and whose rows are in it.
 struct Output {
@@ -874,35 +921,22 @@ fn worker<'a>(
                 counts.rows_out += applied.batch.num_rows() as u64;
                 write(shared, &mut outputs, &table, &bound.schema(), &applied.batch, origin.index)?;
             }
-            Work::Documents { origin, recipe, batch } => {
-                let output = recipe.apply(&batch, shared.env)?;
-                for failure in &output.failures {
-                    shared.put_aside(
-                        &origin,
-                        batch.origin(failure.index).map_or(0, position),
-                        Some(failure.path.clone()),
-                        failure.reason.to_string(),
-                        false,
-                        batch.standalone(failure.index).as_bytes(),
-                    )?;
+            Work::Documents { origin, batch } => {
+                let came = batch.apply(shared.env)?;
+                for Failed { line, path, reason, raw } in came.failures {
+                    shared.put_aside(&origin, line, Some(path), reason, false, &raw)?;
                 }
                 let dataset = &origin.origin.dataset;
-                shared.report_undeclared(dataset, output.undeclared.keys().cloned().collect());
+                shared.report_undeclared(dataset, came.left_out.elements.keys().cloned().collect());
                 let counts = all.entry(origin.index).or_default();
-                counts.rows_in += batch.len() as u64;
-                counts.excluded += output.excluded.values().sum::<u64>();
-                let left_out = LeftOut {
-                    elements: output.undeclared,
-                    unlisted: output.unlisted,
-                    references: output.unresolved_references,
-                    excluded: output.excluded,
-                };
-                if !left_out.is_empty() {
-                    lock(&shared.noticed).left_out.entry(dataset.clone()).or_default().add(left_out);
+                counts.rows_in += came.read;
+                counts.rows_out += came.written;
+                counts.excluded += came.excluded;
+                if !came.left_out.is_empty() {
+                    lock(&shared.noticed).left_out.entry(dataset.clone()).or_default().add(came.left_out);
                 }
-                for (kind, rows) in &output.tables {
-                    let table = shared.context.pipeline.document_table(&origin.origin.dataset, kind);
-                    counts.rows_out += rows.num_rows() as u64;
+                for (kind, rows) in &came.tables {
+                    let table = shared.context.pipeline.document_table(dataset, kind);
                     write(shared, &mut outputs, &table, &rows.schema(), rows, origin.index)?;
                 }
             }
