@@ -342,6 +342,9 @@ datasets:
   visits:
     fields:
       day: { kind: service-date }
+  costs:
+    fields:
+      amount: { kind: financial }
 ";
 
     fn basis(policy: &str, year: i32) -> Basis {
@@ -376,12 +379,14 @@ datasets:
     fn a_birth_year_that_could_show_is_looked_at_again_in_a_later_year() {
         let then = basis(POLICY, 2026);
         let (people, visits) = (unit(&then, "people", &["p"], false), unit(&then, "visits", &["v"], false));
+        let costs = unit(&then, "costs", &["c"], false);
         assert!(basis(POLICY, 2026).outdates(&people).is_none());
         assert!(basis(POLICY, 2027).outdates(&people).is_some());
-        assert!(basis(POLICY, 2027).outdates(&visits).is_none(), "no age stands in it");
+        assert!(basis(POLICY, 2027).outdates(&visits).is_some(), "an old year of service shows an age too");
+        assert!(basis(POLICY, 2027).outdates(&costs).is_none(), "no year stands in it");
         let fixed = POLICY.replace("datasets:", "reference-date: 2026-01-01\ndatasets:");
         let people = unit(&basis(&fixed, 2026), "people", &["p"], false);
-        assert!(basis(&fixed, 2030).outdates(&people).is_none(), "the policy fixes the day");
+        assert!(basis(&fixed, 2030).outdates(&people).is_some(), "nobody may show as over 89 on the day of the run");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod access;
 mod canaries;
 mod evidence;
 mod fhir_input;
+mod hl7v2;
 mod hostile_input;
 mod killed;
 mod output;
