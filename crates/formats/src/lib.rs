@@ -33,6 +33,7 @@ mod lines;
 
 mod ndjson;
 mod text;
+pub mod x12;
 
 pub use columns::RowOrigins;
 pub use compression::{Decoded, open_decoded};

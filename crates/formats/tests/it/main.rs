@@ -6,3 +6,4 @@ mod csv_cases;
 mod csv_differential;
 mod ndjson_cases;
 mod support;
+mod x12;
