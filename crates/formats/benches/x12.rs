@@ -59,7 +59,7 @@ fn claims() -> String {
             )
             .unwrap();
         }
-        write!(text, "SE*{}*{set:04}~\n", 11 + CLAIMS * 20).unwrap();
+        writeln!(text, "SE*{}*{set:04}~", 11 + CLAIMS * 20).unwrap();
     }
     write!(text, "GE*{SETS}*1~\nIEA*1*000000001~\n").unwrap();
     text

@@ -392,27 +392,25 @@ impl<'m> Qualifiers<'m> {
             (b"CLP", 7) => return Kind::Identifier(Id::PayerClaim),
             (b"SBR", 3) => return Kind::Identifier(Id::Policy),
             (b"SBR" | b"HD", 4) => return Kind::OrganizationName,
-            (b"TRN", 2 | 4) => return Kind::Identifier(Id::Trace),
+            (b"TRN", 2 | 4) | (b"BHT", 3) | (b"BGN", 2) => return Kind::Identifier(Id::Trace),
             (b"TRN", 3) => return Kind::Identifier(Id::Payer),
-            (b"BHT" | b"BGN", 3 | 2) => return Kind::Identifier(Id::Trace),
-            (b"PRV", 3) | (b"PLB", 1) | (b"TS3", 1) => {
+            (b"PRV", 3) | (b"PLB" | b"TS3", 1) => {
                 let is_taxonomy = segment == b"PRV" && matches!(self.reference, b"PXC" | b"ZZ" | b"");
                 return if is_taxonomy { Kind::Code } else { Kind::Identifier(Id::Provider) };
             }
             (b"BPR", 7 | 13) => return Kind::Identifier(Id::BankAccount),
-            (b"STC", 1 | 10 | 11) | (b"LQ" | b"CRC" | b"K3", 1) if data_element == "1271" => return Kind::Code,
-            (b"DMG", 3 | 4 | 5) => return Kind::Demographic,
+            (b"STC", 1 | 10 | 11) | (b"LQ", 2) if data_element == "1271" => return Kind::Code,
+            (b"DMG", 3..=5) => return Kind::Demographic,
             (b"III", 4) => return Kind::Text,
             _ => {}
         }
         match data_element {
-            "1035" | "1036" | "1037" | "1039" if self.is_organization => Kind::OrganizationName,
+            "93" | "1035" | "1036" | "1037" | "1039" if self.is_organization => Kind::OrganizationName,
             "1035" => Kind::FamilyName,
             "1036" => Kind::GivenName,
             "1037" => Kind::MiddleName,
             "1038" => Kind::NamePrefix,
             "1039" => Kind::NameSuffix,
-            "93" if self.is_organization => Kind::OrganizationName,
             "93" => Kind::Name,
             "166" => Kind::AddressLine,
             "19" => Kind::City,
@@ -450,11 +448,10 @@ impl<'m> Qualifiers<'m> {
             "350" | "554" | "628" | "734" => Kind::Identifier(if segment == b"LX" { Id::Line } else { Id::Control }),
             "28" | "329" | "I12" => Kind::Identifier(Id::Control),
             "142" | "124" | "I06" | "I07" => Kind::Identifier(Id::Sender),
-            "I02" | "I04" => Kind::Identifier(Id::Other),
+            "I02" | "I04" | "443" => Kind::Identifier(Id::Other),
             "508" | "507" => Kind::Identifier(Id::BankAccount),
             "509" | "510" => Kind::Identifier(Id::Payer),
             "429" | "770" => Kind::Identifier(Id::Trace),
-            "443" => Kind::Identifier(Id::Other),
             "1068" | "1067" | "1109" => Kind::Demographic,
             "782" | "610" | "212" => Kind::Amount,
             "480" | "1705" | "I11" | "I15" | "I65" | "1331" | "1341" | "447" | "799" => Kind::Code,

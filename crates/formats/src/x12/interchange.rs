@@ -47,7 +47,7 @@ impl Delimiters {
     }
 
     /// Whether a byte parts anything.
-    pub(crate) fn has(&self, byte: u8) -> bool {
+    pub(crate) fn has(self, byte: u8) -> bool {
         byte == self.element || byte == self.segment || [self.repetition, self.component].contains(&Some(byte))
     }
 }

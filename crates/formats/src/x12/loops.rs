@@ -161,8 +161,8 @@ impl Walk {
         let found = match self.find(guide, segment, true) {
             None if segment.name() == b"HL" => level_of(guide, segment),
             None => match self.within(guide, segment) {
-                Some(found) => found,
-                None => self.find(guide, segment, false),
+                (true, found) => found,
+                (false, _) => self.find(guide, segment, false),
             },
             found => found,
         };
@@ -175,17 +175,17 @@ impl Walk {
         (true, is_first && parent != 0)
     }
 
-    /// When the innermost loop has segments of this name: the one that fits, in whatever order, or none.
-    fn within(&self, guide: &Guide, segment: &Segment<'_>) -> Option<Option<u16>> {
-        let (open, _) = self.stack.last()?;
-        let children = node_at(guide, *open)?.children.iter().skip(usize::from(*open != 0));
+    /// Whether the innermost loop has segments of this name; and the one that fits, in whatever order.
+    fn within(&self, guide: &Guide, segment: &Segment<'_>) -> (bool, Option<u16>) {
+        let innermost = self.stack.last().and_then(|(open, _)| node_at(guide, *open).map(|node| (*open, node)));
+        let children = innermost.iter().flat_map(|(open, node)| node.children.iter().skip(usize::from(*open != 0)));
         let known = |child: &u16| {
             let inner = node_at(guide, *child)?;
             (!inner.is_loop && inner.name.as_bytes() == segment.name()).then_some((*child, inner))
         };
         let mut of_name = children.filter_map(known).peekable();
-        of_name.peek()?;
-        Some(of_name.find(|(_, inner)| fits(inner, segment)).map(|(child, _)| child))
+        let is_known = of_name.peek().is_some();
+        (is_known, of_name.find(|(_, inner)| fits(inner, segment)).map(|(child, _)| child))
     }
 
     /// Whether the innermost loop is one of somebody: NM1 or N1 opens it.

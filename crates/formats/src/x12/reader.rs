@@ -160,9 +160,16 @@ pub struct TransactionReader<R> {
     is_mid_segment: bool,
     pending: Pending,
     envelope: Option<Arc<Envelope>>,
-    at_start: bool,
-    at_end: bool,
-    has_failed: bool,
+    source: Source,
+}
+
+/// How far the stream is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Untouched,
+    Open,
+    Ended,
+    Failed,
 }
 
 /// The record that is not at its end.
@@ -211,9 +218,7 @@ impl<R: Read> TransactionReader<R> {
             is_mid_segment: false,
             pending: Pending::blanks(),
             envelope: None,
-            at_start: true,
-            at_end: false,
-            has_failed: false,
+            source: Source::Untouched,
         }
     }
 
@@ -222,13 +227,13 @@ impl<R: Read> TransactionReader<R> {
     /// # Errors
     /// When the source fails; then every later call fails too.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Option<TransactionBatch>, FormatError> {
-        if self.has_failed {
+        if self.source == Source::Failed {
             return Err(FormatError::FailedBefore);
         }
         let max_bytes = max_bytes.max(MIN_BATCH_BYTES);
         loop {
             if let Err(error) = self.fill(max_bytes) {
-                self.has_failed = true;
+                self.source = Source::Failed;
                 return Err(error);
             }
             let mut batch = TransactionBatch::default();
@@ -236,7 +241,7 @@ impl<R: Read> TransactionReader<R> {
                 self.take_segment(found, &mut batch);
             }
             self.judge_long_segment(&mut batch);
-            if self.at_end {
+            if self.at_end() {
                 self.close(self.bytes.len(), &mut batch);
                 self.start = self.bytes.len();
                 self.at = self.start;
@@ -253,7 +258,7 @@ impl<R: Read> TransactionReader<R> {
             if !batch.records.is_empty() || !batch.rejects.is_empty() {
                 return Ok(Some(batch));
             }
-            if self.at_end {
+            if self.at_end() {
                 return Ok(None);
             }
         }
@@ -261,21 +266,23 @@ impl<R: Read> TransactionReader<R> {
 
     /// Reads until there are `max_bytes`, or some more when that much is waiting already.
     fn fill(&mut self, max_bytes: usize) -> Result<(), FormatError> {
-        if self.at_end {
+        if self.at_end() {
             return Ok(());
         }
         let have = self.bytes.len();
         let want = if have < max_bytes { max_bytes - have } else { GROW_BYTES.min(have) };
         let read = self.reader.by_ref().take(want as u64).read_to_end(&mut self.bytes)?;
-        self.at_end = read < want;
-        if std::mem::take(&mut self.at_start) {
-            let is_wide =
-                [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"].iter().any(|mark| self.bytes.starts_with(mark));
-            if is_wide {
-                return Err(FormatError::NotUtf8Text);
-            }
+        let before = std::mem::replace(&mut self.source, if read < want { Source::Ended } else { Source::Open });
+        let is_wide =
+            || [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"].iter().any(|mark| self.bytes.starts_with(mark));
+        if before == Source::Untouched && is_wide() {
+            return Err(FormatError::NotUtf8Text);
         }
         Ok(())
+    }
+
+    fn at_end(&self) -> bool {
+        self.source == Source::Ended
     }
 
     /// The end of the segment that is looked at, when it is known.
@@ -288,7 +295,7 @@ impl<R: Read> TransactionReader<R> {
             self.text = self.text.max(self.at);
             self.text += indent(self.bytes.get(self.text..).unwrap_or_default());
             // A byte-order mark, or a name, may not be whole.
-            if len - self.text < HEADER_BYTES && !self.at_end {
+            if len - self.text < HEADER_BYTES && !self.at_end() {
                 return None;
             }
             if self.text >= len {
@@ -307,11 +314,11 @@ impl<R: Read> TransactionReader<R> {
                 let end = memchr(delimiters.segment, self.bytes.get(self.scanned..).unwrap_or_default());
                 let Some(end) = end.map(|end| self.scanned + end) else {
                     self.scanned = len;
-                    return self.at_end.then(|| self.lost_header(len).unwrap_or(Found { end: len, next: len }));
+                    return self.at_end().then(|| self.lost_header(len).unwrap_or(Found { end: len, next: len }));
                 };
                 // The line end behind it, or an ISA within it, may not be read yet.
                 self.scanned = end;
-                if end + HEADER_BYTES > len && !self.at_end {
+                if end + HEADER_BYTES > len && !self.at_end() {
                     return None;
                 }
                 self.lost_header(end).unwrap_or(Found { end, next: behind(&self.bytes, end) })
@@ -324,7 +331,7 @@ impl<R: Read> TransactionReader<R> {
     fn next_header(&mut self, from: usize) -> Option<Found> {
         let len = self.bytes.len();
         for hit in memmem::find_iter(self.bytes.get(from..).unwrap_or_default(), b"ISA").map(|hit| from + hit) {
-            if hit + HEADER_BYTES > len && !self.at_end {
+            if hit + HEADER_BYTES > len && !self.at_end() {
                 self.scanned = hit;
                 return None;
             }
@@ -333,7 +340,7 @@ impl<R: Read> TransactionReader<R> {
             }
         }
         self.scanned = len.saturating_sub(2).max(from);
-        self.at_end.then_some(Found { end: len, next: len })
+        self.at_end().then_some(Found { end: len, next: len })
     }
 
     /// An IEA segment whose terminator was lost where files were joined: it ends where an ISA segment begins.
@@ -360,7 +367,7 @@ impl<R: Read> TransactionReader<R> {
     fn judge_long_segment(&mut self, batch: &mut TransactionBatch) {
         let end = self.bytes.len();
         let is_long = end - self.at > self.max_bytes.max(2 * HEADER_BYTES);
-        if is_long && !self.is_mid_segment && !self.at_end && end - self.text >= HEADER_BYTES {
+        if is_long && !self.is_mid_segment && !self.at_end() && end - self.text >= HEADER_BYTES {
             self.judge(end, batch);
             self.is_mid_segment = true;
         }
@@ -454,7 +461,7 @@ impl<R: Read> TransactionReader<R> {
         let is_flood = self.text - self.at > self.max_bytes;
         let is_over =
             self.at > self.max_bytes || is_flood || (self.is_mid_segment && self.bytes.len() > self.max_bytes);
-        if self.at_end || !(is_over || self.pending.cut.is_some()) {
+        if self.at_end() || !(is_over || self.pending.cut.is_some()) {
             return;
         }
         let keep = if self.is_mid_segment {

@@ -24,7 +24,8 @@ const SEGMENT_ELEMENTS: usize = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     pub name: &'static str,
-    /// Segment and number of element; of the columns of table `segment`, and of what counts, none.
+    /// Segment and number of element; of the columns of table `segment`, and of what counts, none. `HI` and 1 stand for all
+    /// of its elements.
     pub sources: &'static [(&'static str, u8)],
 }
 
@@ -218,7 +219,7 @@ const SEGMENT: &[Column] = &[
 /// The columns of a table by its name, with what they are from; `None` when there is no such table.
 pub fn columns(table: &str) -> Option<impl Iterator<Item = &'static Column>> {
     let (keys, own) = match table {
-        "transaction" => (&KEYS[..0], TRANSACTION),
+        "transaction" => (&[][..], TRANSACTION),
         "claim" => (KEYS, CLAIM),
         "service_line" => (KEYS, SERVICE_LINE),
         "member" => (KEYS, MEMBER),
@@ -581,7 +582,7 @@ fn of_claim<'m>(segment: &Segment<'m>, open: &mut Open<'m>, rows: &mut Rows<'_, 
                         claim.push("diagnoses", code());
                     }
                     b"BF" | b"ABF" | b"BJ" | b"ABJ" | b"PR" | b"APR" | b"BN" | b"ABN" => {
-                        claim.push("diagnoses", code())
+                        claim.push("diagnoses", code());
                     }
                     b"BR" | b"BBR" | b"BQ" | b"BBQ" | b"BP" | b"BO" | b"CAH" => claim.push("procedures", code()),
                     b"DR" => claim.offer("drg", code()),
