@@ -158,6 +158,12 @@ impl Walk {
         let Some(guide) = self.guide else {
             return (false, false);
         };
+        // Whatever a guide's table says, these are the ends of a set.
+        if matches!(segment.name(), b"ST" | b"SE") {
+            self.stack = vec![(0, 0)];
+            self.loop_id = "";
+            return (true, false);
+        }
         let found = match self.find(guide, segment, true) {
             None if segment.name() == b"HL" => level_of(guide, segment),
             None => match self.within(guide, segment) {
