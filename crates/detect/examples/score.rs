@@ -36,7 +36,10 @@ fn documents(path: &str) -> Vec<Document> {
     }
     if file.trim_start().starts_with('[') {
         let all: Vec<Value> = serde_json::from_str(&file).unwrap();
-        return all.iter().map(|one| spans(one, "full_text", "start_position", "end_position", "entity_type")).collect();
+        return all
+            .iter()
+            .map(|one| spans(one, "full_text", "start_position", "end_position", "entity_type"))
+            .collect();
     }
     let lines = file.lines().map(|line| serde_json::from_str(line).unwrap());
     lines.map(|one: Value| spans(&one, "text", "start", "end", "label")).collect()
@@ -145,7 +148,8 @@ fn score(file: &str, detector: &Detector, misses: Option<&str>, show_wrong: bool
             covered[span.start..span.end].fill(Some(span.source));
         }
         let mut core: Vec<Option<&Gold>> = vec![None; text.len()];
-        for gold in document.gold.iter().filter(|gold| !gold.core).chain(document.gold.iter().filter(|gold| gold.core)) {
+        for gold in document.gold.iter().filter(|gold| !gold.core).chain(document.gold.iter().filter(|gold| gold.core))
+        {
             core[gold.start..gold.end].fill(Some(gold));
         }
         let mut leak = false;
@@ -160,8 +164,10 @@ fn score(file: &str, detector: &Detector, misses: Option<&str>, show_wrong: bool
             let gold = places.iter().find_map(|at| core[*at].filter(|gold| gold.core));
             match gold {
                 Some(gold) => {
-                    let hidden =
-                        places.iter().filter(|at| core[**at].is_some_and(|gold| gold.core)).all(|at| covered[*at].is_some());
+                    let hidden = places
+                        .iter()
+                        .filter(|at| core[**at].is_some_and(|gold| gold.core))
+                        .all(|at| covered[*at].is_some());
                     let count = by_label.entry(gold.label.clone()).or_default();
                     count.hidden += usize::from(hidden);
                     count.shown += usize::from(!hidden);
@@ -217,7 +223,8 @@ fn speed(documents: &[Document], detector: &Detector) {
     // CPU time where the system tells it, as other work runs beside this.
     let cpu = || {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        let fields: Vec<f64> = stat.rsplit(')').next()?.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let fields: Vec<f64> =
+            stat.rsplit(')').next()?.split_whitespace().filter_map(|field| field.parse().ok()).collect();
         Some((fields.get(10)? + fields.get(11)?) / 100.0)
     };
     let (begin, wall) = (cpu(), Instant::now());

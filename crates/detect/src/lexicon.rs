@@ -49,8 +49,8 @@ impl Tags {
     pub const TENS: Self = Self(1 << 22);
     pub const STARTS_PHRASE: Self = Self(1 << 23);
     pub const PARTICLE: Self = Self(1 << 24);
-    /// A word of no language in particular that ends as street names do in Europe.
-    pub const TAIL: Self = Self(1 << 25);
+    /// Begins a street's name where the kind of street stands first: `Rua`, `Via`, `rue`.
+    pub const STREET_FIRST: Self = Self(1 << 25);
 
     pub fn has(self, any: Self) -> bool {
         self.0 & any.0 != 0
@@ -65,14 +65,19 @@ impl Tags {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phrase {
     /// A number of this kind follows.
-    Label { kind: IdentifierKind, weak: bool },
+    Label {
+        kind: IdentifierKind,
+        weak: bool,
+    },
     Holiday,
     City,
     State,
     /// A place of care, an insurer or a university known by this name.
     Organization,
     /// A name follows: always, after a mark only, or only when what follows looks like one.
-    NameCue { strong: bool },
+    NameCue {
+        strong: bool,
+    },
     /// What follows is a birth (or death) date.
     DateCue(IdentifierKind),
     /// Not personal, whatever recognisers say.
@@ -238,7 +243,7 @@ fn class_of(name: &str) -> Tags {
         "code" => Tags::CODE,
         "tens" => Tags::TENS,
         "particle" => Tags::PARTICLE,
-        "tail" => Tags::TAIL,
+        "street-first" => Tags::STREET_FIRST,
         _ => Tags::NONE,
     }
 }

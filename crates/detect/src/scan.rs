@@ -63,7 +63,7 @@ impl Token {
 
     /// Begins with a capital.
     pub fn is_capitalised(self) -> bool {
-        matches!(self.class, Class::Word) && !matches!(self.case, Case::Lower)
+        matches!(self.class, Class::Word) && !matches!(self.case, Case::Lower) && !self.byte.is_ascii_lowercase()
     }
 }
 

@@ -34,9 +34,7 @@ impl Span {
 /// Nothing that an accepted finding covers is ever uncovered by another one.
 pub fn resolve(text: &str, spans: &mut Vec<Span>, from: usize, min_score: f32) {
     let mut found = spans.split_off(from.min(spans.len()));
-    found.retain(|span| {
-        span.score >= min_score && span.start < span.end && text.get(span.start..span.end).is_some()
-    });
+    found.retain(|span| span.score >= min_score && span.start < span.end && text.get(span.start..span.end).is_some());
     found.sort_by(|a, b| a.start.cmp(&b.start).then(b.end.cmp(&a.end)));
     let mut cluster = Vec::new();
     let mut reach = 0;
@@ -67,7 +65,7 @@ fn settle(text: &str, cluster: &mut Vec<Span>, out: &mut Vec<Span>) {
         let inside: Vec<(usize, usize)> =
             taken.range(at..span.end.max(at)).map(|(start, other)| (*start, other.end)).collect();
         for (start, end) in inside.into_iter().chain([(span.end, span.end)]) {
-            if let Some(piece) = trimmed(text, Span { start: at, end: start, ..span }) {
+            if let Some(piece) = trimmed(text, &span, Span { start: at, end: start, ..span }) {
                 taken.insert(piece.start, piece);
             }
             at = end;
@@ -77,14 +75,17 @@ fn settle(text: &str, cluster: &mut Vec<Span>, out: &mut Vec<Span>) {
 }
 
 /// The span without blanks and marks at its ends; `None` when no letter or digit is left.
-fn trimmed(text: &str, span: Span) -> Option<Span> {
+/// Ends that the finding had from the first stay as they are.
+fn trimmed(text: &str, whole: &Span, span: Span) -> Option<Span> {
     if span.start >= span.end {
         return None;
     }
     let inside = text.get(span.start..span.end)?;
     let start = inside.find(char::is_alphanumeric)?;
-    let end = inside.trim_end_matches(|c: char| !c.is_alphanumeric()).len();
-    Some(Span { start: span.start + start, end: span.start + end, ..span })
+    let end = span.start + inside.trim_end_matches(|c: char| !c.is_alphanumeric()).len();
+    let start = if span.start == whole.start { span.start } else { span.start + start };
+    let end = if span.end == whole.end { span.end } else { end };
+    Some(Span { start, end, ..span })
 }
 
 /// One finding out of neighbours of one kind that touch, or that are parts of one street address (`12 Elm St`, `Apt 4`)

@@ -125,15 +125,23 @@ impl ProfileBuilder {
                 let kind = hint.refine(*kind);
                 let mut reasons = vec![*rule];
                 reasons.extend(hint.reason_for(kind));
-                return (kind, (0.6 + 0.35 * part + 0.05 * f32::from(u8::from(reasons.len() > 1))).min(1.0), part, reasons);
+                return (
+                    kind,
+                    (0.6 + 0.35 * part + 0.05 * f32::from(u8::from(reasons.len() > 1))).min(1.0),
+                    part,
+                    reasons,
+                );
             }
         }
         if let Some((named, strength, rule)) = hint.best() {
             let agrees = values::agree(named, &self.values, self.looked);
             let mut reasons = vec![rule];
             // Free text in a column called `address` is an address still; prose in one called `code` is prose.
-            if share(Value::Prose) >= 0.3 && !matches!(named, K::FreeText | K::StreetAddress | K::Name | K::Organization) {
-                let standard = matches!(named, K::Clinical | K::Operational) && (distinct <= 200 || unique < 0.05);
+            if share(Value::Prose) >= 0.3
+                && !matches!(named, K::FreeText | K::StreetAddress | K::Name | K::Organization)
+            {
+                let standard = matches!(named, K::Clinical | K::Operational)
+                    && (distinct <= 200 && unique <= 0.5 || unique < 0.05);
                 if !standard {
                     reasons.insert(0, "prose");
                     return (K::FreeText, 0.7, share(Value::Prose), reasons);
@@ -210,9 +218,9 @@ impl Distinct {
 
 /// FNV-1a with a finish: the same on every machine and run, as reports must be.
 fn mix(value: &[u8]) -> u64 {
-    let hash = value.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    });
+    let hash = value
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3));
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
     hash ^ (hash >> 33)

@@ -1,5 +1,7 @@
 //! The look of values without the values: `219-09-9999` is `9(3)-9(2)-9(4)`.
 
+use std::fmt::Write as _;
+
 use hashbrown::HashMap;
 
 #[derive(Default)]
@@ -35,7 +37,9 @@ fn of(value: &str) -> String {
         // Lengths of words tell nothing and would make every name a shape of its own.
         match last {
             '\0' => {}
-            '9' if run > 1 => shape.push_str(&format!("9({run})")),
+            '9' if run > 1 => {
+                let _ = write!(shape, "9({run})");
+            }
             'a' | 'A' if run > 2 => shape.extend([last, '+']),
             _ => (0..run.min(2)).for_each(|_| shape.push(last)),
         }

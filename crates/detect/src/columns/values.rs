@@ -81,7 +81,11 @@ pub(super) const LIKELY: &[(Value, IdentifierKind, &str, f32, f32)] = &[
 pub(super) fn agree(kind: IdentifierKind, values: &Values, looked: u64) -> Option<(f32, &'static str)> {
     use IdentifierKind as K;
     let looks: &[(Value, &'static str)] = match kind {
-        K::Name => &[(Value::FullName, "value-full-name"), (Value::Given, "value-given-name"), (Value::Surname, "value-surname")],
+        K::Name => &[
+            (Value::FullName, "value-full-name"),
+            (Value::Given, "value-given-name"),
+            (Value::Surname, "value-surname"),
+        ],
         K::StreetAddress => &[(Value::Street, "value-street")],
         K::City | K::County => &[(Value::City, "value-city")],
         K::PostalCode => &[(Value::Zip, "value-zip")],
@@ -96,13 +100,26 @@ pub(super) fn agree(kind: IdentifierKind, values: &Values, looked: u64) -> Optio
         K::Url => &[(Value::Url, "value-url")],
         K::State => &[(Value::State, "value-state")],
         K::Demographic => &[(Value::Gender, "value-gender"), (Value::Code, "value-code")],
-        K::Clinical => &[(Value::Code, "value-code"), (Value::Decimal, "value-decimal"), (Value::Integer, "value-integer")],
-        K::Financial => &[(Value::Money, "value-money"), (Value::Decimal, "value-decimal"), (Value::Integer, "value-integer")],
+        K::Clinical => {
+            &[(Value::Code, "value-code"), (Value::Decimal, "value-decimal"), (Value::Integer, "value-integer")]
+        }
+        K::Financial => {
+            &[(Value::Money, "value-money"), (Value::Decimal, "value-decimal"), (Value::Integer, "value-integer")]
+        }
         K::FreeText => &[(Value::Prose, "prose"), (Value::Base64, "value-base64")],
         K::Operational => &[(Value::Boolean, "value-boolean"), (Value::Integer, "value-integer")],
-        K::MedicalRecordNumber | K::HealthPlanId | K::AccountNumber | K::LicenceNumber | K::DeviceId | K::UniqueId | K::ProviderId => {
-            &[(Value::Uuid, "value-uuid"), (Value::Npi, "value-npi"), (Value::Integer, "value-integer"), (Value::Token, "value-token")]
-        }
+        K::MedicalRecordNumber
+        | K::HealthPlanId
+        | K::AccountNumber
+        | K::LicenceNumber
+        | K::DeviceId
+        | K::UniqueId
+        | K::ProviderId => &[
+            (Value::Uuid, "value-uuid"),
+            (Value::Npi, "value-npi"),
+            (Value::Integer, "value-integer"),
+            (Value::Token, "value-token"),
+        ],
         _ => &[],
     };
     looks
@@ -144,7 +161,8 @@ impl Values {
             return;
         }
         if bytes.len() > 256 {
-            let base64 = blanks == 0 && bytes.iter().take(256).all(|byte| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte));
+            let base64 = blanks == 0
+                && bytes.iter().take(256).all(|byte| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte));
             self.hit(if base64 { Value::Base64 } else { Value::Prose });
             return;
         }
@@ -191,7 +209,7 @@ impl Values {
         if whole && checksum::npi(bytes) {
             self.hit(Value::Npi);
         }
-        if whole && digits >= 15 && digits <= 16 && checksum::luhn(bytes) {
+        if whole && matches!(digits, 15 | 16) && checksum::luhn(bytes) {
             self.hit(Value::Card);
         }
         let phone = !whole
@@ -234,11 +252,17 @@ impl Values {
         if ["true", "false", "yes", "no", "y", "n", "t", "f"].iter().any(|word| value.eq_ignore_ascii_case(word)) {
             self.hit(Value::Boolean);
         }
-        if ["m", "f", "male", "female", "u", "unknown", "other", "o"].iter().any(|word| value.eq_ignore_ascii_case(word)) {
+        if ["m", "f", "male", "female", "u", "unknown", "other", "o"]
+            .iter()
+            .any(|word| value.eq_ignore_ascii_case(word))
+        {
             self.hit(Value::Gender);
         }
         if blanks == 0 {
-            if digits > 0 && letters > 0 && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(byte)) {
+            if digits > 0
+                && letters > 0
+                && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(byte))
+            {
                 self.hit(Value::Token);
             }
             if bytes.len() == 17 && checksum::vin(bytes) {
@@ -252,7 +276,8 @@ impl Values {
                 self.hit(Value::Code);
             }
         }
-        let words: Vec<&str> = value.split([' ', ',']).map(|word| word.trim_end_matches('.')).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            value.split([' ', ',']).map(|word| word.trim_end_matches('.')).filter(|word| !word.is_empty()).collect();
         let street = digits > 0
             && bytes.first().is_some_and(u8::is_ascii_digit)
             && words.len() >= 3
@@ -274,7 +299,9 @@ impl Values {
             if tags.has(Tags::SURNAME) {
                 self.hit(Value::Surname);
             }
-        } else if words.len() <= 4 && words.iter().all(|word| word.chars().all(|c| c.is_alphabetic() || "'-".contains(c))) {
+        } else if words.len() <= 4
+            && words.iter().all(|word| word.chars().all(|c| c.is_alphabetic() || "'-".contains(c)))
+        {
             let known = |word: &&str| tags(word).has(Tags::GIVEN.or(Tags::SURNAME)) && !tags(word).has(Tags::COMMON);
             let states = ["new ", "north ", "south ", "west ", "rhode "];
             if states.iter().any(|head| value.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head)))
@@ -282,7 +309,10 @@ impl Values {
             {
                 self.hit(Value::State);
             } else if words.iter().filter(|word| known(word)).count() >= 1
-                && words.iter().all(|word| word.chars().next().is_some_and(char::is_uppercase) && !tags(word).has(Tags::DRUG.or(Tags::EPONYM_NOUN)))
+                && words.iter().all(|word| {
+                    word.chars().next().is_some_and(char::is_uppercase)
+                        && !tags(word).has(Tags::DRUG.or(Tags::EPONYM_NOUN))
+                })
             {
                 self.hit(Value::FullName);
             }
@@ -311,7 +341,9 @@ fn part(bytes: &[u8], from: usize, to: usize) -> u32 {
 fn date(bytes: &[u8]) -> bool {
     let day = |month: u32, day: u32| (1..=12).contains(&month) && (1..=31).contains(&day);
     let year = |year: u32| (1850..2200).contains(&year);
-    if bytes.len() >= 10 && [&b"9999-99-99"[..], b"9999/99/99"].iter().any(|pattern| shape(bytes.get(..10).unwrap_or_default(), pattern)) {
+    if bytes.len() >= 10
+        && [&b"9999-99-99"[..], b"9999/99/99"].iter().any(|pattern| shape(bytes.get(..10).unwrap_or_default(), pattern))
+    {
         return year(part(bytes, 0, 4)) && day(part(bytes, 5, 7), part(bytes, 8, 10)) && bytes.len() <= 40;
     }
     if matches!(bytes.len(), 8 | 12 | 14) && bytes.iter().all(u8::is_ascii_digit) {
@@ -322,10 +354,7 @@ fn date(bytes: &[u8]) -> bool {
     let (a, b) = (crate::recognise::digits(a), crate::recognise::digits(b));
     let lead = c.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let rest_is_time = c.get(lead..).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" "));
-    matches!(lead, 2 | 4)
-        && rest_is_time
-        && a.zip(b).is_some_and(|(a, b)| day(a, b) || day(b, a))
-        && bytes.len() <= 24
+    matches!(lead, 2 | 4) && rest_is_time && a.zip(b).is_some_and(|(a, b)| day(a, b) || day(b, a)) && bytes.len() <= 24
 }
 
 fn loinc(bytes: &[u8]) -> bool {
@@ -342,7 +371,8 @@ fn icd(bytes: &[u8]) -> bool {
     letter.is_ascii_uppercase()
         && a.is_ascii_digit()
         && b.is_ascii_alphanumeric()
-        && (rest.is_empty() || rest.first() == Some(&b'.') && rest.len() <= 5 && rest.iter().skip(1).all(u8::is_ascii_alphanumeric))
+        && (rest.is_empty()
+            || rest.first() == Some(&b'.') && rest.len() <= 5 && rest.iter().skip(1).all(u8::is_ascii_alphanumeric))
 }
 
 fn email(value: &str) -> bool {

@@ -46,7 +46,8 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 fn suffix(cx: &Context<'_>, index: usize, lower: usize) -> bool {
     let token = cx.at(index);
     if lower > 0 || token.case == Case::Lower {
-        let sure = ["street", "avenue", "ave", "road", "boulevard", "blvd", "lane", "drive", "court", "rd", "st", "terrace"];
+        let sure =
+            ["street", "avenue", "ave", "road", "boulevard", "blvd", "lane", "drive", "court", "rd", "st", "terrace"];
         return cx.one_of(index, &sure) && lower <= 2;
     }
     // `12 Lake Park Drive`: a later suffix is the one that counts.
@@ -57,7 +58,8 @@ fn suffix(cx: &Context<'_>, index: usize, lower: usize) -> bool {
 /// Behind the suffix: its point, a direction, a unit (`Apt 4B`, `Suite 200`, `#12`).
 fn tail(cx: &Context<'_>, end: usize) -> usize {
     let mut end = end;
-    if cx.mark(end, b'.') && cx.glued(end) && (cx.at(end + 1).gap > crate::scan::Gap::Glued || cx.marks(end + 1, b",")) {
+    if cx.mark(end, b'.') && cx.glued(end) && (cx.at(end + 1).gap > crate::scan::Gap::Glued || cx.marks(end + 1, b","))
+    {
         end += 1;
     }
     if cx.is(end, Tags::DIRECTION) && cx.near(end) && cx.at(end).case == Case::Upper && cx.at(end).len() <= 2
@@ -85,6 +87,13 @@ fn unit(cx: &Context<'_>, index: usize) -> Option<usize> {
 
 /// `Apt. 4B`, `Suite 321` that stands on a line of its own; `Unit 4526 Box 0671` of the armed forces.
 pub(super) fn at_unit(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
+    // `APO AP 96522`: post offices of the armed forces.
+    if cx.one_of(index, &["apo", "fpo", "dpo"]) {
+        if cx.one_of(index + 1, &["aa", "ae", "ap"]) && cx.near(index + 1) {
+            cx.add(out, index, index + 2, StreetAddress, 0.85, "military-office");
+        }
+        return;
+    }
     let Some(end) = unit(cx, index) else { return };
     let boxed = cx.one_of(end + usize::from(cx.mark(end, b',')), &["box"]);
     if boxed {
@@ -97,7 +106,22 @@ pub(super) fn at_unit(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 
 /// At a suffix with a capital and no house number before: `on Elm Street`, `5th Avenue`.
 pub(super) fn at_street(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
-    let whole = ["street", "avenue", "boulevard", "road", "lane", "drive", "court", "terrace", "parkway", "highway", "crescent", "ave", "blvd", "rd"];
+    let whole = [
+        "street",
+        "avenue",
+        "boulevard",
+        "road",
+        "lane",
+        "drive",
+        "court",
+        "terrace",
+        "parkway",
+        "highway",
+        "crescent",
+        "ave",
+        "blvd",
+        "rd",
+    ];
     if !cx.at(index).is_capitalised() || !cx.one_of(index, &whole) || !cx.near(index) {
         return;
     }
@@ -115,16 +139,48 @@ pub(super) fn at_street(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     }
 }
 
-/// `Vesterskovvej 79`, `Hauptstraße 12a`, `via Roma 131`: words that end as streets do elsewhere, before a number.
-pub(super) fn at_tail(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
-    foreign(cx, index, out);
+/// `Via Roma 131`, `31 rue des Fleurs`, `ul. Cicha 86`: the kind of street first, and a number before or behind.
+pub(super) fn at_first(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
+    if !cx.at(index).is_capitalised() && !cx.one_of(index, &["rue", "ul", "rua", "calle", "avenida"]) {
+        return;
+    }
+    let first = index + 1 + usize::from(cx.mark(index + 1, b'.'));
+    let mut end = first;
+    let mut words = 0;
+    while end < first + 6 && cx.near(end) {
+        let token = cx.at(end);
+        if token.is_capitalised() {
+            words += 1;
+        } else if !(token.tags.has(Tags::PARTICLE) || cx.one_of(end, &["des", "e", "dei", "delle", "du"])) {
+            break;
+        }
+        end += 1;
+    }
+    let number = |place: usize| {
+        let token = cx.at(place);
+        matches!(token.class, Class::Number | Class::Mixed) && token.byte.is_ascii_digit() && token.len() <= 5
+    };
+    let before = number(index.wrapping_sub(1)) && cx.near(index);
+    let after = end + usize::from(cx.mark(end, b','));
+    let behind = number(after) && cx.near(after) && !cx.unit_after(after + 1);
+    if words == 0 || !(before || behind) {
+        return;
+    }
+    cx.add(out, index - usize::from(before), if behind { after + 1 } else { end }, StreetAddress, 0.7, "street-first");
 }
 
+/// `Vesterskovvej 79`, `Hauptstraße 12a`: words that end as streets do elsewhere, before a number.
 pub(super) fn foreign(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
-    const ENDS: &[&str] =
-        &["strasse", "straße", "straat", "gatan", "gata", "gade", "katu", "tie", "vej", "veien", "laan", "weg", "plein", "gasse", "vägen", "utca"];
+    const ENDS: &[&str] = &[
+        "strasse", "straße", "straat", "gatan", "gata", "gade", "katu", "tie", "vej", "veien", "laan", "weg", "plein",
+        "gasse", "vägen", "utca",
+    ];
     let number = cx.at(index + 1);
-    if !matches!(number.class, Class::Number | Class::Mixed) || !number.byte.is_ascii_digit() || number.len() > 5 || !cx.near(index + 1) {
+    if !matches!(number.class, Class::Number | Class::Mixed)
+        || !number.byte.is_ascii_digit()
+        || number.len() > 5
+        || !cx.near(index + 1)
+    {
         return;
     }
     let token = cx.at(index);

@@ -44,9 +44,15 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     }
     if old(cx, index + 1).is_some() {
         cx.add(out, index, index + 1, Age, 0.9, "age");
-    } else if cued(cx, index) && !cx.figure_after(index + 1) && !cx.one_of(index + 1, &["days", "months", "weeks", "percent"]) {
+    } else if cued(cx, index)
+        && !cx.figure_after(index + 1)
+        && !cx.one_of(index + 1, &["days", "months", "weeks", "percent"])
+    {
         cx.add(out, index, index + 1, Age, 0.8, "age");
-    } else if cx.one_of(index + 1, &["m", "f", "male", "female"]) && cx.near(index + 1) && years >= 90 && cx.at(index + 1).is_capitalised()
+    } else if cx.one_of(index + 1, &["m", "f", "male", "female"])
+        && cx.near(index + 1)
+        && years >= 90
+        && cx.at(index + 1).is_capitalised()
     {
         cx.add(out, index, index + 1, Age, 0.55, "age");
     }
@@ -59,8 +65,11 @@ pub(super) fn at_mixed(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let (number, rest) = bytes.split_at(lead);
     let Some(years) = digits(number).filter(|years| wanted(cx, *years)) else { return };
     let known = |words: &[&str]| words.iter().any(|word| rest.eq_ignore_ascii_case(word.as_bytes()));
-    let decade = known(&["s"]) && cx.one_of(index.wrapping_sub(1), &["her", "his", "their", "the", "late", "early", "mid"]);
-    let apart = known(&["y", "yr"]) && (cx.marks(index + 1, b"/.") && cx.one_of(index + 2, &["o"]) || cx.one_of(index + 1, &["o", "old", "male", "female"]));
+    let decade =
+        known(&["s"]) && cx.one_of(index.wrapping_sub(1), &["her", "his", "their", "the", "late", "early", "mid"]);
+    let apart = known(&["y", "yr"])
+        && (cx.marks(index + 1, b"/.") && cx.one_of(index + 2, &["o"])
+            || cx.one_of(index + 1, &["o", "old", "male", "female"]));
     if known(&["yo", "yof", "yom", "yrold", "yearold"]) || apart || decade && years % 10 == 0 {
         cx.add(out, index, index + 1, Age, 0.9, "age");
     }

@@ -58,7 +58,8 @@ pub(super) fn at_mixed(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     }
     let mut whole = first.to_vec();
     let mut end = index + 1;
-    while whole.len() < 34 && cx.at(end).gap == Gap::Space && cx.at(end).class != Class::Punct && cx.at(end).len() <= 4 {
+    while whole.len() < 34 && cx.at(end).gap == Gap::Space && cx.at(end).class != Class::Punct && cx.at(end).len() <= 4
+    {
         whole.extend_from_slice(cx.bytes(end));
         end += 1;
         if whole.len() >= 15 && checksum::iban(&whole) {

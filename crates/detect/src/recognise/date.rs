@@ -39,16 +39,14 @@ fn numeric(cx: &Context<'_>, index: usize) -> Option<(usize, f32)> {
         };
         let day = cx.bytes(index + 4);
         let (day, rest) = day.split_at_checked(2).unwrap_or((day, b""));
-        let valid = digits(day).is_some_and(|day| (1..=31).contains(&day)) && (rest.is_empty() || rest.starts_with(b"T"));
+        let valid =
+            digits(day).is_some_and(|day| (1..=31).contains(&day)) && (rest.is_empty() || rest.starts_with(b"T"));
         return (valid && third.class != Class::Word).then_some((5, 0.95));
     }
     if first > 2 {
         return None;
     }
-    let b = match b {
-        Some(b) => b,
-        None => return None,
-    };
+    let b = b?;
     match third {
         Some(third) if second <= 2 && third.class == Class::Number => {
             let c = cx.number(index + 4)?;
@@ -76,7 +74,9 @@ pub(super) fn is_numeric(cx: &Context<'_>, index: usize, end: usize) -> bool {
 
 pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let token = cx.at(index);
-    if let Some((length, score)) = numeric(cx, index).filter(|_| !cx.figure_before(index)) {
+    let second =
+        cx.mark(index.wrapping_sub(1), b'-') && cx.glue(index + 1, b'/') && cx.glue(index.wrapping_sub(3), b'/');
+    if let Some((length, score)) = numeric(cx, index).filter(|_| second || !cx.figure_before(index)) {
         let end = index + length;
         let last = cx.at(end - 1);
         let open = cx.glued(end) && cx.marks(end, b"/-") && cx.glued(end + 1) && cx.at(end + 1).class == Class::Number;
@@ -124,16 +124,54 @@ fn compact(bytes: &[u8]) -> bool {
 
 /// `on 3/4`, `since 12/25`, `3/4-3/9`: a fraction, a strength or a murmur without such a word before it.
 fn slash(cx: &Context<'_>, index: usize, a: u32, out: &mut Vec<Span>) {
-    let Some(b) = cx.number(index + 2).filter(|_| cx.glue(index + 1, b'/') && cx.at(index + 2).len() <= 2) else { return };
+    let Some(b) = cx.number(index + 2).filter(|_| cx.glue(index + 1, b'/') && cx.at(index + 2).len() <= 2) else {
+        return;
+    };
     let end = index + 3;
     let longer = cx.glue(end, b'/') || cx.unit_after(end) || cx.figure_after(end) && !cx.glue(end, b'-');
-    let of = ["strength", "systolic", "diastolic", "murmur", "tablet", "tablets", "tab", "of", "pain", "power", "sem", "pulses", "weakness"];
+    let of = [
+        "strength",
+        "systolic",
+        "diastolic",
+        "murmur",
+        "tablet",
+        "tablets",
+        "tab",
+        "of",
+        "pain",
+        "power",
+        "sem",
+        "pulses",
+        "weakness",
+    ];
     if longer || !month_day(a, b) || cx.one_of(end, &of) {
         return;
     }
     let cues = [
-        "on", "since", "until", "til", "till", "from", "through", "thru", "dated", "date", "starting", "due", "seen", "before",
-        "after", "admitted", "discharged", "returned", "dos", "ending", "beginning", "scheduled", "appt", "appointment",
+        "on",
+        "since",
+        "until",
+        "til",
+        "till",
+        "from",
+        "through",
+        "thru",
+        "dated",
+        "date",
+        "starting",
+        "due",
+        "seen",
+        "before",
+        "after",
+        "admitted",
+        "discharged",
+        "returned",
+        "dos",
+        "ending",
+        "beginning",
+        "scheduled",
+        "appt",
+        "appointment",
     ];
     let back = index.wrapping_sub(if cx.marks(index.wrapping_sub(1), b":(,.") { 2 } else { 1 });
     let cued = cx.near(index) && cx.one_of(back, &cues) || cx.is(back, Tags::WEEKDAY) && cx.at(back).len() > 2;
@@ -169,7 +207,9 @@ pub(super) fn at_mixed(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
         let month = if cx.one_of(index + 1, &["of"]) { index + 2 } else { index + 1 };
         if cx.is(month, Tags::MONTH) && cx.near(month) && plausible_month(cx, month) {
             day_month(cx, index, month, out);
-        } else if cx.one_of(index.wrapping_sub(1), &["the"]) && cx.one_of(index.wrapping_sub(2), &["on", "until", "since", "by"]) {
+        } else if cx.one_of(index.wrapping_sub(1), &["the"])
+            && cx.one_of(index.wrapping_sub(2), &["on", "until", "since", "by"])
+        {
             let what = cx.at(index + 1);
             if what.class != Class::Word || !cx.near(index + 1) {
                 emit(cx, index, index + 1, 0.55, "date-day", out);
@@ -204,7 +244,8 @@ fn day_month(cx: &Context<'_>, from: usize, month: usize, out: &mut Vec<Span>) {
     }
     if let Some(behind) = year_at(cx, next).filter(|_| cx.near(next)) {
         (end, score) = (behind, 0.95);
-    } else if cx.glue(month + 1, b'-') && cx.digits(month + 2, 2) || cx.glue(month + 1, b'/') && cx.digits(month + 2, 2) {
+    } else if cx.glue(month + 1, b'-') && cx.digits(month + 2, 2) || cx.glue(month + 1, b'/') && cx.digits(month + 2, 2)
+    {
         (end, score) = (month + 3, 0.9);
     }
     emit(cx, from, time(cx, end), score, "date-day-month", out);
@@ -273,8 +314,8 @@ pub(super) fn at_word(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 fn month_alone(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let token = cx.at(index);
     let cues = [
-        "in", "since", "until", "till", "last", "this", "next", "early", "late", "mid", "of", "by", "during", "from", "through",
-        "before", "after", "between", "past", "previous", "around",
+        "in", "since", "until", "till", "last", "this", "next", "early", "late", "mid", "of", "by", "during", "from",
+        "through", "before", "after", "between", "past", "previous", "around",
     ];
     let back = if cx.mark(index.wrapping_sub(1), b'-') { 2 } else { 1 };
     // `Jan`, `April`, `June` are names also.
@@ -298,7 +339,7 @@ pub(super) fn at_holiday(cx: &Context<'_>, from: usize, end: usize, out: &mut Ve
 /// Behind `DOB`, `born on`, `died`: any date, also a short one, is of that kind.
 pub(super) fn at_cue(cx: &Context<'_>, end: usize, kind: IdentifierKind, out: &mut Vec<Span>) {
     let mut index = end;
-    while index < end + 4 && (cx.marks(index, b":-=(|#") || cx.one_of(index, &["is", "was", "of", "on", "in"])) {
+    while index < end + 4 && (cx.marks(index, b".:-=(|#") || cx.one_of(index, &["is", "was", "of", "on", "in"])) {
         index += 1;
     }
     if cx.at(index).gap == Gap::Blank {
@@ -341,7 +382,8 @@ fn kind_of(cx: &Context<'_>, from: usize) -> IdentifierKind {
 fn emit(cx: &Context<'_>, from: usize, end: usize, score: f32, rule: &'static str, out: &mut Vec<Span>) {
     let mut start = from;
     let mut back = 1;
-    while back <= 3 && (cx.marks(from.wrapping_sub(back), b",.(") || cx.one_of(from.wrapping_sub(back), &["the", "on"])) {
+    while back <= 3 && (cx.marks(from.wrapping_sub(back), b",.(") || cx.one_of(from.wrapping_sub(back), &["the", "on"]))
+    {
         back += 1;
     }
     let day = from.wrapping_sub(back);
@@ -378,7 +420,12 @@ fn time(cx: &Context<'_>, index: usize) -> usize {
 /// Minutes, seconds, a half of the day and a zone, from the colon on.
 fn time_tail(cx: &Context<'_>, index: usize) -> usize {
     let mut end = index;
-    while end < index + 6 && cx.glued(end) && cx.marks(end, b":.") && cx.glued(end + 1) && cx.at(end + 1).class != Class::Punct {
+    while end < index + 6
+        && cx.glued(end)
+        && cx.marks(end, b":.")
+        && cx.glued(end + 1)
+        && cx.at(end + 1).class != Class::Punct
+    {
         if cx.at(end + 1).class == Class::Word {
             break;
         }
@@ -393,7 +440,9 @@ fn time_tail(cx: &Context<'_>, index: usize) -> usize {
         if cx.glue(end, b':') && cx.digits(end + 1, 2) {
             end += 2;
         }
-    } else if cx.near(end) && cx.one_of(end, &["est", "edt", "cst", "cdt", "mst", "mdt", "pst", "pdt", "utc", "gmt", "z"]) {
+    } else if cx.near(end)
+        && cx.one_of(end, &["est", "edt", "cst", "cdt", "mst", "mdt", "pst", "pdt", "utc", "gmt", "z"])
+    {
         end += 1;
     }
     end

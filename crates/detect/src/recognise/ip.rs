@@ -26,7 +26,9 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 }
 
 fn hex(cx: &Context<'_>, token: Token, index: usize, most: usize) -> bool {
-    token.class != Class::Punct && (1..=most).contains(&token.len()) && cx.bytes(index).iter().all(u8::is_ascii_hexdigit)
+    token.class != Class::Punct
+        && (1..=most).contains(&token.len())
+        && cx.bytes(index).iter().all(u8::is_ascii_hexdigit)
 }
 
 /// At the first group of a run of groups with colons (or hyphens) between.
@@ -41,9 +43,7 @@ pub(super) fn at_word(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let mac = [b':', b'-'].into_iter().any(|mark| {
         (0..6).all(|part| {
             let place = index + 2 * part;
-            cx.at(place).len() == 2
-                && hex(cx, cx.at(place), place, 2)
-                && (part == 5 || cx.glue(place + 1, mark))
+            cx.at(place).len() == 2 && hex(cx, cx.at(place), place, 2) && (part == 5 || cx.glue(place + 1, mark))
         })
     });
     if mac && !cx.figure_after(index + 11) {

@@ -18,7 +18,8 @@ fn bridge(cx: &Context<'_>, end: usize) -> (usize, bool) {
     while at < end + 6 && cx.near(at) {
         if cx.marks(at, b":#=") {
             pointed = true;
-        } else if cx.one_of(at, &["number", "no", "num", "nr", "is", "was", "id", "code", "of", "on", "file", "ending", "in"])
+        } else if cx
+            .one_of(at, &["number", "no", "num", "nr", "is", "was", "id", "code", "of", "on", "file", "ending", "in"])
         {
             pointed |= cx.one_of(at, &["number", "no", "num", "id", "is"]);
         } else if !cx.marks(at, b".-([|\"'*") {

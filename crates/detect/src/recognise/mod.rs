@@ -101,7 +101,15 @@ impl<'t> Context<'t> {
         token.class == Class::Number && token.len() == count
     }
 
-    pub fn add(&self, out: &mut Vec<Span>, from: usize, to: usize, kind: IdentifierKind, score: f32, rule: &'static str) {
+    pub fn add(
+        &self,
+        out: &mut Vec<Span>,
+        from: usize,
+        to: usize,
+        kind: IdentifierKind,
+        score: f32,
+        rule: &'static str,
+    ) {
         let (start, end) = (self.at(from).start as usize, self.at(to.wrapping_sub(1)).end as usize);
         if start < end {
             out.push(Span { start, end, kind, score, source: rule });
@@ -117,7 +125,10 @@ impl<'t> Context<'t> {
     }
 
     pub fn figure_after(&self, end: usize) -> bool {
-        (self.marks(end, b"./-,:^*_") && self.glued(end) && self.glued(end + 1) && self.at(end + 1).class == Class::Number)
+        (self.marks(end, b"./-,:^*_")
+            && self.glued(end)
+            && self.glued(end + 1)
+            && self.at(end + 1).class == Class::Number)
             || (self.mark(end, b'%') && self.near(end))
     }
 
@@ -133,9 +144,9 @@ impl<'t> Context<'t> {
                 let token = self.back(index, *by);
                 token.class == Class::Punct && matches!(token.byte, b':' | b'#' | b'-' | b'.' | b'=' | b'(')
                     || token.tags.has(Tags::CODE)
-                    || ["code", "id", "no", "number", "cm", "is", "ct"].iter().any(|word| {
-                        self.bytes(index.wrapping_sub(*by)).eq_ignore_ascii_case(word.as_bytes())
-                    })
+                    || ["code", "id", "no", "number", "cm", "is", "ct"]
+                        .iter()
+                        .any(|word| self.bytes(index.wrapping_sub(*by)).eq_ignore_ascii_case(word.as_bytes()))
             })
             .any(|by| self.is(index.wrapping_sub(by), Tags::CODE))
     }
@@ -203,6 +214,9 @@ pub(crate) fn all(cx: &Context<'_>, out: &mut Vec<Span>) {
                 if token.tags.has(Tags::STREET) {
                     address::at_street(cx, index, out);
                 }
+                if token.tags.has(Tags::STREET_FIRST) {
+                    address::at_first(cx, index, out);
+                }
                 if token.tags.has(Tags::UNIT) {
                     address::at_unit(cx, index, out);
                 }
@@ -216,8 +230,6 @@ pub(crate) fn all(cx: &Context<'_>, out: &mut Vec<Span>) {
                 } else if token.tags.has(Tags::TITLE.or(Tags::FACILITY)) {
                     name::at_title(cx, index, out);
                     organization::at_capital(cx, index, out);
-                } else {
-                    address::at_tail(cx, index, out);
                 }
                 ip::at_word(cx, index, out);
                 number::at(cx, index, out);

@@ -61,6 +61,9 @@ fn read(cx: &Context<'_>, from: usize, trust: Trust) -> Option<Read> {
             // `O'Neil`, `D'Angelo`
             if cx.glue(at + 1, b'\'') && cx.at(at + 2).is_capitalised() && cx.at(at + 2).len() > 2 {
                 (at, name.words) = (at + 3, name.words + 1);
+                while cx.glue(at, b'-') && cx.at(at + 1).is_capitalised() && at < from + 12 {
+                    at += 2;
+                }
                 name.end = at;
                 continue;
             }
@@ -78,8 +81,12 @@ fn read(cx: &Context<'_>, from: usize, trust: Trust) -> Option<Read> {
             }
             continue;
         }
-        let particle = token.tags.has(Tags::PARTICLE) && name.words + name.initials > 0 && token.len() <= 4;
-        if particle && part(cx.at(at + 1), Trust::Cue, false) && cx.at(at + 1).gap == Gap::Space {
+        let begun = name.words + name.initials > 0 || trust == Trust::Cue;
+        let particle = token.tags.has(Tags::PARTICLE) && begun && token.len() <= 4;
+        let next = cx.at(at + 1);
+        let goes_on =
+            part(next, Trust::Cue, false) || next.tags.has(Tags::PARTICLE) && part(cx.at(at + 2), Trust::Cue, false);
+        if particle && goes_on && next.gap == Gap::Space {
             at += 1;
             continue;
         }
@@ -92,6 +99,12 @@ fn read(cx: &Context<'_>, from: usize, trust: Trust) -> Option<Read> {
             name.end = at + 1;
             break;
         }
+        // Behind a known given name a family name may be a word: `Arthur King`.
+        let trust = if name.known > 0 && token.tags.has(Tags::SURNAME) && token.case == Case::Title {
+            Trust::Cue
+        } else {
+            trust
+        };
         if !part(token, trust, name.words == 0) {
             break;
         }
@@ -104,7 +117,11 @@ fn read(cx: &Context<'_>, from: usize, trust: Trust) -> Option<Read> {
             name.end = at;
         }
         // `"Bob"`, `(Bob)`: a nickname between.
-        if cx.marks(at, b"\"(") && cx.at(at + 1).tags.has(Tags::GIVEN) && cx.marks(at + 2, b"\")") && part(cx.at(at + 3), trust, false) {
+        if cx.marks(at, b"\"(")
+            && cx.at(at + 1).tags.has(Tags::GIVEN)
+            && cx.marks(at + 2, b"\")")
+            && part(cx.at(at + 3), trust, false)
+        {
             at += 3;
             name.words += 1;
         }
@@ -120,7 +137,9 @@ fn medical(cx: &Context<'_>, end: usize) -> bool {
     }
     let noun = |index: usize| cx.is(index, Tags::EPONYM_NOUN) && cx.near(index);
     let eponym = cx.is(end.wrapping_sub(1), Tags::EPONYM);
-    noun(at) || cx.mark(at, b'-') && eponym || eponym && cx.near(at) && cx.one_of(at, &["risk", "coma", "non"]) && noun(at + 1)
+    noun(at)
+        || cx.mark(at, b'-') && eponym
+        || eponym && cx.near(at) && cx.one_of(at, &["risk", "coma", "non"]) && noun(at + 1)
 }
 
 /// Something that ends a name here, so that `Dr. Smith, Jane` is not more than one.
@@ -141,7 +160,13 @@ pub(super) fn at_title(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
         return;
     }
     // `Dr. and Mrs. Smith`, `Drs. Smith and Jones`
-    let rank = cx.one_of(index, &["judge", "officer", "nurse", "sister", "father", "captain", "doctor", "sr", "fr", "lt", "col", "hon", "mother", "miss"]);
+    let rank = cx.one_of(
+        index,
+        &[
+            "judge", "officer", "nurse", "sister", "father", "captain", "doctor", "sr", "fr", "lt", "col", "hon",
+            "mother", "miss",
+        ],
+    );
     if rank && token.case == Case::Lower && !(part(cx.at(at), Trust::None, true)) {
         return;
     }
@@ -174,7 +199,10 @@ pub(super) fn at_relation(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 pub(super) fn at_cue(cx: &Context<'_>, from: usize, end: usize, strong: bool, out: &mut Vec<Span>) {
     let mut at = end;
     let mut pointed = false;
-    while at < end + 4 && cx.near(at) && (cx.marks(at, b":-|=,(\"") || cx.one_of(at, &["is", "was", "name", "named", "by", "like"])) {
+    while at < end + 4
+        && cx.near(at)
+        && (cx.marks(at, b":-|=,(\"") || cx.one_of(at, &["is", "was", "name", "named", "by", "like"]))
+    {
         pointed |= cx.marks(at, b":=|") || cx.one_of(at, &["named", "name"]);
         at += 1;
     }
@@ -200,7 +228,17 @@ pub(super) fn at_cue(cx: &Context<'_>, from: usize, end: usize, strong: bool, ou
         (true, false) if name.known > 0 || parts > 1 => 0.8,
         (true, false) => 0.45,
         (false, false) if parts > 1 && name.words > 0 => {
-            if name.known > 0 { 0.85 } else { 0.6 }
+            match name.known {
+                1.. => 0.85,
+                // `for Quality Weekly`
+                _ if cx.one_of(from, &["for", "per", "under", "by", "like"])
+                    && end == from + 1
+                    && name.initials == 0 =>
+                {
+                    0.45
+                }
+                _ => 0.6,
+            }
         }
         (false, false) if name.known > 0 => 0.55,
         // `patient J.D.`
@@ -215,7 +253,8 @@ fn lower(cx: &Context<'_>, from: usize, out: &mut Vec<Span>) {
     let mut end = from;
     while end < from + 6 && (end == from || cx.near(end)) {
         let token = cx.at(end);
-        let word = token.class == Class::Word && !token.tags.has(NOT_NAME) || token.class == Class::Word && token.len() == 1;
+        let word =
+            token.class == Class::Word && !token.tags.has(NOT_NAME) || token.class == Class::Word && token.len() == 1;
         if !word && !(end > from && cx.marks(end, b".-'")) {
             break;
         }
@@ -264,7 +303,8 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     if cx.glued(index) && !cx.marks(index.wrapping_sub(1), b"(\"'[:/,.") {
         return;
     }
-    let continues = cx.near(index) && part(cx.back(index, 1), Trust::None, false) && !cx.is(index.wrapping_sub(1), Tags::EPONYM);
+    let continues =
+        cx.near(index) && part(cx.back(index, 1), Trust::None, false) && !cx.is(index.wrapping_sub(1), Tags::EPONYM);
     // `J. Smith, MD`
     if token.len() == 1 && cx.mark(index + 1, b'.') && !continues {
         let Some(name) = read(cx, index, Trust::None) else { return };
@@ -296,9 +336,17 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let given = token.tags.has(Tags::GIVEN);
     let place = cx.is(name.end, Tags::FACILITY.or(Tags::COMPANY).or(Tags::STREET)) && cx.near(name.end);
     let score = match (given, name.words, name.initials) {
-        (true, 2.., _) if !place => if name.known > 1 { 0.85 } else { 0.75 },
+        (true, 2.., _) if !place => {
+            if name.known > 1 {
+                0.85
+            } else {
+                0.75
+            }
+        }
         (true, _, 1..) => 0.85,
         (false, 2.., _) if name.known > 0 && name.words <= 3 && !place => 0.5,
+        // `Hanne I. Lindqvist`, `Hanne I Lindqvist`
+        (false, 2.., 1..) if token.case == Case::Title && !place => 0.6,
         // `Xiomara T.,` behind a comma
         (false, 1, 1..) if cx.marks(index.wrapping_sub(1), b",(") || token.tags.has(Tags::SURNAME) => 0.6,
         // A known given name alone, where no sentence begins.
@@ -311,7 +359,9 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 /// In the midst of a sentence, so that the capital says something.
 fn within(cx: &Context<'_>, index: usize) -> bool {
     let before = cx.back(index, 1);
-    cx.near(index) && (before.class == Class::Word && before.case == Case::Lower || before.class == Class::Punct && before.byte == b',')
+    cx.near(index)
+        && (before.class == Class::Word && before.case == Case::Lower
+            || before.class == Class::Punct && before.byte == b',')
 }
 
 /// `, MD`, ` RN`, `, M.D.`
@@ -320,7 +370,8 @@ fn credential(cx: &Context<'_>, end: usize) -> bool {
     let at = end + usize::from(comma);
     let token = cx.at(at);
     let spelled = cx.one_of(at, &["m", "d", "r", "p"]) && cx.glue(at + 1, b'.') && cx.at(at + 2).case == Case::Title;
-    cx.near(at) && (token.tags.has(Tags::CREDENTIAL) && token.is_capitalised() && token.case != Case::Title || spelled && comma)
+    cx.near(at)
+        && (token.tags.has(Tags::CREDENTIAL) && token.is_capitalised() && token.case != Case::Title || spelled && comma)
 }
 
 /// Marks every other place where a part of a name stands that was surely found in this text, from span `first` on.
@@ -341,7 +392,8 @@ pub(super) fn again(cx: &Context<'_>, first: usize, out: &mut Vec<Span>) {
         let mut at = next;
         while at < cx.tokens.len() && (cx.at(at).end as usize) <= end {
             let token = cx.at(at);
-            let distinct = token.len() >= 3 && !token.tags.has(NOT_NAME) && !token.tags.has(Tags::EPONYM.or(Tags::TITLE));
+            let distinct =
+                token.len() >= 3 && !token.tags.has(NOT_NAME) && !token.tags.has(Tags::EPONYM.or(Tags::TITLE));
             if token.is_capitalised() && distinct {
                 parts.insert(cx.bytes(at));
             }

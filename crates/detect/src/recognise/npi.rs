@@ -8,10 +8,7 @@ use crate::checksum;
 use crate::span::Span;
 
 pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
-    if cx.digits(index, 10)
-        && !cx.figure_before(index)
-        && !cx.figure_after(index + 1)
-        && checksum::npi(cx.bytes(index))
+    if cx.digits(index, 10) && !cx.figure_before(index) && !cx.figure_after(index + 1) && checksum::npi(cx.bytes(index))
     {
         cx.add(out, index, index + 1, LicenceNumber, 0.6, "npi");
     }

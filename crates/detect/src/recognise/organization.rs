@@ -35,9 +35,14 @@ fn forward(cx: &Context<'_>, end: usize) -> usize {
         }
         at += 1;
     }
-    if cx.one_of(end, &["of", "at"]) && (looks_proper(cx.at(end + 1)) || cx.is(end + 1, Tags::STATE) && cx.at(end + 1).is_capitalised()) {
+    if cx.one_of(end, &["of", "at"])
+        && (looks_proper(cx.at(end + 1)) || cx.is(end + 1, Tags::STATE) && cx.at(end + 1).is_capitalised())
+    {
         end += 2;
-        while looks_proper(cx.at(end)) && cx.at(end).gap == Gap::Space && cx.at(end).tags.has(Tags::SPECIALTY.or(Tags::STATE)) {
+        while looks_proper(cx.at(end))
+            && cx.at(end).gap == Gap::Space
+            && cx.at(end).tags.has(Tags::SPECIALTY.or(Tags::STATE))
+        {
             end += 1;
         }
     }
@@ -50,8 +55,25 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     if saint(cx, index, out) {
         return;
     }
-    let tail = cx.one_of(index, &["general", "memorial", "presbyterian", "methodist", "baptist", "adventist", "lutheran", "gen", "regional", "med"]);
-    let facility = token.tags.has(Tags::FACILITY);
+    let home = cx.one_of(index, &["home", "village"])
+        && cx.one_of(index.wrapping_sub(1), &["nursing", "care", "retirement", "funeral", "group", "convalescent"])
+        && token.is_capitalised();
+    let tail = cx.one_of(
+        index,
+        &[
+            "general",
+            "memorial",
+            "presbyterian",
+            "methodist",
+            "baptist",
+            "adventist",
+            "lutheran",
+            "gen",
+            "regional",
+            "med",
+        ],
+    );
+    let facility = token.tags.has(Tags::FACILITY) || home;
     let company = token.tags.has(Tags::COMPANY) && token.len() > 1 && !token.tags.has(Tags::COMMON);
     if !(facility || tail && token.is_capitalised() || company && token.is_capitalised()) || !cx.near(index) {
         return;
@@ -66,9 +88,17 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
         return;
     }
     let lower = token.case == Case::Lower;
-    let general = cx.one_of(index.wrapping_sub(1), &["general", "memorial", "university", "community"]) && facility && !lower;
+    // `at City Hospital`, `to Central Clinic`: a place to be at is a certain one when it is written with capitals.
+    let before = from.wrapping_sub(1 + usize::from(cx.one_of(from.wrapping_sub(1), &["the", "our"])));
+    let certain =
+        cx.one_of(before, &["at", "in", "to", "from", "by", "with", "of"]) && cx.at(before).case == Case::Lower;
+    let named = cx.one_of(index.wrapping_sub(1), &["general", "memorial", "university", "community"]) || certain;
+    let general = named && (facility || tail && cx.one_of(from, &["county", "city"])) && !lower;
     let close = !lower || index - from == 1 || cx.is(index.wrapping_sub(1), Tags::SPECIALTY);
-    if !(proper || general && cx.at(from).is_capitalised()) || tail && !facility && !proper || !close {
+    let end = forward(cx, index + 1);
+    let of = end > index + 1 && cx.one_of(index + 1, &["of", "at"]) && !lower;
+    let proper = proper || of;
+    if !(proper || general && cx.at(from).is_capitalised()) || tail && !facility && !(proper || general) || !close {
         return;
     }
     let score = match (company, tail && !facility, lower) {
@@ -77,7 +107,7 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
         (_, _, true) => 0.55,
         _ => 0.8,
     };
-    cx.add(out, from, forward(cx, index + 1), Organization, score, "organization");
+    cx.add(out, from, end, Organization, score, "organization");
 }
 
 /// The first token of the name that ends at `index`, and whether a word of its own stands in it.
@@ -91,8 +121,13 @@ fn back(cx: &Context<'_>, index: usize) -> (usize, bool) {
             break;
         }
         let token = cx.at(before);
-        let abbreviation = cx.mark(before, b'.') && cx.one_of(before.wrapping_sub(1), &["st", "mt", "ft", "dr", "med", "univ", "gen"]);
-        if cx.marks(before, b"-'&") || abbreviation || cx.one_of(before, &["of", "and", "the", "for"]) && from > before {
+        let abbreviation =
+            cx.mark(before, b'.') && cx.one_of(before.wrapping_sub(1), &["st", "mt", "ft", "dr", "med", "univ", "gen"]);
+        if cx.one_of(before, &["and"]) && cx.is(before.wrapping_sub(1), Tags::FACILITY) {
+            break;
+        }
+        if cx.marks(before, b"-'&") || abbreviation || cx.one_of(before, &["of", "and", "the", "for"]) && from > before
+        {
             // Only between words of the name.
             at = before;
             continue;
@@ -103,9 +138,34 @@ fn back(cx: &Context<'_>, index: usize) -> (usize, bool) {
         }
         let possessive = cx.one_of(before, &["s"]) && cx.mark(before.wrapping_sub(1), b'\'');
         let own = looks_proper(token)
-            || token.is_capitalised() && token.len() > 1 && (token.tags.has(Tags::STATE) && token.case == Case::Upper || token.tags.has(Tags::STREET) && token.case == Case::Title)
-            || cx.one_of(before, &["st", "saint", "mount", "mt", "new", "north", "south", "east", "west", "northwestern", "southern", "good", "holy", "sacred", "mercy", "grace", "hope", "cedar", "valley"])
-                && token.is_capitalised();
+            || token.is_capitalised()
+                && token.len() > 1
+                && (token.tags.has(Tags::STATE) && token.case == Case::Upper
+                    || token.tags.has(Tags::STREET) && token.case == Case::Title)
+            || cx.one_of(
+                before,
+                &[
+                    "st",
+                    "saint",
+                    "mount",
+                    "mt",
+                    "new",
+                    "north",
+                    "south",
+                    "east",
+                    "west",
+                    "northwestern",
+                    "southern",
+                    "good",
+                    "holy",
+                    "sacred",
+                    "mercy",
+                    "grace",
+                    "hope",
+                    "cedar",
+                    "valley",
+                ],
+            ) && token.is_capitalised();
         let acronym = token.case == Case::Upper && (2..=6).contains(&token.len()) && !token.tags.has(Tags::COMMON);
         if possessive {
             at = before;
@@ -133,7 +193,8 @@ fn saint(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) -> bool {
         return false;
     }
     let name = index + 1 + usize::from(cx.mark(index + 1, b'.'));
-    let possessive = looks_proper(cx.at(name)) && cx.mark(name + 1, b'\'') && cx.one_of(name + 2, &["s"]) && cx.glued(name + 2);
+    let possessive =
+        looks_proper(cx.at(name)) && cx.mark(name + 1, b'\'') && cx.one_of(name + 2, &["s"]) && cx.glued(name + 2);
     let plain = cx.at(name).class == Class::Word && cx.at(name).gap == Gap::Space;
     if possessive && plain {
         cx.add(out, index, forward(cx, name + 3), Organization, 0.7, "organization-saint");

@@ -33,7 +33,9 @@ fn extension(cx: &Context<'_>, end: usize) -> usize {
     let bytes = cx.bytes(at);
     let glued = cx.at(at).class == Class::Mixed
         && bytes.len() <= 7
-        && bytes.split_first().is_some_and(|(x, rest)| x.eq_ignore_ascii_case(&b'x') && rest.iter().all(u8::is_ascii_digit));
+        && bytes
+            .split_first()
+            .is_some_and(|(x, rest)| x.eq_ignore_ascii_case(&b'x') && rest.iter().all(u8::is_ascii_digit));
     // `(898)666-3621x0135`: the run before the x is the number's end.
     if glued { at + 1 } else { end }
 }

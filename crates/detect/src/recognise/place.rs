@@ -8,7 +8,7 @@ use crate::scan::{Case, Class, Gap};
 use crate::span::Span;
 
 pub(super) fn at_city(cx: &Context<'_>, from: usize, end: usize, out: &mut Vec<Span>) {
-    if !cx.at(from).is_capitalised() || cx.is(end, Tags::EPONYM_NOUN) && cx.near(end) {
+    if !cx.at(from).is_capitalised() || (0..2).any(|by| cx.is(end + by, Tags::EPONYM_NOUN) && cx.near(end + by)) {
         return;
     }
     cx.add(out, from, end, City, 0.7, "city-known");
@@ -30,6 +30,11 @@ pub(super) fn at_state(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
 pub(super) fn at_state_name(cx: &Context<'_>, from: usize, end: usize, out: &mut Vec<Span>) {
     if cx.at(from).is_capitalised() {
         town_before(cx, from, false, out);
+        // `from New York`: the town, when no town stands before it.
+        let cue = ["in", "from", "to", "of", "our", "near", "at"];
+        if cx.one_of(end - 1, &["york"]) && cx.one_of(from.wrapping_sub(1), &cue) && !cx.digits(end, 5) {
+            cx.add(out, from, end, City, 0.55, "city-known");
+        }
         if cx.options.states {
             cx.add(out, from, end, State, 0.7, "state");
         }
@@ -54,9 +59,17 @@ fn town_before(cx: &Context<'_>, state: usize, short: bool, out: &mut Vec<Span>)
             break;
         }
         let part = looks_proper(token) && !token.tags.has(Tags::STREET)
-            || token.is_capitalised() && token.len() > 1 && from == end && !token.tags.has(Tags::STREET.or(Tags::TITLE))
-            || cx.one_of(from - 1, &["new", "north", "south", "east", "west", "fort", "saint", "port", "lake", "mount", "san", "el", "los", "las", "la", "st"])
-                && token.is_capitalised()
+            || token.is_capitalised()
+                && token.len() > 1
+                && from == end
+                && !token.tags.has(Tags::STREET.or(Tags::TITLE))
+            || cx.one_of(
+                from - 1,
+                &[
+                    "new", "north", "south", "east", "west", "fort", "saint", "port", "lake", "mount", "san", "el",
+                    "los", "las", "la", "st",
+                ],
+            ) && token.is_capitalised()
                 && from < end
             || from < end && token.class == Class::Word && token.tags.has(Tags::PARTICLE);
         if !part || from < end && cx.at(from).gap != Gap::Space && cx.at(from).gap != Gap::Glued {
@@ -72,7 +85,10 @@ fn town_before(cx: &Context<'_>, state: usize, short: bool, out: &mut Vec<Span>)
 /// `Cook County`, and what stands behind words that tell where somebody lives.
 pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let token = cx.at(index);
-    if cx.one_of(index, &["county", "parish", "township", "borough"]) && looks_proper(cx.back(index, 1)) && cx.near(index) {
+    if cx.one_of(index, &["county", "parish", "township", "borough"])
+        && looks_proper(cx.back(index, 1))
+        && cx.near(index)
+    {
         if !cx.is(index + 1, Tags::FACILITY) {
             let two = looks_proper(cx.back(index, 2)) && cx.near(index - 1);
             cx.add(out, index - 1 - usize::from(two), index + 1, County, 0.7, "county");
@@ -81,11 +97,38 @@ pub(super) fn at_capital(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     }
     super::address::foreign(cx, index, out);
     let in_ = index.wrapping_sub(1);
-    let living = ["lives", "living", "live", "lived", "resides", "residing", "reside", "resided", "born", "raised", "grew", "home", "house", "travelled", "traveled", "moved", "relocated", "resident", "native", "flew", "travel", "up"];
-    if !cx.one_of(in_, &["in", "from", "to", "of", "near"]) || !cx.one_of(index.wrapping_sub(2), &living) || !cx.near(index) {
+    let living = [
+        "lives",
+        "living",
+        "live",
+        "lived",
+        "resides",
+        "residing",
+        "reside",
+        "resided",
+        "born",
+        "raised",
+        "grew",
+        "home",
+        "house",
+        "travelled",
+        "traveled",
+        "moved",
+        "relocated",
+        "resident",
+        "native",
+        "flew",
+        "travel",
+        "up",
+    ];
+    if !cx.one_of(in_, &["in", "from", "to", "of", "near"])
+        || !cx.one_of(index.wrapping_sub(2), &living)
+        || !cx.near(index)
+    {
         return;
     }
-    let own = looks_proper(token) || cx.one_of(index, &["new", "north", "south", "east", "west"]) && looks_proper(cx.at(index + 1));
+    let own = looks_proper(token)
+        || cx.one_of(index, &["new", "north", "south", "east", "west"]) && looks_proper(cx.at(index + 1));
     if !own || token.tags.has(Tags::STATE) {
         return;
     }

@@ -14,7 +14,7 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     let before = if cx.marks(index.wrapping_sub(1), b",.") { 2 } else { 1 };
     let state = cx.back(index, before);
     let written = state.case == Case::Upper && state.len() == 2 || state.len() > 2 && state.is_capitalised();
-    let military = cx.one_of(index.wrapping_sub(before), &["AP", "AE", "AA", "nan"]);
+    let military = cx.one_of(index.wrapping_sub(before), &["AP", "AE", "AA"]);
     if !(state.tags.has(Tags::STATE) && written || military) {
         return;
     }

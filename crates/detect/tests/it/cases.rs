@@ -71,7 +71,13 @@ fn every_case_is_found_and_nothing_else() {
             if found != expected {
                 let name = file.file_name().unwrap().to_string_lossy();
                 let rules: Vec<_> = spans.iter().map(|span| span.source).collect();
-                write!(wrong, "\n{name}\n  want {}\n  have {}\n  by   {rules:?}", write(&text, &expected), write(&text, &found)).unwrap();
+                write!(
+                    wrong,
+                    "\n{name}\n  want {}\n  have {}\n  by   {rules:?}",
+                    write(&text, &expected),
+                    write(&text, &found)
+                )
+                .unwrap();
             }
         }
     }

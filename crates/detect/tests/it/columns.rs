@@ -57,7 +57,10 @@ fn values_speak_where_the_name_is_silent() {
         (&["1EG4-TE5-MK73", "1EG4TE5MK73"], K::HealthPlanId),
         (&["MA", "NY", "CA"], K::State),
         (&["4548-4", "718-7", "2345-7"], K::Clinical),
-        (&["The patient was seen and examined today", "No acute distress was noted by the staff on rounds"], K::FreeText),
+        (
+            &["The patient was seen and examined today", "No acute distress was noted by the staff on rounds"],
+            K::FreeText,
+        ),
     ] {
         let found = verdict("col_x", values);
         assert_eq!(found.kind, kind, "{found:?}");
@@ -67,7 +70,8 @@ fn values_speak_where_the_name_is_silent() {
 
 #[test]
 fn a_column_of_prose_under_a_harmless_name_is_free_text() {
-    let notes = ["Called Mrs Okafor at home and left a message", "Patient asked for records to be sent to her new address"];
+    let notes =
+        ["Called Mrs Okafor at home and left a message", "Patient asked for records to be sent to her new address"];
     assert_eq!(verdict("code", &notes).kind, K::FreeText);
     assert_eq!(verdict("misc", &notes).kind, K::FreeText);
 }

@@ -111,9 +111,50 @@ fn findings_go_behind_what_the_caller_has() {
 fn hostile_text_takes_time_in_proportion() {
     let detector = everything();
     let units = [
-        "7", "a@", "1.", ".", "(", "+1", "a.", "Dr. ", "http://", "www.", "12 Elm ", "O'", "MRN ", "MRN:", "A-", "0x", "::", "ab:",
-        "555-", "3/4/", "Jan ", "St. ", "of ", "Hospital ", "a-b@", "\u{2019}", "é", "=/", "(01)", "John ", "John, ", "1 ", "0000 ", "%",
-        "Mary's ", "X. ", "4-", "de la ", "Elm Street ", "lot ", "@a.com", "Mon, ", "born on ", "\n",
+        "7",
+        "a@",
+        "1.",
+        ".",
+        "(",
+        "+1",
+        "a.",
+        "Dr. ",
+        "http://",
+        "www.",
+        "12 Elm ",
+        "O'",
+        "MRN ",
+        "MRN:",
+        "A-",
+        "0x",
+        "::",
+        "ab:",
+        "555-",
+        "3/4/",
+        "Jan ",
+        "St. ",
+        "of ",
+        "Hospital ",
+        "a-b@",
+        "\u{2019}",
+        "é",
+        "=/",
+        "(01)",
+        "John ",
+        "John, ",
+        "1 ",
+        "0000 ",
+        "%",
+        "Mary's ",
+        "X. ",
+        "4-",
+        "de la ",
+        "Elm Street ",
+        "lot ",
+        "@a.com",
+        "Mon, ",
+        "born on ",
+        "\n",
     ];
     for unit in units {
         let small = unit.repeat((64 << 10) / unit.len());
@@ -142,13 +183,19 @@ fn windows_hide_nothing() {
     lawful(&text, &spans);
     assert_eq!(spans.iter().filter(|span| span.kind == IdentifierKind::Ssn).count(), 200);
     assert_eq!(spans.iter().filter(|span| span.kind == IdentifierKind::Phone).count(), 200);
-    assert!(spans.iter().filter(|span| span.kind == IdentifierKind::Ssn).all(|span| &text[span.start..span.end] == "219-09-9999"));
+    assert!(
+        spans
+            .iter()
+            .filter(|span| span.kind == IdentifierKind::Ssn)
+            .all(|span| &text[span.start..span.end] == "219-09-9999")
+    );
 }
 
 #[test]
 fn the_lists_for_others_are_words_in_lower_case() {
     for list in [cordon_detect::EPONYMS, cordon_detect::DRUGS] {
-        let words: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect();
+        let words: Vec<_> =
+            list.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect();
         assert!(words.len() > 200);
         assert!(words.iter().all(|word| word.chars().all(|c| c.is_lowercase())));
     }
