@@ -15,7 +15,7 @@ pub(crate) fn luhn(digits: &[u8]) -> bool {
             }
         })
         .sum();
-    !digits.is_empty() && sum % 10 == 0
+    !digits.is_empty() && sum.is_multiple_of(10)
 }
 
 /// National Provider Identifier: Luhn over 80840 and the ten digits (45 CFR 162.406).
@@ -87,7 +87,7 @@ pub(crate) fn gs1(digits: &[u8]) -> bool {
         .enumerate()
         .map(|(place, digit)| u32::from(digit.wrapping_sub(b'0')) * if place % 2 == 1 { 3 } else { 1 })
         .sum();
-    matches!(digits.len(), 8 | 12 | 13 | 14) && sum % 10 == 0
+    matches!(digits.len(), 8 | 12 | 13 | 14) && sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

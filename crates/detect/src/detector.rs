@@ -9,6 +9,7 @@ use crate::span::{Span, resolve};
 
 /// What counts as a finding.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own, set by name")]
 pub struct DetectorOptions {
     /// Findings less sure than this are not reported.
     pub min_score: f32,

@@ -354,17 +354,16 @@ fn words(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 8);
     let mut last = ' ';
     for c in name.chars().take(200) {
-        if !c.is_alphanumeric() {
-            if !out.is_empty() && !out.ends_with(' ') {
-                out.push(' ');
-            }
-        } else {
+        let open = !out.is_empty() && !out.ends_with(' ');
+        if c.is_alphanumeric() {
             let hump = c.is_uppercase() && last.is_lowercase();
             let figure = c.is_ascii_digit() && last.is_alphabetic();
             if (hump || figure) && !out.ends_with(' ') {
                 out.push(' ');
             }
             out.extend(c.to_lowercase());
+        } else if open {
+            out.push(' ');
         }
         last = c;
     }

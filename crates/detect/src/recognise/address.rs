@@ -5,7 +5,7 @@ use cordon_phi::IdentifierKind::StreetAddress;
 
 use super::{Context, looks_proper};
 use crate::lexicon::Tags;
-use crate::scan::{Case, Class};
+use crate::scan::{Case, Class, Gap};
 use crate::span::Span;
 
 /// `742 Evergreen Terrace`, `12B N. 5th Ave. SW`, `1600 Martin Luther King Jr. Blvd`
@@ -58,8 +58,7 @@ fn suffix(cx: &Context<'_>, index: usize, lower: usize) -> bool {
 /// Behind the suffix: its point, a direction, a unit (`Apt 4B`, `Suite 200`, `#12`).
 fn tail(cx: &Context<'_>, end: usize) -> usize {
     let mut end = end;
-    if cx.mark(end, b'.') && cx.glued(end) && (cx.at(end + 1).gap > crate::scan::Gap::Glued || cx.marks(end + 1, b","))
-    {
+    if cx.mark(end, b'.') && cx.glued(end) && (cx.at(end + 1).gap > Gap::Glued || cx.marks(end + 1, b",")) {
         end += 1;
     }
     if cx.is(end, Tags::DIRECTION) && cx.near(end) && cx.at(end).case == Case::Upper && cx.at(end).len() <= 2
@@ -67,11 +66,12 @@ fn tail(cx: &Context<'_>, end: usize) -> usize {
     {
         end += 1;
     }
-    unit(cx, end + usize::from(cx.mark(end, b','))).unwrap_or(end)
+    let next = end + usize::from(cx.mark(end, b','));
+    unit(cx, next).filter(|_| cx.at(next).gap < Gap::Blank).unwrap_or(end)
 }
 
 fn unit(cx: &Context<'_>, index: usize) -> Option<usize> {
-    let named = cx.is(index, Tags::UNIT) && cx.at(index).gap < crate::scan::Gap::Blank;
+    let named = cx.is(index, Tags::UNIT);
     if !named && !cx.mark(index, b'#') {
         return None;
     }

@@ -109,10 +109,10 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     if matches!(token.len(), 8 | 12 | 14) && compact(cx.bytes(index)) && !cx.figure_before(index) {
         emit(cx, index, index + 1, 0.6, "date-compact", out);
     }
-    if cx.options.bare_years && token.len() == 4 && cx.number(index).is_some_and(|year| (1900..2050).contains(&year)) {
-        if !cx.unit_after(index + 1) && !cx.figure_after(index + 1) && !cx.figure_before(index) {
-            emit(cx, index, index + 1, 0.55, "year", out);
-        }
+    let year = token.len() == 4 && cx.number(index).is_some_and(|year| (1900..2050).contains(&year));
+    let alone = !cx.unit_after(index + 1) && !cx.figure_after(index + 1) && !cx.figure_before(index);
+    if cx.options.bare_years && year && alone {
+        emit(cx, index, index + 1, 0.55, "year", out);
     }
 }
 

@@ -194,10 +194,10 @@ pub(crate) fn all(cx: &Context<'_>, out: &mut Vec<Span>) {
                 number::at(cx, index, out);
             }
             Class::Word => {
-                if token.tags.has(Tags::STARTS_PHRASE) {
-                    if let Some((phrase, end)) = cx.lexicon.phrase_at(cx.tokens, index) {
-                        at_phrase(cx, index, end, phrase, out);
-                    }
+                if token.tags.has(Tags::STARTS_PHRASE)
+                    && let Some((phrase, end)) = cx.lexicon.phrase_at(cx.tokens, index)
+                {
+                    at_phrase(cx, index, end, phrase, out);
                 }
                 if token.tags.has(Tags::MONTH.or(Tags::WEEKDAY)) {
                     date::at_word(cx, index, out);

@@ -253,9 +253,9 @@ fn lower(cx: &Context<'_>, from: usize, out: &mut Vec<Span>) {
     let mut end = from;
     while end < from + 6 && (end == from || cx.near(end)) {
         let token = cx.at(end);
-        let word =
-            token.class == Class::Word && !token.tags.has(NOT_NAME) || token.class == Class::Word && token.len() == 1;
-        if !word && !(end > from && cx.marks(end, b".-'")) {
+        let word = token.class == Class::Word && (token.len() == 1 || !token.tags.has(NOT_NAME));
+        let mark = end > from && cx.marks(end, b".-'");
+        if !(word || mark) {
             break;
         }
         end += 1;
@@ -282,7 +282,8 @@ fn reversed(cx: &Context<'_>, from: usize, cued: bool) -> Option<usize> {
         return None;
     }
     let known = cx.at(given).tags.has(Tags::GIVEN) && !cx.at(given).tags.has(Tags::COMMON);
-    if !(known || cued) || cx.at(given).tags.has(Tags::STATE) && !known {
+    let place = cx.at(given).tags.has(Tags::STATE);
+    if !(known || cued && !place) {
         return None;
     }
     let mut end = given + 1;

@@ -92,12 +92,12 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     }
     // 07700 900 123: with a leading nought, in groups
     let bytes = cx.bytes(index);
-    if bytes.first() == Some(&b'0') && (3..=6).contains(&bytes.len()) {
-        if let Some((end, digits)) = groups(cx, index) {
-            if (10..=12).contains(&digits) && end > index + 1 {
-                cx.add(out, index, end, kind_of(cx, index), 0.6, "phone-national");
-            }
-        }
+    let national = bytes.first() == Some(&b'0') && (3..=6).contains(&bytes.len());
+    if let Some((end, digits)) = groups(cx, index).filter(|_| national)
+        && (10..=12).contains(&digits)
+        && end > index + 1
+    {
+        cx.add(out, index, end, kind_of(cx, index), 0.6, "phone-national");
     }
 }
 
@@ -110,20 +110,21 @@ pub(super) fn at_bracket(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     if !cx.near(exchange) {
         return;
     }
-    if cx.digits(index + 1, 3) && cx.digits(exchange, 3) {
-        if let Some(last) = between(cx, exchange + 1).filter(|place| line(cx, *place)) {
-            let prefix = cx.digits(index.wrapping_sub(1), 1) && cx.near(index);
-            let from = if prefix { index - 1 } else { index };
-            let end = extension(cx, last + 1);
-            cx.add(out, from, end, kind_of(cx, from), sure(cx, index + 1, 0.95), "phone");
-            return;
-        }
+    if cx.digits(index + 1, 3)
+        && cx.digits(exchange, 3)
+        && let Some(last) = between(cx, exchange + 1).filter(|place| line(cx, *place))
+    {
+        let prefix = cx.digits(index.wrapping_sub(1), 1) && cx.near(index);
+        let from = if prefix { index - 1 } else { index };
+        let end = extension(cx, last + 1);
+        cx.add(out, from, end, kind_of(cx, from), sure(cx, index + 1, 0.95), "phone");
+        return;
     }
     let short = (2..=5).contains(&cx.at(index + 1).len()) && cx.near(exchange);
-    if let Some((end, digits)) = groups(cx, exchange).filter(|_| short) {
-        if (7..=9).contains(&digits) {
-            cx.add(out, index, end, kind_of(cx, index), 0.6, "phone-national");
-        }
+    if let Some((end, digits)) = groups(cx, exchange).filter(|_| short)
+        && (7..=9).contains(&digits)
+    {
+        cx.add(out, index, end, kind_of(cx, index), 0.6, "phone-national");
     }
 }
 

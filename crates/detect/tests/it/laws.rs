@@ -107,6 +107,15 @@ fn findings_go_behind_what_the_caller_has() {
     assert_eq!((spans.len(), spans[0]), (2, first));
 }
 
+/// Time of this thread on a processor where the system tells it, as other work shares the machine.
+fn seconds() -> f64 {
+    static BEGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|stat| stat.split_whitespace().next()?.parse::<f64>().ok())
+        .map_or_else(|| BEGIN.get_or_init(Instant::now).elapsed().as_secs_f64(), |nanoseconds| nanoseconds / 1e9)
+}
+
 #[test]
 fn hostile_text_takes_time_in_proportion() {
     let detector = everything();
@@ -160,13 +169,13 @@ fn hostile_text_takes_time_in_proportion() {
         let small = unit.repeat((64 << 10) / unit.len());
         let large = unit.repeat((1 << 20) / unit.len());
         let time = |text: &str| {
-            let begin = Instant::now();
+            let begin = seconds();
             lawful(text, &find(&detector, text));
-            begin.elapsed().as_secs_f64()
+            seconds() - begin
         };
         let (short, long) = (time(&small).max(0.002), time(&large));
-        // Sixteen times the text; quadratic work would be 256 times. Wide, as other work shares the machine.
-        assert!(long < short * 110.0, "{unit:?}: {short:.3} s for 64 KiB, {long:.3} s for 1 MiB");
+        // Sixteen times the text; quadratic work would be 256 times.
+        assert!(long < short * 80.0, "{unit:?}: {short:.3} s for 64 KiB, {long:.3} s for 1 MiB");
         assert!(long < 30.0, "{unit:?}: {long:.1} s");
     }
 }
@@ -197,6 +206,6 @@ fn the_lists_for_others_are_words_in_lower_case() {
         let words: Vec<_> =
             list.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect();
         assert!(words.len() > 200);
-        assert!(words.iter().all(|word| word.chars().all(|c| c.is_lowercase())));
+        assert!(words.iter().all(|word| word.chars().all(char::is_lowercase)));
     }
 }
