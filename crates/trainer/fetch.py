@@ -113,7 +113,15 @@ def english():
     write("prose.tsv", sorted((s,) for s in sentences))
 
 
+def nicknames():
+    names = set()
+    for line in list(open(f"{site}/nicknames/names.csv"))[1:]:
+        names.update(part for part in line.strip().split(",") if part.isalpha() and part.islower())
+    write("nick.tsv", sorted((n.capitalize(),) for n in names if len(n) > 1))
+
+
 fetch()
+nicknames()
 census()
 world()
 places()
