@@ -19,6 +19,8 @@ pub struct Tally {
     pub texts: usize,
     pub empty: usize,
     pub empty_touched: usize,
+    /// Kind and shape of what was missed: never the text.
+    pub misses: Vec<(String, String)>,
 }
 
 pub fn documents(tagger: &Tagger, documents: &[Document]) -> Tally {
@@ -78,6 +80,9 @@ impl Tally {
                     count.0 += 1;
                     count.1 += usize::from(hit);
                     self.right += usize::from(hit);
+                    if !hit {
+                        self.misses.push((kind.to_owned(), shape(&token, text)));
+                    }
                 }
                 None => {
                     let any = token.iter().any(|at| covered[*at]);
@@ -109,6 +114,33 @@ impl Tally {
         }
         line
     }
+
+    /// The commonest shapes among the misses.
+    pub fn classes(&self) -> String {
+        let mut counts = BTreeMap::<_, usize>::new();
+        for miss in &self.misses {
+            *counts.entry(miss).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().map(|(miss, count)| (count, miss)).collect();
+        counts.sort_by(|a, b| b.cmp(a));
+        counts.iter().take(24).map(|(count, (kind, shape))| format!("    missed {count:>4} {kind} {shape}\n")).collect()
+    }
+}
+
+/// "X" for a capital, "x" for a small letter, "9" for a digit; a run once.
+fn shape(token: &[usize], text: &str) -> String {
+    let mut out = String::new();
+    for c in token.iter().filter_map(|at| text.get(*at..)?.chars().next()) {
+        let class = match c {
+            c if c.is_uppercase() => 'X',
+            c if c.is_alphabetic() => 'x',
+            _ => '9',
+        };
+        if !out.ends_with(class) {
+            out.push(class);
+        }
+    }
+    out
 }
 
 /// Kinds of the public sets that this finder is for.

@@ -242,6 +242,7 @@ impl Open {
         }
         let kind = match self.class {
             0 => IdentifierKind::Name,
+            1 if digit && !found.chars().any(char::is_alphabetic) => IdentifierKind::PostalCode,
             1 if digit || self.flags & flag::STREET != 0 => IdentifierKind::StreetAddress,
             1 if ends_in(found, "county") || ends_in(found, "parish") => IdentifierKind::County,
             1 => IdentifierKind::City,
