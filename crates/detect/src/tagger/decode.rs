@@ -24,11 +24,15 @@ pub mod label {
     }
 }
 
+/// A token has some eighty rows at the most, so 16 bits hold any sum of them.
 #[inline]
-pub fn add(sum: &mut Scores, row: &[i8; LANES]) {
-    for (to, from) in sum.iter_mut().zip(row) {
-        *to = to.saturating_add(i16::from(*from));
-    }
+pub fn add(sum: Scores, row: &[i8; LANES]) -> Scores {
+    std::array::from_fn(|lane| sum[lane].wrapping_add(i16::from(row[lane])))
+}
+
+#[inline]
+pub fn both(one: Scores, other: &Scores) -> Scores {
+    std::array::from_fn(|lane| one[lane].wrapping_add(other[lane]))
 }
 
 /// Labels for `scores` into `labels`; `back` is working space.

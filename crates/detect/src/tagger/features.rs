@@ -460,6 +460,9 @@ pub struct Around {
     pub words: [Brief; 7],
 }
 
+/// How many rows [`context_rows`] adds.
+pub const CONTEXT_ROWS: usize = 22;
+
 #[inline]
 pub fn context_rows(around: &Around, place: &Place, mut add: impl FnMut(u32)) {
     let [l3, l2, l1, me, r1, r2, r3] = around.words;

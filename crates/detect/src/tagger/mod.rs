@@ -30,7 +30,7 @@ use std::sync::LazyLock;
 use crate::Span;
 use cordon_phi::IdentifierKind;
 use decode::label;
-use features::{Around, Brief, Place, REACH, Word, context_rows, places, word_rows};
+use features::{Around, Brief, CONTEXT_ROWS, Place, REACH, Word, context_rows, places, word_rows};
 use lexicon::flag;
 use model::{LANES, Model, ModelError, Row, SCALE, Scores};
 use tokens::{Token, TokenKind, Tokens};
@@ -164,9 +164,7 @@ impl Tagger {
             let skipped = from + REACH - at;
             let scores = desk.scores.iter_mut().skip(from);
             for (score, adds) in scores.zip(known.adds.iter().rev().skip(skipped)) {
-                for (to, from) in score.iter_mut().zip(adds) {
-                    *to = to.saturating_add(*from);
-                }
+                *score = decode::both(*score, adds);
             }
         }
         places(&desk.tokens, &desk.words, &self.model.lexicon, &mut desk.places);
@@ -179,7 +177,14 @@ impl Tagger {
         for (score, place) in desk.scores.iter_mut().zip(&desk.places) {
             around.words.rotate_left(1);
             around.words[6] = ahead.next().unwrap_or(Brief::EDGE);
-            context_rows(&around, place, |row| self.add(score, row));
+            let (mut rows, mut count) = ([0u32; CONTEXT_ROWS], 0);
+            context_rows(&around, place, |row| {
+                if let Some(slot) = rows.get_mut(count) {
+                    *slot = row;
+                }
+                count += 1;
+            });
+            *score = self.sum(*score, &rows);
         }
         decode::viterbi(&self.model, &desk.scores, &mut desk.back, &mut desk.labels);
     }
@@ -188,15 +193,15 @@ impl Tagger {
         let word = Word::new(text, kind, &self.model.lexicon, letters);
         let mut known = Known { hash, brief: word.brief, key: word.key, flags: word.flags, ..UNKNOWN };
         for (offset, adds) in known.adds.iter_mut().enumerate() {
-            word_rows(&word, offset, |row| self.add(adds, row));
+            word_rows(&word, offset, |row| *adds = self.sum(*adds, &[row]));
         }
         known
     }
 
     #[inline]
-    fn add(&self, sum: &mut Scores, row: u32) {
+    fn sum(&self, start: Scores, rows: &[u32]) -> Scores {
         const NONE: Row = [0; LANES];
-        decode::add(sum, self.model.rows.get(row as usize).unwrap_or(&NONE));
+        rows.iter().fold(start, |sum, row| decode::add(sum, self.model.rows.get(*row as usize).unwrap_or(&NONE)))
     }
 }
 
