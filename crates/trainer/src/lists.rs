@@ -53,6 +53,7 @@ pub struct Lists {
     locales: Vec<String>,
     generic: Vec<String>,
     brands: Vec<String>,
+    ordinary: Vec<String>,
 }
 
 fn rows(dir: &Path, name: &str) -> Result<Vec<Vec<String>>> {
@@ -107,10 +108,11 @@ impl Lists {
         }
         let cities: Vec<_> = cities.into_iter().collect();
         let drugs: Vec<_> = rows(dir, "drugs.tsv")?.into_iter().map(|row| (row[0].clone(), row[1] == "1")).collect();
-        Ok(Self {
+        let mut lists = Self {
             first_weighted: Weighted::new(first.iter().map(|(name, share)| (name.clone(), *share + 0.0005))),
             last_weighted,
             cities_weighted: Weighted::new(cities.iter().cloned()),
+            ordinary: Vec::new(),
             locales: world.keys().cloned().collect(),
             generic: drugs.iter().filter(|(_, brand)| !brand).map(|(name, _)| name.clone()).collect(),
             brands: drugs.iter().filter(|(_, brand)| *brand).map(|(name, _)| name.clone()).collect(),
@@ -124,7 +126,10 @@ impl Lists {
             icd: column(dir, "icd.tsv")?,
             words: rows(dir, "words.tsv")?.into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap_or(0))).collect(),
             prose: column(dir, "prose.tsv")?,
-        })
+        };
+        let ordinary = lists.words.iter().filter(|(word, count)| *count >= 20 && word.len() > 3);
+        lists.ordinary = ordinary.map(|(word, _)| word.clone()).collect();
+        Ok(lists)
     }
 
     fn world(&self, rng: &mut Rng) -> (&str, &str) {
@@ -205,6 +210,8 @@ impl Lists {
                     if word.len() > 3 { capital(word, out) } else { out.push_str(word) }
                 }
             }
+            "word" => out.push_str(rng.word(&self.ordinary)),
+            "Word" => capital(rng.word(&self.ordinary), out),
             "prose" => out.push_str(rng.word(&self.prose)),
             "month" => out.push_str(rng.pick::<&str>(MONTHS)),
             "year" => out.push_str(&rng.between(1930, 2026).to_string()),

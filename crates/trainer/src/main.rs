@@ -75,6 +75,11 @@ enum Verb {
         #[arg(long, default_value_t = 0)]
         show: usize,
     },
+    /// Marks what a model finds in the text of standard input.
+    Mark {
+        #[arg(long)]
+        model: Option<PathBuf>,
+    },
     /// Prints documents of the training set.
     Sample {
         #[arg(long)]
@@ -161,6 +166,12 @@ fn main() -> Result<()> {
             for document in held.iter().take(show) {
                 println!("{}", measure::differences(tagger, document));
             }
+        }
+        Verb::Mark { model } => {
+            let file = model.map(std::fs::read).transpose()?;
+            let tagger = file.map(|file| Tagger::read(&file)).transpose()?;
+            let text = std::io::read_to_string(std::io::stdin())?;
+            print!("{}", measure::marked(tagger.as_ref().unwrap_or_else(|| Tagger::shipped()), &text));
         }
         Verb::Sample { lists, count, seed } => {
             let lists = Lists::read(&lists)?;

@@ -147,29 +147,24 @@ fn shape(token: &[usize], text: &str) -> String {
 pub const ASQ: &[&str] = &["NAME", "GEOGRAPHIC_LOCATION"];
 pub const PRESIDIO: &[&str] = &["PERSON", "STREET_ADDRESS", "GPE", "ORGANIZATION"];
 
-/// Which class a span is of, for reports.
-pub fn class(kind: IdentifierKind) -> &'static str {
-    match kind {
-        IdentifierKind::Name => "name",
-        IdentifierKind::Organization => "organisation",
-        _ => "place",
-    }
-}
-
-/// The text as it should be marked and as it is.
-pub fn differences(tagger: &Tagger, document: &Document) -> String {
+/// The text with what is found in brackets.
+pub fn marked(tagger: &Tagger, text: &str) -> String {
     let mut found = Vec::new();
-    tagger.tag(&document.text, &mut found);
+    tagger.tag(text, &mut found);
     let spans = found.iter().map(|span| {
-        let class = match class(span.kind) {
-            "name" => 0,
-            "place" => 1,
-            _ => 2,
+        let class = match span.kind {
+            IdentifierKind::Name => 0,
+            IdentifierKind::Organization => 2,
+            _ => 1,
         };
         (span.start, span.end, class)
     });
-    let got = Document { text: document.text.clone(), spans: spans.collect() };
-    match (document.marked(), got.marked()) {
+    Document { text: text.to_owned(), spans: spans.collect() }.marked()
+}
+
+/// The text as it should be marked and as it is; empty if they agree.
+pub fn differences(tagger: &Tagger, document: &Document) -> String {
+    match (document.marked(), marked(tagger, &document.text)) {
         (want, got) if want == got => String::new(),
         (want, got) => format!("want {want}\ngot  {got}\n"),
     }
