@@ -86,8 +86,16 @@ pub fn example(document: &Document, lexicon: &Lexicon, forget: Option<(&Forget, 
                 None => (forget.other_lists, forget.other_word),
             };
             // Words that do something (titles, "hospital", "wife") are never missing.
-            const KEPT: u32 = flag::TITLE | flag::CREDENTIAL | flag::RELATION | flag::ORG_HEAD | flag::ORG_PART
-                | flag::STREET | flag::CALENDAR | flag::LABEL | flag::STATE_CODE | flag::COMMON;
+            const KEPT: u32 = flag::TITLE
+                | flag::CREDENTIAL
+                | flag::RELATION
+                | flag::ORG_HEAD
+                | flag::ORG_PART
+                | flag::STREET
+                | flag::CALENDAR
+                | flag::LABEL
+                | flag::STATE_CODE
+                | flag::COMMON;
             if word.flags & KEPT == 0 {
                 if rng.chance(lists) {
                     word.know(0);

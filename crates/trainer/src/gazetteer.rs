@@ -10,7 +10,10 @@ use crate::lists::{Lists, MONTHS, STATES};
 
 /// Short closed lists: what a word does in a text.
 const ROLES: &[(u32, &str)] = &[
-    (flag::TITLE, "dr doctor mr mrs ms miss mx prof professor sir madam madame sra sr señora señor rev reverend drs dra"),
+    (
+        flag::TITLE,
+        "dr doctor mr mrs ms miss mx prof professor sir madam madame sra sr señora señor rev reverend drs dra",
+    ),
     (
         flag::CREDENTIAL,
         "md do rn np pa phd pharmd lcsw dpm dds cnm facc msn aprn lpn dpt crna mph facs rd psyd cna jr esq dnp bsn dmd od \
@@ -143,6 +146,11 @@ impl Gazetteer {
         for (drug, _) in &lists.drugs {
             pieces(drug).filter(|word| word.len() > 3).for_each(|word| all.add(word, flag::DRUG));
         }
+        for word in grammar.words("commongeneric").iter().chain(&grammar.words("commonbrand")) {
+            if word.len() > 3 {
+                all.add(word, flag::DRUG);
+            }
+        }
         all.clinical(lists, grammar);
         for (word, count) in &lists.words {
             if *count >= 30 {
@@ -175,7 +183,23 @@ impl Gazetteer {
                 self.add(word, flag::EPONYM);
             }
         }
-        for rule in ["eponym", "sign", "score", "device", "procedure", "bug", "body", "trial", "lab", "section", "dx", "Neg"] {
+        for rule in [
+            "eponym",
+            "eponymmore",
+            "abbr",
+            "consumer",
+            "sign",
+            "score",
+            "device",
+            "procedure",
+            "bug",
+            "body",
+            "trial",
+            "lab",
+            "section",
+            "dx",
+            "Neg",
+        ] {
             for word in grammar.words(rule) {
                 let capitals = word.chars().filter(|c| c.is_uppercase()).count();
                 if capitals > 1 && word.len() <= 8 {
@@ -184,7 +208,8 @@ impl Gazetteer {
                 if word.len() < 4 {
                     continue;
                 }
-                let named = ["eponym", "sign", "score", "device", "procedure"].contains(&rule) && capitals == 1;
+                let named =
+                    ["eponym", "eponymmore", "sign", "score", "device", "procedure"].contains(&rule) && capitals == 1;
                 self.add(&word, if named { flag::EPONYM } else { flag::CLINICAL });
             }
         }

@@ -38,6 +38,9 @@ pub enum Side {
     Dev,
 }
 
+/// A rule with fewer alternatives keeps nothing out.
+const FEW: usize = 6;
+
 /// A text with what is in it: class 0 a name, 1 a place, 2 an organisation.
 #[derive(Default, Clone)]
 pub struct Document {
@@ -55,7 +58,7 @@ impl Grammar {
             let mut open: Option<&mut Rule> = None;
             for line in source.lines().filter(|line| !line.is_empty() && !line.starts_with("//")) {
                 if let Some(name) = line.strip_prefix('@') {
-                    let template = name.starts_with(|c: char| c.is_ascii_uppercase()) && name.len() > 2;
+                    let template = name.starts_with(|c: char| c.is_ascii_uppercase());
                     let rule = Rule { template, alternatives: Vec::new() };
                     if rules.insert(name.to_owned(), rule).is_some() {
                         bail!("rule {name} stands twice");
@@ -70,9 +73,13 @@ impl Grammar {
                 let rule = open.as_mut().context("an alternative before any rule")?;
                 let mut rest = body;
                 let parts = parts(&mut rest, "").with_context(|| format!("in {body:?}"))?;
-                let held_out = rule.template && Rng::new(cordon_detect::tagger::features::hash(&digest(body)), 6).below(6) == 0;
+                let held_out =
+                    rule.template && Rng::new(cordon_detect::tagger::features::hash(&digest(body)), 6).below(6) == 0;
                 rule.alternatives.push(Alternative { weight, held_out, parts });
             }
+        }
+        for rule in rules.values_mut().filter(|rule| rule.alternatives.len() < FEW) {
+            rule.alternatives.iter_mut().for_each(|alternative| alternative.held_out = false);
         }
         Ok(Self { rules })
     }
@@ -84,10 +91,6 @@ impl Grammar {
             collect(&alternative.parts, &mut words);
         }
         words
-    }
-
-    pub fn rules(&self) -> impl Iterator<Item = &str> {
-        self.rules.keys().map(String::as_str)
     }
 
     pub fn document(&self, start: &str, side: Side, rng: &mut Rng, fill: Fill<'_>) -> Document {

@@ -66,20 +66,70 @@ fn column(dir: &Path, name: &str) -> Result<Vec<String>> {
 }
 
 pub const STATES: &[(&str, &str)] = &[
-    ("AL", "Alabama"), ("AK", "Alaska"), ("AZ", "Arizona"), ("AR", "Arkansas"), ("CA", "California"),
-    ("CO", "Colorado"), ("CT", "Connecticut"), ("DE", "Delaware"), ("FL", "Florida"), ("GA", "Georgia"),
-    ("HI", "Hawaii"), ("ID", "Idaho"), ("IL", "Illinois"), ("IN", "Indiana"), ("IA", "Iowa"), ("KS", "Kansas"),
-    ("KY", "Kentucky"), ("LA", "Louisiana"), ("ME", "Maine"), ("MD", "Maryland"), ("MA", "Massachusetts"),
-    ("MI", "Michigan"), ("MN", "Minnesota"), ("MS", "Mississippi"), ("MO", "Missouri"), ("MT", "Montana"),
-    ("NE", "Nebraska"), ("NV", "Nevada"), ("NH", "New Hampshire"), ("NJ", "New Jersey"), ("NM", "New Mexico"),
-    ("NY", "New York"), ("NC", "North Carolina"), ("ND", "North Dakota"), ("OH", "Ohio"), ("OK", "Oklahoma"),
-    ("OR", "Oregon"), ("PA", "Pennsylvania"), ("RI", "Rhode Island"), ("SC", "South Carolina"),
-    ("SD", "South Dakota"), ("TN", "Tennessee"), ("TX", "Texas"), ("UT", "Utah"), ("VT", "Vermont"),
-    ("VA", "Virginia"), ("WA", "Washington"), ("WV", "West Virginia"), ("WI", "Wisconsin"), ("WY", "Wyoming"),
+    ("AL", "Alabama"),
+    ("AK", "Alaska"),
+    ("AZ", "Arizona"),
+    ("AR", "Arkansas"),
+    ("CA", "California"),
+    ("CO", "Colorado"),
+    ("CT", "Connecticut"),
+    ("DE", "Delaware"),
+    ("FL", "Florida"),
+    ("GA", "Georgia"),
+    ("HI", "Hawaii"),
+    ("ID", "Idaho"),
+    ("IL", "Illinois"),
+    ("IN", "Indiana"),
+    ("IA", "Iowa"),
+    ("KS", "Kansas"),
+    ("KY", "Kentucky"),
+    ("LA", "Louisiana"),
+    ("ME", "Maine"),
+    ("MD", "Maryland"),
+    ("MA", "Massachusetts"),
+    ("MI", "Michigan"),
+    ("MN", "Minnesota"),
+    ("MS", "Mississippi"),
+    ("MO", "Missouri"),
+    ("MT", "Montana"),
+    ("NE", "Nebraska"),
+    ("NV", "Nevada"),
+    ("NH", "New Hampshire"),
+    ("NJ", "New Jersey"),
+    ("NM", "New Mexico"),
+    ("NY", "New York"),
+    ("NC", "North Carolina"),
+    ("ND", "North Dakota"),
+    ("OH", "Ohio"),
+    ("OK", "Oklahoma"),
+    ("OR", "Oregon"),
+    ("PA", "Pennsylvania"),
+    ("RI", "Rhode Island"),
+    ("SC", "South Carolina"),
+    ("SD", "South Dakota"),
+    ("TN", "Tennessee"),
+    ("TX", "Texas"),
+    ("UT", "Utah"),
+    ("VT", "Vermont"),
+    ("VA", "Virginia"),
+    ("WA", "Washington"),
+    ("WV", "West Virginia"),
+    ("WI", "Wisconsin"),
+    ("WY", "Wyoming"),
 ];
 
 pub const MONTHS: &[&str] = &[
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -92,8 +142,7 @@ impl Lists {
         }
         let first: Vec<_> = first.into_iter().collect();
         let last = rows(dir, "last.tsv")?;
-        let last_weighted =
-            Weighted::new(last.iter().map(|row| (surname(&row[0]), number(row, 1) + 0.0003)));
+        let last_weighted = Weighted::new(last.iter().map(|row| (surname(&row[0]), number(row, 1) + 0.0003)));
         let last: Vec<String> = last.into_iter().map(|row| row[0].clone()).collect();
         let mut world = BTreeMap::<String, (Vec<String>, Vec<String>)>::new();
         for row in rows(dir, "world.tsv")? {
@@ -124,7 +173,10 @@ impl Lists {
             counties: column(dir, "counties.tsv")?,
             drugs,
             icd: column(dir, "icd.tsv")?,
-            words: rows(dir, "words.tsv")?.into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap_or(0))).collect(),
+            words: rows(dir, "words.tsv")?
+                .into_iter()
+                .map(|row| (row[0].clone(), row[1].parse().unwrap_or(0)))
+                .collect(),
             prose: column(dir, "prose.tsv")?,
         };
         let ordinary = lists.words.iter().filter(|(word, count)| *count >= 20 && word.len() > 3);
@@ -185,9 +237,9 @@ impl Lists {
             "st" => out.push_str(rng.pick(STATES).0),
             "state" => out.push_str(rng.pick(STATES).1),
             "zip" => number(rng, 5, out),
-            "drug" => out.push_str(rng.word(&self.generic)),
-            "Drug" => capital(rng.word(&self.generic), out),
-            "brand" => capital(rng.word(&self.brands), out),
+            "anydrug" => out.push_str(rng.word(&self.generic)),
+            "Anydrug" => capital(rng.word(&self.generic), out),
+            "anybrand" => capital(rng.word(&self.brands), out),
             "icd" => out.push_str(rng.word(&self.icd)),
             "icdcaps" => out.push_str(&rng.word(&self.icd).to_uppercase()),
             "icdlow" => {
@@ -211,6 +263,8 @@ impl Lists {
                 }
             }
             "word" => out.push_str(rng.word(&self.ordinary)),
+            "invdrug" => out.push_str(&remedy(rng)),
+            "Invdrug" => capital(&remedy(rng), out),
             "Word" => capital(rng.word(&self.ordinary), out),
             "prose" => out.push_str(rng.word(&self.prose)),
             "month" => out.push_str(rng.pick::<&str>(MONTHS)),
@@ -226,7 +280,16 @@ impl Lists {
                 number(rng, digits, out);
             }
             "phone" => {
-                let form = *rng.pick::<&str>(&["(ddd) ddd-dddd", "ddd-ddd-dddd", "ddd.ddd.dddd", "dddddddddd", "+1 ddd ddd dddd", "+dd dd dddd dddd", "ddd-dddd", "(ddd)ddd-dddd xddd"]);
+                let form = *rng.pick::<&str>(&[
+                    "(ddd) ddd-dddd",
+                    "ddd-ddd-dddd",
+                    "ddd.ddd.dddd",
+                    "dddddddddd",
+                    "+1 ddd ddd dddd",
+                    "+dd dd dddd dddd",
+                    "ddd-dddd",
+                    "(ddd)ddd-dddd xddd",
+                ]);
                 for c in form.chars() {
                     if c == 'd' { number(rng, 1, out) } else { out.push(c) }
                 }
@@ -235,7 +298,13 @@ impl Lists {
                 out.push_str(&self.first(rng).to_lowercase().replace(' ', ""));
                 out.push_str(rng.pick::<&str>(&[".", "_", ""]));
                 out.push_str(&self.last(rng).to_lowercase().replace(' ', ""));
-                out.push_str(rng.pick::<&str>(&["@gmail.com", "@hospital.org", "@yahoo.com", "@example.com", "@health.net"]));
+                out.push_str(rng.pick::<&str>(&[
+                    "@gmail.com",
+                    "@hospital.org",
+                    "@yahoo.com",
+                    "@example.com",
+                    "@health.net",
+                ]));
             }
             "ACR" => {
                 for _ in 0..rng.between(3, 4) {
@@ -272,20 +341,80 @@ fn number(rng: &mut Rng, digits: usize, out: &mut String) {
     }
 }
 
+/// A medicine that is on no list.
+fn remedy(rng: &mut Rng) -> String {
+    const START: &[&str] = &[
+        "a", "be", "ce", "do", "e", "flo", "gli", "i", "ke", "la", "me", "ni", "o", "pro", "qui", "ri", "so", "ta",
+        "u", "va", "xe", "zo", "tri", "bri", "clo", "cy", "dar", "far", "hu", "ju", "lu", "no", "pi", "re", "sym",
+        "tre", "ver", "zy",
+    ];
+    const MIDDLE: &[&str] = &[
+        "ba", "ci", "da", "fe", "go", "la", "mi", "no", "pra", "ra", "si", "ta", "vi", "xi", "zo", "lo", "qui", "ty",
+        "",
+    ];
+    const END: &[&str] = &[
+        "mab",
+        "nib",
+        "pril",
+        "sartan",
+        "statin",
+        "olol",
+        "azole",
+        "cillin",
+        "mycin",
+        "floxacin",
+        "gliptin",
+        "gliflozin",
+        "tide",
+        "parin",
+        "xaban",
+        "vir",
+        "pam",
+        "done",
+        "pine",
+        "zine",
+        "tine",
+        "ride",
+        "lix",
+        "qua",
+        "ta",
+        "xa",
+        "ra",
+        "via",
+        "cept",
+        "dronate",
+        "triptan",
+        "setron",
+        "max",
+        "zyl",
+        "dex",
+        "tor",
+        "vance",
+        "prel",
+        "cin",
+        "quis",
+        "cor",
+        "gen",
+    ];
+    format!("{}{}{}", rng.pick::<&str>(START), rng.pick::<&str>(MIDDLE), rng.pick::<&str>(END))
+}
+
 /// A name that is on no list.
 fn invented(rng: &mut Rng) -> String {
     const START: &[&str] = &[
-        "B", "Br", "Ch", "D", "Dr", "F", "G", "Gr", "H", "J", "K", "Kh", "Kr", "L", "M", "N", "Ng", "O", "P", "Q", "R", "S",
-        "Sh", "St", "T", "Th", "Ts", "U", "V", "W", "X", "Y", "Z", "Zh", "A", "E", "I", "Ad", "Al", "Ol", "Ib", "Ek",
+        "B", "Br", "Ch", "D", "Dr", "F", "G", "Gr", "H", "J", "K", "Kh", "Kr", "L", "M", "N", "Ng", "O", "P", "Q", "R",
+        "S", "Sh", "St", "T", "Th", "Ts", "U", "V", "W", "X", "Y", "Z", "Zh", "A", "E", "I", "Ad", "Al", "Ol", "Ib",
+        "Ek",
     ];
     const VOWEL: &[&str] = &["a", "e", "i", "o", "u", "ai", "ee", "ou", "ie", "ya", "eo", "ua", "ö", "é", "í"];
     const MIDDLE: &[&str] = &[
-        "b", "d", "g", "k", "l", "m", "n", "r", "s", "t", "v", "z", "nd", "ng", "rk", "st", "ll", "nn", "sh", "ck", "lm", "rt",
-        "w", "y", "kh", "ts", "mb", "nk",
+        "b", "d", "g", "k", "l", "m", "n", "r", "s", "t", "v", "z", "nd", "ng", "rk", "st", "ll", "nn", "sh", "ck",
+        "lm", "rt", "w", "y", "kh", "ts", "mb", "nk",
     ];
     const END: &[&str] = &[
-        "", "n", "r", "s", "l", "m", "k", "ski", "son", "sen", "ez", "ian", "ov", "ova", "ko", "o", "wala", "dze", "ton",
-        "ford", "man", "berg", "stein", "oğlu", "nen", "ez", "ini", "elli", "ides", "uk", "wu", "te", "gbe", "uwa", "deh",
+        "", "n", "r", "s", "l", "m", "k", "ski", "son", "sen", "ez", "ian", "ov", "ova", "ko", "o", "wala", "dze",
+        "ton", "ford", "man", "berg", "stein", "oğlu", "nen", "ez", "ini", "elli", "ides", "uk", "wu", "te", "gbe",
+        "uwa", "deh",
     ];
     let mut name = (*rng.pick::<&str>(START)).to_owned();
     for _ in 0..rng.between(1, 2) {

@@ -26,13 +26,19 @@ pub mod label {
 
 /// A token has some eighty rows at the most, so 16 bits hold any sum of them.
 #[inline]
-pub fn add(sum: Scores, row: &[i8; LANES]) -> Scores {
-    std::array::from_fn(|lane| sum[lane].wrapping_add(i16::from(row[lane])))
+pub fn add(mut sum: Scores, row: &[i8; LANES]) -> Scores {
+    for (to, from) in sum.iter_mut().zip(row) {
+        *to = to.wrapping_add(i16::from(*from));
+    }
+    sum
 }
 
 #[inline]
-pub fn both(one: Scores, other: &Scores) -> Scores {
-    std::array::from_fn(|lane| one[lane].wrapping_add(other[lane]))
+pub fn both(mut one: Scores, other: &Scores) -> Scores {
+    for (to, from) in one.iter_mut().zip(other) {
+        *to = to.wrapping_add(*from);
+    }
+    one
 }
 
 /// Labels for `scores` into `labels`; `back` is working space.

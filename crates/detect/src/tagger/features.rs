@@ -280,7 +280,10 @@ impl Word {
 
     /// Sets what the lists say. The trainer forgets some of it to learn what to do without.
     pub fn know(&mut self, flags: u32) {
-        use flag::*;
+        use flag::{
+            ABBREVIATION, CITY, CITY_BIG, CITY_PART, CLINICAL, COMMON, COUNTY, DRUG, ENGLISH, EPONYM, FIRST,
+            FIRST_RARE, LAST, LAST_MID, LAST_RARE, NICK, STATE_CODE, WORLD,
+        };
         if matches!(self.shape, Shape::Punct | Shape::Newline | Shape::Edge) {
             return;
         }
@@ -296,8 +299,7 @@ impl Word {
         let medical = bucket(seen, DRUG, EPONYM, CLINICAL);
         let english = bucket(seen, COMMON, ENGLISH, 0);
         let (role, shape) = (role(seen), self.shape as u32);
-        self.brief.class =
-            shape | role << 4 | first << 8 | last << 10 | place << 12 | medical << 14 | english << 16;
+        self.brief.class = shape | role << 4 | first << 8 | last << 10 | place << 12 | medical << 14 | english << 16;
         let name = u32::from(seen & (FIRST | FIRST_RARE | NICK | LAST | LAST_MID | WORLD) != 0);
         let ordinary = u32::from(seen & (DRUG | EPONYM | CLINICAL | COMMON | ENGLISH) != 0);
         self.brief.coarse = shape | role << 4 | name << 8 | u32::from(place > 0) << 9 | ordinary << 10;

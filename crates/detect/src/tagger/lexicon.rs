@@ -37,6 +37,8 @@ pub mod flag {
 }
 
 const EMPTY: (u32, u32) = (0, 0);
+/// Bounds a look-up even in a table that was made to be slow.
+const LONGEST_RUN: usize = 64;
 
 /// Open addressing, at most half full.
 pub struct Lexicon {
@@ -55,26 +57,25 @@ impl Lexicon {
     }
 
     fn insert(&mut self, key: u32, flags: u32) {
-        let mut at = key as usize;
-        for _ in 0..self.slots.len() {
+        let start = key as usize;
+        for at in start..start + self.slots.len() {
             if let Some(slot) = self.slots.get_mut(at & self.mask)
                 && (slot.1 == 0 || slot.0 == key)
             {
                 *slot = (key, slot.1 | flags);
                 return;
             }
-            at += 1;
         }
     }
 
     /// The flags of a word by its [`super::features::key`]; 0 for a word on no list.
     #[inline]
     pub fn flags(&self, key: u32) -> u32 {
-        let mut at = key as usize;
-        for _ in 0..64 {
+        let start = key as usize;
+        for at in start..start + LONGEST_RUN {
             match self.slots.get(at & self.mask) {
                 Some(&(found, flags)) if flags != 0 && found == key => return flags,
-                Some(&(_, flags)) if flags != 0 => at += 1,
+                Some(&(_, flags)) if flags != 0 => (),
                 _ => return 0,
             }
         }

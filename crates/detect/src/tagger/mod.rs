@@ -125,7 +125,7 @@ impl Tagger {
         let mut tokens = Tokens::new(text);
         loop {
             desk.tokens.clear();
-            while let Some(token) = tokens.next() {
+            for token in tokens.by_ref() {
                 desk.tokens.push(token);
                 let count = desk.tokens.len();
                 let ends = token.kind == TokenKind::Newline && (count >= SOON || token.blank && count >= EARLY);

@@ -36,6 +36,7 @@ enum Class {
     End,
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const ASCII: [Class; 128] = {
     let mut table = [Class::Punct; 128];
     let mut byte = 0;
