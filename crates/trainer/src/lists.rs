@@ -320,7 +320,7 @@ impl Lists {
 /// Census lists are in capitals only.
 fn surname(name: &str) -> String {
     match name.strip_prefix("Mc") {
-        Some(rest) if rest.len() > 2 && name.len() % 3 != 0 => {
+        Some(rest) if rest.len() > 2 && !name.len().is_multiple_of(3) => {
             let mut out = "Mc".to_owned();
             capital(rest, &mut out);
             out

@@ -11,7 +11,12 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a developer tool over its own data: what is wrong stops it, and it talks to the terminal"
+    clippy::needless_range_loop,
+    clippy::needless_for_each,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a developer tool over its own data: what is wrong stops it, it talks to the terminal, and its matrices \
+              are indexed as in the textbook"
 )]
 
 mod corpus;

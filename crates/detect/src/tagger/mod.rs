@@ -217,7 +217,9 @@ fn collect(text: &str, desk: &Desk, out: &mut Vec<Span>) {
         }
         let Some(class) = class else { continue };
         let open = open.get_or_insert(Open { class, words: None, flags: 0, margin: f32::MAX });
-        if token.kind == TokenKind::Word {
+        // A title in front is not part of the name, whatever the labels say.
+        let titled = class == 0 && open.words.is_none() && flags & flag::TITLE != 0;
+        if token.kind == TokenKind::Word && !titled {
             let (start, _) = open.words.unwrap_or((token.start, 0));
             open.words = Some((start, token.end));
             open.flags |= flags;
