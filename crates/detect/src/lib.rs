@@ -25,6 +25,7 @@ mod lexicon;
 mod recognise;
 mod scan;
 mod span;
+pub mod tagger;
 
 pub use columns::{ColumnVerdict, ProfileBuilder};
 pub use detector::{Detector, DetectorOptions};

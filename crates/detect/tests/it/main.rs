@@ -4,3 +4,4 @@
 mod cases;
 mod columns;
 mod laws;
+mod tagger;
