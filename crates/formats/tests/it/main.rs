@@ -4,5 +4,6 @@
 mod compressed;
 mod csv_cases;
 mod csv_differential;
+mod hl7v2;
 mod ndjson_cases;
 mod support;
