@@ -1,6 +1,6 @@
 //! Recall and precision of the detector on labelled text.
 //!
-//! `cargo run --release -p cordon-detect --example score -- FILE… [--misses KIND] [--false] [--ages]`
+//! `cargo run --release -p cordon-detect --example score -- FILE… [--misses KIND] [--false] [--ages] [--titles] [--states] [--no-tagger]`
 //!
 //! A file holds JSON lines `{"id","text","spans":[{"start","end","label","cls","core"}]}` with places in characters, or one of the
 //! shapes of the shared corpora: records of `===QUERY===` and `===PHI_TAGS===`, or a JSON array with `full_text`.
@@ -124,6 +124,9 @@ fn main() {
             "--ages" => options.all_ages = true,
             "--years" => options.bare_years = true,
             "--titles" => options.titles = true,
+            "--states" => options.states = true,
+            "--no-tagger" => options.tagger = false,
+            "--least" => options.min_score = arguments.next().and_then(|text| text.parse().ok()).unwrap(),
             _ => files.push(argument),
         }
     }

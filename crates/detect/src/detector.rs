@@ -6,6 +6,7 @@ use crate::lexicon::Lexicon;
 use crate::recognise::{self, Context};
 use crate::scan::{Gap, scan};
 use crate::span::{Span, resolve};
+use crate::tagger::{Tagger, Widen, widen};
 
 /// What counts as a finding.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct DetectorOptions {
     pub unlabelled_ids: bool,
     /// The title (`Dr.`) belongs to the name.
     pub titles: bool,
+    /// The learned tagger for names, places and organisations beside the recognisers.
+    pub tagger: bool,
 }
 
 impl Default for DetectorOptions {
@@ -40,6 +43,7 @@ impl Default for DetectorOptions {
             states: false,
             unlabelled_ids: true,
             titles: false,
+            tagger: true,
         }
     }
 }
@@ -71,12 +75,29 @@ impl Detector {
     pub fn find(&self, text: &str, out: &mut Vec<Span>) {
         let from = out.len();
         self.candidates(text, out);
+        if self.options.tagger {
+            self.tag(text, out);
+        }
         resolve(text, out, from, self.options.min_score);
+        let how = Widen { titles: self.options.titles, states: self.options.states };
+        if how != Widen::default() {
+            widen(text, how, out.get_mut(from..).unwrap_or_default());
+        }
+    }
+
+    /// Appends the findings of the learned tagger.
+    fn tag(&self, text: &str, out: &mut Vec<Span>) {
+        let from = out.len();
+        Tagger::shipped().tag(text, out);
+        if !self.options.organizations {
+            retain_from(out, from, |span| span.kind != IdentifierKind::Organization);
+        }
     }
 
     /// Appends every finding of the recognisers, overlapping and unsorted as they come, for a caller that adds those of
     /// another finder before it calls [`resolve`].
     pub fn candidates(&self, text: &str, out: &mut Vec<Span>) {
+        let first = out.len();
         let mut tokens = Vec::new();
         let mut begin = 0;
         while begin < text.len() {
@@ -103,9 +124,18 @@ impl Detector {
             }
         }
         if !self.options.organizations {
-            out.retain(|span| span.kind != IdentifierKind::Organization);
+            retain_from(out, first, |span| span.kind != IdentifierKind::Organization);
         }
     }
+}
+
+/// Keeps what the caller had before `from` whatever it is.
+fn retain_from(spans: &mut Vec<Span>, from: usize, keep: impl Fn(&Span) -> bool) {
+    let mut at = 0;
+    spans.retain(|span| {
+        at += 1;
+        at <= from || keep(span)
+    });
 }
 
 /// The last blank before `at` within reach, or the character boundary there.
