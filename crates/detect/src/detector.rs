@@ -4,9 +4,9 @@ use cordon_phi::IdentifierKind;
 
 use crate::lexicon::Lexicon;
 use crate::recognise::{self, Context};
-use crate::scan::{Gap, scan};
+use crate::scan::{Gap, Token, scan};
 use crate::span::{Span, resolve};
-use crate::tagger::{Tagger, Widen, widen};
+use crate::tagger::{Session, Tagger, Widen, widen};
 
 /// What counts as a finding.
 #[derive(Clone, Debug)]
@@ -71,46 +71,80 @@ impl Detector {
 
     /// Appends the findings of `text` to `out`: sorted, disjoint, on character boundaries, none below the least score.
     ///
-    /// Takes time in proportion to the length of the text, whatever it holds.
+    /// Takes time in proportion to the length of the text, whatever it holds. For many texts see [`Detector::finder`].
     pub fn find(&self, text: &str, out: &mut Vec<Span>) {
+        self.finder().find(text, out);
+    }
+
+    /// Working space for one text after another.
+    pub fn finder(&self) -> Finder<'_> {
+        let tagger = self.options.tagger.then(|| Tagger::shipped().session());
+        Finder { detector: self, tagger, tokens: Vec::new(), names: Vec::new() }
+    }
+
+    fn wants(&self, kind: IdentifierKind) -> bool {
+        self.options.organizations || kind != IdentifierKind::Organization
+    }
+}
+
+/// Finds in one text after another, faster than [`Detector::find`] where texts are short. What is found in a text does not
+/// depend on the texts before it.
+pub struct Finder<'d> {
+    detector: &'d Detector,
+    tagger: Option<Session<'d>>,
+    tokens: Vec<Token>,
+    /// Where the tagger found names.
+    names: Vec<(usize, usize)>,
+}
+
+impl Finder<'_> {
+    /// As [`Detector::find`].
+    pub fn find(&mut self, text: &str, out: &mut Vec<Span>) {
         let from = out.len();
-        self.candidates(text, out);
-        if self.options.tagger {
-            self.tag(text, out);
-        }
-        resolve(text, out, from, self.options.min_score);
-        let how = Widen { titles: self.options.titles, states: self.options.states };
+        self.tag(text, out);
+        self.recognise(text, out);
+        let options = &self.detector.options;
+        resolve(text, out, from, options.min_score);
+        let how = Widen { titles: options.titles, states: options.states };
         if how != Widen::default() {
             widen(text, how, out.get_mut(from..).unwrap_or_default());
         }
     }
 
-    /// Appends the findings of the learned tagger.
-    fn tag(&self, text: &str, out: &mut Vec<Span>) {
+    fn tag(&mut self, text: &str, out: &mut Vec<Span>) {
+        self.names.clear();
+        let Some(tagger) = &mut self.tagger else { return };
         let from = out.len();
-        Tagger::shipped().tag(text, out);
-        if !self.options.organizations {
-            retain_from(out, from, |span| span.kind != IdentifierKind::Organization);
+        tagger.tag(text, out);
+        for span in out.iter_mut().skip(from) {
+            if span.kind == IdentifierKind::Name && span.score >= SURE {
+                self.names.push((span.start, span.end));
+            }
+            // It was taken for the best reading of the whole line: a weak word in its midst does not unmake it.
+            span.score = 0.5 + span.score / 2.0;
         }
+        retain_from(out, from, |span| self.detector.wants(span.kind));
     }
 
-    /// Appends every finding of the recognisers, overlapping and unsorted as they come, for a caller that adds those of
-    /// another finder before it calls [`resolve`].
-    pub fn candidates(&self, text: &str, out: &mut Vec<Span>) {
-        let first = out.len();
-        let mut tokens = Vec::new();
+    /// Appends every finding of the recognisers, overlapping and unsorted as they come.
+    fn recognise(&mut self, text: &str, out: &mut Vec<Span>) {
+        let (first, lexicon) = (out.len(), self.detector.lexicon);
         let mut begin = 0;
+        let mut named = 0;
         while begin < text.len() {
             let end = cut(text, begin + WINDOW);
             let window = text.get(begin..end).unwrap_or_default();
-            tokens.clear();
-            scan(window, self.lexicon, &mut tokens);
-            if let Some(first) = tokens.first_mut().filter(|_| begin > 0) {
+            self.tokens.clear();
+            scan(window, lexicon, &mut self.tokens);
+            if let Some(first) = self.tokens.first_mut().filter(|_| begin > 0) {
                 first.gap = Gap::Space;
             }
-            let context = Context { text: window, tokens: &tokens, options: &self.options, lexicon: self.lexicon };
+            let context = Context { text: window, tokens: &self.tokens, options: &self.detector.options, lexicon };
+            named += self.names.iter().skip(named).take_while(|(start, _)| *start < begin).count();
+            let names = self.names.iter().skip(named).take_while(|(_, after)| *after <= end);
+            let names = names.map(|(start, after)| (start - begin, after - begin));
             let from = out.len();
-            recognise::all(&context, out);
+            recognise::all(&context, names, out);
             for span in out.iter_mut().skip(from) {
                 span.start += begin;
                 span.end += begin;
@@ -123,11 +157,12 @@ impl Detector {
                 begin += 1;
             }
         }
-        if !self.options.organizations {
-            retain_from(out, first, |span| span.kind != IdentifierKind::Organization);
-        }
+        retain_from(out, first, |span| self.detector.wants(span.kind));
     }
 }
+
+/// A name of the tagger that is this sure is looked for in the rest of the text.
+const SURE: f32 = 0.8;
 
 /// Keeps what the caller had before `from` whatever it is.
 fn retain_from(spans: &mut Vec<Span>, from: usize, keep: impl Fn(&Span) -> bool) {

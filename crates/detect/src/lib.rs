@@ -28,6 +28,6 @@ mod span;
 pub mod tagger;
 
 pub use columns::{ColumnVerdict, ProfileBuilder};
-pub use detector::{Detector, DetectorOptions};
+pub use detector::{Detector, DetectorOptions, Finder};
 pub use lexicon::{DRUGS, EPONYMS};
 pub use span::{Span, resolve};

@@ -161,8 +161,9 @@ pub(crate) fn digits(bytes: &[u8]) -> Option<u32> {
     })
 }
 
-/// Asks every recogniser that a token concerns. One walk over the tokens.
-pub(crate) fn all(cx: &Context<'_>, out: &mut Vec<Span>) {
+/// Asks every recogniser that a token concerns. One walk over the tokens. `names` are places of names that are known already,
+/// ascending.
+pub(crate) fn all(cx: &Context<'_>, names: impl Iterator<Item = (usize, usize)>, out: &mut Vec<Span>) {
     // Nothing within a web address or mail address is looked at again: it is found as a whole.
     let mut skip = 0;
     let first = out.len();
@@ -251,7 +252,7 @@ pub(crate) fn all(cx: &Context<'_>, out: &mut Vec<Span>) {
             Class::None => {}
         }
     }
-    name::again(cx, first, out);
+    name::again(cx, first, names, out);
 }
 
 fn at_phrase(cx: &Context<'_>, from: usize, end: usize, phrase: Phrase, out: &mut Vec<Span>) {

@@ -375,8 +375,14 @@ fn credential(cx: &Context<'_>, end: usize) -> bool {
         && (token.tags.has(Tags::CREDENTIAL) && token.is_capitalised() && token.case != Case::Title || spelled && comma)
 }
 
-/// Marks every other place where a part of a name stands that was surely found in this text, from span `first` on.
-pub(super) fn again(cx: &Context<'_>, first: usize, out: &mut Vec<Span>) {
+/// Marks every other place where a part of a name stands that was surely found in this text, from span `first` on
+/// or among `names`.
+pub(super) fn again(
+    cx: &Context<'_>,
+    first: usize,
+    names: impl Iterator<Item = (usize, usize)>,
+    out: &mut Vec<Span>,
+) {
     let mut parts: HashSet<&[u8]> = HashSet::new();
     let mut next = 0;
     let mut sure: Vec<(usize, usize)> = out
@@ -384,6 +390,7 @@ pub(super) fn again(cx: &Context<'_>, first: usize, out: &mut Vec<Span>) {
         .skip(first)
         .filter(|span| span.kind == Name && span.score >= 0.7)
         .map(|span| (span.start, span.end))
+        .chain(names)
         .collect();
     sure.sort_unstable();
     for (start, end) in sure {

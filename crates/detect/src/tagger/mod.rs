@@ -70,8 +70,10 @@ struct Known {
 
 const UNKNOWN: Known = Known { hash: 0, brief: Brief::EDGE, key: 0, flags: 0, adds: [[0; LANES]; 2 * REACH + 1] };
 
-/// Working space of one text; its size is bounded whatever the text.
+/// Working space of one text after another; its size is bounded whatever the texts. Of a text it keeps hashes of words.
 struct Desk {
+    /// Bytes of all texts so far.
+    seen: usize,
     cache: Vec<Known>,
     tokens: Vec<Token>,
     words: Vec<(Brief, u32)>,
@@ -84,10 +86,10 @@ struct Desk {
 }
 
 impl Desk {
-    fn for_text(len: usize) -> Self {
-        let slots = (len / 12).clamp(16, 8192).next_power_of_two();
+    fn new() -> Self {
         Self {
-            cache: vec![UNKNOWN; slots],
+            seen: 0,
+            cache: Vec::new(),
             tokens: Vec::new(),
             words: Vec::new(),
             flags: Vec::new(),
@@ -96,6 +98,35 @@ impl Desk {
             back: Vec::new(),
             labels: Vec::new(),
             letters: Vec::new(),
+        }
+    }
+
+    /// Makes room for what `len` more bytes bring. A cache that grows starts anew, which happens a few times.
+    fn expect(&mut self, len: usize) {
+        self.seen = self.seen.saturating_add(len);
+        let slots = (self.seen / 12).clamp(16, MOST_SLOTS).next_power_of_two();
+        if self.cache.len() < slots {
+            let slots = if self.cache.is_empty() { slots } else { (slots * 4).min(MOST_SLOTS) };
+            self.cache.clear();
+            self.cache.resize(slots, UNKNOWN);
+        }
+    }
+}
+
+/// Words that are remembered at the most: a megabyte.
+const MOST_SLOTS: usize = 8192;
+
+/// Tags one text after another, and remembers words between them: short texts take a third of the time.
+pub struct Session<'t> {
+    tagger: &'t Tagger,
+    desk: Desk,
+}
+
+impl Session<'_> {
+    /// As [`Tagger::tag`]; what is found in a text does not depend on the texts before it.
+    pub fn tag(&mut self, text: &str, out: &mut Vec<Span>) {
+        if !self.tagger.is_empty() && !text.is_empty() {
+            self.tagger.tag_on(&mut self.desk, text, out);
         }
     }
 }
@@ -118,10 +149,15 @@ impl Tagger {
     /// Appends what it finds in `text` to `out`: spans in order, disjoint, on character boundaries. Time is
     /// linear in the text and memory bounded, apart from `out`.
     pub fn tag(&self, text: &str, out: &mut Vec<Span>) {
-        if self.is_empty() || text.is_empty() {
-            return;
-        }
-        let mut desk = Desk::for_text(text.len());
+        self.session().tag(text, out);
+    }
+
+    pub fn session(&self) -> Session<'_> {
+        Session { tagger: self, desk: Desk::new() }
+    }
+
+    fn tag_on(&self, desk: &mut Desk, text: &str, out: &mut Vec<Span>) {
+        desk.expect(text.len());
         let mut tokens = Tokens::new(text);
         loop {
             desk.tokens.clear();
@@ -136,8 +172,8 @@ impl Tagger {
             if desk.tokens.is_empty() {
                 return;
             }
-            self.label(text, &mut desk);
-            collect(text, &desk, out);
+            self.label(text, desk);
+            collect(text, desk, out);
         }
     }
 
