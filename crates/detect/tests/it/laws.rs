@@ -1,5 +1,6 @@
 //! What holds for any text.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use cordon_detect::{Detector, DetectorOptions, Span, resolve};
@@ -208,4 +209,52 @@ fn the_lists_for_others_are_words_in_lower_case() {
         assert!(words.len() > 200);
         assert!(words.iter().all(|word| word.chars().all(char::is_lowercase)));
     }
+}
+
+/// Token recall and precision of recognisers and tagger together on the public queries.
+#[test]
+fn public_queries_stay_above_the_floor() {
+    let base = std::env::var_os("CORDON_SHARED_DATA")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
+    let Ok(file) = std::fs::read_to_string(base.join("notes/asq-phi-half.txt")) else {
+        eprintln!("skipped: no shared data");
+        return;
+    };
+    let detector = Detector::new(DetectorOptions::default());
+    let mut finder = detector.finder();
+    let (mut hit, mut missed, mut wrong) = (0_u32, 0_u32, 0_u32);
+    for record in file.split("===QUERY===").skip(1) {
+        let (text, tags) = record.split_once("===PHI_TAGS===").unwrap();
+        let text = text.trim();
+        let mut truth = vec![false; text.len()];
+        for tag in tags.lines().filter(|line| line.starts_with('{')) {
+            let tag: serde_json::Value = serde_json::from_str(tag).unwrap();
+            let value = tag["value"].as_str().unwrap();
+            for (at, _) in text.match_indices(value) {
+                truth[at..at + value.len()].fill(true);
+            }
+        }
+        let mut spans = Vec::new();
+        finder.find(text, &mut spans);
+        assert_eq!(spans, find(&detector, text), "what was read before does not matter");
+        let mut covered = vec![false; text.len()];
+        for span in &spans {
+            covered[span.start..span.end].fill(true);
+        }
+        let mut start = 0;
+        for token in text.split_inclusive(|c: char| !c.is_alphanumeric()) {
+            let end = start + token.trim_end_matches(|c: char| !c.is_alphanumeric()).len();
+            if end > start {
+                let phi = truth[start..end].iter().any(|is| *is);
+                let hidden = covered[start..end].iter().all(|is| *is);
+                hit += u32::from(phi && hidden);
+                missed += u32::from(phi && !hidden);
+                wrong += u32::from(!phi && covered[start..end].iter().any(|is| *is));
+            }
+            start += token.len();
+        }
+    }
+    let ratio = |part: u32, rest: u32| f64::from(part) / f64::from(part + rest);
+    let (recall, precision) = (ratio(hit, missed), ratio(hit, wrong));
+    assert!(recall >= 0.97 && precision >= 0.98, "recall {recall:.4}, precision {precision:.4}");
 }
