@@ -122,6 +122,10 @@ impl Finder<'_> {
             }
             // It was taken for the best reading of the whole line: a weak word in its midst does not unmake it.
             span.score = 0.5 + span.score / 2.0;
+            if span.kind == IdentifierKind::PostalCode {
+                // Digits in an address: where the recognisers know a ZIP code, it is theirs.
+                span.score = 0.5;
+            }
         }
         retain_from(out, from, |span| self.detector.wants(span.kind));
     }

@@ -40,6 +40,14 @@ fn extension(cx: &Context<'_>, end: usize) -> usize {
     if glued { at + 1 } else { end }
 }
 
+/// `call Ann at 555-0199`: a word of telephones a few words before.
+fn called(cx: &Context<'_>, index: usize) -> bool {
+    cx.one_of(index.wrapping_sub(1), &["at", "on"])
+        && (2..=6_usize)
+            .take_while(|by| cx.at(index.wrapping_sub(by - 1)).gap < Gap::Line)
+            .any(|by| cx.is(index.wrapping_sub(by), Tags::PHONE))
+}
+
 /// A mark or blank that may stand between groups. Returns the index of the next group.
 fn between(cx: &Context<'_>, end: usize) -> Option<usize> {
     if cx.marks(end, b"-./") && cx.near(end) && cx.near(end + 1) && cx.at(end + 1).class != Class::Punct {
@@ -86,7 +94,7 @@ pub(super) fn at_number(cx: &Context<'_>, index: usize, out: &mut Vec<Span>) {
     // 555-0199 (home), pager 555-0199
     if cx.digits(index, 3) && cx.glue(index + 1, b'-') && line(cx, index + 2) && !cx.figure_after(index + 3) {
         let end = extension(cx, index + 3);
-        let score = if spoken(cx, index, end) { 0.8 } else { 0.45 };
+        let score = if spoken(cx, index, end) || called(cx, index) { 0.8 } else { 0.45 };
         cx.add(out, index, end, kind_of(cx, index), score, "phone-local");
         return;
     }
