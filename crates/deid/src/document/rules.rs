@@ -119,7 +119,9 @@ impl<'a> Rules<'a> {
     /// Says when a rule calls harmless what the format itself knows to be an identifier.
     pub(crate) fn hold_to_floor(&mut self, place: &str, rule: &Rule, floor: IdentifierKind) {
         // What else is listed has rules as strict, but to scrub is to hope that what stands there is recognised.
-        if rule.kind.clause().is_some() && rule.action != Action::Scrub || (floor == IdentifierKind::FreeText && rule.reasoned) {
+        if rule.kind.clause().is_some() && rule.action != Action::Scrub
+            || (floor == IdentifierKind::FreeText && rule.reasoned)
+        {
             return;
         }
         // A rule by type holds in many places; one of them says enough.

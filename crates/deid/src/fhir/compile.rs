@@ -660,9 +660,15 @@ impl Compiler<'_> {
         if let Some(rule) = &found {
             self.hold_to_floor(&format!("{}.{}", def.name, element.name), rule, floor);
             if rule.action == Action::Scrub && !["string", "markdown"].contains(&kind.name) {
-                let message =
-                    format!("`{}.{}` is of type `{}`, and `scrub` reads `string` and `markdown`", def.name, element.name, kind.name);
-                self.issue(rule.position, message, Some("name such a text within it, or use another action".to_owned()));
+                let message = format!(
+                    "`{}.{}` is of type `{}`, and `scrub` reads `string` and `markdown`",
+                    def.name, element.name, kind.name
+                );
+                self.issue(
+                    rule.position,
+                    message,
+                    Some("name such a text within it, or use another action".to_owned()),
+                );
             }
         }
         // What is kept around an element does not reach below what the element is: it goes by its type.

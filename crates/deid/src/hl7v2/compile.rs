@@ -199,7 +199,11 @@ impl Compiler<'_> {
     fn by_path(&mut self, place: &str, rule: &Rule) {
         if rule.action == Action::Scrub {
             let message = format!("`{place}`: what is scrubbed is named by its path");
-            self.rules.issue(rule.position, message, Some("such as `OBX-5[TX]` or `NTE-3` under `elements`".to_owned()));
+            self.rules.issue(
+                rule.position,
+                message,
+                Some("such as `OBX-5[TX]` or `NTE-3` under `elements`".to_owned()),
+            );
         }
     }
 

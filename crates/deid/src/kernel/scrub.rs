@@ -125,7 +125,8 @@ impl<'a> Writer<'a> {
                 out.push_str(read.unwrap_or("[ZIP]"));
             }
             kind => {
-                let invented = self.shifts.is_some() && subject.is_some_and(|subject| self.invent(kind, found, subject, out));
+                let invented =
+                    self.shifts.is_some() && subject.is_some_and(|subject| self.invent(kind, found, subject, out));
                 if !invented {
                     push_label(label(kind), out);
                 }
@@ -233,8 +234,8 @@ fn year_of(found: &str, formats: &DateFormats) -> Option<Stamp> {
 /// Whether a word of the name was replaced.
 fn push_name<'n>(found: &str, out: &mut String, invent: impl Fn(&str) -> &'n str) -> bool {
     const STAY: &[&str] = &[
-        "al", "and", "bin", "da", "de", "del", "della", "den", "der", "di", "dos", "du", "el", "ii", "iii", "iv", "jr", "la",
-        "le", "sr", "van", "von", "y",
+        "al", "and", "bin", "da", "de", "del", "della", "den", "der", "di", "dos", "du", "el", "ii", "iii", "iv", "jr",
+        "la", "le", "sr", "van", "von", "y",
     ];
     let start = out.len();
     let mut any = false;

@@ -150,7 +150,8 @@ pub(super) fn invent_name(key: &KeyedHash, subject: &str, word: &str) -> &'stati
     static GIVEN: LazyLock<HashSet<String>> = LazyLock::new(|| FIRST_NAMES.iter().map(|name| folded(name)).collect());
     let (key, word) = (key.derive("word of a name"), folded(word));
     let pool = if GIVEN.contains(&word) { FIRST_NAMES } else { LAST_NAMES };
-    let draws = (0..8_u8).map(|again| Draw::new(key.tag_parts(&[subject.as_bytes(), word.as_bytes(), &[again]])).from(0, pool));
+    let draws =
+        (0..8_u8).map(|again| Draw::new(key.tag_parts(&[subject.as_bytes(), word.as_bytes(), &[again]])).from(0, pool));
     let initial = word.chars().count() == 1;
     let mut others = draws.filter(|name| {
         let name = folded(name);

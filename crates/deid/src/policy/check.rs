@@ -12,8 +12,8 @@ use super::file::{Action, DatasetSection, FieldSection, Otherwise, PolicyFile, U
 use super::method;
 use crate::document::Documents;
 use crate::kernel::{
-    AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ScrubRule, ScrubWith, ShiftForm, ShiftRule,
-    SurrogateKind, SurrogateRule, Vintage as Zip3Vintage, YearRule, Zip3Rule,
+    AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ScrubRule, ScrubWith,
+    ShiftForm, ShiftRule, SurrogateKind, SurrogateRule, Vintage as Zip3Vintage, YearRule, Zip3Rule,
 };
 use crate::recipe::{Allow, FieldRule, Limits, Recipe, TableRecipe};
 use crate::yaml::{At, Issue, Issues, Position, nearest};
@@ -656,12 +656,20 @@ fn scrub_rule(section: &FieldSection, whose: Subject, common: &Common) -> Result
             );
         }
         Some("surrogate") if whose == Subject::None => {
-            return wrong("surrogates and shifted dates follow from the subject, and this dataset has none", "add `subject: FIELD`");
+            return wrong(
+                "surrogates and shifted dates follow from the subject, and this dataset has none",
+                "add `subject: FIELD`",
+            );
         }
         Some("surrogate") => {
             ScrubWith::Surrogate { max_days: max_days(section)?, domain: shift_domain(section, common) }
         }
-        Some(_) => return wrong("`scrub` replaces what it finds by a `label` or a `surrogate`", "use `with: surrogate`, or leave it out"),
+        Some(_) => {
+            return wrong(
+                "`scrub` replaces what it finds by a `label` or a `surrogate`",
+                "use `with: surrogate`, or leave it out",
+            );
+        }
     };
     if with == ScrubWith::Label && (section.max_days.is_some() || section.domain.is_some()) {
         return wrong("`max-days` and `domain` mean nothing where no date is shifted", "add `with: surrogate`");
@@ -736,7 +744,11 @@ fn surrogate_of(section: &FieldSection) -> Result<SurrogateKind, Wrong> {
 /// A parameter that its action does not read is a misunderstanding, and is said.
 fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
     let given = [
-        ("domain", section.domain.is_some(), &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate, Action::Scrub][..]),
+        (
+            "domain",
+            section.domain.is_some(),
+            &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate, Action::Scrub][..],
+        ),
         ("allow", section.allow.is_some(), &[Action::Keep]),
         ("blank-where", section.blank_where.is_some(), &[Action::Keep]),
         ("unit", section.unit.is_some(), &[Action::Keep]),

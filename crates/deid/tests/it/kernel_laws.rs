@@ -7,8 +7,9 @@ use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 use arrow_array::{Array, StringViewArray};
 use arrow_schema::DataType;
 use cordon_deid::kernel::{
-    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, Env, FpeRule, Kernel, KernelError, Otherwise, Outcome, Parse, ScrubRule, ScrubWith,
-    ShiftForm, ShiftRule, SpanUnit, SurrogateKind, SurrogateRule, Vintage, YearRule, Zip3Rule, fpe_decrypt, text_of,
+    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, Env, FpeRule, Kernel, KernelError, Otherwise, Outcome, Parse,
+    ScrubRule, ScrubWith, ShiftForm, ShiftRule, SpanUnit, SurrogateKind, SurrogateRule, Vintage, YearRule, Zip3Rule,
+    fpe_decrypt, text_of,
 };
 use cordon_detect::{Detector, DetectorOptions, Span};
 use cordon_phi::{Token, TokenError, TokenStore};
@@ -339,10 +340,36 @@ fn replacements<'a>(text: &str, spans: &[Span], out: &'a str) -> Vec<&'a str> {
 
 fn notes() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
-        "Mr. Okafor", "Maria Hernandez", "HERNANDEZ, MARIA L", "Dr. van der Berg", "seen at Mercy Clinic", "lives in Duluth, MN 55802",
-        "MRN: 00123456", "SSN 219-09-9999", "call (617) 482-0943", "on March 4th, 2021", "DOB 03/04/1931", "3/4/21", "2019-03-04",
-        "92-year-old", "in 1928", "in 2015", "12 Elm St, Apt 4", "ann@example.org", "http://x.example/a?b=1", "10.1.2.3", "BP 120/80",
-        "metoprolol 25 mg", "Parkinson disease", ", ", ". ", "\n", " ", " ", "é", "李",
+        "Mr. Okafor",
+        "Maria Hernandez",
+        "HERNANDEZ, MARIA L",
+        "Dr. van der Berg",
+        "seen at Mercy Clinic",
+        "lives in Duluth, MN 55802",
+        "MRN: 00123456",
+        "SSN 219-09-9999",
+        "call (617) 482-0943",
+        "on March 4th, 2021",
+        "DOB 03/04/1931",
+        "3/4/21",
+        "2019-03-04",
+        "92-year-old",
+        "in 1928",
+        "in 2015",
+        "12 Elm St, Apt 4",
+        "ann@example.org",
+        "http://x.example/a?b=1",
+        "10.1.2.3",
+        "BP 120/80",
+        "metoprolol 25 mg",
+        "Parkinson disease",
+        ", ",
+        ". ",
+        "\n",
+        " ",
+        " ",
+        "é",
+        "李",
     ]);
     prop::collection::vec(piece, 0..25).prop_map(|pieces| pieces.join(" "))
 }
@@ -376,7 +403,10 @@ fn one_value_has_one_surrogate_within_a_subject_however_it_is_written() {
     let of = |text: &str, subject: &str| texts(&kernel, &[text], subject).remove(0).unwrap();
     let whole = of("Patient: Maria Hernandez", "p1");
     let (first, last) = whole.strip_prefix("Patient: ").unwrap().split_once(' ').unwrap();
-    assert_eq!(of("Patient: HERNANDEZ, MARIA", "p1"), format!("Patient: {}, {}", last.to_uppercase(), first.to_uppercase()));
+    assert_eq!(
+        of("Patient: HERNANDEZ, MARIA", "p1"),
+        format!("Patient: {}, {}", last.to_uppercase(), first.to_uppercase())
+    );
     assert_eq!(of("Mrs. Hernandez slept well.", "p1"), format!("Mrs. {last} slept well."));
     assert_ne!(of("Patient: Maria Hernandez", "p2"), whole);
     let phone = |text: &str| of(text, "p1").split_once(": ").unwrap().1.to_owned();
@@ -395,8 +425,27 @@ fn canaries_do_not_come_out() {
         Pacemaker serial no. PM-77-81234. Photo: IMG_9912.jpg. Mrs. Zwertiblonk denies pain. \
         Signed: Wendeline Abercrombie, MD 03/05/2021 14:30";
     let canaries = [
-        "zwertiblonk", "quirina", "84319975", "11/23", "93 y", "quarzfeld", "4 mar", "philomela", "osterkamp", "0187", "4711",
-        "wistful", "duluth", "55802", "219-09", "xqz", "81234", "9912", "wendeline", "abercrombie", "03/05",
+        "zwertiblonk",
+        "quirina",
+        "84319975",
+        "11/23",
+        "93 y",
+        "quarzfeld",
+        "4 mar",
+        "philomela",
+        "osterkamp",
+        "0187",
+        "4711",
+        "wistful",
+        "duluth",
+        "55802",
+        "219-09",
+        "xqz",
+        "81234",
+        "9912",
+        "wendeline",
+        "abercrombie",
+        "03/05",
     ];
     assert!(!texts(&scrub(ScrubWith::Label), &[note], "p1").remove(0).unwrap().contains("1931"));
     for with in [ScrubWith::Label, shifted_surrogates()] {

@@ -377,12 +377,7 @@ fn credential(cx: &Context<'_>, end: usize) -> bool {
 
 /// Marks every other place where a part of a name stands that was surely found in this text, from span `first` on
 /// or among `names`.
-pub(super) fn again(
-    cx: &Context<'_>,
-    first: usize,
-    names: impl Iterator<Item = (usize, usize)>,
-    out: &mut Vec<Span>,
-) {
+pub(super) fn again(cx: &Context<'_>, first: usize, names: impl Iterator<Item = (usize, usize)>, out: &mut Vec<Span>) {
     let mut parts: HashSet<&[u8]> = HashSet::new();
     let mut next = 0;
     let mut sure: Vec<(usize, usize)> = out
