@@ -141,10 +141,9 @@ def main():
 
 def bench(args, work):
     source = os.path.join(work, "people.csv")
-    cargo = ["cargo", "run", "--release", "--locked", "-q"]
-    subprocess.run([*cargo, "-p", "cordon-synth", "--example", "hospital", "--", source, str(args.rows), "bench"],
-                   check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    copy = os.path.join(TARGET, "release", "examples", "copy")
+    subprocess.run([os.path.join(TARGET, "release", "bench-patients"), source, str(args.rows)],
+                   check=True, stdout=subprocess.DEVNULL)
+    copy = os.path.join(TARGET, "release", "datafusion-copy")
     python, threads = sys.executable, args.threads
     rows = []
 

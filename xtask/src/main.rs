@@ -49,8 +49,10 @@ fn test(rest: &[String]) -> Result<(), String> {
 /// Whole runs beside their peers; see `benches/README.md`.
 fn bench(rest: &[String]) -> Result<(), String> {
     let python = python_with(&["polars", "polars-hash", "duckdb"], "bench-venv")?;
-    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]))?;
-    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-engine", "--example", "copy"]))?;
+    let programs = ["--bin", "cordon", "--bin", "datafusion-copy", "--bin", "bench-patients"];
+    run(cargo()
+        .args(["build", "--release", "--locked", "-p", "cordon-cli", "-p", "cordon-engine", "-p", "cordon-synth"])
+        .args(programs))?;
     run(Command::new(python).arg(root().join("benches/whole_runs.py")).args(rest).env("CORDON_ROOT", root()))
 }
 

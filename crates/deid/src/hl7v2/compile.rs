@@ -295,7 +295,10 @@ impl Compiler<'_> {
         inherited: Option<Rule>,
         class: &mut KeyClass,
     ) -> NodeId {
-        let own = self.rule_at(place, within);
+        let by_path = self.rule_by_path(place);
+        let own = by_path.or_else(|| self.rule_by_type(within));
+        // A path beats a type, in the parts of its place too.
+        let within = if by_path.is_some() { &[] } else { within };
         if let Some(own) = own.filter(|own| own.action == Action::Scrub)
             && (!TEXTS.contains(&data_type) || place.numbers.len() > 1)
         {
@@ -374,17 +377,18 @@ impl Compiler<'_> {
         }
     }
 
-    /// The rule of exactly this place: by path, or by the outermost type that says something of it.
-    fn rule_at(&self, place: &Place, within: &[Within<'_>]) -> Option<Rule> {
-        let by_path = self.elements.get(place).or_else(|| {
-            let anyhow = Place { only: None, ..place.clone() };
-            place.only.as_ref().and_then(|_| self.elements.get(&anyhow))
-        });
-        by_path.copied().or_else(|| {
-            within.iter().find_map(|(data_type, numbers)| {
-                let place = TypePlace { data_type: (*data_type).to_owned(), numbers: numbers.clone() };
-                self.types.get(&place).copied()
-            })
+    /// The rule of exactly this place by path.
+    fn rule_by_path(&self, place: &Place) -> Option<Rule> {
+        let anyhow = || Place { only: None, ..place.clone() };
+        let exact = self.elements.get(place);
+        exact.or_else(|| place.only.as_ref().and_then(|_| self.elements.get(&anyhow()))).copied()
+    }
+
+    /// The rule of a place by the outermost type that says something of it.
+    fn rule_by_type(&self, within: &[Within<'_>]) -> Option<Rule> {
+        within.iter().find_map(|(data_type, numbers)| {
+            let place = TypePlace { data_type: (*data_type).to_owned(), numbers: numbers.clone() };
+            self.types.get(&place).copied()
         })
     }
 

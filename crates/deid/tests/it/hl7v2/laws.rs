@@ -60,6 +60,16 @@ fn a_path_beats_a_type_and_a_component_its_whole() {
 }
 
 #[test]
+fn a_path_beats_a_type_in_the_parts_of_its_place_too() {
+    let policy = format!(
+        "{HEAD}      types:\n        TS.1: {{ kind: service-date, action: year }}\n      elements:\n        \
+         PID-7: {{ kind: birth-date, action: drop }}\n"
+    );
+    let out = one(&policy, "MSH|^~\\&|||||2020||ADT^A01|||2.5\rPID|||||||19570301^D\r");
+    assert_eq!(out, "MSH|^~\\&|||||2020||ADT^A01|||2.5\rPID|||||||\r");
+}
+
+#[test]
 fn a_value_is_read_and_written_in_the_messages_own_delimiters() {
     let policy = format!("{HEAD}      elements:\n        PID-5: {{ kind: name, action: redact, with: \"a|b^c\" }}\n");
     let out = one(&policy, "MSH|^~\\&|||||||ADT^A01|||2.5\rPID|||||Doe^Jane\r");

@@ -1,6 +1,6 @@
 //! What Cordon's runs are measured against: DataFusion copying a CSV file to Parquet and doing nothing else.
 //!
-//! `copy SOURCE.csv TARGET_FOLDER THREADS [text|inferred]`: `text` reads every column as text, as Cordon's own reader
+//! `datafusion-copy SOURCE.csv TARGET_FOLDER THREADS [text|inferred]`: `text` reads every column as text, as Cordon's own reader
 //! does before a rule gives it a type; `inferred` lets DataFusion choose types. Compressed as Cordon's parts are.
 #![allow(clippy::print_stderr, reason = "a program for a developer's terminal")]
 
@@ -16,14 +16,14 @@ use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [source, target, threads, types @ ..] = args.as_slice() else {
-        eprintln!("usage: copy SOURCE.csv TARGET_FOLDER THREADS [text|inferred]");
+        eprintln!("usage: datafusion-copy SOURCE.csv TARGET_FOLDER THREADS [text|inferred]");
         return ExitCode::from(2);
     };
     let as_text = types.first().is_none_or(|types| types == "text");
     match copy(source, target, threads.parse().unwrap_or(0), as_text).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("copy: {error}");
+            eprintln!("datafusion-copy: {error}");
             ExitCode::FAILURE
         }
     }
