@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest: a room may name those before it, never one behind it.
-const ORDER: &[&str] =
-    &["phi", "crypto", "access", "formats", "detect", "deid", "vault", "audit", "engine", "pipeline", "synth", "cli", "trainer"];
+const ORDER: &[&str] = &[
+    "phi", "crypto", "access", "formats", "detect", "deid", "vault", "audit", "engine", "pipeline", "synth", "cli",
+    "trainer",
+];
 
 /// Rooms that do no I/O, read no clock and no environment.
 const PURE: &[&str] = &["phi", "crypto", "access", "formats", "detect", "deid"];
