@@ -24,6 +24,7 @@
 //! # Ok::<(), cordon_formats::FormatError>(())
 //! ```
 
+pub mod ccda;
 mod columns;
 mod compression;
 mod csv;
