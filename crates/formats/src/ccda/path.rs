@@ -85,6 +85,10 @@ pub(super) struct Progress {
     at_root: bool,
 }
 
+impl Progress {
+    pub(super) const START: Self = Self { here: 0, above: 0, at_root: true };
+}
+
 impl Path {
     pub fn parse(text: &str) -> Result<Self, PathError> {
         Parser { text, at: 0 }.path()
@@ -120,7 +124,7 @@ impl Path {
     }
 
     fn names(&self, stack: &Stack<'_>) -> bool {
-        let mut progress = self.start();
+        let mut progress = Progress::START;
         for event in &stack.open {
             let Some(element) = stack.document.event(*event) else {
                 return false;
@@ -134,10 +138,6 @@ impl Path {
             }
         }
         !stack.open.is_empty() && self.is_complete(progress)
-    }
-
-    pub(super) fn start(&self) -> Progress {
-        Progress { here: 0, above: 0, at_root: true }
     }
 
     /// Into an element, conditions taken as met.

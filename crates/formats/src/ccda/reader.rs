@@ -80,12 +80,13 @@ pub struct DocumentReader<R> {
 
 enum Source<R> {
     Unread(R),
-    Text(Text),
+    Text(Contents),
     Failed,
     Done,
 }
 
-struct Text {
+/// A file's text, and how far it is read.
+struct Contents {
     text: String,
     at: usize,
     line: u64,
@@ -128,7 +129,7 @@ impl<R: Read> DocumentReader<R> {
         Ok((!is_empty).then_some(batch))
     }
 
-    fn read(&self, mut reader: R) -> Result<Result<Text, Reject>, FormatError> {
+    fn read(&self, mut reader: R) -> Result<Result<Contents, Reject>, FormatError> {
         let limit = self.options.max_bytes;
         let mut bytes = Vec::new();
         reader.by_ref().take(limit as u64 + 1).read_to_end(&mut bytes)?;
@@ -139,13 +140,13 @@ impl<R: Read> DocumentReader<R> {
             return Ok(Err(Reject { line: 1, raw: bytes, cut, reason: RejectReason::TooLong { limit } }));
         }
         Ok(match decode(bytes) {
-            Ok((text, converted_from)) => Ok(Text { text, at: 0, line: 1, converted_from }),
+            Ok((text, converted_from)) => Ok(Contents { text, at: 0, line: 1, converted_from }),
             Err((raw, reason)) => Err(Reject { line: 1, raw, cut: 0, reason }),
         })
     }
 }
 
-impl Text {
+impl Contents {
     /// One document, or what is between two.
     fn next(&mut self, limits: Limits, batch: &mut DocumentBatch) {
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -201,8 +202,11 @@ impl Text {
     }
 }
 
+/// Text, and its encoding where that was not UTF-8.
+type Decoded = (String, Option<&'static str>);
+
 /// The bytes as UTF-8, and what they were when they were something else.
-fn decode(bytes: Vec<u8>) -> Result<(String, Option<&'static str>), (Vec<u8>, RejectReason)> {
+fn decode(bytes: Vec<u8>) -> Result<Decoded, (Vec<u8>, RejectReason)> {
     let (encoding, mark) = match bytes.as_slice() {
         [0xFE, 0xFF, ..] => (UTF_16BE, 2),
         [0xFF, 0xFE, ..] => (UTF_16LE, 2),

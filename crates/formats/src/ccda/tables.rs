@@ -113,7 +113,11 @@ pub fn flatten<'a>(
         tables.add(document);
     }
     let Tables { document, section, entry, .. } = tables;
-    [document, section, entry].into_iter().zip(TABLES).map(|(table, (name, _))| Ok(((*name).to_owned(), table.finish()?))).collect()
+    [document, section, entry]
+        .into_iter()
+        .zip(TABLES)
+        .map(|(table, (name, _))| Ok(((*name).to_owned(), table.finish()?)))
+        .collect()
 }
 
 struct Table {
@@ -138,7 +142,8 @@ impl Table {
 
     fn finish(self) -> Result<RecordBatch, FormatError> {
         let columns = self.builders.into_iter().map(|mut one| Arc::new(one.finish()) as ArrayRef).collect();
-        RecordBatch::try_new(schema(self.columns), columns).map_err(|_| FormatError::Batch { doing: "joining the columns" })
+        RecordBatch::try_new(schema(self.columns), columns)
+            .map_err(|_| FormatError::Batch { doing: "joining the columns" })
     }
 }
 
@@ -282,13 +287,7 @@ impl Tables {
         seen
     }
 
-    fn entries(
-        &mut self,
-        document: &Document,
-        key: &Value<'_>,
-        patient: &Value<'_>,
-        sections: &[(usize, Value<'_>)],
-    ) {
+    fn entries(&mut self, document: &Document, key: &Value<'_>, patient: &Value<'_>, sections: &[(usize, Value<'_>)]) {
         let n = &self.names;
         let mut stack = Stack::new(document);
         let mut next_section = 0;
@@ -388,7 +387,8 @@ fn coded<'a>(document: &'a Document, n: &Names, event: Option<usize>) -> Coded<'
         return Coded::default();
     };
     let own = say(document, event, n.code);
-    let translation = || document.children_named(event, n.translation).find(|one| say(document, *one, n.code).is_some());
+    let translation =
+        || document.children_named(event, n.translation).find(|one| say(document, *one, n.code).is_some());
     let source = if own.is_some() { event } else { translation().unwrap_or(event) };
     let words = || document.descend(event, &[n.original_text]).and_then(|words| text(document, words));
     Coded {
@@ -448,7 +448,8 @@ fn value<'a>(document: &'a Document, n: &Names, event: usize) -> Said<'a> {
         let bound = |of: NameId| document.descend(found, &[of]);
         let (low, high) = (bound(n.low), bound(n.high));
         if low.is_some() || high.is_some() {
-            let number = |event: Option<usize>| event.and_then(|event| say(document, event, n.value)).unwrap_or_default();
+            let number =
+                |event: Option<usize>| event.and_then(|event| say(document, event, n.value)).unwrap_or_default();
             let (from, to) = (number(low), number(high));
             if !(from.is_empty() && to.is_empty()) {
                 said.value = Some(format!("{from}..{to}").into());

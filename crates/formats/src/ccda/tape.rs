@@ -419,8 +419,7 @@ fn forbidden(bytes: &[u8]) -> Option<usize> {
         Some(from + bytes.get(from..)?.iter().position(|byte| is_control(*byte))?)
     });
     // U+FFFE and U+FFFF.
-    let noncharacter =
-        memmem::find_iter(bytes, b"\xEF\xBF").find(|at| matches!(bytes.get(at + 2), Some(0xBE | 0xBF)));
+    let noncharacter = memmem::find_iter(bytes, b"\xEF\xBF").find(|at| matches!(bytes.get(at + 2), Some(0xBE | 0xBF)));
     match (control, noncharacter) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -721,11 +720,11 @@ impl Pass<'_> {
     #[inline]
     fn name(&mut self) -> Outcome<Range<usize>> {
         let start = self.at;
-        let length = self.rest().iter().position(|byte| !NAME_BYTE[usize::from(*byte)]);
+        let length = self.rest().iter().position(|byte| NAME_BYTE.get(usize::from(*byte)) != Some(&true));
         self.at += length.unwrap_or(self.text.len() - start);
         let name = self.text.get(start..self.at).unwrap_or_default();
         let is_plain = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
-            && name.iter().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (*byte == b'_')));
+            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
         if is_plain || is_qualified(name) {
             Ok(start..self.at)
         } else {
@@ -900,6 +899,7 @@ const XML_ADDRESS: &[u8] = b"http://www.w3.org/XML/1998/namespace";
 const XMLNS_ADDRESS: &[u8] = b"http://www.w3.org/2000/xmlns/";
 
 /// Bytes that a name may hold; of those that begin a longer character, all.
+#[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
 const NAME_BYTE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -920,8 +920,7 @@ fn is_name(name: &[u8]) -> bool {
             | '\u{FDF0}'..='\u{FFFD}' | '\u{10000}'..='\u{EFFFF}')
     };
     let goes_on = |c: char| {
-        starts(c)
-            || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
+        starts(c) || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
     };
     let Ok(name) = std::str::from_utf8(name) else {
         return false;

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::path::Path;
+use super::path::{Path, Progress};
 use super::tape::{Attribute, Document, Ns, fnv};
 
 const SCHEMA: &str = include_str!("r2.txt");
@@ -341,8 +341,12 @@ impl State {
 }
 
 /// The type of an attribute of an element of a type.
+#[expect(clippy::unnested_or_patterns, reason = "a line for each family of types")]
 pub fn attribute_type(of: CdaType, ns: Ns, name: NameId) -> AttributeType {
-    use AttributeType::*;
+    use AttributeType::{
+        Code, CodeSystem, Display, Extension, Layout, Link, Namespace, NarrativeId, Root, Structural, Text, Unit,
+        Unknown, Value,
+    };
 
     let family = of.family();
     let text = name_text(name);
@@ -367,11 +371,21 @@ pub fn attribute_type(of: CdaType, ns: Ns, name: NameId) -> AttributeType {
     match (family, text) {
         (
             Family::Structure,
-            "classCode" | "moodCode" | "typeCode" | "determinerCode" | "contextControlCode" | "contextConductionInd"
-            | "inversionInd" | "negationInd" | "independentInd",
+            "classCode"
+            | "moodCode"
+            | "typeCode"
+            | "determinerCode"
+            | "contextControlCode"
+            | "contextConductionInd"
+            | "inversionInd"
+            | "negationInd"
+            | "independentInd",
         )
         | (Family::Name, "use")
-        | (Family::NamePart | Family::AddressPart, "partType" | "qualifier" | "language" | "mediaType" | "representation")
+        | (
+            Family::NamePart | Family::AddressPart,
+            "partType" | "qualifier" | "language" | "mediaType" | "representation",
+        )
         | (Family::Address, "use" | "isNotOrdered")
         | (Family::Telecom | Family::Reference, "use")
         | (Family::Id | Family::Template, "displayable")
@@ -382,7 +396,9 @@ pub fn attribute_type(of: CdaType, ns: Ns, name: NameId) -> AttributeType {
         | (Family::Text, "mediaType" | "language" | "representation" | "compression" | "integrityCheckAlgorithm") => {
             Structural
         }
-        (Family::Structure | Family::Narrative, "ID") | (Family::Narrative, "IDREF" | "referencedObject") => NarrativeId,
+        (Family::Structure | Family::Narrative, "ID") | (Family::Narrative, "IDREF" | "referencedObject") => {
+            NarrativeId
+        }
         (Family::Id | Family::Template, "root") => Root,
         (Family::Id | Family::Template, "extension") => Extension,
         (Family::Telecom | Family::Time | Family::Quantity | Family::Boolean, "value") => Value,
@@ -460,7 +476,7 @@ pub fn of_attribute(path: &Path) -> Vec<AttributeType> {
 /// Walks the schema and a path together; each pair of places is seen once.
 fn reach(path: &Path, mut hit: impl FnMut(State)) {
     let mut seen = std::collections::HashSet::new();
-    let mut todo = vec![(State::START, path.start())];
+    let mut todo = vec![(State::START, Progress::START)];
     while let Some((state, progress)) = todo.pop() {
         let mut children: Vec<(Ns, NameId, State)> =
             state.children().map(|(ns, name)| (ns, name, state.step(ns, name))).collect();
