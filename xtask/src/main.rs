@@ -48,8 +48,9 @@ fn test(rest: &[String]) -> Result<(), String> {
 
 /// Whole runs beside their peers; see `benches/README.md`.
 fn bench(rest: &[String]) -> Result<(), String> {
-    let python = python_with(&["pyarrow==26.0.0", "polars", "duckdb"], "bench-venv")?;
+    let python = python_with(&["polars", "polars-hash", "duckdb"], "bench-venv")?;
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]))?;
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-engine", "--example", "copy"]))?;
     run(Command::new(python).arg(root().join("benches/whole_runs.py")).args(rest).env("CORDON_ROOT", root()))
 }
 

@@ -13,11 +13,44 @@ pub trait Authorizer: Send + Sync {
     fn decide(&self, request: &Request<'_>) -> Decision;
 }
 
-/// What is done with the dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
+    /// Rows of a de-identified dataset are read.
     Read,
+    /// Something behind the de-identified data is opened. Reading never implies it, however much is read.
+    Privileged(Privilege),
+}
+
+/// What leads back to persons, and therefore takes a grant of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Privilege {
+    /// Turn a token back into what it stands for: re-identification, 164.514(c).
+    Reveal,
+    /// See records in quarantine as they were read: PHI that no rule has touched.
+    ReadQuarantine,
+    /// Get data keys for readers outside the program. One master key opens columns of every table, past all grants.
+    UnwrapKeys,
+}
+
+impl Privilege {
+    pub const ALL: [Self; 3] = [Self::Reveal, Self::ReadQuarantine, Self::UnwrapKeys];
+
+    /// As it is written in the project's file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reveal => "reveal",
+            Self::ReadQuarantine => "read-quarantine",
+            Self::UnwrapKeys => "unwrap-keys",
+        }
+    }
+}
+
+impl fmt::Display for Privilege {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// One question: may this user, for this purpose, do this with this dataset.
@@ -25,6 +58,7 @@ pub enum Action {
 pub struct Request<'a> {
     pub user: &'a str,
     pub purpose: Purpose,
+    /// For a privileged action, what it is about: it is not compared with anything.
     pub dataset: &'a str,
     /// All columns that the dataset really has, in its own order. A decision is always about these, never about what a
     /// query happens to name.
@@ -35,7 +69,8 @@ pub struct Request<'a> {
 /// The answer, and what in the policy gave it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// At least one column may be seen. When false, everything else is empty and the dataset must look absent.
+    /// The action may be done; for reading, at least one column may be seen. When false, everything else is empty and
+    /// the dataset must look absent.
     pub allowed: bool,
     /// What determined the answer, in the order of the policy.
     pub why: Vec<Reason>,
@@ -68,6 +103,8 @@ pub enum Reason {
     NoGrant,
     /// A grant, counted from 0 within the role.
     Grant { role: String, grant: usize },
+    /// An entry of the role's `actions`, counted from 0.
+    Action { role: String, action: usize },
 }
 
 impl fmt::Display for Reason {
@@ -75,6 +112,7 @@ impl fmt::Display for Reason {
         match self {
             Self::NoGrant => f.write_str("no grant"),
             Self::Grant { role, grant } => write!(f, "grant {grant} of role `{role}`"),
+            Self::Action { role, action } => write!(f, "action {action} of role `{role}`"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Purpose;
+use crate::{Privilege, Purpose};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,8 +35,23 @@ pub struct User {
 pub struct Role {
     /// The name that users refer to.
     pub name: String,
-    /// What the role allows; at least one grant.
+    /// What the role may read. A role has at least one grant or one action.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
+    /// What the role may do that leads back to persons. No grant to read implies any of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionGrant>,
+}
+
+/// Privileged actions, for purposes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ActionGrant {
+    /// The actions: `reveal` (turn tokens back), `read-quarantine` (see records as they were read), `unwrap-keys` (get
+    /// data keys of tables for other programs).
+    pub allow: Vec<Privilege>,
+    /// The purposes for which they may be done; a request for any other purpose is denied.
+    pub purposes: Vec<Purpose>,
 }
 
 /// Columns of datasets, for purposes.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::decision::{Authorizer, Decision, Reason, Request};
+use crate::decision::{Action, Authorizer, Decision, Privilege, Reason, Request};
 use crate::error::{AccessError, Problem, nearest};
-use crate::file::{AccessFile, Grant, Role, User};
+use crate::file::{AccessFile, ActionGrant, Grant, Role, User};
 use crate::purpose::Purpose;
 use crate::wildcard::{Wildcard, fold};
 
@@ -22,6 +22,7 @@ struct CheckedRole {
     /// Where the role stands in the file.
     index: usize,
     grants: Vec<CheckedGrant>,
+    actions: Vec<ActionGrant>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +65,34 @@ impl Grants {
         Ok(Self { users, roles })
     }
 
+    /// Whether the user may see anything of the dataset for the purpose, whatever its columns are. For a dataset whose
+    /// columns cannot be read, to tell whose business the damage is.
+    pub fn covers(&self, user: &str, purpose: Purpose, dataset: &str) -> bool {
+        self.roles_of(user)
+            .flat_map(|role| &role.grants)
+            .any(|grant| grant.purposes.contains(&purpose) && any(&grant.datasets, dataset))
+    }
+
+    fn roles_of(&self, user: &str) -> impl Iterator<Item = &CheckedRole> {
+        self.users.get(user).into_iter().flatten().filter_map(|index| self.roles.get(*index))
+    }
+
+    /// Only what a role's `actions` name; no grant to read counts.
+    fn decide_privileged(&self, request: &Request<'_>, privilege: Privilege) -> Decision {
+        let mut why = Vec::new();
+        for role in self.roles_of(request.user) {
+            for (index, entry) in role.actions.iter().enumerate() {
+                if entry.allow.contains(&privilege) && entry.purposes.contains(&request.purpose) {
+                    why.push(Reason::Action { role: role.name.clone(), action: index });
+                }
+            }
+        }
+        if why.is_empty() {
+            return Decision::denied();
+        }
+        Decision { allowed: true, why, ..Decision::denied() }
+    }
+
     /// The users, by name.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.users.keys().map(String::as_str)
@@ -86,13 +115,12 @@ impl Grants {
 impl Authorizer for Grants {
     /// The union of what the user's roles grant for the purpose.
     fn decide(&self, request: &Request<'_>) -> Decision {
-        let crate::Action::Read = request.action;
-        let Some(roles) = self.users.get(request.user) else {
-            return Decision::denied();
-        };
+        if let Action::Privileged(privilege) = request.action {
+            return self.decide_privileged(request, privilege);
+        }
         let mut visible = vec![false; request.columns.len()];
         let mut why = Vec::new();
-        for role in roles.iter().filter_map(|index| self.roles.get(*index)) {
+        for role in self.roles_of(request.user) {
             for (index, grant) in role.grants.iter().enumerate() {
                 if grant.open(request, &mut visible) {
                     why.push(Reason::Grant { role: role.name.clone(), grant: index });
@@ -116,7 +144,7 @@ impl Authorizer for Grants {
 impl CheckedRole {
     fn new((index, role): (usize, Role)) -> Self {
         let grants = role.grants.into_iter().map(CheckedGrant::new).collect();
-        Self { name: role.name, index, grants }
+        Self { name: role.name, index, grants, actions: role.actions }
     }
 }
 
@@ -194,13 +222,33 @@ fn check_roles(roles: &[Role], problems: &mut Vec<Problem>) {
     for (index, role) in roles.iter().enumerate() {
         let at = format!("/roles/{index}");
         check_name(&format!("{at}/name"), "role", &role.name, &mut seen, problems);
-        if role.grants.is_empty() {
+        if role.grants.is_empty() && role.actions.is_empty() {
             let what = format!("role `{}` grants nothing", role.name);
             problems.push(problem(format!("{at}/grants"), what, "give it at least one grant, or remove the role"));
         }
         for (grant_index, grant) in role.grants.iter().enumerate() {
             check_grant(&format!("{at}/grants/{grant_index}"), grant, problems);
         }
+        for (action_index, action) in role.actions.iter().enumerate() {
+            check_action(&format!("{at}/actions/{action_index}"), action, problems);
+        }
+    }
+}
+
+fn check_action(at: &str, action: &ActionGrant, problems: &mut Vec<Problem>) {
+    if action.allow.is_empty() {
+        let names = Privilege::ALL.map(Privilege::name).join(", ");
+        let what = "nothing is allowed here".to_owned();
+        problems.push(problem(format!("{at}/allow"), what, &format!("name at least one of: {names}")));
+    }
+    check_purposes(at, "the entry", &action.purposes, problems);
+}
+
+fn check_purposes(at: &str, noun: &str, purposes: &[Purpose], problems: &mut Vec<Problem>) {
+    if purposes.is_empty() {
+        let names = Purpose::ALL.map(Purpose::name).join(", ");
+        let what = format!("{noun} has no purposes");
+        problems.push(problem(format!("{at}/purposes"), what, &format!("name at least one of: {names}")));
     }
 }
 
@@ -220,11 +268,7 @@ fn check_grant(at: &str, grant: &Grant, problems: &mut Vec<Problem>) {
         let what = "the grant takes back everything that it gives".to_owned();
         problems.push(problem(format!("{at}/except"), what, "name single columns, or remove the grant"));
     }
-    if grant.purposes.is_empty() {
-        let names = Purpose::ALL.map(Purpose::name).join(", ");
-        let what = "the grant has no purposes".to_owned();
-        problems.push(problem(format!("{at}/purposes"), what, &format!("name at least one of: {names}")));
-    }
+    check_purposes(at, "the grant", &grant.purposes, problems);
 }
 
 fn check_patterns(at: &str, names: &[String], problems: &mut Vec<Problem>) {

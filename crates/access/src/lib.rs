@@ -10,7 +10,7 @@
 //! masks that grants never set.
 //!
 //! ```
-//! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Purpose, Request, Role, User};
+//! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Privilege, Purpose, Request, Role, User};
 //!
 //! let file = AccessFile {
 //!     users: vec![User { name: "ada".into(), roles: vec!["analyst".into()] }],
@@ -22,6 +22,7 @@
 //!             except: vec!["ssn".into()],
 //!             purposes: vec![Purpose::Research],
 //!         }],
+//!         actions: vec![],
 //!     }],
 //! };
 //! let grants = Grants::check(file)?;
@@ -38,6 +39,9 @@
 //!
 //! let curious = Request { purpose: Purpose::Payment, ..request };
 //! assert!(!grants.decide(&curious).allowed);
+//! // What leads back to persons is granted by name, never by reading.
+//! let reveal = Request { action: Action::Privileged(Privilege::Reveal), ..request };
+//! assert!(!grants.decide(&reveal).allowed);
 //! # Ok::<(), cordon_access::AccessError>(())
 //! ```
 
@@ -48,8 +52,8 @@ mod grants;
 mod purpose;
 mod wildcard;
 
-pub use decision::{Action, Authorizer, Decision, Mask, Reason, Request};
+pub use decision::{Action, Authorizer, Decision, Mask, Privilege, Reason, Request};
 pub use error::{AccessError, Problem};
-pub use file::{AccessFile, Grant, Role, User};
+pub use file::{AccessFile, ActionGrant, Grant, Role, User};
 pub use grants::{Dataset, Grants};
 pub use purpose::{Purpose, UnknownPurpose};

@@ -65,6 +65,16 @@ pub enum KeyOperationKind {
     Destroyed,
 }
 
+/// How far something came that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Intended; an entry about how it ended follows, unless the machine stopped.
+    Begun,
+    Done,
+    Failed,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         /// One thing that happened.
@@ -143,8 +153,9 @@ events! {
     AccessDenied = "access_denied" {
         principal: String,
         purpose: Option<Purpose>,
-        /// The name as asked for; it may not exist.
+        /// What exists and was asked for; `_` for a name that does not exist, which could say anything; `*` for all.
         dataset: String,
+        /// Of these, the columns that were named and are not granted.
         columns: Vec<String>,
         why: Vec<Reason>,
     }
@@ -160,16 +171,21 @@ events! {
     KeyOperation = "key_operation" {
         what: KeyOperationKind,
         key_ids: Vec<String>,
+        outcome: Outcome,
     }
-    /// A table's data key was unwrapped for use.
+    /// Somebody with the right to it asked for a table's data key; durable before the key leaves.
     DekUnwrapped = "dek_unwrapped" {
         principal: String,
+        purpose: Purpose,
         dataset: String,
         master_key_id: String,
         keys: u64,
+        outcome: Outcome,
     }
+    /// Durable before the record leaves.
     QuarantineShown = "quarantine_shown" {
         principal: String,
+        purpose: Purpose,
         run: String,
         table: String,
         rows: u64,
@@ -190,6 +206,19 @@ events! {
     AuditShown = "audit_shown" {
         entries: u64,
     }
+    /// A table could not be opened while somebody asked for others; it was left out.
+    TableUnreadable = "table_unreadable" {
+        table: String,
+        what: Label,
+    }
+    /// Somebody looked at what tells about data without showing any: a list, a status.
+    Inspected = "inspected" {
+        what: Label,
+        /// A table or domain, where it was about one.
+        subject: Option<String>,
+        principal: Option<String>,
+        purpose: Option<Purpose>,
+    }
     /// An append had been cut off; its bytes are kept in `file`.
     TornTail = "torn_tail" {
         file: String,
@@ -209,6 +238,7 @@ impl Event {
             | Self::TokenRevealed { principal, .. }
             | Self::DekUnwrapped { principal, .. }
             | Self::QuarantineShown { principal, .. } => Some(principal),
+            Self::Inspected { principal, .. } => principal.as_deref(),
             _ => None,
         }
     }
@@ -217,9 +247,11 @@ impl Event {
     pub fn concerns(&self, dataset: &str) -> bool {
         match self {
             Self::TableCommitted { table, .. }
+            | Self::TableUnreadable { table, .. }
             | Self::QuarantineShown { table, .. }
             | Self::QuarantineReplayed { table, .. } => table == dataset,
             Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
+            Self::Inspected { subject, .. } => subject.as_deref() == Some(dataset),
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),
             _ => false,
         }

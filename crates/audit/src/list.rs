@@ -8,11 +8,12 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use cordon_crypto::{AuditSealKey, Sealer, VerifyingKey};
 
-use crate::dir::{Dir, segment_name};
+use crate::dir::{Dir, HEAD, segment_name};
 use crate::entry::Entry;
 use crate::frame::{Frame, Header, Next};
-use crate::verify::{self, Anchor, VerifyReport};
-use crate::{AuditError, Digest};
+use crate::head::Head;
+use crate::verify::{self, Anchor, Finding, FindingKind, VerifyReport};
+use crate::{AuditError, Digest, Receipt};
 
 /// A log that is open for reading; needs no right to write.
 pub struct AuditReader {
@@ -89,6 +90,18 @@ impl AuditReader {
             entries.keep_last(last);
         }
         Ok(entries)
+    }
+
+    /// Where the log ends, as its head says.
+    pub fn head(&self) -> Result<Receipt, AuditError> {
+        let damaged = |kind| AuditError::Tampered(Finding { kind, seq: 0, file: HEAD.to_owned() });
+        let bytes = self.dir.read(HEAD)?.ok_or_else(|| damaged(FindingKind::HeadMissing))?;
+        let head = Head::decode(&bytes, &self.key).ok_or_else(|| damaged(FindingKind::HeadDamaged))?;
+        Ok(Receipt { seq: head.seq, hash: head.hash })
+    }
+
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.key
     }
 
     pub(crate) fn sealer(&self) -> &Sealer {

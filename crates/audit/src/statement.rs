@@ -61,7 +61,8 @@ impl Statement {
                         continue;
                     }
                     let lower = word.to_lowercase();
-                    let keep = KEYWORDS.binary_search(&lower.as_str()).is_ok() || known(&lower);
+                    // Asked first, so that `known` hears of a column that is called `day` too.
+                    let keep = known(&lower) || KEYWORDS.binary_search(&lower.as_str()).is_ok();
                     out.word(if keep { &lower } else { "_" });
                 }
                 _ if c.is_ascii_punctuation() => out.mark(c),

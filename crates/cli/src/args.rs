@@ -26,13 +26,15 @@ pub struct Args {
 
 const AFTER: &str = "\
 Exit codes: 0 done; 1 failure; 2 wrong use or configuration; 3 done, but records or files are in quarantine;
-4 access denied; 5 keys; 6 disk or vault not available; 7 integrity: something was changed or damaged; 8 busy.
+4 access denied or statement refused; 5 keys; 6 disk or vault not available; 7 integrity: something was changed or damaged; 8 busy;
+101 an internal error; 130 stopped by a second Ctrl-C.
 
 Start with:  cordon demo";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// Tables and sentences.
+    #[value(alias = "table")]
     Text,
     /// JSON; of query results, one array.
     Json,
@@ -50,7 +52,7 @@ pub enum Command {
     Run(RunArgs),
     /// Query the tables as a user, for a purpose.
     Sql(SqlArgs),
-    /// List the tables that a user may read, with their columns.
+    /// List the tables that a user may read; show how a table was made, and check its files.
     Tables(TablesArgs),
     /// Check and explain de-identification policies.
     #[command(subcommand)]
@@ -114,17 +116,34 @@ pub struct SqlArgs {
     /// What the answer is for.
     #[arg(long, value_name = "PURPOSE")]
     pub purpose: String,
-    /// Write the result to this file instead of the terminal.
+    /// Write all rows to this file, in clear, as its name's ending says (.csv, .json, .arrow) or as --format does. The file
+    /// is replaced when the whole result is there, and not before.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct TablesArgs {
-    #[arg(long = "as", value_name = "USER")]
-    pub user: String,
-    #[arg(long, value_name = "PURPOSE")]
-    pub purpose: String,
+    #[command(subcommand)]
+    pub command: Option<TablesCommand>,
+    /// Whose tables to list, as in `cordon.yaml`.
+    #[arg(long = "as", value_name = "USER", requires = "purpose")]
+    pub user: Option<String>,
+    /// What for.
+    #[arg(long, value_name = "PURPOSE", requires = "user")]
+    pub purpose: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum TablesCommand {
+    /// How each version of a table was made: run, policy, sources, keys, place in the audit log.
+    History { name: String },
+    /// Read every byte of the newest versions and compare it with what their manifests say.
+    Verify {
+        /// Only this table.
+        name: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -151,10 +170,10 @@ pub enum QuarantineCommand {
     /// Show one record as it was read. It is PHI, and the access goes on the record.
     Show {
         id: String,
-        /// Who asks, as in `cordon.yaml`: it takes a grant on all columns of all tables.
-        #[arg(long = "as", value_name = "USER", default_value = "engineer")]
+        /// Who asks, as in `cordon.yaml`: it takes a role with the action `read-quarantine`.
+        #[arg(long = "as", value_name = "USER")]
         user: String,
-        #[arg(long, default_value = "operations")]
+        #[arg(long)]
         purpose: String,
         /// Why it must be seen.
         #[arg(long)]
@@ -183,11 +202,18 @@ pub enum AuditCommand {
         #[arg(long)]
         user: Option<String>,
     },
-    /// Find any changed, removed, added or re-ordered entry; checked against the tables' own records too.
+    /// Find any changed, removed, added or re-ordered entry, and any table that was set back to an earlier version. Changes
+    /// nothing; works on a copy that cannot be written.
     Verify {
         /// An earlier head, as `SEQ:HASH`, kept where nobody can change it.
         #[arg(long, value_name = "SEQ:HASH")]
         anchor: Vec<String>,
+        /// Check with the verifying key alone, as `cordon audit head` prints it: hashes, links and signatures.
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+        /// With --key: the log's folder, where there is no project around it.
+        #[arg(long, value_name = "DIR", requires = "key")]
+        log: Option<PathBuf>,
     },
     /// Print the last entry's number and hash, and the key that signs: keep them elsewhere.
     Head,
@@ -199,7 +225,7 @@ pub enum KeysCommand {
     Status,
     /// Wrap all keys under a new root key. Data stays as it is.
     RotateRoot {
-        /// A new key file.
+        /// A new key file, made if it does not exist; relative to the project folder, as in `keys.root`.
         #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_env")]
         new_key_file: Option<PathBuf>,
         /// An environment variable that holds the new passphrase.
@@ -211,7 +237,7 @@ pub enum KeysCommand {
         /// The master key's id, as in the file's key material.
         #[arg(long)]
         master_key: String,
-        /// Who reads, as in `cordon.yaml`.
+        /// Who reads, as in `cordon.yaml`: it takes a role with the action `unwrap-keys`.
         #[arg(long = "as", value_name = "USER")]
         user: String,
         /// What for.
@@ -231,7 +257,7 @@ pub enum VaultCommand {
         token: String,
         #[arg(long)]
         domain: String,
-        /// Who asks, as in `cordon.yaml`: it takes a grant on all columns of all tables.
+        /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`.
         #[arg(long = "as", value_name = "USER")]
         user: String,
         #[arg(long)]

@@ -10,7 +10,17 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     quiet_panics();
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() && wants_json() => {
+            let ui = ui::Ui::new(args::OutputFormat::Json, false);
+            let text = error.render().to_string();
+            let failure = ui::Failure::usage(text.trim().trim_start_matches("error: "));
+            ui.failure(&failure);
+            return ExitCode::from(failure.exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let ui = ui::Ui::new(args.format, args.quiet);
     match commands::dispatch(args, &ui) {
         Ok(code) => code,
@@ -19,6 +29,13 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// What the command line asks for although it cannot be read as a whole.
+fn wants_json() -> bool {
+    let words: Vec<String> = std::env::args().collect();
+    words.iter().any(|word| word == "--format=json")
+        || words.iter().zip(words.iter().skip(1)).any(|(name, value)| name == "--format" && value == "json")
 }
 
 /// A panic's message may quote what was being worked on: it is replaced by the place where it happened.

@@ -61,10 +61,10 @@ impl Ui {
         }
     }
 
-    /// A hint or a heading: not a result.
+    /// A hint or a warning: not a result, and not among the results.
     pub fn hint(&self, text: impl AsRef<str>) {
         if !self.json() && !self.quiet {
-            to_stdout(text.as_ref());
+            line_to_stderr(text.as_ref());
         }
     }
 
@@ -129,7 +129,10 @@ impl Ui {
             let json = self.json() && !self.quiet;
             scope.spawn(move || {
                 let began = std::time::Instant::now();
-                while stopped.recv_timeout(Duration::from_millis(200)).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout) {
+                while stopped
+                    .recv_timeout(Duration::from_millis(200))
+                    .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout)
+                {
                     let rows = counters.rows.load(Ordering::Relaxed);
                     let bytes = counters.bytes.load(Ordering::Relaxed);
                     let quarantined = counters.quarantined.load(Ordering::Relaxed);
@@ -137,7 +140,15 @@ impl Ui {
                     ticking.set_position(bytes);
                     ticking.set_message(format!("{rows} rows  {rate:.0} rows/s  {quarantined} in quarantine"));
                     if json && last_json.lock().is_ok_and(|last| last.elapsed() > Duration::from_secs(1)) {
-                        line_to_stderr(&serde_json::json!({ "progress": { "bytes": bytes, "rows": rows, "rows_per_second": rate as u64, "quarantined": quarantined } }).to_string());
+                        let total = ticking.length();
+                        let per_byte = began.elapsed().as_secs_f64() / bytes.max(1) as f64;
+                        let remaining =
+                            total.map(|total| (total.saturating_sub(bytes) as f64 * per_byte).ceil() as u64);
+                        let progress = serde_json::json!({
+                            "bytes": bytes, "total_bytes": total, "rows": rows, "rows_per_second": rate as u64,
+                            "quarantined": quarantined, "remaining_seconds": remaining,
+                        });
+                        line_to_stderr(&serde_json::json!({ "progress": progress }).to_string());
                         if let Ok(mut last) = last_json.lock() {
                             *last = std::time::Instant::now();
                         }

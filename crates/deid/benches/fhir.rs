@@ -98,11 +98,11 @@ fn time(mut pass: impl FnMut()) -> f64 {
 fn main() {
     let policy = include_str!("../policies/fhir-r4.yaml");
     let start = Instant::now();
-    let options = CompileOptions { run_date: "2026-01-01".parse().unwrap() };
+    let options = CompileOptions::on("2026-01-01".parse().unwrap());
     let compiled = compile(policy, Path::new("fhir-r4.yaml"), options);
     let Ok(compiled) = compiled else { return println!("the policy does not compile") };
     println!("policy compiled in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
-    let recipe = &compiled.documents["fhir"];
+    let recipe = compiled.documents["fhir"].fhir().unwrap();
     let keys = DeidKeys {
         hash: KeyedHash::new(&[1; 32]),
         shift: KeyedHash::new(&[2; 32]),

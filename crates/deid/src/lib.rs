@@ -19,12 +19,15 @@
 //!     fields:
 //!       ssn: { kind: ssn, action: hash }
 //! ";
-//! let options = CompileOptions { run_date: chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap_or_default() };
+//! let options = CompileOptions::on(chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap_or_default());
 //! let Err(issues) = compile(text, Path::new("policies/example.yaml"), options) else { panic!("must be refused") };
 //! assert!(issues.to_string().contains("164.514(c)"));
 //! ```
 
+pub mod allow;
+pub mod document;
 pub mod fhir;
+pub mod hl7v2;
 pub mod kernel;
 pub mod policy;
 pub mod recipe;

@@ -1,6 +1,5 @@
 //! A compiled policy: what runs, in every engine.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray, new_null_array};
@@ -10,8 +9,10 @@ use cordon_phi::{IdentifierKind, Method};
 use indexmap::IndexMap;
 use thiserror::Error;
 
-use crate::fhir::FhirRecipe;
-use crate::kernel::{Column, Env, Kernel, KernelError, Reason};
+pub use crate::allow::Allow;
+use crate::allow::blanked;
+use crate::document::Documents;
+use crate::kernel::{Column, Env, Kernel, KernelError, Reason, SpanUnit, trimmed};
 use crate::policy::file::{Action, Undeclared};
 
 /// Arrow field metadata: the identifier kind that a column was made from.
@@ -32,8 +33,10 @@ pub struct Recipe {
     /// SHA-256 of the policy's text, hexadecimal.
     pub hash: String,
     pub reference_date: NaiveDate,
+    /// The day on which nobody may show as over 89: under Safe Harbor the later of reference date and run.
+    pub ages_capped_at: NaiveDate,
     pub tables: IndexMap<String, TableRecipe>,
-    pub documents: IndexMap<String, FhirRecipe>,
+    pub documents: IndexMap<String, Documents>,
 }
 
 /// The rules of one table.
@@ -58,43 +61,33 @@ pub struct FieldRule {
     /// `None`: the field is dropped.
     pub kernel: Option<Kernel>,
     pub optional: bool,
-    /// What of a kept field may stay.
-    pub allow: Option<Allow>,
+    pub limits: Limits,
     pub because: Option<String>,
 }
 
-/// The values that may stay in a field that holds coded answers and typed text side by side.
-pub struct Allow {
-    numbers: bool,
-    texts: HashSet<String>,
+/// What of a kept field does not stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// All but these values become blank.
+    pub allow: Option<Allow>,
+    /// The value becomes blank where another field has one of these values.
+    pub blank_where: Vec<(String, Vec<String>)>,
+    /// The field that holds the unit by which a span over 89 years is known.
+    pub unit: Option<String>,
 }
 
-impl Allow {
-    /// `numbers` stands for every number, every other word for itself.
-    pub(crate) fn of(list: &[String]) -> Self {
-        let numbers = list.iter().any(|word| word == "numbers");
-        Self { numbers, texts: list.iter().filter(|word| *word != "numbers").cloned().collect() }
+impl Limits {
+    /// Of two rules on one field the narrower of each limit.
+    pub(crate) fn or(self, other: &Self) -> Self {
+        let mut blank_where = self.blank_where;
+        blank_where
+            .extend(other.blank_where.iter().filter(|limit| !blank_where.contains(limit)).cloned().collect::<Vec<_>>());
+        Self {
+            allow: self.allow.or_else(|| other.allow.clone()),
+            blank_where,
+            unit: self.unit.or_else(|| other.unit.clone()),
+        }
     }
-
-    fn allows(&self, text: &str) -> bool {
-        self.texts.contains(text) || (self.numbers && is_number(text))
-    }
-
-    /// The column with every other value blank.
-    fn apply(&self, values: &StringViewArray) -> StringViewArray {
-        let refused: BooleanArray =
-            values.iter().map(|value| Some(value.is_some_and(|text| !self.allows(text)))).collect();
-        arrow_select::nullif::nullif(values, &refused)
-            .map_or_else(|_| StringViewArray::new_null(values.len()), |left| text_array(&left))
-    }
-}
-
-/// A decimal number as results are written; longer runs of digits are numbers of something else.
-fn is_number(text: &str) -> bool {
-    let text = text.trim();
-    text.len() <= 12
-        && text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-        && text.parse::<f64>().is_ok()
 }
 
 /// A file does not fit its dataset's declaration.
@@ -161,7 +154,10 @@ impl TableRecipe {
                 missing.push(rule.input.clone());
             }
             if let Some(kernel) = &rule.kernel {
-                steps.push(Step { rule, kernel, input });
+                let blank =
+                    rule.limits.blank_where.iter().map(|(field, values)| (find(field), values.as_slice())).collect();
+                let unit = rule.limits.unit.as_deref().and_then(find);
+                steps.push(Step { rule, kernel, input, blank, unit });
             }
         }
         if !missing.is_empty() {
@@ -173,7 +169,10 @@ impl TableRecipe {
             return Err(BindError::Undeclared(undeclared));
         }
         let subject = self.subject.as_deref().and_then(find);
-        let needed = steps.iter().filter_map(|step| step.input).chain(subject).collect();
+        let conditions =
+            |step: &Step<'_>| -> Vec<usize> { step.blank.iter().filter_map(|(at, _)| *at).chain(step.unit).collect() };
+        let needed = steps.iter().flat_map(conditions).chain(steps.iter().filter_map(|step| step.input));
+        let needed = needed.chain(subject).collect();
         Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, undeclared, needed })
     }
 }
@@ -193,6 +192,45 @@ struct Step<'a> {
     kernel: &'a Kernel,
     /// Position in the file; `None` for an optional field that the file lacks.
     input: Option<usize>,
+    /// Where the fields stand that can make the value blank; `None` for one that the file lacks.
+    blank: Vec<(Option<usize>, &'a [String])>,
+    /// Where the value's unit stands.
+    unit: Option<usize>,
+}
+
+impl Step<'_> {
+    /// The input without what may not stay of it.
+    fn limited(&self, batch: &RecordBatch, mut values: StringViewArray) -> StringViewArray {
+        if let Some(allow) = &self.rule.limits.allow {
+            values = allow.apply(&values);
+        }
+        for (at, refused) in &self.blank {
+            // What cannot be asked is not known to be harmless.
+            let Some(at) = at else { return StringViewArray::new_null(values.len()) };
+            let others = text_column(batch, *at);
+            let is_refused = |text: &str| refused.iter().any(|word| word.eq_ignore_ascii_case(trimmed(text)));
+            let gone: BooleanArray = others.iter().map(|other| Some(other.is_some_and(is_refused))).collect();
+            values = blanked(&values, &gone);
+        }
+        match self.unit {
+            Some(at) => capped_spans(&values, &text_column(batch, at)),
+            None if self.rule.limits.unit.is_some() => StringViewArray::new_null(values.len()),
+            None => values,
+        }
+    }
+}
+
+/// Spans of 90 years and more as 90 years; what is in a unit of time and no number is blank.
+fn capped_spans(values: &StringViewArray, units: &StringViewArray) -> StringViewArray {
+    let spans = values.iter().zip(units).map(|(value, unit)| {
+        let value = value?;
+        let Some(unit) = unit.and_then(SpanUnit::of) else { return Some(std::borrow::Cow::Borrowed(value)) };
+        unit.cap(value).map_or_else(
+            || trimmed(value).parse::<f64>().is_ok().then_some(std::borrow::Cow::Borrowed(value)),
+            |capped| Some(capped.into()),
+        )
+    });
+    spans.collect()
 }
 
 /// A recipe fitted to one file.
@@ -220,7 +258,7 @@ impl BoundTable<'_> {
         let mut failures: Vec<RowFailure> = Vec::new();
         let subjects = self.subject.map(|at| text_column(batch, at));
         if let (Some(subjects), Some(field)) = (&subjects, &self.recipe.subject) {
-            let nameless = |row: &usize| subjects.is_null(*row) || subjects.value(*row).is_empty();
+            let nameless = |row: &usize| subjects.is_null(*row) || trimmed(subjects.value(*row)).is_empty();
             failures.extend((0..rows).filter(nameless).map(|row| RowFailure {
                 row,
                 field: field.clone(),
@@ -234,10 +272,7 @@ impl BoundTable<'_> {
                 columns.push(new_null_array(field.data_type(), rows));
                 continue;
             };
-            let mut values = text_column(batch, at);
-            if let Some(allow) = &step.rule.allow {
-                values = allow.apply(&values);
-            }
+            let values = step.limited(batch, text_column(batch, at));
             let subjects = if matches!(step.kernel, Kernel::Surrogate(_)) { seeds.as_ref() } else { subjects.as_ref() };
             let outcome = step.kernel.apply(&Column { values: &values, subjects }, env)?;
             failures.extend(outcome.failures.into_iter().map(|failure| RowFailure {

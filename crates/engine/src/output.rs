@@ -1,6 +1,7 @@
 //! Writing results for people and programs.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::str::FromStr;
 
 use arrow::util::pretty::pretty_format_batches_with_options;
@@ -44,39 +45,85 @@ impl FromStr for OutputFormat {
     }
 }
 
-/// Writes the whole stream and returns the number of rows. Nothing is written before the first batch is there, so that a
-/// query that fails at once leaves no half-written result.
+/// Writes the whole stream and returns the number of rows that were written. Nothing is written before the first batch is
+/// there, so that a query that fails at once leaves no half-written result. Whoever reads may stop reading: that ends the
+/// query and is no error.
 pub async fn write_result(
-    mut stream: QueryStream,
+    stream: QueryStream,
     format: OutputFormat,
     output: &mut (dyn Write + Send),
 ) -> Result<u64, EngineError> {
+    let mut output = Remembering { inner: output, failed: None };
+    let mut rows = 0;
+    let written = pump(stream, format, &mut output, &mut rows).await;
+    // The writers turn errors of the output into errors of their own, which do not say any more what it was.
+    match output.failed {
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(rows),
+        Some(error) => Err(EngineError::io("write the result", Path::new("the output"), &error)),
+        None => written.map(|()| rows),
+    }
+}
+
+async fn pump(
+    mut stream: QueryStream,
+    format: OutputFormat,
+    output: &mut Remembering<'_>,
+    rows: &mut u64,
+) -> Result<(), EngineError> {
     let schema = stream.schema().clone();
     let first = stream.next().await.transpose()?;
     let mut sink = Sink::new(format, &schema, &mut *output)?;
-    let mut rows = 0;
+    let mut total = 0;
     let mut batch = first;
     while let Some(now) = batch {
-        rows += now.num_rows() as u64;
-        sink.write(&now)?;
+        total += now.num_rows() as u64;
+        *rows += sink.write(&now)?;
         batch = stream.next().await.transpose()?;
     }
-    sink.finish(rows)?;
+    sink.finish(total)?;
     // A buffered writer that is dropped tells nobody that the disk was full.
-    output.flush().map_err(|error| EngineError::io("write the result", std::path::Path::new("output"), &error))?;
-    Ok(rows)
+    output.flush().map_err(|error| EngineError::io("write the result", Path::new("the output"), &error))
 }
 
-enum Sink<'a> {
-    Table { schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, output: &'a mut (dyn Write + Send) },
-    Csv(Box<arrow_csv::Writer<&'a mut (dyn Write + Send)>>),
-    Json(arrow_json::ArrayWriter<&'a mut (dyn Write + Send)>),
-    NdJson(arrow_json::LineDelimitedWriter<&'a mut (dyn Write + Send)>),
-    Arrow(Box<arrow_ipc::writer::StreamWriter<&'a mut (dyn Write + Send)>>),
+/// Keeps the first error of the output itself.
+struct Remembering<'a> {
+    inner: &'a mut (dyn Write + Send),
+    failed: Option<io::Error>,
 }
 
-impl<'a> Sink<'a> {
-    fn new(format: OutputFormat, schema: &SchemaRef, output: &'a mut (dyn Write + Send)) -> Result<Self, EngineError> {
+impl Remembering<'_> {
+    fn seen<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.inspect_err(|error| {
+            if self.failed.is_none() && error.kind() != io::ErrorKind::Interrupted {
+                self.failed =
+                    Some(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
+            }
+        })
+    }
+}
+
+impl Write for Remembering<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = self.inner.write(bytes);
+        self.seen(outcome)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.inner.flush();
+        self.seen(outcome)
+    }
+}
+
+enum Sink<'a, W: Write + Send> {
+    Table { schema: SchemaRef, batches: Vec<RecordBatch>, rows: usize, output: &'a mut W },
+    Csv(Box<arrow_csv::Writer<&'a mut W>>),
+    Json(arrow_json::ArrayWriter<&'a mut W>),
+    NdJson(arrow_json::LineDelimitedWriter<&'a mut W>),
+    Arrow(Box<arrow_ipc::writer::StreamWriter<&'a mut W>>),
+}
+
+impl<'a, W: Write + Send> Sink<'a, W> {
+    fn new(format: OutputFormat, schema: &SchemaRef, output: &'a mut W) -> Result<Self, EngineError> {
         let json = || arrow_json::WriterBuilder::new().with_explicit_nulls(true);
         Ok(match format {
             OutputFormat::Table => Self::Table { schema: schema.clone(), batches: Vec::new(), rows: 0, output },
@@ -94,25 +141,28 @@ impl<'a> Sink<'a> {
         })
     }
 
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
-        match self {
+    /// How many rows of the batch go out.
+    fn write(&mut self, batch: &RecordBatch) -> Result<u64, EngineError> {
+        let written = match self {
             Self::Table { batches, rows, .. } => {
                 let room = TABLE_ROWS.saturating_sub(*rows).min(batch.num_rows());
                 if room > 0 {
                     batches.push(batch.slice(0, room));
                     *rows += room;
                 }
-                Ok(())
+                return Ok(room as u64);
             }
-            Self::Csv(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
-            Self::Json(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
-            Self::NdJson(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
-            Self::Arrow(writer) => writer.write(batch).map_err(|error| EngineError::arrow(&error)),
-        }
+            Self::Csv(writer) => writer.write(batch),
+            Self::Json(writer) => writer.write(batch),
+            Self::NdJson(writer) => writer.write(batch),
+            Self::Arrow(writer) => writer.write(batch),
+        };
+        written.map_err(|error| EngineError::arrow(&error))?;
+        Ok(batch.num_rows() as u64)
     }
 
     fn finish(self, total: u64) -> Result<(), EngineError> {
-        let io = |error: io::Error| EngineError::io("write the result", std::path::Path::new("output"), &error);
+        let io = |error: io::Error| EngineError::io("write the result", Path::new("the output"), &error);
         match self {
             Self::Table { schema, batches, rows, output } => {
                 let options = arrow::util::display::FormatOptions::default().with_null("");

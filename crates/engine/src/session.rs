@@ -229,7 +229,6 @@ pub struct AuthorizedSession {
 pub struct QueryRun {
     schema: SchemaRef,
     touched: Vec<Touched>,
-    text: String,
     work: Work,
 }
 
@@ -247,9 +246,8 @@ impl AuthorizedSession {
     /// Checks and plans one statement. Nothing is read but footers.
     pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
         let gated = sql::gate(sql, &self.visible)?;
-        let text = sql::without_literals(sql);
         if let Some(batch) = self.about_tables(&gated.statement)? {
-            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), text, work: Work::Ready(batch) });
+            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), work: Work::Ready(batch) });
         }
         let known_functions = || {
             let state = &self.state;
@@ -275,7 +273,7 @@ impl AuthorizedSession {
         let touched = self.touched(&optimized)?;
         if gated.explain {
             let batch = explain::render(&optimized, &self.visible)?;
-            return Ok(QueryRun { schema: batch.schema(), touched, text, work: Work::Ready(batch) });
+            return Ok(QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch) });
         }
         let plan = self
             .state
@@ -283,7 +281,7 @@ impl AuthorizedSession {
             .create_physical_plan(&optimized, &self.state)
             .await
             .map_err(|error| EngineError::execution(&error))?;
-        Ok(QueryRun { schema: plan.schema(), touched, text, work: Work::Plan { plan, context: self.state.task_ctx() } })
+        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context: self.state.task_ctx() } })
     }
 
     /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
@@ -362,11 +360,6 @@ impl QueryRun {
     /// What the optimised plan reads.
     pub fn touched(&self) -> &[Touched] {
         &self.touched
-    }
-
-    /// The statement with `?` for each literal.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 
     /// Starts the query. The caller has made its audit entry durable before.

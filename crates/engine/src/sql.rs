@@ -10,8 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr,
     Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind, parser_position};
 
@@ -115,78 +114,6 @@ fn check_body(body: &SetExpr) -> Result<(), EngineError> {
         SetExpr::SetOperation { left, right, .. } => check_body(left).and_then(|()| check_body(right)),
         _ => Err(EngineError::Refused { reason: ONLY }),
     }
-}
-
-/// The text of a query with every literal as `?`, comments gone and white space made one: what may stand in a log.
-/// Works on tokens, so that it also serves for what does not parse.
-pub(crate) fn without_literals(sql: &str) -> String {
-    let dialect = GenericDialect {};
-    let Ok(tokens) = Tokenizer::new(&dialect, sql).tokenize() else {
-        return "(not SQL)".to_owned();
-    };
-    let mut text = String::with_capacity(sql.len());
-    let mut space = false;
-    for token in tokens {
-        let piece = match token {
-            Token::Whitespace(_) => {
-                space = !text.is_empty();
-                continue;
-            }
-            Token::EOF => break,
-            Token::Word(Word { value, quote_style: Some(quote), .. }) => format!("{quote}{value}{quote}"),
-            Token::Word(word) => word.value,
-            token if is_punctuation(&token) => token.to_string(),
-            _ => "?".to_owned(),
-        };
-        if std::mem::take(&mut space) {
-            text.push(' ');
-        }
-        text.push_str(&piece);
-    }
-    text
-}
-
-/// By what it is, not by what it is not: a kind of literal that is added to the tokenizer later must not pass.
-fn is_punctuation(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::Comma
-            | Token::DoubleEq
-            | Token::Eq
-            | Token::Neq
-            | Token::Lt
-            | Token::Gt
-            | Token::LtEq
-            | Token::GtEq
-            | Token::Spaceship
-            | Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::DuckIntDiv
-            | Token::Mod
-            | Token::StringConcat
-            | Token::LParen
-            | Token::RParen
-            | Token::Period
-            | Token::Colon
-            | Token::DoubleColon
-            | Token::SemiColon
-            | Token::LBracket
-            | Token::RBracket
-            | Token::LBrace
-            | Token::RBrace
-            | Token::Ampersand
-            | Token::Pipe
-            | Token::Caret
-            | Token::Tilde
-            | Token::TildeAsterisk
-            | Token::ExclamationMarkTilde
-            | Token::ExclamationMarkTildeAsterisk
-            | Token::RArrow
-            | Token::Arrow
-            | Token::LongArrow
-    )
 }
 
 /// Collects names with their places.
@@ -394,20 +321,6 @@ fn closest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<St
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
-
-    #[test]
-    fn literals_do_not_survive() {
-        for (sql, expected) in [
-            ("select  a,\n b from t where c = 'canary'", "select a, b from t where c = ?"),
-            ("select 1.5e3, -2, x'AB', N'canary', $$canary$$", "select ?, -?, ?, ?, ?"),
-            ("select \"Id\" -- canary\n from t /* canary */ limit 10;", "select \"Id\" from t limit ?;"),
-            ("select date '1980-01-01' + interval '3' day", "select date ? + interval ? day"),
-            ("select 'unclosed canary", "(not SQL)"),
-            ("select $1, :canary", "select ?, :canary"),
-        ] {
-            assert_eq!(without_literals(sql), expected);
-        }
-    }
 
     #[test]
     fn only_questions_pass() {

@@ -59,6 +59,12 @@ pub fn open_decoded<R: Read>(reader: R) -> Result<Decoded<R>, FormatError> {
     let is_gzip = head.starts_with(GZIP);
     let is_zstd =
         head.starts_with(ZSTD) || (head.ends_with(ZSTD_SKIPPABLE) && head.first().is_some_and(|b| b >> 4 == 5));
+    // Too short to be told, but no text begins like this.
+    for (magic, codec) in [(GZIP, Codec::Gzip), (ZSTD, Codec::Zstd)] {
+        if head.len() < magic.len() && magic.starts_with(&head) && head.iter().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(FormatError::Truncated { codec });
+        }
+    }
     let whole = Cursor::new(head).chain(source);
     let buffered = |whole| BufReader::with_capacity(BUFFER_BYTES, whole);
     let inner = if is_gzip {
@@ -178,8 +184,11 @@ mod tests {
         assert!(decode(&text).unwrap() == text);
         assert!(decode(&gzip(&text)).unwrap() == text);
         assert!(decode(&zstd(&text)).unwrap() == text);
-        for short in [&b""[..], b"\x1F", b"a", b"\x28\xB5\x2F"] {
+        for short in [&b""[..], b"a", b"("] {
             assert_eq!(decode(short).unwrap(), short);
+        }
+        for cut in [&b"\x1F"[..], b"\x28\xB5", b"\x28\xB5\x2F"] {
+            assert!(matches!(decode(cut), Err(FormatError::Truncated { .. })));
         }
         assert_eq!(open_decoded(&gzip(b"")[..]).unwrap().codec(), Some(Codec::Gzip));
         assert_eq!(open_decoded(&b"a"[..]).unwrap().codec(), None);

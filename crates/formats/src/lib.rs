@@ -30,8 +30,8 @@ mod compression;
 mod csv;
 mod error;
 pub mod fhir;
+pub mod hl7v2;
 mod lines;
-
 mod ndjson;
 mod text;
 
@@ -41,4 +41,4 @@ pub use csv::{CsvBatch, CsvOptions, CsvReader, csv_header};
 pub use error::{Codec, FormatError, HeaderProblem, Reject, RejectReason};
 pub use lines::{DEFAULT_MAX_LINE_BYTES, LineBatch, LineReader};
 pub use ndjson::{NdjsonBatch, NdjsonOptions, NdjsonReader};
-pub use text::text_columns;
+pub use text::{TextColumns, text_columns, text_names};

@@ -24,8 +24,8 @@ use crate::lines::{DEFAULT_MAX_LINE_BYTES, LineReader};
 /// Jiter's own bound of nesting, behind the levels that declared names go down.
 const MAX_DEPTH: usize = 200;
 
-/// So many different undeclared keys are told apart. More of them are data used as keys.
-const MOST_UNDECLARED: usize = 1000;
+/// What a key that nobody declared is called: files use names and numbers of persons as keys.
+const UNKNOWN: &str = "?";
 
 /// How newline-delimited JSON is cut into batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,11 +84,9 @@ pub struct NdjsonBatch {
     pub rows: RowOrigins,
     /// The lines between these rows that could not become one.
     pub rejects: Vec<Reject>,
-    /// Keys of these rows that are not declared, with the number of times. They come from the data: a file
-    /// that uses identifiers as keys shows them here.
+    /// Keys of these rows that are not declared, with the number of times. They come from the data and may hold
+    /// anything, so only where they stand is said: `?`, `address.?`.
     pub undeclared: BTreeMap<String, u64>,
-    /// Undeclared keys beyond the thousand that are told apart.
-    pub undeclared_beyond: u64,
 }
 
 /// Lines that were read and not yet parsed.
@@ -196,7 +194,7 @@ impl<R: Read> NdjsonReader<R> {
         batch.end_block(&text, block..text.len(), &meaning);
         rejects.sort_by_key(|reject| reject.line);
         let (batch, rows) = batch.finish(&self.schema, &text, records)?;
-        Ok(NdjsonBatch { batch, rows, rejects, undeclared: undeclared.counts, undeclared_beyond: undeclared.beyond })
+        Ok(NdjsonBatch { batch, rows, rejects, undeclared: undeclared.counts })
     }
 }
 
@@ -249,7 +247,6 @@ impl Fields {
 #[derive(Default)]
 struct Undeclared {
     counts: BTreeMap<String, u64>,
-    beyond: u64,
     /// Those of the current row.
     current: Vec<String>,
 }
@@ -259,10 +256,8 @@ impl Undeclared {
         for name in self.current.drain(..) {
             if let Some(count) = self.counts.get_mut(&name) {
                 *count += 1;
-            } else if self.counts.len() < MOST_UNDECLARED {
-                self.counts.insert(name, 1);
             } else {
-                self.beyond += 1;
+                self.counts.insert(name, 1);
             }
         }
     }
@@ -304,17 +299,18 @@ impl<'a> Row<'a> {
         let mut key = json.known_object().map_err(reason)?;
         while let Some(name) = key {
             path.push_str(name);
-            self.member(json, path)?;
+            self.member(json, path, stem)?;
             path.truncate(stem);
             key = json.next_key().map_err(reason)?;
         }
         Ok(())
     }
 
-    fn member(&mut self, json: &mut Jiter<'a>, path: &mut String) -> Result<(), RejectReason> {
+    /// One member; its key stands in `path` behind `stem`.
+    fn member(&mut self, json: &mut Jiter<'a>, path: &mut String, stem: usize) -> Result<(), RejectReason> {
         let peek = json.peek().map_err(reason)?;
         let Some(place) = self.fields.places.get(path.as_str()).copied() else {
-            self.undeclared.current.push(path.clone());
+            self.undeclared.current.push(path.get(..stem).unwrap_or_default().to_owned() + UNKNOWN);
             return json.known_skip(peek).map_err(reason);
         };
         if self.fields.is_repeated(place) {

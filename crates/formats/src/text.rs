@@ -4,6 +4,7 @@
 //! For that every type has one spelling here: ISO 8601 for dates and times, all digits of a number, JSON for
 //! lists. Binary has none, and is refused rather than guessed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::StringViewBuilder;
@@ -17,7 +18,39 @@ use arrow_schema::{DataType, Field, Fields, Schema};
 
 use crate::error::{FormatError, HeaderProblem};
 
-/// The batch with every column as `Utf8View`.
+/// A batch whose columns are all text.
+pub struct TextColumns {
+    pub batch: RecordBatch,
+    /// Values that have no text form, such as a time outside its type's calendar, by row and column of `batch`; null there.
+    pub unreadable: Vec<(usize, usize)>,
+}
+
+/// The names of the columns that [`text_columns`] gives: a struct's members are named `parent.member`.
+///
+/// # Errors
+/// [`FormatError::Header`] when two columns have the same name after flattening.
+pub fn text_names(schema: &Schema) -> Result<Vec<String>, FormatError> {
+    fn names(prefix: &str, fields: &Fields, out: &mut Vec<String>) {
+        for field in fields {
+            let name = format!("{prefix}{}", field.name());
+            match field.data_type() {
+                DataType::Struct(members) => names(&format!("{name}."), members, out),
+                _ => out.push(name),
+            }
+        }
+    }
+    let mut out = Vec::new();
+    names("", schema.fields(), &mut out);
+    let mut seen = HashMap::with_capacity(out.len());
+    for (i, name) in out.iter().enumerate() {
+        if let Some(first) = seen.insert(name.as_str(), i) {
+            return Err(HeaderProblem::Duplicate { first: first + 1, second: i + 1 }.into());
+        }
+    }
+    Ok(out)
+}
+
+/// The batch with every column as `Utf8View`; those that are not `needed`, by their position among [`text_names`], are null.
 ///
 /// A struct becomes its members, named `parent.member`; a null struct has null members. Lists and maps
 /// become JSON text (a map as the list of its entries, since its keys may repeat). A timestamp with
@@ -25,46 +58,89 @@ use crate::error::{FormatError, HeaderProblem};
 /// Null stays null.
 ///
 /// # Errors
-/// [`FormatError::NoTextForm`] for binary, intervals, durations and unions; [`FormatError::Header`] when two
-/// columns have the same name after flattening; [`FormatError::Batch`] for a value outside its type's calendar.
-pub fn text_columns(batch: &RecordBatch) -> Result<RecordBatch, FormatError> {
-    let mut flat = Vec::new();
-    for (i, (field, array)) in batch.schema_ref().fields().iter().zip(batch.columns()).enumerate() {
-        flatten(i + 1, field.name(), array, None, &mut flat)?;
+/// [`FormatError::NoTextForm`] for needed columns of binary, intervals, durations and unions; [`FormatError::Header`]
+/// when two columns have the same name after flattening.
+pub fn text_columns(batch: &RecordBatch, needed: impl Fn(usize) -> bool) -> Result<TextColumns, FormatError> {
+    let names = text_names(batch.schema_ref())?;
+    let mut flat = Flat { columns: Vec::with_capacity(names.len()), unreadable: Vec::new() };
+    for (i, array) in batch.columns().iter().enumerate() {
+        flat.add(i + 1, array, None, &needed)?;
     }
-    let mut fields = Vec::with_capacity(flat.len());
-    let mut columns = Vec::with_capacity(flat.len());
-    for (i, (name, column)) in flat.into_iter().enumerate() {
-        if let Some(first) = fields.iter().position(|f: &Field| *f.name() == name) {
-            return Err(HeaderProblem::Duplicate { first: first + 1, second: i + 1 }.into());
-        }
-        fields.push(Field::new(name, DataType::Utf8View, true));
-        columns.push(column);
-    }
+    let fields: Fields = names.into_iter().map(|name| Field::new(name, DataType::Utf8View, true)).collect();
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &rows).map_err(|_| refused())
+    let text = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), flat.columns, &rows);
+    Ok(TextColumns { batch: text.map_err(|_| refused())?, unreadable: flat.unreadable })
 }
 
-/// Appends a column, or the members of a struct; `nulls` are those of the structs around it.
-fn flatten(
-    position: usize,
-    name: &str,
-    array: &ArrayRef,
-    nulls: Option<&NullBuffer>,
-    out: &mut Vec<(String, ArrayRef)>,
-) -> Result<(), FormatError> {
-    let nulls = NullBuffer::union(nulls, array.logical_nulls().as_ref());
-    if let Some(parent) = array.as_struct_opt() {
-        for (field, member) in parent.fields().iter().zip(parent.columns()) {
-            let name = format!("{name}.{}", field.name());
-            flatten(position, &name, member, nulls.as_ref(), out)?;
+/// Columns of text while they are made.
+struct Flat {
+    columns: Vec<ArrayRef>,
+    unreadable: Vec<(usize, usize)>,
+}
+
+impl Flat {
+    /// Appends a column, or the members of a struct; `nulls` are those of the structs around it.
+    fn add(
+        &mut self,
+        position: usize,
+        array: &ArrayRef,
+        nulls: Option<&NullBuffer>,
+        needed: &impl Fn(usize) -> bool,
+    ) -> Result<(), FormatError> {
+        let nulls = NullBuffer::union(nulls, array.logical_nulls().as_ref());
+        if let Some(parent) = array.as_struct_opt() {
+            for member in parent.columns() {
+                self.add(position, member, nulls.as_ref(), needed)?;
+            }
+            return Ok(());
         }
-        return Ok(());
+        let column = self.columns.len();
+        if !needed(column) {
+            self.columns.push(new_null_array(&DataType::Utf8View, array.len()));
+            return Ok(());
+        }
+        let text = match text(position, array) {
+            Ok(text) => text,
+            Err(FormatError::Batch { .. }) => {
+                let mut values = StringViewBuilder::with_capacity(array.len());
+                let mut odd = Vec::new();
+                readable(position, array, 0, &mut values, &mut odd)?;
+                let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+                self.unreadable.extend(odd.into_iter().filter(|row| !is_null(*row)).map(|row| (row, column)));
+                values.finish()
+            }
+            Err(error) => return Err(error),
+        };
+        let own = text.logical_nulls();
+        let (views, buffers, _) = text.into_parts();
+        let nulls = NullBuffer::union(nulls.as_ref(), own.as_ref());
+        let text = StringViewArray::try_new(views, buffers, nulls).map_err(|_| refused())?;
+        self.columns.push(Arc::new(text));
+        Ok(())
     }
-    let text = text(position, array)?;
-    let (views, buffers, _) = text.into_parts();
-    let text = StringViewArray::try_new(views, buffers, nulls).map_err(|_| refused())?;
-    out.push((name.to_owned(), Arc::new(text)));
+}
+
+/// The text of what can be written, found by halving what cannot; the rows of the others.
+fn readable(
+    position: usize,
+    array: &ArrayRef,
+    first: usize,
+    values: &mut StringViewBuilder,
+    odd: &mut Vec<usize>,
+) -> Result<(), FormatError> {
+    match text(position, array) {
+        Ok(text) => text.iter().for_each(|value| values.append_option(value)),
+        Err(FormatError::Batch { .. }) if array.len() > 1 => {
+            let half = array.len() / 2;
+            readable(position, &array.slice(0, half), first, values, odd)?;
+            readable(position, &array.slice(half, array.len() - half), first + half, values, odd)?;
+        }
+        Err(FormatError::Batch { .. }) => {
+            values.append_null();
+            odd.push(first);
+        }
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 
@@ -288,7 +364,7 @@ mod tests {
 
     /// Each column as `name: a, b`, null as `~`.
     fn shown(batch: &RecordBatch) -> Vec<String> {
-        let text = text_columns(batch).unwrap();
+        let text = text_columns(batch, |_| true).unwrap().batch;
         let fields = text.schema();
         let columns = fields.fields().iter().zip(text.columns());
         columns
@@ -388,14 +464,23 @@ mod tests {
     fn what_has_no_text_is_refused_by_place() {
         let binary: ArrayRef = Arc::new(BinaryArray::from(vec![&b"canary"[..]]));
         let one: ArrayRef = Arc::new(Int32Array::from(vec![1]));
-        let error = text_columns(&batch(vec![("canary", one), ("b", binary)])).unwrap_err();
+        let error = text_columns(&batch(vec![("canary", Arc::clone(&one)), ("b", Arc::clone(&binary))]), |_| true)
+            .err()
+            .unwrap();
         let message = error.to_string();
         assert!(message.contains("column 2") && message.contains("Binary"));
         assert!(!message.contains("canary"));
         // The year 292278994 is in no calendar of ours, and not null either.
-        let far: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![i64::MAX]));
-        let error = text_columns(&batch(vec![("t", far)])).unwrap_err();
-        assert!(!error.to_string().contains("9223372036854775807"));
+        let far: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![Some(0), Some(i64::MAX), None, Some(1)]));
+        let text = text_columns(&batch(vec![("t", far)]), |_| true).unwrap();
+        assert_eq!(text.unreadable, [(1, 0)]);
+        let values: Vec<_> = text.batch.column(0).as_string_view().iter().collect();
+        assert_eq!(values, [Some("1970-01-01T00:00:00"), None, None, Some("1970-01-01T00:00:00.001")]);
+        // What nobody needs may be of any type.
+        let batch = batch(vec![("n", one), ("b", binary)]);
+        assert_eq!(text_names(batch.schema_ref()).unwrap(), ["n", "b"]);
+        let text = text_columns(&batch, |column| column == 0).unwrap();
+        assert_eq!((text.batch.column(0).null_count(), text.batch.column(1).null_count()), (0, 1));
     }
 
     #[test]
@@ -403,7 +488,7 @@ mod tests {
         let inner: ArrayRef = Arc::new(Int32Array::from(vec![1]));
         let field = Arc::new(Field::new("b", DataType::Int32, true));
         let outer: ArrayRef = Arc::new(StructArray::from(vec![(field, Arc::clone(&inner))]));
-        let error = text_columns(&batch(vec![("a.b", inner), ("a", outer)])).unwrap_err();
+        let error = text_columns(&batch(vec![("a.b", inner), ("a", outer)]), |_| true).err().unwrap();
         let (first, second) = (1, 2);
         assert!(matches!(
             error,

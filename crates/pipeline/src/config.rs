@@ -1,10 +1,22 @@
 //! The project folder as written: `cordon.yaml` and `pipelines/*.yaml`. [`crate::project`] checks and opens it.
 
 use cordon_access::AccessFile;
+use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
 use cordon_formats::CsvOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// The JSON Schemas of `cordon.yaml`, `policies/*.yaml` and `pipelines/*.yaml`, made from the types.
+pub fn schema_texts() -> [(&'static str, String); 3] {
+    // A schema is a JSON value already: it can always be printed.
+    let text = |schema: schemars::Schema| serde_json::to_string_pretty(&schema).unwrap_or_default();
+    [
+        ("project", text(schemars::schema_for!(ProjectFile))),
+        ("policy", text(schemars::schema_for!(PolicyFile))),
+        ("pipeline", text(schemars::schema_for!(PipelineFile))),
+    ]
+}
 
 /// `cordon.yaml`: where keys, vault, audit log and tables are, and who may query.
 #[derive(Deserialize, JsonSchema)]
@@ -22,7 +34,7 @@ pub struct ProjectFile {
     pub storage: StorageSection,
     #[serde(default)]
     pub run: RunSection,
-    /// Users, roles and what each role may read.
+    /// Users, roles, and what each role may read and do.
     #[serde(default)]
     pub access: AccessFile,
 }

@@ -4,10 +4,11 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use cordon_audit::Event;
+use cordon_audit::{Event, KeyOperationKind, Outcome};
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use zeroize::Zeroizing;
 
+use crate::config::schema_texts;
 use crate::error::RunError;
 use crate::project::{OpenProject, Project};
 
@@ -77,8 +78,8 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     let policy_file = format!("policies/{policy_name}.yaml");
     let files = [
         ("cordon.yaml", PROJECT.replace("{{project}}", &yaml_text(&name)).replace("{{root}}", &root_line)),
-        (policy_file.as_str(), with_fhir(policy)),
-        ("pipelines/nightly.yaml", pipeline.to_owned()),
+        (policy_file.as_str(), with_schema("policy", &with_fhir(policy))),
+        ("pipelines/nightly.yaml", with_schema("pipeline", pipeline)),
         (".gitignore", GITIGNORE.to_owned()),
     ];
     for (file, text) in &files {
@@ -93,14 +94,20 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         RootSecret::KeyFile(path)
     };
     make_folder(&dir.join(".cordon"))?;
+    for (name, text) in schema_texts() {
+        write_new(&dir.join(format!(".cordon/schema/{name}.json")), &text)?;
+    }
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
     let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
     let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
     project.audit(&Event::ProjectInitialised { project: name.clone() })?;
+    let (what, key_ids) = (KeyOperationKind::Created, project.key_ids());
+    project.audit(&Event::KeyOperation { what, key_ids, outcome: Outcome::Done })?;
     let mut made = vec![
         ("cordon.yaml".to_owned(), "keys, vault, audit log, storage, users and roles"),
         (policy_file, "what is done with each field, for a privacy officer to read"),
         ("pipelines/nightly.yaml".to_owned(), "sources → datasets → encrypted tables"),
+        (".cordon/schema/".to_owned(), "JSON Schemas, by which editors complete and check the YAML"),
         (".cordon/keyring.json".to_owned(), "purpose keys, each wrapped under the root key"),
     ];
     if options.passphrase_env.is_none() {
@@ -113,6 +120,11 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
 fn with_fhir(tables: &str) -> String {
     let fhir = FHIR_POLICY.split_once("\ndatasets:\n").map_or("", |(_, datasets)| datasets);
     format!("{}\n{fhir}", tables.trim_end())
+}
+
+/// Editors that speak the YAML language server find the schema by the first line, with no set-up.
+fn with_schema(name: &str, text: &str) -> String {
+    format!("# yaml-language-server: $schema=../.cordon/schema/{name}.json\n{text}")
 }
 
 fn yaml_text(text: &str) -> String {

@@ -11,7 +11,9 @@
 
 pub mod config;
 pub mod error;
+pub mod evidence;
 pub mod init;
+mod places;
 pub mod plan;
 pub mod progress;
 pub mod project;

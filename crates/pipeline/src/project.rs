@@ -1,13 +1,13 @@
 //! A project folder, checked and opened: configuration, keys, vault, audit log and tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use cordon_access::Grants;
-use cordon_audit::{Anchor, AuditLog, Event, Receipt, WriterInfo};
+use cordon_access::{Dataset, Grants, Problem};
+use cordon_audit::{AuditLog, Event, Receipt, WriterInfo};
 use cordon_crypto::{
     AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SurrogateKey, VaultKey,
 };
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
+use crate::places::Places;
 use crate::run::PipelineLock;
 
 /// A project folder whose `cordon.yaml` has been read and checked. No key has been touched.
@@ -34,7 +35,12 @@ pub struct Project {
     /// Memory that a run or a query may use, in bytes.
     pub memory: usize,
     pub threads: usize,
+    /// Where in `cordon.yaml` things stand.
+    places: Places,
 }
+
+/// The columns of each table that exists or may come to be, as grants are compared with them.
+pub type KnownTables = BTreeMap<String, BTreeSet<String>>;
 
 /// A pipeline file, read and checked, with its policy's text.
 pub struct Pipeline {
@@ -59,17 +65,19 @@ impl Project {
             )
         })?;
         let path = root.join("cordon.yaml");
-        let file: ProjectFile = yaml::parse(&read_text(&path)?, Path::new("cordon.yaml"))?;
+        let text = read_text(&path)?;
+        let file: ProjectFile = yaml::parse(&text, Path::new("cordon.yaml"))?;
+        let places = Places::of(&text);
         let wrong = |position: Position, message: String, help: &str| {
             RunError::Config(Issues(vec![Issue {
                 file: PathBuf::from("cordon.yaml"),
                 position,
                 message,
-                help: (!help.is_empty()).then(|| help.to_owned()),
+                help: Some(help.to_owned()),
             }]))
         };
         let grants = Grants::check(file.access.clone())
-            .map_err(|error| wrong(Position::default(), format!("access: {error}"), ""))?;
+            .map_err(|error| RunError::Config(access_issues(&places, error.problems)))?;
         let memory = parse_bytes(&file.run.memory.value).ok_or_else(|| {
             wrong(
                 file.run.memory.position,
@@ -84,7 +92,32 @@ impl Project {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             threads => threads,
         };
-        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads })
+        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, places })
+    }
+
+    /// Names in grants that fit nothing of what exists or may come to be. An `except` among them leaves a column open
+    /// that somebody meant to close.
+    pub fn unmatched_grants(&self, known: &KnownTables) -> Issues {
+        let columns: Vec<Vec<&str>> =
+            known.values().map(|columns| columns.iter().map(String::as_str).collect()).collect();
+        let datasets: Vec<Dataset<'_>> =
+            known.keys().zip(&columns).map(|(name, columns)| Dataset { name, columns }).collect();
+        access_issues(&self.places, self.grants.unmatched(&datasets))
+    }
+
+    /// The tables that the project's pipelines may write. A pipeline that is not valid has none; who checks it says why.
+    pub fn tables_to_be(&self) -> KnownTables {
+        let mut known = KnownTables::new();
+        for name in self.names_in("pipelines") {
+            let Ok(pipeline) = self.pipeline(&name) else { continue };
+            let Ok(recipe) = pipeline.compile(CompileOptions { run_date: chrono::NaiveDate::default() }) else {
+                continue;
+            };
+            for (table, schema) in pipeline.may_write(&recipe) {
+                known.entry(table).or_default().extend(schema.fields().iter().map(|field| field.name().clone()));
+            }
+        }
+        known
     }
 
     /// Reads `pipelines/<name>.yaml` and the policy that it names.
@@ -121,7 +154,7 @@ impl Project {
         }
         let policy_text = read_text(&self.root.join(&policy_path))?;
         let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text };
-        let recipe = pipeline.compile(CompileOptions { run_date: chrono::NaiveDate::default() })?;
+        let recipe = pipeline.compile(CompileOptions::on(chrono::NaiveDate::default()))?;
         for table in pipeline.tables_of(&recipe) {
             if !valid_name(&table) {
                 return Err(wrong(
@@ -200,6 +233,15 @@ impl Project {
         }
     }
 
+    pub fn audit_folder(&self) -> PathBuf {
+        self.root.join(&self.file.audit.path)
+    }
+
+    pub(crate) fn table_store(&self, ring: &KeyRing) -> Result<TableStore, RunError> {
+        let tools = KeyTools::new(ring.master_keys());
+        Ok(TableStore::open(self.root.join(&self.file.storage.warehouse), tools, &ring.key::<SealKey>()?)?)
+    }
+
     /// Opens keys, vault, audit log and tables.
     pub fn open(self, ask: AskPassphrase<'_>, user: &str) -> Result<OpenProject, RunError> {
         let ring = KeyRing::open(&self.keyring_path(), &self.root_secret(ask)?)?;
@@ -220,11 +262,19 @@ impl Pipeline {
         format!("{}{dataset}", self.file.sink.prefix)
     }
 
-    /// The schema of each table that the pipeline may write.
+    /// The schema of each table that the pipeline writes with its sources as they are.
     pub fn schemas(&self, recipe: &Recipe) -> BTreeMap<String, SchemaRef> {
+        self.schemas_of(recipe, self.file.sources.iter().map(|source| source.dataset.value.as_str()))
+    }
+
+    /// The schema of each table that it would write with a source for every dataset of the policy.
+    pub fn may_write(&self, recipe: &Recipe) -> BTreeMap<String, SchemaRef> {
+        self.schemas_of(recipe, recipe.tables.keys().chain(recipe.documents.keys()).map(String::as_str))
+    }
+
+    fn schemas_of<'a>(&self, recipe: &Recipe, datasets: impl Iterator<Item = &'a str>) -> BTreeMap<String, SchemaRef> {
         let mut schemas = BTreeMap::new();
-        for source in &self.file.sources {
-            let dataset = &source.dataset.value;
+        for dataset in datasets {
             if let Some(table) = recipe.tables.get(dataset) {
                 schemas.insert(self.table(dataset), table.schema());
             }
@@ -260,14 +310,12 @@ pub struct OpenProject {
 impl OpenProject {
     pub(crate) fn new(project: Project, ring: KeyRing, user: &str) -> Result<Self, RunError> {
         let audit = AuditLog::open(
-            &project.root.join(&project.file.audit.path),
+            &project.audit_folder(),
             ring.key::<AuditSealKey>()?,
             ring.audit_signing_key()?,
             WriterInfo::for_user(user),
         )?;
-        let tools = KeyTools::new(ring.master_keys());
-        let warehouse = project.root.join(&project.file.storage.warehouse);
-        let tables = TableStore::open(&warehouse, tools, &ring.key::<SealKey>()?)?;
+        let tables = project.table_store(&ring)?;
         Ok(Self { root: project.root.clone(), project, ring, audit, tables })
     }
 
@@ -278,20 +326,6 @@ impl OpenProject {
 
     pub fn audit_log(&self) -> &AuditLog {
         &self.audit
-    }
-
-    /// What the tables remember of the audit log: a log that was cut behind their back does not agree with it.
-    pub fn audit_anchors(&self) -> Result<Vec<Anchor>, RunError> {
-        let mut anchors = Vec::new();
-        for table in self.tables.tables()? {
-            for version in self.tables.history(&table)? {
-                if let Some(anchor) = &version.manifest.provenance.audit {
-                    let hash = anchor.hash.parse().map_err(|_| RunError::Internal("an anchor"))?;
-                    anchors.push(Anchor { seq: anchor.seq, hash });
-                }
-            }
-        }
-        Ok(anchors)
     }
 
     pub fn tables(&self) -> &TableStore {
@@ -357,6 +391,16 @@ impl OpenProject {
     pub(crate) fn lock_pipeline(&self, pipeline: &str) -> Result<PipelineLock, RunError> {
         PipelineLock::take(self.state_folder(pipeline).join("lock"), pipeline)
     }
+}
+
+fn access_issues(places: &Places, problems: Vec<Problem>) -> Issues {
+    let issue = |problem: Problem| Issue {
+        file: PathBuf::from("cordon.yaml"),
+        position: places.find(&format!("/access{}", problem.at)),
+        message: problem.what,
+        help: Some(problem.help),
+    };
+    Issues(problems.into_iter().map(issue).collect())
 }
 
 fn read_text(path: &Path) -> Result<String, RunError> {

@@ -98,7 +98,7 @@ pub fn replay(
             format!("finish it first:  cordon run {}", pipeline.name),
         ));
     }
-    let recipe = pipeline.compile(CompileOptions { run_date: Utc::now().date_naive() })?;
+    let recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
     let made_under = project.made_under(&recipe);
     let run = new_run_id();
     let context =
@@ -140,7 +140,7 @@ pub fn replay(
         let records: Vec<FileRecord> = inputs.iter().filter_map(|input| input.known.clone()).collect();
         let files = inputs.into_iter().map(Input::into_planned).collect();
         let unit = Unit { id: format!("replay{number}"), dataset, files };
-        let (mut record, undeclared) = unit::process(&context, &unit, &made_under)?;
+        let (mut record, noticed) = unit::process(&context, &unit, &made_under)?;
         // The rows belong to the files they came from: when one changes, they are made again with it.
         for file in &mut record.files {
             if let Some(known) = records.iter().find(|known| known.source_id == file.source_id) {
@@ -148,7 +148,7 @@ pub fn replay(
                 *file = FileRecord { refused, ..known.clone() };
             }
         }
-        report.add(&record, undeclared);
+        report.add(&record, noticed);
         for (table, part) in &record.parts {
             tables.entry(table.clone()).or_default().add.push(part.clone());
         }

@@ -44,9 +44,14 @@ pub struct RunReport {
     pub rows_in: u64,
     pub rows_out: u64,
     pub quarantined: u64,
+    /// FHIR resources of types that the policy excludes: rows in = rows out + quarantined + excluded.
+    pub excluded: u64,
     pub tables: Vec<TableReport>,
     /// Fields that the policy does not name, by dataset: none of them passed.
     pub undeclared: BTreeMap<String, BTreeSet<String>>,
+    /// What was left out of FHIR resources, by dataset. Of the units that an interrupted run had finished, only
+    /// `excluded` is known.
+    pub left_out: BTreeMap<String, unit::LeftOut>,
     pub seconds: f64,
 }
 
@@ -63,28 +68,34 @@ impl RunReport {
             rows_in: 0,
             rows_out: 0,
             quarantined: 0,
+            excluded: 0,
             tables: Vec::new(),
             undeclared: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             seconds: 0.0,
         }
     }
 
-    pub(crate) fn add(&mut self, record: &UnitRecord, undeclared: unit::Undeclared) {
+    pub(crate) fn add(&mut self, record: &UnitRecord, noticed: unit::Noticed) {
         self.rows_in += record.rows_in;
         self.rows_out += record.rows_out;
         self.quarantined += record.quarantined;
+        self.excluded += record.excluded;
         for file in &record.files {
             match &file.refused {
                 None => self.files_read += 1,
                 Some(reason) => self.files_refused.push((file.name.clone(), reason.clone())),
             }
         }
-        self.undeclared(undeclared);
+        self.notice(noticed);
     }
 
-    fn undeclared(&mut self, undeclared: unit::Undeclared) {
-        for (dataset, fields) in undeclared {
+    fn notice(&mut self, noticed: unit::Noticed) {
+        for (dataset, fields) in noticed.undeclared {
             self.undeclared.entry(dataset).or_default().extend(fields);
+        }
+        for (dataset, left_out) in noticed.left_out {
+            self.left_out.entry(dataset).or_default().add(left_out);
         }
     }
 }
@@ -151,7 +162,7 @@ pub fn run(
     }
 
     let reference = journal.reference.unwrap_or_else(|| Utc::now().date_naive());
-    let recipe = pipeline.compile(CompileOptions { run_date: reference })?;
+    let recipe = pipeline.compile(CompileOptions::on(reference))?;
     let made_under = project.made_under(&recipe);
     let run = if journal.is_of(&made_under) {
         resumed = true;
@@ -220,13 +231,13 @@ fn work(
         if fresh.contains_key(&unit.id) {
             continue;
         }
-        let (record, undeclared) = unit::process(context, unit, made_under)?;
-        report.undeclared(undeclared);
+        let (record, noticed) = unit::process(context, unit, made_under)?;
+        report.notice(noticed);
         journal.append(&JournalEntry::Unit { id: unit.id.clone(), record: record.clone() })?;
         fresh.insert(unit.id.clone(), record);
     }
     for record in fresh.values() {
-        report.add(record, unit::Undeclared::new());
+        report.add(record, unit::Noticed::default());
     }
     let prepared = prepare(context, plan, done, fresh);
     journal.append(&JournalEntry::Prepared(prepared.clone()))?;
@@ -279,7 +290,7 @@ pub(crate) fn carry_out(
     reference: Option<NaiveDate>,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
-    let recipe = pipeline.compile(CompileOptions { run_date: reference.unwrap_or_else(|| Utc::now().date_naive()) })?;
+    let recipe = pipeline.compile(CompileOptions::on(reference.unwrap_or_else(|| Utc::now().date_naive())))?;
     let mut reports = Vec::new();
     let schemas = pipeline.schemas(&recipe);
     for (table, change) in &prepared.tables {
@@ -344,7 +355,8 @@ pub(crate) fn carry_out(
             _ => {}
         }
     }
-    for table in prepared.tables.keys() {
+    // Of every table of the pipeline: what was withdrawn must not stay until its table happens to change again.
+    for table in schemas.keys() {
         project.tables().vacuum(table, VACUUM_GRACE, SystemTime::now())?;
     }
     Ok(reports)

@@ -29,6 +29,9 @@ pub struct UnitRecord {
     pub rows_in: u64,
     pub rows_out: u64,
     pub quarantined: u64,
+    /// FHIR resources of types that the policy excludes.
+    #[serde(default)]
+    pub excluded: u64,
 }
 
 impl UnitRecord {

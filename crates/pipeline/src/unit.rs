@@ -20,9 +20,10 @@ use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::fhir::{ReadError, ReadOptions, ResourceBatch, ResourceReader};
 use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
-    text_columns,
+    text_columns, text_names,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::Serialize;
 
 use crate::config::Format;
 use crate::error::RunError;
@@ -35,6 +36,48 @@ use crate::state::{FileRecord, UnitRecord};
 
 /// Fields that did not pass because the policy does not name them, by dataset.
 pub type Undeclared = BTreeMap<String, BTreeSet<String>>;
+
+/// What was left out of FHIR resources as the policy wants it, by path or resource type.
+#[derive(Clone, Default, Serialize)]
+pub struct LeftOut {
+    /// Elements that FHIR does not define, that have another form than it gives them, or that no rule is for.
+    pub elements: BTreeMap<String, u64>,
+    /// Extensions, identifiers and addresses of definitions that the policy does not list.
+    pub unlisted: BTreeMap<String, u64>,
+    /// References that do not say what they point to, or point to what is left out.
+    pub references: u64,
+    /// Resources of types that the policy excludes.
+    pub excluded: BTreeMap<String, u64>,
+}
+
+impl LeftOut {
+    /// Adds what another part of the run left out.
+    pub fn add(&mut self, other: Self) {
+        for (all, more) in [
+            (&mut self.elements, other.elements),
+            (&mut self.unlisted, other.unlisted),
+            (&mut self.excluded, other.excluded),
+        ] {
+            for (path, count) in more {
+                *all.entry(path).or_insert(0) += count;
+            }
+        }
+        self.references += other.references;
+    }
+
+    /// Whether nothing was left out.
+    pub fn is_empty(&self) -> bool {
+        self.elements.is_empty() && self.unlisted.is_empty() && self.excluded.is_empty() && self.references == 0
+    }
+}
+
+/// What a run tells of what did not pass.
+#[derive(Clone, Default)]
+pub struct Noticed {
+    pub undeclared: Undeclared,
+    /// By dataset.
+    pub left_out: BTreeMap<String, LeftOut>,
+}
 
 /// A file is refused as a whole.
 struct Refusal {
@@ -55,7 +98,7 @@ impl<E: Into<RunError>> From<E> for Stop {
 }
 
 /// Reads, de-identifies and writes one unit. When this returns, all of it is durable but not yet visible.
-pub fn process(context: &Context<'_>, unit: &Unit, made_under: &str) -> Result<(UnitRecord, Undeclared), RunError> {
+pub fn process(context: &Context<'_>, unit: &Unit, made_under: &str) -> Result<(UnitRecord, Noticed), RunError> {
     (context.tell)(Progress::Reading { dataset: &unit.dataset, files: unit.files.len() });
     let (vault, env) = context.project.env()?;
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
@@ -90,11 +133,12 @@ struct Attempt {
     rows_in: u64,
     rows_out: u64,
     quarantined: u64,
-    undeclared: Undeclared,
+    excluded: u64,
+    noticed: Noticed,
 }
 
 impl Attempt {
-    fn into_record(self, unit: &Unit, made_under: &str, refused: &BTreeMap<usize, String>) -> (UnitRecord, Undeclared) {
+    fn into_record(self, unit: &Unit, made_under: &str, refused: &BTreeMap<usize, String>) -> (UnitRecord, Noticed) {
         let files: Vec<FileRecord> = unit
             .files
             .iter()
@@ -116,8 +160,9 @@ impl Attempt {
             rows_in: self.rows_in,
             rows_out: self.rows_out,
             quarantined: self.quarantined,
+            excluded: self.excluded,
         };
-        (record, self.undeclared)
+        (record, self.noticed)
     }
 }
 
@@ -167,8 +212,34 @@ impl Rows for NdjsonBatch {
 
 /// Rows of a Parquet file; a row that is put aside is kept as a CSV record of its columns' text.
 struct ParquetRows {
+    /// The columns that rules read, as text; the others are null.
     batch: RecordBatch,
+    /// All columns as they are in the file.
+    whole: RecordBatch,
     first: u64,
+    /// The rows of `whole` that are rows of `batch`, where some were put aside.
+    kept: Option<Vec<usize>>,
+}
+
+impl ParquetRows {
+    fn place(&self, row: usize) -> usize {
+        self.kept.as_ref().map_or(row, |kept| kept.get(row).copied().unwrap_or(row))
+    }
+}
+
+/// A row as CSV, with what has a text form: what no rule reads may be of any type.
+fn parquet_record(whole: &RecordBatch, row: usize) -> Vec<u8> {
+    if row >= whole.num_rows() {
+        return Vec::new();
+    }
+    let row = whole.slice(row, 1);
+    let text = text_columns(&row, |_| true).map(|text| text.batch).or_else(|_| {
+        let readable = |column: &usize| text_columns(&row, |at| at == *column).is_ok();
+        let columns = text_names(row.schema_ref()).map_or(0, |names| names.len());
+        let readable: Vec<usize> = (0..columns).filter(readable).collect();
+        text_columns(&row, |column| readable.contains(&column)).map(|text| text.batch)
+    });
+    text.map_or_else(|_| Vec::new(), |text| csv_record(&text, 0))
 }
 
 impl Rows for ParquetRows {
@@ -176,10 +247,10 @@ impl Rows for ParquetRows {
         &self.batch
     }
     fn line(&self, row: usize) -> u64 {
-        self.first + row as u64
+        self.first + self.place(row) as u64
     }
     fn raw(&self, row: usize) -> Vec<u8> {
-        csv_record(&self.batch, row)
+        parquet_record(&self.whole, self.place(row))
     }
     fn rejects(&mut self) -> Vec<Reject> {
         Vec::new()
@@ -227,7 +298,7 @@ struct Shared<'a, 'b> {
     context: &'a Context<'b>,
     env: &'a Env,
     quarantine: Mutex<QuarantineWriter>,
-    undeclared: Mutex<Undeclared>,
+    noticed: Mutex<Noticed>,
     /// Files read to their end: what every part of the unit is made of.
     sources: Mutex<Vec<SourceRef>>,
     failed: AtomicBool,
@@ -267,8 +338,8 @@ impl Shared<'_, '_> {
         if fields.is_empty() {
             return;
         }
-        let mut all = lock(&self.undeclared);
-        let known = all.entry(dataset.to_owned()).or_default();
+        let mut all = lock(&self.noticed);
+        let known = all.undeclared.entry(dataset.to_owned()).or_default();
         let fresh: Vec<String> = fields.into_iter().filter(|field| known.insert(field.clone())).collect();
         drop(all);
         if !fresh.is_empty() {
@@ -286,6 +357,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Counts {
     rows_in: u64,
     rows_out: u64,
+    excluded: u64,
 }
 
 fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usize, String>) -> Result<Attempt, Stop> {
@@ -300,7 +372,7 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
             project.quarantine_folder().join(&quarantine_name),
             project.seal_key()?,
         )),
-        undeclared: Mutex::new(BTreeMap::new()),
+        noticed: Mutex::default(),
         sources: Mutex::new(Vec::new()),
         failed: AtomicBool::new(false),
         part_options: PartOptions {
@@ -356,6 +428,7 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
                 parts.extend(mine);
                 counts.rows_in += more.rows_in;
                 counts.rows_out += more.rows_out;
+                counts.excluded += more.excluded;
             }
             Ok(Err(error)) => failure = Some(error),
             Err(_) => return Err(Stop::Run(RunError::Internal("a worker"))),
@@ -380,7 +453,8 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
         rows_in: counts.rows_in + rejected,
         rows_out: counts.rows_out,
         quarantined,
-        undeclared: shared.undeclared.into_inner().unwrap_or_else(PoisonError::into_inner),
+        excluded: counts.excluded,
+        noticed: shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner),
     })
 }
 
@@ -410,6 +484,10 @@ fn read_file<'a>(
     let metered = Metered::new(file, Arc::clone(&shared.context.meter.bytes));
     let hash = metered.hash();
     let reader = Reader { shared, index, planned, sender };
+    if planned.file.stamp.size == 0 && matches!(planned.file.format, Format::Ndjson | Format::Fhir) {
+        // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
+        return Err(reader.refuse_for("the file is empty".to_owned()));
+    }
     let rejected = match planned.file.format {
         Format::Parquet => {
             // Parquet is read at random: its hash is taken in a pass of its own.
@@ -473,27 +551,44 @@ impl<'a> Reader<'a, '_, '_> {
     fn parquet(&self) -> Result<u64, Stop> {
         let reader = ParquetInput::open(&self.planned.file.path, &InputKeys::default(), 8192)
             .map_err(|error| self.refuse_for(error.to_string()))?;
-        let mut fitted: Option<(Arc<BoundTable<'a>>, Arc<OriginSlot>)> = None;
-        let mut first = 1;
+        let mut fitted: Option<(Arc<BoundTable<'a>>, Arc<OriginSlot>, Vec<String>)> = None;
+        let (mut first, mut rejected) = (1, 0);
         for batch in reader {
-            let batch = batch.map_err(|error| self.refuse_for(error.to_string()))?;
-            let batch = text_columns(&batch).map_err(|error| self.refuse(&error))?;
+            let whole = batch.map_err(|error| self.refuse_for(error.to_string()))?;
             if fitted.is_none() {
-                let header: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let header = text_names(whole.schema_ref()).map_err(|error| self.refuse(&error))?;
                 let bound = self.bind(&header)?;
-                let mut slot = origin_of(self.planned, header);
+                let mut slot = origin_of(self.planned, header.clone());
                 // What is put aside of a Parquet file is kept, and replayed, as CSV.
                 slot.format = Format::Csv;
                 slot.csv = CsvOptions::default();
-                fitted = Some((bound, Arc::new(OriginSlot { origin: slot, number: Mutex::new(None), replay: None })));
+                let slot = OriginSlot { origin: slot, number: Mutex::new(None), replay: None };
+                fitted = Some((bound, Arc::new(slot), header));
             }
-            let Some((bound, origin)) = &fitted else { continue };
-            let rows = batch.num_rows() as u64;
-            let batch = Box::new(ParquetRows { batch, first });
-            first += rows;
+            let Some((bound, origin, header)) = &fitted else { continue };
+            let text =
+                text_columns(&whole, |column| bound.needed.contains(&column)).map_err(|error| self.refuse(&error))?;
+            let rows = whole.num_rows();
+            let (mut batch, mut kept) = (text.batch, None);
+            if !text.unreadable.is_empty() {
+                let odd: BTreeMap<usize, usize> = text.unreadable.into_iter().rev().collect();
+                for (row, column) in &odd {
+                    let (line, raw) = (first + *row as u64, parquet_record(&whole, *row));
+                    let reason = "a value outside its type's calendar".to_owned();
+                    self.shared.put_aside(origin, line, header.get(*column).cloned(), reason, false, &raw)?;
+                    rejected += 1;
+                }
+                let good: Vec<usize> = (0..rows).filter(|row| !odd.contains_key(row)).collect();
+                let places: arrow_array::UInt64Array = good.iter().map(|row| *row as u64).collect();
+                batch = arrow_select::take::take_record_batch(&batch, &places)
+                    .map_err(|_| RunError::Internal("rows of a Parquet file"))?;
+                kept = Some(good);
+            }
+            let batch = Box::new(ParquetRows { batch, whole, first, kept });
+            first += rows as u64;
             self.send(Work::Table { origin: Arc::clone(origin), bound: Arc::clone(bound), batch })?;
         }
-        Ok(0)
+        Ok(rejected)
     }
 
     fn fhir(&self, input: impl Read) -> Result<u64, Stop> {
@@ -503,10 +598,18 @@ impl<'a> Reader<'a, '_, '_> {
             self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are FHIR"))
         })?;
         let origin = self.slot(Vec::new());
-        let mut reader = ResourceReader::new(decoded, ReadOptions::default());
-        let broken = |error: ReadError| match error {
+        // A document is held in memory until it has been read; everything else of the run has the other three quarters.
+        let project = &self.shared.context.project.project;
+        let options = ReadOptions { max_document_bytes: project.memory / 4, ..ReadOptions::default() };
+        let mut reader = ResourceReader::new(decoded, options);
+        let broken = |error: ReadError| {
+            match error {
             ReadError::Format(error) => self.refuse(&error),
-            ReadError::DocumentTooLarge { .. } => self.refuse_for(error.to_string()),
+            ReadError::DocumentTooLarge { limit } => self.refuse_for(format!(
+                "the document is larger than {limit} bytes; export it as NDJSON, or raise `run.memory` in cordon.yaml, of \
+                 which a quarter may hold it"
+            )),
+        }
         };
         let mut rejected = 0;
         while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(broken)? {
@@ -610,10 +713,21 @@ fn worker<'a>(
                         Some(failure.path.clone()),
                         failure.reason.to_string(),
                         false,
-                        batch.resource(failure.index).as_bytes(),
+                        batch.standalone(failure.index).as_bytes(),
                     )?;
                 }
-                shared.report_undeclared(&origin.origin.dataset, output.undeclared.keys().cloned().collect());
+                let dataset = &origin.origin.dataset;
+                shared.report_undeclared(dataset, output.undeclared.keys().cloned().collect());
+                counts.excluded += output.excluded.values().sum::<u64>();
+                let left_out = LeftOut {
+                    elements: output.undeclared,
+                    unlisted: output.unlisted,
+                    references: output.unresolved_references,
+                    excluded: output.excluded,
+                };
+                if !left_out.is_empty() {
+                    lock(&shared.noticed).left_out.entry(dataset.clone()).or_default().add(left_out);
+                }
                 counts.rows_in += batch.len() as u64;
                 for (kind, rows) in &output.tables {
                     let table = shared.context.pipeline.document_table(&origin.origin.dataset, kind);

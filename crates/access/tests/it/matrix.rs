@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use cordon_access::{AccessFile, Action, Authorizer, Dataset, Decision, Grants, Purpose, Reason, Request};
+use cordon_access::{AccessFile, Action, Authorizer, Dataset, Decision, Grants, Privilege, Purpose, Reason, Request};
 use serde::Deserialize;
 
 use crate::{cases, check_golden};
@@ -73,7 +73,48 @@ fn the_golden_matrix() {
             out.push('\n');
         }
     }
+    write!(out, "\n{:<20}", "(privileged)").unwrap();
+    for user in &users {
+        write!(out, " {user:<12}").unwrap();
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    for privilege in Privilege::ALL {
+        write!(out, "  {privilege:<18}", privilege = privilege.name()).unwrap();
+        for user in &users {
+            let allows = |purpose: &Purpose| privileged(&grants, user, *purpose, privilege).allowed;
+            let cell: String =
+                Purpose::ALL.iter().map(|purpose| if allows(purpose) { letter(*purpose) } else { '.' }).collect();
+            write!(out, " {cell:<12}").unwrap();
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+    }
     check_golden(&cases().join("clinic/matrix.txt"), &out);
+}
+
+fn privileged(grants: &Grants, user: &str, purpose: Purpose, privilege: Privilege) -> Decision {
+    let action = Action::Privileged(privilege);
+    grants.decide(&Request { user, purpose, dataset: "patients", columns: &["patient", "name"], action })
+}
+
+#[test]
+fn reading_everything_does_not_lead_back_to_anybody() {
+    let (grants, tables) = load();
+    for table in &tables {
+        assert_eq!(decide(&grants, "dana", Purpose::Emergency, table).columns, table.columns);
+    }
+    for purpose in Purpose::ALL {
+        for privilege in Privilege::ALL {
+            assert_eq!(privileged(&grants, "dana", purpose, privilege), Decision::denied());
+        }
+    }
+    // Nor the other way round, and one action does not bring another.
+    let revealed = privileged(&grants, "erin", Purpose::Treatment, Privilege::Reveal);
+    assert_eq!(revealed.why, [Reason::Action { role: "re-identification".into(), action: 0 }]);
+    assert!(revealed.columns.is_empty());
+    assert!(!privileged(&grants, "erin", Purpose::Treatment, Privilege::UnwrapKeys).allowed);
+    assert!(tables.iter().all(|table| !decide(&grants, "erin", Purpose::Treatment, table).allowed));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `cordon demo`: the whole of it on a hospital that does not exist.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::init::{InitOptions, Template, init};
 use cordon_pipeline::project::{OpenProject, Project};
+use cordon_pipeline::replay::listing;
 use cordon_synth::{Formats, SynthOptions};
 
 use super::{Outcome, ask_passphrase, os_user, run, sql, synth};
@@ -72,24 +74,22 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     }
 
     step(ui, 6, "The audit log: every run, query and denial, hash-linked and signed");
-    let anchors = project.audit_anchors()?;
-    let verified = project.audit_log().verify(&anchors)?;
+    let verified = project.evidence()?.verify(&[])?;
     if !verified.is_intact() {
-        return Err(Failure::new(ExitKind::Integrity, super::audit::findings(&verified)));
+        return Err(Failure::new(ExitKind::Integrity, super::audit::told(&verified)));
     }
     ui.say(format!(
         "   {} entries verified; {} anchors in the tables' manifests agree",
-        verified.entries,
-        anchors.len()
+        verified.log.entries, verified.log.anchors
     ));
 
     ui.object(&report);
     ui.say(format!("\nDone in {:.1} s. What to try next, in {}:", began.elapsed().as_secs_f64(), dir.display()));
-    ui.hint("  cordon policy explain safe-harbor-hospital     what is done with each field, and why");
-    ui.hint("  cordon quarantine list                         the spoiled rows, with file, line, field and reason");
-    ui.hint("  cordon audit list                              who did what");
-    ui.hint("  cordon tables --as analyst --purpose research  what an analyst sees");
-    ui.hint("  cordon run nightly                             nothing to do: no file changed");
+    ui.say("  cordon policy explain safe-harbor-hospital     what is done with each field, and why");
+    ui.say("  cordon quarantine list                         the spoiled rows, with file, line, field and reason");
+    ui.say("  cordon audit list                              who did what");
+    ui.say("  cordon tables --as analyst --purpose research  what an analyst sees");
+    ui.say("  cordon run nightly                             nothing to do: no file changed");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -112,12 +112,16 @@ fn print_query(ui: &Ui, project: &OpenProject, query: &str, user: &str, purpose:
     Ok(())
 }
 
+const SHOWN_PATIENTS: usize = 3;
 const SHOWN: [&str; 10] =
     ["patient_id", "mrn", "ssn", "first_name", "last_name", "birth_date", "gender", "zip", "state", "email"];
 
-/// Reads three synthetic patients from the raw file and finds them again by their tokens.
+/// Reads synthetic patients from the raw file and finds three of them again by their tokens. Those in quarantine are passed
+/// over: they have no row, and asking for their tokens would make some.
 fn before_and_after(ui: &Ui, project: &OpenProject, dir: &Path) -> Result<(), Failure> {
-    let raw = raw_patients(&dir.join("data/csv/patients.csv"), 3)?;
+    let aside: BTreeSet<u64> =
+        listing(project)?.iter().filter(|line| line.dataset == "patients").map(|line| line.line).collect();
+    let raw = raw_patients(&dir.join("data/csv/patients.csv"), &aside)?;
     let (_, env) = project.env()?;
     for patient in &raw {
         let Some(id) = patient.iter().find(|(name, _)| name == "patient_id").map(|(_, value)| value) else { continue };
@@ -129,7 +133,9 @@ fn before_and_after(ui: &Ui, project: &OpenProject, dir: &Path) -> Result<(), Fa
         let query = format!("SELECT * FROM patients WHERE patient_id = '{token}'");
         sql::query(project, &query, "analyst", "research", OutputFormat::Json, &mut out)?;
         let rows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&out).unwrap_or_default();
-        let Some(row) = rows.first() else { continue };
+        let Some(row) = rows.first() else {
+            return Err(Failure::new(ExitKind::Failure, "a patient that was read is not in the table"));
+        };
         let after = |name: &str| match row.get(name) {
             None => "removed".to_owned(),
             Some(serde_json::Value::Null) => "(none)".to_owned(),
@@ -149,15 +155,15 @@ fn before_and_after(ui: &Ui, project: &OpenProject, dir: &Path) -> Result<(), Fa
     Ok(())
 }
 
-/// The first rows of a CSV file that the demo itself has just generated.
-fn raw_patients(path: &Path, count: usize) -> Result<Vec<Vec<(String, String)>>, Failure> {
+/// The first rows of a CSV file that the demo itself has just generated, without the lines that were put aside.
+fn raw_patients(path: &Path, aside: &BTreeSet<u64>) -> Result<Vec<Vec<(String, String)>>, Failure> {
     use arrow_array::{Array, StringViewArray};
     let unreadable = || Failure::new(ExitKind::Storage, format!("cannot read {}", path.display()));
     let file = std::fs::File::open(path).map_err(|_| unreadable())?;
     let mut reader =
         cordon_formats::CsvReader::new(file, cordon_formats::CsvOptions::default()).map_err(|_| unreadable())?;
-    let Some(batch) = reader.next_batch().map_err(|_| unreadable())? else { return Ok(Vec::new()) };
-    let batch = batch.batch;
+    let Some(read) = reader.next_batch().map_err(|_| unreadable())? else { return Ok(Vec::new()) };
+    let batch = &read.batch;
     let text = |row: usize, column: &dyn Array| {
         column
             .as_any()
@@ -165,7 +171,9 @@ fn raw_patients(path: &Path, count: usize) -> Result<Vec<Vec<(String, String)>>,
             .filter(|text| text.is_valid(row))
             .map_or_else(String::new, |text| text.value(row).to_owned())
     };
-    Ok((0..count.min(batch.num_rows()))
+    Ok((0..batch.num_rows())
+        .filter(|row| read.rows.line(*row).is_none_or(|line| !aside.contains(&line)))
+        .take(SHOWN_PATIENTS)
         .map(|row| {
             batch
                 .schema()

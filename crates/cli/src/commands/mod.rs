@@ -6,10 +6,12 @@ mod init;
 mod keys;
 mod policy;
 mod quarantine;
+mod rights;
 mod run;
 mod schema;
 mod sql;
 mod synth;
+mod tables;
 mod vault;
 
 use std::process::ExitCode;
@@ -17,25 +19,33 @@ use std::process::ExitCode;
 use cordon_pipeline::project::{OpenProject, Project};
 use zeroize::Zeroizing;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, OutputFormat};
 use crate::ui::{Failure, Ui};
 
 /// What a command comes to: an exit code, or why it failed.
 pub type Outcome = Result<ExitCode, Failure>;
 
 pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
+    if matches!(args.format, OutputFormat::Csv | OutputFormat::Arrow) && !matches!(args.command, Command::Sql(_)) {
+        return Err(Failure::usage(
+            "`--format csv` and `arrow` are for query results; other commands know text and json",
+        ));
+    }
     let place = Place { dir: args.project };
     match args.command {
         Command::Init(init) => init::init(ui, &init),
         Command::Run(run) => run::run(ui, &place, &run),
         Command::Sql(sql) => sql::sql(ui, &place, &sql),
-        Command::Tables(tables) => sql::tables(ui, &place, &tables),
+        Command::Tables(tables) => tables::tables(ui, &place, tables),
         Command::Policy(policy) => policy::policy(ui, &place, policy),
         Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, vault),
-        Command::Schema(schema) => schema::schema(ui, &schema),
+        Command::Schema(schema) => {
+            schema::schema(ui, &schema);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Synth(synth) => synth::synth(ui, &synth),
         Command::Demo(demo) => demo::demo(ui, &demo),
     }

@@ -43,7 +43,7 @@ fn load(project: &Project, name: &str) -> Result<Recipe, Failure> {
         );
         Failure::usage(format!("there is no policy `{name}`\n  help: {help}"))
     })?;
-    compile(&text, &shown, CompileOptions { run_date: Utc::now().date_naive() })
+    compile(&text, &shown, CompileOptions::on(Utc::now().date_naive()))
         .map_err(|issues| Failure::usage(issues.to_string()))
 }
 
@@ -61,12 +61,16 @@ fn check(ui: &Ui, project: &Project) -> Outcome {
         }
     }
     wrong.dedup();
+    // With a policy that is not valid, its tables are not known, and grants on them would look wrong too.
+    if wrong.is_empty() {
+        wrong.extend(project.unmatched_grants(&project.tables_to_be()).0.iter().map(ToString::to_string));
+    }
     if !wrong.is_empty() {
         return Err(Failure::usage(wrong.join("\n")));
     }
     ui.object(&serde_json::json!({ "policies": policies, "pipelines": pipelines, "ok": true }));
     ui.say(format!(
-        "{} polic{} and {} pipeline{}: all valid",
+        "{} polic{} and {} pipeline{}: all valid, and each name in a grant fits a table or column",
         policies.len(),
         if policies.len() == 1 { "y" } else { "ies" },
         pipelines.len(),

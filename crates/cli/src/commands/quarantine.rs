@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use cordon_access::{Decision, Purpose};
+use cordon_access::Privilege;
 use cordon_audit::Event;
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::progress::Meter;
 use cordon_pipeline::replay::{find, listing, replay};
 
-use super::keys::may_read_everything;
-use super::{Outcome, Place, run};
+use super::{Outcome, Place, rights, run};
 use crate::args::QuarantineCommand;
 use crate::ui::{Failure, Ui};
 
@@ -17,6 +16,7 @@ pub fn quarantine(ui: &Ui, place: &Place, command: QuarantineCommand) -> Outcome
     let project = place.open()?;
     match command {
         QuarantineCommand::List { dataset } => {
+            rights::inspected(&project, "quarantine list", dataset.as_deref())?;
             let mut lines = listing(&project)?;
             lines.retain(|line| dataset.as_ref().is_none_or(|dataset| *dataset == line.dataset));
             ui.object(&lines);
@@ -40,33 +40,30 @@ pub fn quarantine(ui: &Ui, place: &Place, command: QuarantineCommand) -> Outcome
             Ok(ExitCode::SUCCESS)
         }
         QuarantineCommand::Show { id, user, purpose, reason } => {
-            let purpose: Purpose = purpose.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-            if reason.trim().len() < 8 {
-                return Err(Failure::usage("say why in `--reason`: it goes on the record"));
-            }
+            let purpose = rights::purpose(&project, &user, &purpose)?;
+            rights::check_reason(&reason)?;
+            rights::require(&project, &user, purpose, Privilege::ReadQuarantine, "quarantine")?;
             let record = find(&project, &id)?
                 .ok_or_else(|| Failure::new(ExitKind::Failure, format!("there is no record `{id}` in quarantine")))?;
-            if !may_read_everything(&project, &user, purpose)? {
-                project.audit(&Event::AccessDenied {
-                    principal: user.clone(),
-                    purpose: Some(purpose),
-                    dataset: "quarantine".to_owned(),
-                    columns: Vec::new(),
-                    why: Decision::denied().why,
-                })?;
-                return Err(Failure::new(
-                    ExitKind::Denied,
-                    format!("`{user}` may not see quarantined records for {}", purpose.name()),
-                ));
-            }
+            // On the record before it leaves.
             project.audit(&Event::QuarantineShown {
                 principal: user,
+                purpose,
                 run: id,
                 table: record.origin.dataset.clone(),
                 rows: 1,
                 reason,
             })?;
-            ui.result(&String::from_utf8_lossy(record.expose_phi()));
+            let text = String::from_utf8_lossy(record.expose_phi());
+            if ui.json() {
+                ui.object(&serde_json::json!({
+                    "id": record.id, "dataset": record.origin.dataset, "file": record.origin.file,
+                    "line": record.entry.line, "field": record.entry.field, "reason": record.entry.reason,
+                    "record": text,
+                }));
+            } else {
+                ui.result(&text);
+            }
             Ok(ExitCode::SUCCESS)
         }
         QuarantineCommand::Replay { pipeline, dataset } => {

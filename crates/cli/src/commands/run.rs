@@ -1,7 +1,8 @@
 //! `cordon run`
 
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::progress::Meter;
@@ -10,13 +11,14 @@ use cordon_pipeline::run::{RunReport, discard_interrupted, run as run_pipeline};
 
 use super::{Outcome, Place};
 use crate::args::RunArgs;
-use crate::ui::{Failure, Ui, plural};
+use crate::ui::{self, Failure, Ui, plural};
 
 pub fn run(ui: &Ui, place: &Place, args: &RunArgs) -> Outcome {
     let project = place.open()?;
     let report = run_named(ui, &project, &args.pipeline, args.restart)?;
     ui.object(&report);
     print_report(ui, &report);
+    warn_of_grants(ui, &project)?;
     Ok(exit_of(&report))
 }
 
@@ -26,21 +28,45 @@ pub fn run_named(ui: &Ui, project: &OpenProject, name: &str, restart: bool) -> R
         discard_interrupted(project, &pipeline)?;
     }
     let meter = Meter::default();
-    let stop = meter.stop.clone();
-    // Ctrl-C ends the run at the next batch; what is done is kept and the next run carries on.
-    let interrupts = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-        if let Ok(runtime) = runtime {
-            runtime.block_on(async {
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-            });
-        }
-    });
+    let over = Arc::new(AtomicBool::new(false));
+    watch_interrupts(Arc::clone(&meter.stop), Arc::clone(&over));
     let report = ui.with_progress(&meter, |tell| run_pipeline(project, &pipeline, &meter, tell));
-    drop(interrupts);
+    over.store(true, Ordering::Relaxed);
     Ok(report?)
+}
+
+/// Ctrl-C ends the run at the next batch; what is done is kept and the next run carries on. A second one, or one when there
+/// is no run any more, ends the program at once: that loses nothing either.
+fn watch_interrupts(stop: Arc<AtomicBool>, over: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if over.load(Ordering::Relaxed) || stop.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
+                ui::line_to_stderr("stopping; Ctrl-C again stops at once");
+            }
+        });
+    });
+}
+
+/// 128 + SIGINT, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// Names in grants that fit no table or column are most likely slips of the pen, and one in `except` leaves a column open.
+fn warn_of_grants(ui: &Ui, project: &OpenProject) -> Result<(), Failure> {
+    let mut known = project.project.tables_to_be();
+    for table in project.tables().tables()? {
+        if let Ok(Some(version)) = project.tables().current(&table) {
+            let columns = version.schema.fields().iter().map(|field| field.name().clone());
+            known.entry(table).or_default().extend(columns);
+        }
+    }
+    for issue in project.project.unmatched_grants(&known).0 {
+        ui.hint(format!("warning: {issue}"));
+    }
+    Ok(())
 }
 
 pub fn exit_of(report: &RunReport) -> ExitCode {
@@ -56,11 +82,12 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
         return;
     }
     ui.say(format!(
-        "{}{} rows in = {} rows out + {} in quarantine, from {} file{}, in {:.1} s",
+        "{}{} rows in = {} rows out + {} in quarantine{}, from {} file{}, in {:.1} s",
         if report.resumed { "(resumed) " } else { "" },
         report.rows_in,
         report.rows_out,
         report.quarantined,
+        if report.excluded > 0 { format!(" + {} excluded by the policy", report.excluded) } else { String::new() },
         report.files_read,
         plural(report.files_read as usize),
         report.seconds
@@ -73,6 +100,18 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
         let some: Vec<&str> = fields.iter().take(6).map(String::as_str).collect();
         let more = if fields.len() > 6 { format!(" and {} more", fields.len() - 6) } else { String::new() };
         ui.hint(format!("Not passed on, because the policy does not name them ({dataset}): {}{more}", some.join(", ")));
+    }
+    for (dataset, left_out) in &report.left_out {
+        let parts = [
+            (
+                "extensions, identifiers and addresses that the policy does not list",
+                left_out.unlisted.values().sum::<u64>(),
+            ),
+            ("references that lead nowhere", left_out.references),
+        ];
+        for (what, count) in parts.into_iter().filter(|(_, count): &(&str, u64)| *count > 0) {
+            ui.hint(format!("Left out ({dataset}): {count} {what}"));
+        }
     }
     for (file, reason) in &report.files_refused {
         ui.say(format!("Refused: {file}: {reason}"));

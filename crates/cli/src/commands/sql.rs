@@ -1,8 +1,11 @@
-//! `cordon sql` and `cordon tables`
+//! `cordon sql`
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Stdout, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cordon_access::{Action, Authorizer, Decision, Purpose, Request};
@@ -13,29 +16,107 @@ use cordon_pipeline::error::{ExitKind, RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::new_run_id;
 
-use super::{Outcome, Place};
-use crate::args::{OutputFormat, SqlArgs, TablesArgs};
+use super::{Outcome, Place, rights};
+use crate::args::{OutputFormat, SqlArgs};
 use crate::ui::{Failure, Ui, plural};
 
 pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
-    let project = place.open_as(&args.user)?;
-    let mut out: Box<dyn Write + Send> = match &args.output {
-        Some(path) => {
-            let file = File::create(path).map_err(|error| {
-                Failure::new(ExitKind::Storage, format!("cannot create {}: {}", path.display(), error.kind()))
-            })?;
-            Box::new(BufWriter::new(file))
-        }
-        None => Box::new(BufWriter::new(std::io::stdout())),
+    let format = match &args.output {
+        Some(path) => file_format(ui.format, path)?,
+        None => ui.format,
     };
-    let rows = query(&project, &args.query, &args.user, &args.purpose, ui.format, &mut out)?;
-    out.flush().map_err(|error| {
-        Failure::new(ExitKind::Storage, format!("the result could not be written: {}", error.kind()))
-    })?;
-    if args.output.is_some() {
+    let project = place.open_as(&args.user)?;
+    let ask = |out: &mut dyn Output| query(&project, &args.query, &args.user, &args.purpose, format, out);
+    if let Some(path) = &args.output {
+        let rows = ask(&mut NewFile::at(path))?;
+        ui.object(&serde_json::json!({ "rows": rows, "output": path }));
         ui.hint(format!("{rows} row{}", plural(rows as usize)));
+    } else {
+        ask(&mut BufWriter::new(io::stdout()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file holds all rows, so it is never the table for people, which is cut.
+fn file_format(asked: OutputFormat, path: &Path) -> Result<OutputFormat, Failure> {
+    if asked != OutputFormat::Text {
+        return Ok(asked);
+    }
+    match path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase).as_deref() {
+        Some("csv") => Ok(OutputFormat::Csv),
+        Some("json") => Ok(OutputFormat::Json),
+        Some("arrow" | "arrows") => Ok(OutputFormat::Arrow),
+        _ => Err(Failure::usage(
+            "say how the file is to be written: `--format csv`, `json` or `arrow`, or a name that ends in .csv, .json or .arrow",
+        )),
+    }
+}
+
+/// Where a result goes.
+pub trait Output: Write + Send {
+    /// All rows are written: what was prepared is put in its place.
+    fn keep(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for BufWriter<Stdout> {}
+impl Output for Vec<u8> {}
+impl Output for io::Sink {}
+
+/// A file that appears under its name when it is whole. Until then the rows, which are in clear, stand beside it for its
+/// owner only; nothing is made before the first byte, which comes after the query's entry in the log.
+struct NewFile {
+    path: PathBuf,
+    beside: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl NewFile {
+    fn at(path: &Path) -> Self {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.part", std::process::id()));
+        Self { path: path.to_owned(), beside: path.with_file_name(name), file: None }
+    }
+
+    fn open(&mut self) -> io::Result<&mut BufWriter<File>> {
+        if self.file.is_none() {
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.beside)?;
+            self.file = Some(BufWriter::new(file));
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.open()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.open()?.flush()
+    }
+}
+
+impl Output for NewFile {
+    fn keep(&mut self) -> io::Result<()> {
+        let file = self.open()?;
+        file.flush()?;
+        file.get_ref().sync_all()?;
+        fs::rename(&self.beside, &self.path)?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // Rows of a query that failed are nobody's result.
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
 }
 
 /// Plans, puts the query on the record, and only then lets rows leave.
@@ -45,56 +126,40 @@ pub fn query(
     user: &str,
     purpose: &str,
     format: OutputFormat,
-    out: &mut (dyn Write + Send),
+    out: &mut dyn Output,
 ) -> Result<u64, Failure> {
-    let purpose = parse_purpose(purpose)?;
-    let seen = authorise(project, user, purpose)?;
-    if seen.open.is_empty() {
-        return Err(nothing_granted(project, user, purpose, "*")?);
+    let purpose = rights::purpose(project, user, purpose)?;
+    let store = Stored::read(project)?;
+    let open = store.authorise(project, user, purpose);
+    let asked = Asked::new(project, &store, &open, sql, user, purpose);
+    if open.is_empty() {
+        asked.started(Vec::new())?;
+        asked.deny_named()?;
+        asked.failed("denied")?;
+        return Err(nothing_granted(user, purpose));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(project.project.threads)
-        .enable_all()
-        .build()
-        .map_err(|_| Failure::from(RunError::Internal("the query runtime")))?;
-    let options = QueryOptions {
-        memory_limit: project.project.memory,
-        tmp_dir: project.tmp_folder(),
-        threads: project.project.threads,
-        ..QueryOptions::default()
-    };
-    let views: Vec<AuthorizedView> = seen
-        .open
+    let views: Vec<AuthorizedView> = open
         .iter()
         .filter_map(|(table, decision)| AuthorizedView::from_decision(table.clone(), decision.clone()))
         .collect();
-    let engine = QueryEngine::new(options, project.tables().clone())?;
-    let id = new_run_id();
-    let known: BTreeSet<String> = seen
-        .open
-        .iter()
-        .flat_map(|(table, decision)| decision.columns.iter().chain([table]).map(|name| name.to_lowercase()))
-        .collect();
-    let statement = Statement::without_literals(sql, |name| known.contains(&name.to_lowercase()));
-    let started = |access: Vec<DatasetAccess>| Event::QueryStarted {
-        query: id.clone(),
-        principal: user.to_owned(),
-        purpose,
-        statement_tag: project.audit_log().tag("statement", sql.as_bytes()),
-        statement: statement.clone(),
-        access,
+    let (runtime, engine) = match prepare(project) {
+        Ok(ready) => ready,
+        Err(error) => {
+            asked.started(Vec::new())?;
+            asked.failed(error.kind())?;
+            return Err(error.into());
+        }
     };
     runtime.block_on(async {
-        let planned = match engine.session(&views)?.plan(sql).await {
+        let planned = match engine.session(&views) {
+            Ok(session) => session.plan(sql).await,
+            Err(error) => Err(error),
+        };
+        let planned = match planned {
             Ok(planned) => planned,
             Err(error) => {
-                if is_unknown_table(&error) {
-                    deny(project, user, purpose, "a table that is not there for the user")?;
-                } else {
-                    project.audit(&started(Vec::new()))?;
-                    failed(project, &id, &error)?;
-                }
-                return Err(query_failure(&error));
+                asked.started(Vec::new())?;
+                return Err(asked.not_planned(&error)?);
             }
         };
         let access = planned
@@ -103,11 +168,11 @@ pub fn query(
             .map(|touched| DatasetAccess {
                 dataset: touched.table.clone(),
                 columns: touched.columns.clone(),
-                why: seen.open.get(&touched.table).map(|decision| decision.why.clone()).unwrap_or_default(),
+                why: open.get(&touched.table).map(|decision| decision.why.clone()).unwrap_or_default(),
             })
             .collect();
         // Durable before the first row leaves.
-        project.audit(&started(access))?;
+        asked.started(access)?;
         let format = match format {
             OutputFormat::Text => Format::Table,
             OutputFormat::Json => Format::Json,
@@ -115,26 +180,201 @@ pub fn query(
             OutputFormat::Arrow => Format::Arrow,
         };
         let written = match planned.execute() {
-            Ok(stream) => write_result(stream, format, out).await,
+            Ok(stream) => write_result(stream, format, &mut *out).await,
             Err(error) => Err(error),
         };
-        match written {
+        let kept = written.and_then(|rows| {
+            let place = Path::new("the output");
+            out.keep().map(|()| rows).map_err(|error| EngineError::io("write the result", place, &error))
+        });
+        match kept {
             Ok(rows) => {
-                project.audit(&Event::QueryFinished { query: id.clone(), rows })?;
+                project.audit(&Event::QueryFinished { query: asked.id.clone(), rows })?;
                 Ok(rows)
             }
             Err(error) => {
-                failed(project, &id, &error)?;
+                asked.failed(engine_exit(&error).0)?;
                 Err(query_failure(&error))
             }
         }
     })
 }
 
-fn failed(project: &OpenProject, query: &str, error: &EngineError) -> Result<(), Failure> {
-    let what = Label::new(engine_exit(error).0);
-    project.audit(&Event::QueryFailed { query: query.to_owned(), what })?;
-    Ok(())
+fn prepare(project: &OpenProject) -> Result<(tokio::runtime::Runtime, QueryEngine), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(project.project.threads)
+        .enable_all()
+        .build()
+        .map_err(|_| RunError::Internal("the query runtime"))?;
+    let options = QueryOptions {
+        memory_limit: project.project.memory,
+        tmp_dir: project.tmp_folder(),
+        threads: project.project.threads,
+        ..QueryOptions::default()
+    };
+    Ok((runtime, QueryEngine::new(options, project.tables().clone())?))
+}
+
+/// All tables and columns that there are, whoever may see them.
+pub struct Stored {
+    columns: BTreeMap<String, Vec<String>>,
+    /// Tables that cannot be opened: they must not stand in the way of the others.
+    damaged: BTreeMap<String, RunError>,
+}
+
+impl Stored {
+    /// A table that cannot be opened is left out, and that goes on the record.
+    pub fn read(project: &OpenProject) -> Result<Self, Failure> {
+        let mut stored = Self { columns: BTreeMap::new(), damaged: BTreeMap::new() };
+        for table in project.tables().tables()? {
+            match project.tables().current(&table) {
+                Ok(Some(version)) => {
+                    let names = version.schema.fields().iter().map(|field| field.name().clone());
+                    stored.columns.insert(table, names.collect());
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let what = Label::new(engine_exit(&error).0);
+                    project.audit(&Event::TableUnreadable { table: table.clone(), what })?;
+                    stored.damaged.insert(table, error.into());
+                }
+            }
+        }
+        Ok(stored)
+    }
+
+    /// What a user may see of the tables for a purpose.
+    pub fn authorise(&self, project: &OpenProject, user: &str, purpose: Purpose) -> BTreeMap<String, Decision> {
+        let mut open = BTreeMap::new();
+        for (table, columns) in &self.columns {
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+            let request = Request { user, purpose, dataset: table, columns: &columns, action: Action::Read };
+            let decision = project.project.grants.decide(&request);
+            if decision.allowed {
+                open.insert(table.clone(), decision);
+            }
+        }
+        open
+    }
+}
+
+/// One question, for the record.
+struct Asked<'a> {
+    project: &'a OpenProject,
+    store: &'a Stored,
+    open: &'a BTreeMap<String, Decision>,
+    id: String,
+    user: &'a str,
+    purpose: Purpose,
+    sql: &'a str,
+    /// With every name that exists, also where the user may not know of it: the record is not for the user.
+    statement: Statement,
+    /// All names in the text, in small letters.
+    named: BTreeSet<String>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(
+        project: &'a OpenProject,
+        store: &'a Stored,
+        open: &'a BTreeMap<String, Decision>,
+        sql: &'a str,
+        user: &'a str,
+        purpose: Purpose,
+    ) -> Self {
+        let tables = store.columns.keys().chain(store.damaged.keys());
+        let known: BTreeSet<String> =
+            tables.chain(store.columns.values().flatten()).map(|name| name.to_lowercase()).collect();
+        let named = RefCell::new(BTreeSet::new());
+        let statement = Statement::without_literals(sql, |name| {
+            let name = name.to_lowercase();
+            let is_known = known.contains(&name);
+            named.borrow_mut().insert(name);
+            is_known
+        });
+        Self { project, store, open, id: new_run_id(), user, purpose, sql, statement, named: named.into_inner() }
+    }
+
+    fn started(&self, access: Vec<DatasetAccess>) -> Result<(), Failure> {
+        self.project.audit(&Event::QueryStarted {
+            query: self.id.clone(),
+            principal: self.user.to_owned(),
+            purpose: self.purpose,
+            statement_tag: self.project.audit_log().tag("statement", self.sql.as_bytes()),
+            statement: self.statement.clone(),
+            access,
+        })?;
+        Ok(())
+    }
+
+    fn failed(&self, what: &'static str) -> Result<(), Failure> {
+        self.project.audit(&Event::QueryFailed { query: self.id.clone(), what: Label::new(what) })?;
+        Ok(())
+    }
+
+    fn deny(&self, dataset: &str, columns: Vec<String>) -> Result<(), Failure> {
+        rights::denied(self.project, self.user, Some(self.purpose), dataset, columns)
+    }
+
+    /// The tables that the text names, each with the columns that it names and that `hidden` is true of.
+    fn named_tables(&self, hidden: impl Fn(&str, &str) -> bool) -> Vec<(String, Vec<String>)> {
+        let tables = self.store.columns.iter().filter(|(table, _)| self.named.contains(*table));
+        tables
+            .map(|(table, columns)| {
+                let named = columns
+                    .iter()
+                    .filter(|column| self.named.contains(&column.to_lowercase()) && hidden(table, column))
+                    .cloned();
+                (table.clone(), named.collect())
+            })
+            .collect()
+    }
+
+    /// Denials of all that the text names and that exists.
+    fn deny_named(&self) -> Result<(), Failure> {
+        let named = self.named_tables(|_, _| true);
+        if named.is_empty() {
+            return self.deny("*", Vec::new());
+        }
+        named.into_iter().try_for_each(|(table, columns)| self.deny(&table, columns))
+    }
+
+    /// Why there is no plan. What exists and looks absent to the user is a denial on the record, although the answer
+    /// does not tell it from a slip of the pen.
+    fn not_planned(&self, error: &EngineError) -> Result<Failure, Failure> {
+        let (what, _) = engine_exit(error);
+        if matches!(error, EngineError::Refused { .. }) {
+            self.deny_named()?;
+        } else if matches!(error, EngineError::Planning(_) | EngineError::NoSuchTable) {
+            let sees = |table: &str, column: &str| {
+                self.open.get(table).is_some_and(|decision| decision.columns.iter().any(|seen| seen == column))
+            };
+            let mut denied = self.named_tables(|table, column| !sees(table, column));
+            denied.retain(|(table, columns)| !columns.is_empty() || !self.open.contains_key(table));
+            let nothing_hidden = denied.is_empty();
+            for (table, columns) in denied {
+                self.deny(&table, columns)?;
+            }
+            if nothing_hidden && is_unknown_table(error) {
+                if let Some(damage) = self.damaged_and_granted() {
+                    self.failed(damage.kind())?;
+                    return Ok(Failure::new(damage.exit(), damage.to_string()));
+                }
+                self.deny("_", Vec::new())?;
+            }
+        }
+        self.failed(what)?;
+        Ok(query_failure(error))
+    }
+
+    /// A table that the text names, that the user may see something of, and that cannot be opened.
+    fn damaged_and_granted(&self) -> Option<&RunError> {
+        let grants = &self.project.project.grants;
+        let mut damaged = self.store.damaged.iter();
+        damaged
+            .find(|(table, _)| self.named.contains(*table) && grants.covers(self.user, self.purpose, table))
+            .map(|(_, error)| error)
+    }
 }
 
 fn is_unknown_table(error: &EngineError) -> bool {
@@ -149,73 +389,13 @@ fn query_failure(error: &EngineError) -> Failure {
     Failure::new(engine_exit(error).1, error.to_string())
 }
 
-/// What a user may see of the tables for a purpose.
-struct Seen {
-    open: BTreeMap<String, Decision>,
-}
-
-fn authorise(project: &OpenProject, user: &str, purpose: Purpose) -> Result<Seen, Failure> {
-    let mut open = BTreeMap::new();
-    for table in project.tables().tables()? {
-        let Some(version) = project.tables().current(&table)? else { continue };
-        let names: Vec<&str> = version.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let request = Request { user, purpose, dataset: &table, columns: &names, action: Action::Read };
-        let decision = project.project.grants.decide(&request);
-        if decision.allowed {
-            open.insert(table, decision);
-        }
-    }
-    Ok(Seen { open })
-}
-
-fn deny(project: &OpenProject, user: &str, purpose: Purpose, dataset: &str) -> Result<(), Failure> {
-    project.audit(&Event::AccessDenied {
-        principal: user.to_owned(),
-        purpose: Some(purpose),
-        dataset: dataset.to_owned(),
-        columns: Vec::new(),
-        why: Decision::denied().why,
-    })?;
-    Ok(())
-}
-
-/// The denial, put on the record first.
-fn nothing_granted(project: &OpenProject, user: &str, purpose: Purpose, dataset: &str) -> Result<Failure, Failure> {
-    deny(project, user, purpose, dataset)?;
-    Ok(Failure::new(
+pub fn nothing_granted(user: &str, purpose: Purpose) -> Failure {
+    Failure::new(
         ExitKind::Denied,
         format!(
             "`{user}` may read nothing for {}\n  help: users and their grants are in cordon.yaml under `access`; \
              a grant holds for the purposes that it names",
             purpose.name()
         ),
-    ))
-}
-
-fn parse_purpose(text: &str) -> Result<Purpose, Failure> {
-    text.parse().map_err(|error| Failure::usage(format!("{error}")))
-}
-
-pub fn tables(ui: &Ui, place: &Place, args: &TablesArgs) -> Outcome {
-    let purpose = parse_purpose(&args.purpose)?;
-    let project = place.open_as(&args.user)?;
-    let seen = authorise(&project, &args.user, purpose)?;
-    if seen.open.is_empty() {
-        return Err(nothing_granted(&project, &args.user, purpose, "*")?);
-    }
-    let mut listing = Vec::new();
-    for (table, decision) in &seen.open {
-        let rows = project.tables().current(table)?.map_or(0, |version| version.rows());
-        listing.push((table, rows, &decision.columns));
-    }
-    let objects: Vec<_> = listing
-        .iter()
-        .map(|(table, rows, columns)| serde_json::json!({ "table": table, "rows": rows, "columns": columns }))
-        .collect();
-    ui.object(&objects);
-    ui.table(
-        &["table", "rows", "columns"],
-        listing.into_iter().map(|(table, rows, columns)| vec![table.clone(), rows.to_string(), columns.join(", ")]),
-    );
-    Ok(ExitCode::SUCCESS)
+    )
 }

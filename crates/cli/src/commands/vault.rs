@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use cordon_access::{Decision, Purpose};
+use cordon_access::Privilege;
 use cordon_audit::Event;
 use cordon_phi::Token;
 use cordon_pipeline::error::ExitKind;
 
-use super::keys::may_read_everything as may_reveal;
-use super::{Outcome, Place};
+use super::{Outcome, Place, rights};
 use crate::args::VaultCommand;
 use crate::ui::{Failure, Ui, human_bytes};
 
@@ -16,6 +15,7 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
     let project = place.open()?;
     match command {
         VaultCommand::Status => {
+            rights::inspected(&project, "vault status", None)?;
             let stats = project.vault()?.stats()?;
             let domains: Vec<_> = stats
                 .domains
@@ -34,6 +34,7 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Verify => {
+            rights::inspected(&project, "vault verification", None)?;
             let report = project.vault()?.verify()?;
             ui.object(
                 &serde_json::json!({ "tokens": report.tokens, "frames": report.frames, "log_bytes": report.log_bytes }),
@@ -42,31 +43,13 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Reveal { token, domain, user, purpose, reason } => {
-            let purpose: Purpose = purpose.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+            let purpose = rights::purpose(&project, &user, &purpose)?;
             let Some(parsed) = parse_token(&token) else {
                 return Err(Failure::usage("a token is 26 characters of a-z and 2-7"));
             };
-            if reason.trim().len() < 8 {
-                return Err(Failure::usage("say why in `--reason`: it goes on the record"));
-            }
-            let vault = project.vault()?;
-            if !may_reveal(&project, &user, purpose)? {
-                project.audit(&Event::AccessDenied {
-                    principal: user.clone(),
-                    purpose: Some(purpose),
-                    dataset: format!("token domain {domain}"),
-                    columns: Vec::new(),
-                    why: Decision::denied().why,
-                })?;
-                return Err(Failure::new(
-                    ExitKind::Denied,
-                    format!(
-                        "`{user}` may not reveal tokens for {}: a grant on all columns of all tables is needed",
-                        purpose.name()
-                    ),
-                ));
-            }
-            let found = vault.reveal(&domain, &parsed)?;
+            rights::check_reason(&reason)?;
+            rights::require(&project, &user, purpose, Privilege::Reveal, &format!("token domain {domain}"))?;
+            let found = project.vault()?.reveal(&domain, &parsed)?;
             // On the record before the value leaves.
             project.audit(&Event::TokenRevealed {
                 principal: user,
@@ -76,14 +59,13 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
                 reason,
                 found: found.is_some(),
             })?;
-            match found {
-                Some(value) => ui.result(value.expose_phi()),
-                None => {
-                    return Err(Failure::new(
-                        ExitKind::Failure,
-                        format!("there is no such token in domain `{domain}`"),
-                    ));
-                }
+            let Some(value) = found else {
+                return Err(Failure::new(ExitKind::Failure, format!("there is no such token in domain `{domain}`")));
+            };
+            if ui.json() {
+                ui.object(&serde_json::json!({ "domain": domain, "token": token, "value": value.expose_phi() }));
+            } else {
+                ui.result(value.expose_phi());
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -1,6 +1,8 @@
 //! Who may see what, on every path that a query has, and that it is on the record.
 
-use crate::support::Folder;
+use serde_json::Value;
+
+use crate::support::{Folder, SmallDisk};
 
 fn folder() -> Folder {
     let policy = "
@@ -64,15 +66,19 @@ fn columns_that_are_not_granted_look_absent_on_every_path() {
         "SELECT * FROM costs",
         "SELECT (SELECT max(amount) FROM costs) FROM visits",
         "SELECT * FROM visits NATURAL JOIN costs",
-        "SELECT * FROM datafusion.public.costs",
+        "SELECT * FROM cordon.main.costs",
+        "SELECT * FROM main.costs",
+        "SELECT patient FROM cordon.main.visits",
     ] {
         let said = ana(query);
         assert!(said.code != 0, "{query} was answered: {}", said.out);
         assert!(!said.err.contains("did you mean `patient`"), "{query}: {}", said.err);
     }
-    let seen = ana("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'");
-    if seen.code == 0 {
-        assert!(!seen.out.contains("patient") && !seen.out.contains("amount"), "{}", seen.out);
+    assert_eq!(ana("SELECT * FROM cordon.main.visits ORDER BY day").ok().out, "day,code\n2020,E11\n2021,I10\n");
+    let seen = ana("SELECT * FROM information_schema.columns").ok();
+    assert!(seen.out.contains("visits") && seen.out.contains("code"), "{}", seen.out);
+    for hidden in ["patient", "amount", "costs"] {
+        assert!(!seen.out.contains(hidden), "{}", seen.out);
     }
     let described = ana("DESCRIBE visits");
     assert!(!described.out.contains("patient"), "{}", described.out);
@@ -92,12 +98,53 @@ fn without_a_grant_there_is_no_answer_and_the_denial_is_on_the_record() {
     assert_eq!(ask("ana", "payment"), 4);
     assert_eq!(ask("nobody", "research"), 4);
     assert_eq!(ask("ana", "curiosity"), 2);
-    assert_eq!(folder.cordon(&["sql", "SELECT * FROM costs", "--as", "ana", "--purpose", "research"]).code, 4);
-    let audit = folder.cordon(&["audit", "list", "--kind", "access_denied", "--format", "json"]).ok().json();
-    assert_eq!(audit.as_array().unwrap().len(), 3);
-    let queries =
-        folder.cordon(&["audit", "list", "--kind", "query_started", "--user", "ana", "--format", "json"]).ok().json();
-    assert_eq!(queries.as_array().unwrap().len(), 1);
+    let denied = folder.audit("access_denied");
+    let told: Vec<_> = denied.iter().map(|event| (&event["principal"], &event["purpose"], &event["dataset"])).collect();
+    assert_eq!(
+        told,
+        [
+            (&"ana".into(), &"payment".into(), &"visits".into()),
+            (&"nobody".into(), &"research".into(), &"visits".into()),
+            (&"ana".into(), &Value::Null, &"*".into()),
+        ]
+    );
+    // What was asked stands beside each denial.
+    assert_eq!(folder.audit("query_started").len(), 3);
+}
+
+/// Each probe is told apart on the record, whatever the answer gives away.
+#[test]
+fn a_probe_is_on_the_record_with_what_it_was_after() {
+    let folder = folder();
+    for (query, code, dataset, columns) in [
+        ("SELECT * FROM costs", 4, "costs", &[][..]),
+        ("SELECT amount FROM cordon.main.costs WHERE amount > 3", 4, "costs", &["amount"][..]),
+        ("SELECT patient FROM visits", 2, "visits", &["patient"][..]),
+        ("SELECT PATIENT FROM visits v WHERE v.\"day\" = 2020", 2, "visits", &["patient"][..]),
+        ("SELECT day FROM visits UNION ALL SELECT amount FROM costs", 4, "costs", &["amount"][..]),
+        ("COPY visits TO 'out.csv'", 4, "visits", &[][..]),
+        ("COPY (SELECT amount FROM costs) TO 'out.csv'", 4, "costs", &["amount"][..]),
+        ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", 4, "*", &[][..]),
+        ("SELECT * FROM Smith", 4, "_", &[][..]),
+    ] {
+        let before = (folder.audit("access_denied").len(), folder.audit("query_started").len());
+        folder.cordon(&["sql", query, "--as", "ana", "--purpose", "research"]).exits(code);
+        let denied = folder.audit("access_denied");
+        assert_eq!(denied.len(), before.0 + 1, "{query}: {denied:?}");
+        let event = denied.last().unwrap();
+        assert_eq!((&event["dataset"], &event["columns"]), (&dataset.into(), &Value::from(columns)), "{query}");
+        let started = folder.audit("query_started");
+        assert_eq!(started.len(), before.1 + 1, "{query}");
+        let statement = started.last().unwrap()["statement"].as_str().unwrap().to_owned();
+        for column in columns {
+            assert!(statement.contains(column), "{query}: {statement}");
+        }
+        assert!(!statement.to_lowercase().contains("smith") && !statement.contains("passwd"), "{statement}");
+    }
+    // A slip of the pen is no denial.
+    let before = folder.audit("access_denied").len();
+    folder.cordon(&["sql", "SELECT dya FROM visits", "--as", "ana", "--purpose", "research"]).exits(2);
+    assert_eq!(folder.audit("access_denied").len(), before);
 }
 
 #[test]
@@ -130,6 +177,31 @@ fn no_row_leaves_when_its_entry_cannot_be_written() {
     let said = folder.cordon(&["sql", "SELECT day FROM visits", "--as", "ana", "--purpose", "research"]);
     assert_ne!(said.code, 0);
     assert!(!said.out.contains("2020"), "{}", said.out);
+}
+
+/// The log can be opened, and the disk is full when the entry is to be written: after the plan, before the rows.
+#[test]
+fn no_row_leaves_when_the_disk_is_full_at_the_entry() {
+    let folder = folder();
+    let audit = folder.path().join(".cordon/audit");
+    let kept = folder.path().join("kept");
+    std::fs::rename(&audit, &kept).unwrap();
+    let Some(disk) = SmallDisk::mount(&audit, "200k") else { return };
+    crate::support::copy_tree(&kept, &audit);
+    let mut ballast = std::fs::File::create(audit.join("ballast")).unwrap();
+    while std::io::Write::write_all(&mut ballast, &[0; 512]).is_ok() {}
+    drop(ballast);
+    for format in ["text", "csv", "json", "arrow"] {
+        let said = folder
+            .cordon(&["sql", "SELECT day FROM visits", "--as", "ana", "--purpose", "research", "--format", format])
+            .exits(6);
+        assert!(said.out.is_empty(), "{}", said.out);
+        assert!(said.err.contains("audit"), "{}", said.err);
+    }
+    std::fs::remove_file(audit.join("ballast")).unwrap();
+    folder.cordon(&["sql", "SELECT day FROM visits", "--as", "ana", "--purpose", "research"]).ok();
+    folder.cordon(&["audit", "verify"]).ok();
+    drop(disk);
 }
 
 #[test]

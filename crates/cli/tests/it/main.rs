@@ -4,9 +4,13 @@
 
 mod access;
 mod canaries;
+mod fhir_input;
+mod evidence;
 mod hostile_input;
 mod killed;
+mod output;
 mod project_folder;
+mod rights;
 mod runs;
 mod storage;
 mod support;

@@ -74,6 +74,37 @@ datasets:
 }
 
 #[test]
+fn what_was_withdrawn_leaves_the_disk_although_nothing_changes_any_more() {
+    let policy = "
+policy: test
+method: safe-harbor
+datasets:
+  visits:
+    fields:
+      code: { kind: clinical }
+      day: { kind: service-date }
+";
+    let folder = Folder::with(policy, "  - { dataset: visits, path: \"in/*.csv\" }");
+    folder.write("in/a.csv", "code,day\nE11,2020-01-02\n");
+    folder.run_json("test", 0);
+    // The policy was too generous and is mended: what it let through is replaced, and its parts wait for readers.
+    folder.write("policies/test.yaml", policy.replace("service-date }", "service-date, action: drop }"));
+    folder.run_json("test", 0);
+    let parts = || std::fs::read_dir(folder.path().join("warehouse/visits/data")).unwrap().count();
+    assert_eq!(parts(), 2);
+    folder.run_json("test", 0);
+    assert_eq!(parts(), 2, "readers have an hour");
+    // An hour later. Nothing of the pipeline has changed since.
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_hours(2);
+    for manifest in std::fs::read_dir(folder.path().join("warehouse/visits/_manifest")).unwrap().flatten() {
+        std::fs::File::options().write(true).open(manifest.path()).unwrap().set_modified(earlier).unwrap();
+    }
+    assert_eq!(folder.run_json("test", 0)["rows_in"], 0);
+    assert_eq!(parts(), 1);
+    assert_eq!(folder.csv("SELECT * FROM visits"), "code\nE11\n");
+}
+
+#[test]
 fn quarantined_rows_are_replayed_once_the_policy_can_read_them() {
     let policy = |formats: &str| {
         format!(
@@ -98,8 +129,10 @@ datasets:
     assert_eq!((&list[0]["line"], &list[0]["field"]), (&Value::from(3), &Value::from("day")));
     assert_eq!(list[1]["line"], 5);
     let id = list[0]["id"].as_str().unwrap();
-    folder.cordon(&["quarantine", "show", id, "--reason", "short"]).exits(2);
-    let shown = folder.cordon(&["quarantine", "show", id, "--reason", "to mend the date format"]).ok();
+    let show = |more: &[&str]| folder.cordon(&[&["quarantine", "show", id][..], more].concat());
+    show(&["--as", "engineer", "--purpose", "operations", "--reason", "short"]).exits(2);
+    show(&["--reason", "to mend the date format"]).exits(2);
+    let shown = show(&["--as", "engineer", "--purpose", "operations", "--reason", "to mend the date format"]).ok();
     assert!(shown.out.contains("06.05.2021"));
 
     // Nothing changed: the same rows stay where they are.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::support::{Folder, binary, collect, said};
+use crate::support::{Folder, SmallDisk, binary, collect, said};
 
 fn small() -> Folder {
     let policy = "
@@ -80,30 +80,6 @@ fn a_key_file_that_others_can_read_is_refused() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let said = folder.cordon(&["keys", "status"]).exits(5);
     assert!(said.err.contains("root.key"), "{}", said.err);
-}
-
-/// A disk of a few megabytes, mounted for one test.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &std::path::Path, size: &str) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(at)
-            .status()
-            .is_ok_and(|status| status.success());
-        if !done {
-            eprintln!("skipped: no right to mount a small disk here");
-        }
-        done.then(|| Self(at.to_path_buf()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -116,6 +116,12 @@ impl Folder {
         said.json().as_array().unwrap().iter().map(|row| row["table"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// The entries of one kind, the newest last.
+    pub fn audit(&self, kind: &str) -> Vec<Value> {
+        let said = self.cordon(&["audit", "list", "-n", "1000", "--kind", kind, "--format", "json"]).ok();
+        said.json().as_array().unwrap().iter().map(|entry| entry["event"].clone()).collect()
+    }
+
     /// All rows of all tables, decrypted, as sorted lines.
     pub fn everything(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
@@ -135,6 +141,51 @@ impl Folder {
         }
         files
     }
+}
+
+/// A disk of a few megabytes, mounted for one test.
+pub struct SmallDisk(pub PathBuf);
+
+impl SmallDisk {
+    pub fn mount(at: &Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(at)
+            .status()
+            .is_ok_and(|status| status.success());
+        if !done {
+            eprintln!("skipped: no right to mount a small disk here");
+        }
+        done.then(|| Self(at.to_path_buf()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A copy of a folder and all below it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Every file of a folder with its content.
+pub fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    collect(folder, &mut files);
+    files.sort();
+    files.into_iter().map(|file| (file.clone(), fs::read(&file).unwrap())).collect()
 }
 
 pub fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

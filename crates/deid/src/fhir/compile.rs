@@ -8,20 +8,22 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 use cordon_formats::fhir::{Definitions, ElementDef, Json, TypeDef, TypeId, TypeKind, r4};
-use cordon_phi::{IdentifierKind, Method};
+use cordon_phi::{IdentifierKind, KeyClass, Method, SafeHarborClause};
 use hashbrown::HashMap;
 
+use super::floor::{self, Floor};
+use super::form::Form;
 use super::path::Path;
 use super::recipe::{
-    Act, Capture, Entry, ExtensionRule, FhirRecipe, GatherRule, Gathered, IdentifierAct, IdentifierRule, Names,
-    RuleLine, Settled, Source, State, StateId, Table, TableColumn,
+    Act, Capture, Entry, ExtensionRule, FhirRecipe, GatherRule, Gathered, Guard, IdentifierAct, IdentifierRule, Names,
+    RuleLine, Settled, Source, Span, State, StateId, Table, TableColumn,
 };
 use super::section::{ColumnSection, FhirSection, ModifierExtensions};
-use crate::kernel::{Kernel, Parse};
-use crate::policy::check::{Common, rule_kernel};
+use crate::kernel::{Kernel, Parse, SpanUnit};
+use crate::policy::check::{Common, Subject, derives, limits_of, rule_kernel};
 use crate::policy::file::{Action, FieldSection, Undeclared};
 use crate::policy::method;
-use crate::recipe::column_metadata;
+use crate::recipe::{Allow, Limits, column_metadata};
 use crate::yaml::{At, Position, nearest};
 
 /// What is wrong with a section: where, what, and what would be right.
@@ -49,6 +51,8 @@ pub(crate) fn compile(
         known: HashMap::new(),
         columns: HashMap::new(),
         lines: Vec::new(),
+        conditions: Vec::new(),
+        guards: Vec::new(),
     };
     let recipe = compiler.section(section, undeclared);
     if compiler.issues.is_empty() { Ok(recipe) } else { Err(compiler.issues) }
@@ -60,6 +64,12 @@ struct Rule {
     settled: Settled,
     kind: IdentifierKind,
     action: Action,
+    /// The rule says why, or what alone may stay.
+    reasoned: bool,
+    /// The rule lists what alone may stay.
+    listed: bool,
+    /// The number of the rule's condition.
+    condition: Option<u16>,
     position: Position,
 }
 
@@ -68,8 +78,8 @@ struct Rule {
 enum Flavor {
     /// By the rule of its type.
     ByType,
-    /// Something around it is kept.
-    Kept(IdentifierKind, Action),
+    /// Something around it is kept, with a reason or without.
+    Kept(IdentifierKind, Action, bool),
     /// Something around it is dropped.
     Dropped,
 }
@@ -114,6 +124,9 @@ struct Compiler<'a> {
     known: HashMap<(TypeId, Flavor, Open), StateId>,
     columns: HashMap<(TypeId, u16), ColumnFacts>,
     lines: Vec<RuleLine>,
+    /// Conditions of rules as written: paths and texts.
+    conditions: Vec<Vec<(String, Vec<String>)>>,
+    guards: Vec<Guard>,
 }
 
 impl Compiler<'_> {
@@ -135,6 +148,7 @@ impl Compiler<'_> {
                     Action::Drop,
                     Some("the type is excluded".to_owned()),
                     None,
+                    Limits::default(),
                 );
                 if let Some(flag) = excluded.get_mut(usize::from(id.0)) {
                     *flag = true;
@@ -159,6 +173,7 @@ impl Compiler<'_> {
         }
         let element = self.data_type_state("Element");
         let extension = self.data_type_state("Extension");
+        let spans = SpanUnit::ALL.map(|unit| self.gather(Kernel::SpanCap { unit }, None));
         self.report_unused();
         let tables = self.tables(section, &resources, &excluded, &ids, id_rule);
         let mut prefixes = String::new();
@@ -180,7 +195,10 @@ impl Compiler<'_> {
                 contained: name("contained"),
                 url: name("url"),
                 system: name("system"),
+                code: name("code"),
+                country: name("country"),
                 extension: name("extension"),
+                unit: name("unit"),
             },
             states: std::mem::take(&mut self.states).into_iter().flatten().collect(),
             roots,
@@ -192,10 +210,14 @@ impl Compiler<'_> {
             identifiers,
             extensions,
             extension_rules,
+            guards: std::mem::take(&mut self.guards),
+            spans,
             tables,
             prefixes,
             prefix_spans,
             undeclared,
+            canonicals: section.canonicals.iter().map(|start| start.as_str().into()).collect(),
+            servers: section.servers.iter().map(|base| base.trim_end_matches('/').into()).collect(),
             modifier_fails: section.modifier_extensions == ModifierExtensions::Fail,
             seed_domain: (self.common.method != Method::ExpertDetermination)
                 .then(|| self.common.subject_domain.clone()),
@@ -210,8 +232,9 @@ impl Compiler<'_> {
         action: Action,
         because: Option<String>,
         column: Option<String>,
+        limits: Limits,
     ) {
-        self.lines.push(RuleLine { place: place.to_owned(), kind, action, because, column });
+        self.lines.push(RuleLine { place: place.to_owned(), kind, action, because, limits, column });
     }
 
     fn resource_type(&mut self, name: &str, position: Position) -> Option<TypeId> {
@@ -231,6 +254,10 @@ impl Compiler<'_> {
             let message = format!("`{place}`: `from`, `as` and `optional` are for tables");
             self.issue(at.position, message, None);
         }
+        if field.value_type.is_some() || field.unit.is_some() {
+            let message = format!("`{place}`: `type` and `unit` are for tables: FHIR says them of each element");
+            self.issue(at.position, message, None);
+        }
         let action = field.action.unwrap_or_else(|| method::default_action(self.common.method, field.kind));
         if matches!(action, Action::Token | Action::Hash | Action::Encrypt) && field.domain.is_none() {
             field.domain = Some(domain.to_owned());
@@ -239,15 +266,26 @@ impl Compiler<'_> {
             // A document keeps the spelling and precision of its dates.
             field.value_type = Some(crate::policy::file::ValueType::Text);
         }
-        match rule_kernel(&format!("{}.{place}", self.dataset), &field, action, false, true, self.common) {
+        match rule_kernel(&format!("{}.{place}", self.dataset), &field, action, false, Subject::OfDocument, self.common)
+        {
             Ok(kernel) => {
+                if let Some(kernel) = &kernel {
+                    self.common.note_shift(self.dataset, at.position, kernel);
+                }
+                let limits = limits_of(&field);
                 let settled = match kernel {
                     None | Some(Kernel::Null(_)) => Settled::Drop,
-                    Some(Kernel::Keep(_)) => Settled::Keep,
-                    Some(kernel) => Settled::Gather(self.gather(kernel)),
+                    Some(Kernel::Keep(_)) if limits.allow.is_none() => Settled::Keep,
+                    Some(kernel) => Settled::Gather(self.gather(kernel, limits.allow.clone())),
                 };
-                self.line(place, field.kind, action, field.because.clone(), None);
-                Some(Rule { settled, kind: field.kind, action, position: at.position })
+                let listed = limits.allow.is_some();
+                let condition = (!limits.blank_where.is_empty()).then(|| {
+                    self.conditions.push(limits.blank_where.clone());
+                    (self.conditions.len() - 1) as u16
+                });
+                self.line(place, field.kind, action, field.because.clone(), None, limits);
+                let reasoned = listed || field.because.is_some();
+                Some(Rule { settled, kind: field.kind, action, reasoned, listed, condition, position: at.position })
             }
             Err((message, help)) => {
                 self.issue(at.position, format!("`{place}`: {message}"), help);
@@ -256,8 +294,45 @@ impl Compiler<'_> {
         }
     }
 
-    fn gather(&mut self, kernel: Kernel) -> Gathered {
-        if let Some(known) = self.kernels.iter().position(|rule| rule.kernel == kernel) {
+    /// A condition looks at what stands beside an element, so only the rule of a path has one.
+    fn without_condition(&mut self, place: &str, rule: &Rule) {
+        if rule.condition.is_some() {
+            let message = format!("`{place}`: `blank-where` belongs to a rule under `elements`");
+            self.issue(rule.position, message, None);
+        }
+    }
+
+    /// Whether a rule goes below what its element is. A place or a date stays one whatever it is called; of another
+    /// identifier every kind that is listed is good enough, for its rules are as strict.
+    fn is_beneath(&self, rule: &Rule, floor: Floor) -> bool {
+        let in_place_or_time = matches!(floor.kind.clause(), Some(SafeHarborClause::B | SafeHarborClause::C));
+        (rule.kind.clause().is_none() || in_place_or_time)
+            && floor.refuses(self.common.method, rule.action, rule.reasoned)
+    }
+
+    fn hold_to_floor(&mut self, what: &str, rule: &Rule, floor: Option<Floor>) {
+        let Some(floor) = floor.filter(|floor| self.is_beneath(rule, *floor)) else { return };
+        let (method, kind) = (self.common.method.name(), floor.kind.name());
+        let refused = method::refusal(self.common.method, floor.kind, rule.action).is_some();
+        let message = if refused {
+            format!(
+                "`{what}` is `{kind}` by FHIR's own definition, and {method} does not allow `{}` of it",
+                rule.action.name()
+            )
+        } else {
+            format!("`{what}` is `{kind}` by FHIR's own definition: a direct identifier is kept without a reason")
+        };
+        let help = if floor.may_be_lifted {
+            "list what may stay with `allow: […]`, or say with `because: \"…\"` why nothing of a person stands there"
+        } else {
+            "give it the kind that it is, or leave it to the rule of its type"
+        };
+        self.issue(rule.position, message, Some(help.to_owned()));
+    }
+
+    fn gather(&mut self, kernel: Kernel, allow: Option<Allow>) -> Gathered {
+        let same = |rule: &GatherRule| rule.kernel == kernel && rule.allow == allow;
+        if let Some(known) = self.kernels.iter().position(same) {
             return known as Gathered;
         }
         let once = matches!(
@@ -266,9 +341,12 @@ impl Compiler<'_> {
         );
         self.kernels.push(GatherRule {
             needs_subject: matches!(kernel, Kernel::ShiftDate(_) | Kernel::Surrogate(_)),
-            gives_numbers: matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
+            // A kept number is spelled as it was.
+            gives_numbers: matches!(kernel, Kernel::SpanCap { .. } | Kernel::Keep(_))
+                || matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
             once,
             kernel,
+            allow,
         });
         (self.kernels.len() - 1) as Gathered
     }
@@ -296,13 +374,15 @@ impl Compiler<'_> {
                 None => def.name.to_lowercase(),
             };
             let Some(rule) = self.rule("types.id", at, &domain) else { break };
+            self.without_condition("types.id", &rule);
+            self.hold_to_floor("id", &rule, floor::of_type("id"));
             facts.1 = rule.action;
             if let Some(settled) = ids.get_mut(usize::from(id.0)) {
                 *settled = rule.settled;
             }
         }
         self.lines.truncate(lines);
-        self.line("ids and references", facts.0, facts.1, None, Some("id".to_owned()));
+        self.line("ids and references", facts.0, facts.1, None, Some("id".to_owned()), Limits::default());
         (ids, facts)
     }
 
@@ -317,6 +397,8 @@ impl Compiler<'_> {
                 continue;
             };
             let Some(rule) = self.rule(&format!("types.{name}"), at, name) else { continue };
+            self.without_condition(&format!("types.{name}"), &rule);
+            self.hold_to_floor(name, &rule, floor::of_type(name));
             if kind == Some(TypeKind::Complex) && matches!(rule.settled, Settled::Gather(_)) {
                 self.issue(
                     at.position,
@@ -360,11 +442,12 @@ impl Compiler<'_> {
 
     fn column_patterns(&mut self, section: &FhirSection) {
         for (type_name, columns) in &section.columns {
-            let Some(type_id) = self.resource_type(type_name, Position::default()) else { continue };
-            for (column, (name, written)) in (0..).zip(columns) {
+            let Some(type_id) = self.resource_type(type_name, columns.position) else { continue };
+            for (column, (name, written)) in (0..).zip(&columns.value) {
+                let (written, position) = (&written.value, written.position);
                 let place = format!("columns.{type_name}.{name}");
                 if ["id", "subject", "resource"].contains(&name.as_str()) {
-                    self.issue(Position::default(), format!("`{place}`: every table has a column of this name"), None);
+                    self.issue(position, format!("`{place}`: every table has a column of this name"), None);
                 }
                 let (text, own) = match written {
                     ColumnSection::Path(text) => (text.clone(), None),
@@ -372,13 +455,13 @@ impl Compiler<'_> {
                         let mut field = (**field).clone();
                         let Some(from) = field.from.take() else {
                             self.issue(
-                                Position::default(),
+                                position,
                                 format!("`{place}` does not say what it is made from"),
                                 Some("add `from: PATH`".to_owned()),
                             );
                             continue;
                         };
-                        let Some(rule) = self.made(&place, &field, name) else { continue };
+                        let Some(rule) = self.made(&place, &field, name, position) else { continue };
                         (from, Some(rule))
                     }
                 };
@@ -387,30 +470,39 @@ impl Compiler<'_> {
                         text: place,
                         path,
                         target: Target::Column { type_id, column, own },
-                        position: Position::default(),
+                        position,
                         used: false,
                     }),
-                    Err(problem) => self.issue(Position::default(), format!("`{place}`: {problem}"), None),
+                    Err(problem) => self.issue(position, format!("`{place}`: {problem}"), None),
                 }
             }
         }
     }
 
     /// The rule of a column of its own; what it keeps is gathered too, for the element itself may be dropped.
-    fn made(&mut self, place: &str, field: &FieldSection, name: &str) -> Option<Rule> {
+    fn made(&mut self, place: &str, field: &FieldSection, name: &str, position: Position) -> Option<Rule> {
+        if field.output.is_some() || field.optional || field.unit.is_some() || field.blank_where.is_some() {
+            let message = format!("`{place}`: `as`, `optional`, `unit` and `blank-where` mean nothing to a column");
+            self.issue(position, message, None);
+        }
         let action = field.action.unwrap_or_else(|| method::default_action(self.common.method, field.kind));
-        match rule_kernel(&format!("{}.{place}", self.dataset), field, action, false, true, self.common) {
+        match rule_kernel(&format!("{}.{place}", self.dataset), field, action, false, Subject::OfDocument, self.common)
+        {
             Ok(None) => {
-                self.issue(Position::default(), format!("`{place}`: a column that is dropped is none"), None);
+                self.issue(position, format!("`{place}`: a column that is dropped is none"), None);
                 None
             }
             Ok(Some(kernel)) => {
-                self.line(place, field.kind, action, field.because.clone(), Some(name.to_owned()));
-                let settled = Settled::Gather(self.gather(kernel));
-                Some(Rule { settled, kind: field.kind, action, position: Position::default() })
+                self.common.note_shift(self.dataset, position, &kernel);
+                let limits = limits_of(field);
+                let settled = Settled::Gather(self.gather(kernel, limits.allow.clone()));
+                let listed = limits.allow.is_some();
+                self.line(place, field.kind, action, field.because.clone(), Some(name.to_owned()), limits);
+                let reasoned = listed || field.because.is_some();
+                Some(Rule { settled, kind: field.kind, action, reasoned, listed, condition: None, position })
             }
             Err((message, help)) => {
-                self.issue(Position::default(), format!("`{place}`: {message}"), help);
+                self.issue(position, format!("`{place}`: {message}"), help);
                 None
             }
         }
@@ -419,7 +511,9 @@ impl Compiler<'_> {
     fn identifiers(&mut self, section: &FhirSection) -> HashMap<Box<str>, IdentifierRule> {
         let mut out = HashMap::new();
         for (system, at) in &section.identifiers {
-            let Some(rule) = self.rule(&format!("identifiers.{system}"), at, system) else { continue };
+            let place = format!("identifiers.{system}");
+            let Some(rule) = self.rule(&place, at, system) else { continue };
+            self.without_condition(&place, &rule);
             let as_id = rule.action == Action::Token && at.value.domain.is_none();
             let settled = if as_id { IdentifierAct::AsId } else { IdentifierAct::Settled(rule.settled) };
             out.insert(system.as_str().into(), IdentifierRule { settled });
@@ -430,24 +524,30 @@ impl Compiler<'_> {
     fn extensions(&mut self, section: &FhirSection) -> (HashMap<Box<str>, u16>, Vec<ExtensionRule>) {
         let (mut urls, mut rules) = (HashMap::new(), Vec::new());
         for (url, written) in &section.extensions {
+            let (written, position) = (&written.value, written.position);
             if written.value.is_none() && written.parts.is_empty() {
-                self.issue(Position::default(), format!("extension `{url}` has neither `value` nor `parts`"), None);
+                self.issue(position, format!("extension `{url}` has neither `value` nor `parts`"), None);
             }
             let place = format!("extensions.{url}");
             let mut parts = HashMap::new();
             for (part, at) in &written.parts {
-                let Some(rule) = self.rule(&format!("{place}.{part}"), at, &place) else { continue };
+                let Some(rule) = self.extension_rule(&format!("{place}.{part}"), at, &place) else { continue };
                 parts.insert(part.as_str().into(), rules.len() as u16);
-                rules.push(ExtensionRule { settled: rule.settled, parts: HashMap::new() });
+                rules.push(rule);
             }
-            let settled = match &written.value {
-                Some(at) => self.rule(&place, at, &place).map_or(Settled::Drop, |rule| rule.settled),
-                None => Settled::Drop,
-            };
+            let rule = written.value.as_ref().and_then(|at| self.extension_rule(&place, at, &place));
+            let (settled, of_any_type) = rule.map_or((Settled::Drop, false), |rule| (rule.settled, rule.of_any_type));
             urls.insert(url.as_str().into(), rules.len() as u16);
-            rules.push(ExtensionRule { settled, parts });
+            rules.push(ExtensionRule { settled, of_any_type, parts });
         }
         (urls, rules)
+    }
+
+    fn extension_rule(&mut self, place: &str, at: &At<FieldSection>, domain: &str) -> Option<ExtensionRule> {
+        let rule = self.rule(place, at, domain)?;
+        self.without_condition(place, &rule);
+        let of_any_type = rule.listed || rule.kind.clause().is_some();
+        Some(ExtensionRule { settled: rule.settled, of_any_type, parts: HashMap::new() })
     }
 
     fn report_unused(&mut self) {
@@ -494,9 +594,12 @@ impl Compiler<'_> {
                 many: false,
                 json: Some(Json::Text),
                 act: Act::Label,
+                form: Form::Any,
                 target: None,
                 subject: 0,
                 captures: Box::default(),
+                span: Span::No,
+                guard: None,
             });
         }
         if let Some(slot) = self.states.get_mut(number as usize) {
@@ -539,12 +642,41 @@ impl Compiler<'_> {
             }
         }
         let found = found.map(|(_, rule)| rule);
-        let (act, facts) = match kind.kind {
+        let floor = floor::of(def, element, kind.name);
+        if let Some(rule) = &found {
+            self.hold_to_floor(&format!("{}.{}", def.name, element.name), rule, floor);
+        }
+        // What is kept around an element does not reach below what the element is: it goes by its type.
+        let flavor = match (flavor, floor) {
+            (Flavor::Kept(.., reasoned), Some(floor)) if floor.refuses(self.common.method, Action::Keep, reasoned) => {
+                Flavor::ByType
+            }
+            (flavor, _) => flavor,
+        };
+        let (mut act, facts) = match kind.kind {
             _ if own_id => (Act::ResourceId, None),
             TypeKind::Primitive(json) => self.single(def, flavor, element, json, found),
             _ => (self.with_parts(flavor, element, kind, found, through, path), None),
         };
-        let captures = columns.into_iter().filter_map(|at| self.capture(at, act, element, kind, facts)).collect();
+        let made_from = MadeFrom { act, facts, floor, listed: found.is_some_and(|rule| rule.listed) };
+        let captures: Box<[Capture]> =
+            columns.into_iter().filter_map(|at| self.capture(at, element, kind, made_from)).collect();
+        if act == Act::Unruled && !captures.is_empty() {
+            act = Act::Drop;
+        }
+        let zips =
+            |column| self.kernels.get(usize::from(column)).is_some_and(|rule| matches!(rule.kernel, Kernel::Zip3(_)));
+        let form = match act {
+            Act::Keep | Act::Label => Form::of(def, element, kind.name, found.is_some()),
+            _ => Form::Any,
+        };
+        let form = match act {
+            _ if def.name != "Address" => form,
+            Act::Gather(column) if zips(column) => Form::Zip,
+            _ if captures.iter().any(|capture| capture.own.is_some_and(zips)) => Form::Zip,
+            _ => form,
+        };
+        let guard = found.and_then(|rule| self.guard(def, &rule));
         let is_subject = kind.name == "Reference"
             && def.is_resource()
             && (element.targets.is_empty()
@@ -558,13 +690,57 @@ impl Compiler<'_> {
                 _ => None,
             },
             act,
+            form,
             target: match element.targets.as_slice() {
                 [only] => Some(*only),
                 _ => None,
             },
             subject: rank.map_or(0, |rank| rank as u8 + 1),
             captures,
+            span: self.span(def, element, act),
+            guard,
         }
+    }
+
+    /// Whether a value may be an age, or another span of somebody's life.
+    fn span(&self, def: &TypeDef, element: &ElementDef, act: Act) -> Span {
+        let safe_harbor = self.common.method == Method::SafeHarbor;
+        let caps_ages = |column| {
+            self.kernels.get(usize::from(column)).is_some_and(|rule| matches!(rule.kernel, Kernel::AgeCap { .. }))
+        };
+        match (def.name, act) {
+            _ if element.name != "value" => Span::No,
+            ("Age", Act::Keep) if safe_harbor => Span::Age,
+            ("Age", Act::Gather(column)) if caps_ages(column) => Span::Age,
+            ("Quantity" | "SimpleQuantity" | "Duration" | "Count", Act::Keep) if safe_harbor => Span::Quantity,
+            _ => Span::No,
+        }
+    }
+
+    /// The condition of a rule, with the names that its paths are made of. The paths begin at the object that holds the
+    /// element.
+    fn guard(&mut self, def: &'static TypeDef, rule: &Rule) -> Option<u16> {
+        let written = self.conditions.get(usize::from(rule.condition?))?.clone();
+        let mut guard = Guard::new();
+        for (path, texts) in written {
+            let mut within = Some(def);
+            let mut names = Vec::new();
+            for part in path.split('.') {
+                let Some(element) = within.and_then(|def| def.element(part)) else {
+                    let message = format!("`blank-where`: no element `{path}` stands in `{}`", def.name);
+                    self.issue(rule.position, message, None);
+                    return None;
+                };
+                names.push(element.name_id);
+                within = Some(self.definitions.get(element.type_id));
+            }
+            guard.push((names.into(), texts.into()));
+        }
+        if let Some(known) = self.guards.iter().position(|known| *known == guard) {
+            return Some(known as u16);
+        }
+        self.guards.push(guard);
+        Some((self.guards.len() - 1) as u16)
     }
 
     fn beats(&self, challenger: u16, holder: u16) -> bool {
@@ -592,10 +768,10 @@ impl Compiler<'_> {
             (Some(rule), _) => rule,
             (None, Flavor::Dropped) => return (Act::Drop, None),
             (None, _) if structural.is_some() => return (structural.unwrap_or(Act::Drop), None),
-            (None, Flavor::Kept(kind, action)) => return (Act::Keep, Some((kind, action))),
+            (None, Flavor::Kept(kind, action, _)) => return (Act::Keep, Some((kind, action))),
             (None, Flavor::ByType) => match self.types.get(&element.type_id) {
                 Some(rule) => *rule,
-                None => return (Act::Drop, None),
+                None => return (Act::Unruled, None),
             },
         };
         let facts = Some((rule.kind, rule.action));
@@ -670,10 +846,10 @@ impl Compiler<'_> {
                 }
                 Flavor::Dropped
             }
-            (Some(rule), _) => Flavor::Kept(rule.kind, rule.action),
+            (Some(rule), _) => Flavor::Kept(rule.kind, rule.action, rule.reasoned),
             // What identifies and what refers is settled by its own rules, also within what is kept.
             (None, _) if kind.name == "Identifier" => Flavor::ByType,
-            (None, Some(rule)) if flavor == Flavor::ByType => Flavor::Kept(rule.kind, rule.action),
+            (None, Some(rule)) if flavor == Flavor::ByType => Flavor::Kept(rule.kind, rule.action, rule.reasoned),
             (None, _) => flavor,
         };
         let label = if kind.kind == TypeKind::Complex && !carried {
@@ -690,14 +866,8 @@ impl Compiler<'_> {
     }
 
     /// Notes what a table's column is made of; `None` when nothing comes through here.
-    fn capture(
-        &mut self,
-        at: u16,
-        act: Act,
-        element: &ElementDef,
-        kind: &TypeDef,
-        facts: Option<(IdentifierKind, Action)>,
-    ) -> Option<Capture> {
+    fn capture(&mut self, at: u16, element: &ElementDef, kind: &TypeDef, from: MadeFrom) -> Option<Capture> {
+        let MadeFrom { act, facts, .. } = from;
         let pattern = self.patterns.get_mut(usize::from(at))?;
         let Target::Column { type_id, column, own } = pattern.target.clone() else { return None };
         let (source, (kind, action)) = match (own, act, kind.kind) {
@@ -710,6 +880,7 @@ impl Compiler<'_> {
             _ => return None,
         };
         pattern.used = true;
+        let refusal = own.and_then(|rule| from.refuses(&rule));
         let (place, position) = (pattern.text.clone(), pattern.position);
         let capture = Capture {
             column,
@@ -718,6 +889,9 @@ impl Compiler<'_> {
                 _ => None,
             },
         };
+        if let Some((message, help)) = refusal {
+            self.issue(position, format!("`{place}` {message}"), Some(help.to_owned()));
+        }
         let known = self.columns.entry((type_id, column)).or_insert_with(|| ColumnFacts {
             source: source.clone(),
             kind,
@@ -753,7 +927,8 @@ impl Compiler<'_> {
             };
             let mut fields = vec![id_field("id"), id_field("subject")];
             let mut columns = Vec::new();
-            for (at, name) in (0..).zip(section.columns.get(name).into_iter().flat_map(|columns| columns.keys())) {
+            let written = section.columns.get(name).into_iter().flat_map(|columns| columns.value.keys());
+            for (at, name) in (0..).zip(written) {
                 let Some(facts) = self.columns.get(&(id, at)) else { continue };
                 let data_type = match &facts.source {
                     Source::Kept(kernel) => kernel.output_type(),
@@ -776,6 +951,45 @@ impl Compiler<'_> {
             }
         }
         tables
+    }
+}
+
+/// What a column is made from.
+#[derive(Clone, Copy)]
+struct MadeFrom {
+    act: Act,
+    facts: Option<(IdentifierKind, Action)>,
+    floor: Option<Floor>,
+    /// The element's rule lists what alone may stay.
+    listed: bool,
+}
+
+impl MadeFrom {
+    /// What is wrong with a column's own rule; the same as with a derived column of a table.
+    fn refuses(self, own: &Rule) -> Option<(String, &'static str)> {
+        if self.listed && own.action == Action::Keep && !own.listed {
+            return Some((
+                "keeps all of an element of which only listed values may stay".to_owned(),
+                "name the path alone, or add `allow`",
+            ));
+        }
+        let floor = self.floor.map(|floor| floor.kind);
+        let source = match self.facts {
+            // The rule of a type says less than what the element is: a date, of which FHIR knows that it is a birth's.
+            Some((ruled, _)) => floor.filter(|floor| floor.clause() == ruled.clause()).unwrap_or(ruled),
+            None => floor?,
+        };
+        let any = matches!(source, IdentifierKind::FreeText | IdentifierKind::Url | IdentifierKind::UniqueId);
+        let is_fit = if any {
+            own.kind == source || (own.kind.clause().is_some() && own.kind.key_class() == KeyClass::Direct)
+        } else {
+            derives(source, own.kind)
+        };
+        (!is_fit).then(|| {
+            let message =
+                format!("is of kind `{}` but made from an element that is `{}`", own.kind.name(), source.name());
+            (message, "give it the kind of the element that it is made from")
+        })
     }
 }
 

@@ -110,8 +110,10 @@ impl Writer<'_> {
             Op::Close => self.close(),
             Op::Slot { key, column, bare, row, before } => return self.slot(key, column, bare, row, before),
             Op::Null => {
-                self.comma();
-                self.out.push_str("null");
+                if self.frames.last().is_some_and(|frame| frame.aligned) {
+                    self.comma();
+                    self.out.push_str("null");
+                }
             }
         }
         Ok(())

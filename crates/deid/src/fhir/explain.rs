@@ -3,7 +3,7 @@
 use cordon_phi::Method;
 
 use super::recipe::FhirRecipe;
-use crate::policy::explain::{FieldLine, why};
+use crate::policy::explain::{FieldLine, why, with_limits};
 
 /// A line for each rule, in the order of the policy; what holds without a rule comes first.
 pub(crate) fn explain(recipe: &FhirRecipe, method: Method) -> Vec<FieldLine> {
@@ -22,13 +22,24 @@ pub(crate) fn explain(recipe: &FhirRecipe, method: Method) -> Vec<FieldLine> {
         settled("extensions that are not listed", letter, "what is not declared never passes"),
         settled("identifiers that are not listed", letter, "what is not declared never passes"),
     ];
+    if method == Method::SafeHarbor {
+        lines.push(FieldLine {
+            field: "quantities in units of time".to_owned(),
+            column: None,
+            kind: cordon_phi::IdentifierKind::Age.name(),
+            letter: cordon_phi::IdentifierKind::Age.clause(),
+            action: "age-cap",
+            why: "a span over 89 years shows such an age, (b)(2)(i)(C): 90 years at most, in any unit".to_owned(),
+            key: "quasi",
+        });
+    }
     lines.extend(recipe.lines.iter().map(|line| FieldLine {
         field: line.place.clone(),
         column: line.column.clone(),
         kind: line.kind.name(),
         letter: line.kind.clause(),
         action: line.action.name(),
-        why: line.because.clone().unwrap_or_else(|| why(method, line.kind, line.action).to_owned()),
+        why: with_limits(line.because.as_deref().unwrap_or(why(method, line.kind, line.action)), &line.limits),
         key: line.kind.key_class().name(),
     }));
     lines

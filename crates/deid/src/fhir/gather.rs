@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::recipe::GatherRule;
 
 /// The values that one rule touches in a batch. It holds PHI: no `Debug`.
-pub(super) struct Gather {
+pub(crate) struct Gather {
     text: String,
     ends: Vec<i32>,
     /// For each value the number of its resource; only where the kernel asks whose value it is.
@@ -19,7 +19,7 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(rule: &GatherRule) -> Self {
+    pub(crate) fn new(rule: &GatherRule) -> Self {
         Self {
             text: String::new(),
             ends: vec![0],
@@ -29,7 +29,7 @@ impl Gather {
     }
 
     /// Adds a value and says in which row it stands.
-    pub(super) fn add(&mut self, value: &str, resource: u32) -> u32 {
+    pub(crate) fn add(&mut self, value: &str, resource: u32) -> u32 {
         let Self { text, ends, resources, seen } = self;
         let row = (ends.len() - 1) as u32;
         if let Some((table, hasher)) = seen {
@@ -47,12 +47,12 @@ impl Gather {
         row
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ends.len() == 1
     }
 
     /// The column, and whose each value is.
-    pub(super) fn finish(self) -> (StringViewArray, Option<Vec<u32>>) {
+    pub(crate) fn finish(self) -> (StringViewArray, Option<Vec<u32>>) {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         let text = StringArray::try_new(offsets, Buffer::from(self.text.into_bytes()), None);
         // Offsets and text were made together above, so they fit.

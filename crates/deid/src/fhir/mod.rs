@@ -10,11 +10,13 @@
 mod compile;
 mod emit;
 mod explain;
-mod gather;
+mod floor;
+mod form;
+pub(crate) mod gather;
 mod output;
 mod path;
 mod plan;
-mod recipe;
+pub(crate) mod recipe;
 mod section;
 mod walk;
 

@@ -20,11 +20,13 @@ pub struct FhirOutput {
     pub tables: Vec<(String, RecordBatch)>,
     /// Resources that a rule could not handle, by their number in the batch; these are in no table.
     pub failures: Vec<FhirFailure>,
-    /// Elements that were left out because FHIR R4 does not define them there, by path. A name that FHIR does not know at
+    /// Elements that were left out because FHIR R4 does not define them there, because their value is not of the form that
+    /// it should have, or because no rule is for them, by path. A name that FHIR does not know at
     /// all shows as `?`.
     pub undeclared: Counts,
-    /// Extensions that were left out because the policy does not list them, by the type that has them.
-    pub unlisted_extensions: Counts,
+    /// Extensions, identifiers and addresses of definitions that were left out because the policy does not list them, by
+    /// path.
+    pub unlisted: Counts,
     /// References that were left out because they do not say what they point to.
     pub unresolved_references: u64,
     /// Resources of types that the policy excludes, by type.
@@ -47,6 +49,8 @@ pub enum FailureReason {
     Value(#[from] Reason),
     #[error("the element is not declared, and the policy says `undeclared: fail`")]
     Undeclared,
+    #[error("the policy does not list it, and says `undeclared: fail`")]
+    Unlisted,
     #[error("a modifier extension that the policy does not list: without it the resource could mean its opposite")]
     ModifierExtension,
 }
@@ -69,9 +73,9 @@ impl FhirRecipe {
             .iter()
             .map(|(&(state, name, underscore), &count)| (self.element_path(state, name, underscore), count));
         let undeclared = summed(undeclared);
-        let unlisted_extensions = summed(walk.unlisted.iter().map(|(&state, &count)| {
-            (self.states.get(state as usize).map_or_else(String::new, |state| state.path.to_string()), count)
-        }));
+        let unlisted =
+            walk.unlisted.iter().map(|(&(state, name), &count)| (self.element_path(state, name, false), count));
+        let unlisted = summed(unlisted);
         let unresolved_references = walk.unresolved;
         let Walk { ops, own, gathers, planned, cells, subjects, identities, .. } = walk;
         let outcomes = self.run_kernels(gathers, &subjects, &identities, env)?;
@@ -103,7 +107,7 @@ impl FhirRecipe {
             let name = builder.table.name.to_owned();
             tables.push((name, builder.finish(&sources, &outcomes, env)?));
         }
-        Ok(FhirOutput { tables, failures, undeclared, unlisted_extensions, unresolved_references, excluded })
+        Ok(FhirOutput { tables, failures, undeclared, unlisted, unresolved_references, excluded })
     }
 
     /// Every kernel once, over all values that it touches in the batch.
@@ -132,6 +136,7 @@ impl FhirRecipe {
                     Some(whose(&resources, subjects, identities, seeds))
                 }
             };
+            let values = rule.allow.as_ref().map_or_else(|| values.clone(), |allow| allow.apply(&values));
             outcomes.push(Some(rule.kernel.apply(&Column { values: &values, subjects: whose.as_ref() }, env)?));
         }
         Ok(outcomes)
@@ -267,7 +272,8 @@ impl<'a> Builder<'a> {
                     let rows: UInt32Array = cells
                         .iter()
                         .map(|cell| match cell {
-                            Some(Cell::Slot { row, .. }) => Some(*row),
+                            // A span in another unit stands in the column of that unit.
+                            Some(Cell::Slot { column, row }) if column == gathered => Some(*row),
                             _ => None,
                         })
                         .collect();

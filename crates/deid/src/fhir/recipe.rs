@@ -8,13 +8,15 @@ use cordon_formats::fhir::{Definitions, Json, NameId, TypeId};
 use cordon_phi::IdentifierKind;
 use hashbrown::HashMap;
 
-use crate::kernel::Kernel;
+use super::form::Form;
+use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
+use crate::recipe::{Allow, Limits};
 
 /// The number of a state in [`FhirRecipe::states`].
 pub(super) type StateId = u32;
 /// The number of a column of gathered values in [`FhirRecipe::kernels`].
-pub(super) type Gathered = u16;
+pub(crate) type Gathered = u16;
 
 /// Compiled rules for FHIR R4 resources.
 pub struct FhirRecipe {
@@ -33,11 +35,18 @@ pub struct FhirRecipe {
     pub(super) identifiers: HashMap<Box<str>, IdentifierRule>,
     pub(super) extensions: HashMap<Box<str>, u16>,
     pub(super) extension_rules: Vec<ExtensionRule>,
+    pub(super) guards: Vec<Guard>,
+    /// The columns that cap spans of time, in the order of [`SpanUnit::ALL`].
+    pub(super) spans: [Gathered; SpanUnit::ALL.len()],
     pub(super) tables: Vec<Option<Table>>,
     /// `Patient/`, `Encounter/` …: what stands before the token of a reference.
     pub(super) prefixes: String,
     pub(super) prefix_spans: Vec<(u32, u32)>,
     pub(super) undeclared: Undeclared,
+    /// What the addresses of definitions that stay begin with.
+    pub(super) canonicals: Box<[Box<str>]>,
+    /// The servers whose ids are those of this policy; empty: every server's.
+    pub(super) servers: Box<[Box<str>]>,
     pub(super) modifier_fails: bool,
     /// What surrogates are seeded with: the subject's random token; `None` for the identity itself.
     pub(super) seed_domain: Option<String>,
@@ -51,12 +60,17 @@ pub(super) struct Names {
     pub contained: NameId,
     pub url: NameId,
     pub system: NameId,
+    pub code: NameId,
+    pub country: NameId,
     pub extension: NameId,
+    pub unit: NameId,
 }
 
 /// A kernel, and what its column of values needs.
-pub(super) struct GatherRule {
+pub(crate) struct GatherRule {
     pub kernel: Kernel,
+    /// What alone may stay.
+    pub allow: Option<Allow>,
     pub needs_subject: bool,
     /// Equal values give equal results, and values repeat: each is gathered once.
     pub once: bool,
@@ -65,8 +79,8 @@ pub(super) struct GatherRule {
 }
 
 /// What is done with a single value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Settled {
     Keep,
     Drop,
     Gather(Gathered),
@@ -80,6 +94,8 @@ pub(super) enum Act {
     /// A single value that stays only when something else of its object does.
     Label,
     Drop,
+    /// It goes because no rule is for it, which is counted.
+    Unruled,
     Gather(Gathered),
     Object(StateId),
     Reference(StateId),
@@ -115,13 +131,31 @@ pub(super) struct Entry {
     /// The JSON form of a single value; `None` for what has parts.
     pub json: Option<Json>,
     pub act: Act,
+    /// How a kept text must look.
+    pub form: Form,
     /// The only type that a reference here may point to.
     pub target: Option<TypeId>,
     /// Whether it may say whose record this is, and how surely: the lowest number wins. 0: it does not.
     pub subject: u8,
     /// The table columns that are taken from here.
     pub captures: Box<[Capture]>,
+    pub span: Span,
+    /// The condition under which it goes: a number in [`FhirRecipe::guards`].
+    pub guard: Option<u16>,
 }
+
+/// Whether a value may be a span of time, which its unit says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    No,
+    /// Of a quantity of anything.
+    Quantity,
+    /// Of an age, which is always one.
+    Age,
+}
+
+/// An element goes where any of these paths, from the object around it, leads to one of the texts.
+pub(super) type Guard = Vec<(Box<[NameId]>, Box<[String]>)>;
 
 /// A column of a table that is filled from an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +213,9 @@ pub(super) enum IdentifierAct {
 
 pub(super) struct ExtensionRule {
     pub settled: Settled,
+    /// The rule's kind is an identifier's, or the rule lists what may stay: it may take a value of any type. Another goes
+    /// no further than the rule of the value's type.
+    pub of_any_type: bool,
     pub parts: HashMap<Box<str>, u16>,
 }
 
@@ -208,11 +245,12 @@ pub(super) enum Source {
 
 /// A rule as `cordon policy explain` shows it.
 #[derive(Clone, Debug)]
-pub(super) struct RuleLine {
+pub(crate) struct RuleLine {
     pub place: String,
     pub kind: IdentifierKind,
     pub action: Action,
     pub because: Option<String>,
+    pub limits: Limits,
     pub column: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use crate::yaml::At;
 ///
 /// What is settled without a rule: ids and references become tokens in the domain of their type; identifiers and
 /// extensions that are not listed, narrative and every element without a rule are dropped.
-#[derive(Deserialize, JsonSchema, Default)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct FhirSection {
     /// Resource types that are left out whole, also where they are contained in others.
@@ -29,14 +29,37 @@ pub struct FhirSection {
     /// token has the domain of the resource that it names, as an id has.
     pub identifiers: IndexMap<String, At<FieldSection>>,
     /// Extensions by their `url`. One that is not listed is dropped.
-    pub extensions: IndexMap<String, ExtensionSection>,
+    pub extensions: IndexMap<String, At<ExtensionSection>>,
+    /// What the address of a definition (`canonical`: a profile, a questionnaire) begins with where it may stay. Others
+    /// are dropped: an address of the hospital's own server says whose record it is.
+    pub canonicals: Vec<String>,
+    /// The base addresses of the servers that the resources come from. References to other servers are dropped, for an
+    /// id there is not the same id here. Without it, every absolute reference is taken for one of the same server.
+    pub servers: Vec<String>,
     /// What becomes of a resource that has a modifier extension which is not listed.
     pub modifier_extensions: ModifierExtensions,
     /// The token domain of the ids of each resource type, where it is not the lower-case name of the type.
     pub references: IndexMap<String, At<String>>,
     /// Further columns of each resource type's table: its name, and the path of the element from the resource's root.
     /// In place of the path, a rule with `from: PATH` makes the column by another action than the element's own.
-    pub columns: IndexMap<String, IndexMap<String, ColumnSection>>,
+    pub columns: IndexMap<String, At<IndexMap<String, At<ColumnSection>>>>,
+}
+
+impl Default for FhirSection {
+    fn default() -> Self {
+        Self {
+            exclude: Vec::new(),
+            types: IndexMap::new(),
+            elements: IndexMap::new(),
+            identifiers: IndexMap::new(),
+            extensions: IndexMap::new(),
+            canonicals: ["http://hl7.org/fhir/", "http://terminology.hl7.org/"].map(str::to_owned).to_vec(),
+            servers: Vec::new(),
+            modifier_extensions: ModifierExtensions::default(),
+            references: IndexMap::new(),
+            columns: IndexMap::new(),
+        }
+    }
 }
 
 /// What is done with an extension.

@@ -3,13 +3,17 @@
 //! Nothing is written here but a plan: what stays is named by its span, what a kernel will make has a place. An element
 //! that no state knows, or whose JSON is not of the form that FHIR gives it, is left out and counted.
 
+use std::borrow::Cow;
+
 use cordon_formats::fhir::{Json, Kind, Links, NameId, Resource, ResourceBatch, Token, TypeId, unescape};
 use hashbrown::HashMap;
 
+use super::form::{self, Form};
 use super::gather::Gather;
 use super::output::FailureReason;
 use super::plan::{Cell, Key, Op, Planned};
-use super::recipe::{Act, Entry, FhirRecipe, Gathered, IdentifierAct, Settled, State, StateId};
+use super::recipe::{Act, Entry, ExtensionRule, FhirRecipe, Gathered, IdentifierAct, Settled, Span, State, StateId};
+use crate::kernel::{Kernel, Otherwise, Reason, SpanUnit};
 use crate::policy::file::Undeclared;
 
 /// What came of an element.
@@ -39,17 +43,34 @@ pub(super) struct Walk<'a> {
     pub(super) subjects: Vec<Option<(u32, u32)>>,
     pub(super) identities: String,
     pub(super) undeclared: HashMap<(StateId, NameId, bool), u64>,
-    pub(super) unlisted: HashMap<StateId, u64>,
+    /// Extensions, identifiers and addresses of definitions that the policy does not list.
+    pub(super) unlisted: HashMap<(StateId, NameId), u64>,
     pub(super) unresolved: u64,
     // Of the resource at hand:
     number: u32,
     links: Option<&'a Links>,
     scope: Scope,
+    /// Where each contained resource is by its id; `None` where it does not stay. Of the array at `indexed`.
+    contained: HashMap<Cow<'a, str>, Option<u32>>,
+    indexed: usize,
+    /// An earlier item of the same array has given the table's columns: those of one row belong together.
+    muted: bool,
     /// Inside another resource: it has no row of its own.
     nested: bool,
     subject: Option<(u8, Cell, (u32, u32))>,
     id: Option<Cell>,
     failed: Option<(String, FailureReason)>,
+}
+
+/// How the unit of a value bears on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spanning {
+    /// Not at all.
+    ByRule,
+    /// It is capped in this column.
+    Column(Gathered),
+    /// It is an age in a unit that nobody knows.
+    Unknown,
 }
 
 /// The resource that `#ids` and ids are of.
@@ -94,6 +115,9 @@ impl<'a> Walk<'a> {
             number: 0,
             links: None,
             scope: Scope { type_id: TypeId(0), contained: 0, place: None },
+            contained: HashMap::new(),
+            indexed: 0,
+            muted: false,
             nested: false,
             subject: None,
             id: None,
@@ -105,6 +129,7 @@ impl<'a> Walk<'a> {
     pub(super) fn resource(&mut self, resource: &'a Resource) {
         self.links = resource.links.as_deref();
         self.nested = false;
+        self.muted = false;
         self.subject = None;
         self.id = None;
         let root = resource.token as usize;
@@ -164,7 +189,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What a text means; allocates only where it is escaped.
-    fn meant(&self, token: Token) -> std::borrow::Cow<'a, str> {
+    fn meant(&self, token: Token) -> Cow<'a, str> {
         let spelled = self.spelled(token);
         if token.escaped { unescape(spelled.as_bytes()).into() } else { spelled.into() }
     }
@@ -184,7 +209,14 @@ impl<'a> Walk<'a> {
     }
 
     fn scope_of(&self, type_id: TypeId, object: usize, place: Option<u32>) -> Scope {
-        let contained = self.member(object, self.recipe.names.contained).unwrap_or(0);
+        let recipe = self.recipe;
+        let contained = self.member(object, recipe.names.contained).filter(|at| {
+            let state = recipe.root(type_id).and_then(|state| recipe.states.get(state as usize));
+            let entry = state.and_then(|state| state.find(recipe.names.contained));
+            // Where the policy drops what is contained, a reference to it leads nowhere.
+            self.token(*at).kind == Kind::Array && entry.is_some_and(|entry| matches!(entry.act, Act::Resource { .. }))
+        });
+        let contained = contained.unwrap_or(0);
         Scope { type_id, contained, place }
     }
 
@@ -193,6 +225,14 @@ impl<'a> Walk<'a> {
         if self.recipe.undeclared == Undeclared::Fail {
             let path = self.recipe.element_path(state, key.name, key.underscore);
             self.fail(path, FailureReason::Undeclared);
+        }
+    }
+
+    fn unlisted(&mut self, state: StateId, name: NameId) {
+        *self.unlisted.entry((state, name)).or_insert(0) += 1;
+        if self.recipe.undeclared == Undeclared::Fail {
+            let path = self.recipe.element_path(state, name, false);
+            self.fail(path, FailureReason::Unlisted);
         }
     }
 
@@ -226,10 +266,13 @@ impl<'a> Walk<'a> {
     fn members(&mut self, number: StateId, state: &'a State, object: usize, entry: Option<&'a Entry>) -> Fate {
         let end = self.token(object).next as usize;
         let (mut whole, mut content) = (true, false);
+        // Arrays that keep places for a sibling `_name`, and the siblings that stay.
+        let (mut aligned, mut siblings): (Vec<(NameId, usize)>, Vec<NameId>) = (Vec::new(), Vec::new());
         let mut at = object + 1;
         while at < end {
             let key = self.token(at);
             let value = self.token(at + 1);
+            let mark = self.ops.len();
             let fate = match state.find(key.name) {
                 None => {
                     self.undeclared(number, key);
@@ -237,7 +280,7 @@ impl<'a> Walk<'a> {
                 }
                 Some(found) if key.underscore => self.extended(number, found, key, at + 1),
                 Some(found) if found.act == Act::Label => {
-                    if value.kind == Kind::Text {
+                    if value.kind == Kind::Text && self.formed(found.form, value, object) {
                         let (start, end) = span_of(key, value);
                         self.keep(start, end, true);
                     } else {
@@ -258,7 +301,22 @@ impl<'a> Walk<'a> {
                 Fate::Partly => (whole, content) = (false, true),
                 Fate::Gone => whole = false,
             }
+            if value.kind == Kind::Array && fate != Fate::Gone {
+                if key.underscore {
+                    siblings.push(key.name);
+                } else if matches!(self.ops.get(mark), Some(Op::Open { aligned: true, .. })) {
+                    aligned.push((key.name, mark));
+                }
+            }
             at = value.next as usize;
+        }
+        for (name, mark) in aligned {
+            // Where the sibling has gone, a `null` would hold a place for nothing.
+            if !siblings.contains(&name)
+                && let Some(Op::Open { aligned, .. }) = self.ops.get_mut(mark)
+            {
+                *aligned = false;
+            }
         }
         match (whole, content) {
             (_, false) => Fate::Gone,
@@ -299,14 +357,46 @@ impl<'a> Walk<'a> {
             return Fate::Gone;
         }
         if found.many != (value.kind == Kind::Array) {
+            if found.act == (Act::Extensions { modifier: true }) && self.recipe.modifier_fails {
+                let path = self.recipe.element_path(number, key.name, false);
+                self.fail(path, FailureReason::ModifierExtension);
+            }
             self.undeclared(number, key);
             return Fate::Gone;
         }
+        if self.guarded(found, object) {
+            return Fate::Gone;
+        }
+        if found.form != Form::Any && !found.many && value.kind == Kind::Text {
+            match found.form {
+                Form::Canonical if found.act == Act::Keep => return self.canonical(number, found, Some(key), value),
+                Form::Mime => return self.mime(number, found, key, at),
+                _ if self.formed(found.form, value, object) => {}
+                Form::Zip => return self.foreign_zip(number, found, key),
+                _ => {
+                    self.undeclared(number, key);
+                    return Fate::Gone;
+                }
+            }
+        }
+        let spanning = self.spanning(found, object, value);
         if !found.captures.is_empty() && found.json.is_some() {
-            self.capture(found, at);
+            self.capture(found, at, spanning);
+        }
+        match spanning {
+            Spanning::ByRule => {}
+            Spanning::Column(column) => {
+                self.slot(Key::of(key), column, found.json, value);
+                return Fate::Partly;
+            }
+            Spanning::Unknown => return Fate::Gone,
         }
         match found.act {
             Act::Drop | Act::IdentifierValue => Fate::Gone,
+            Act::Unruled => {
+                self.undeclared(number, key);
+                Fate::Gone
+            }
             Act::Extensions { modifier } => self.extensions(number, at, key, None, modifier),
             Act::ResourceId => self.resource_id(number, key, value),
             _ if found.many => self.items(number, found, key, at, object),
@@ -339,6 +429,58 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether something beside the element says that it goes.
+    fn guarded(&self, found: &Entry, object: usize) -> bool {
+        let guard = found.guard.and_then(|guard| self.recipe.guards.get(usize::from(guard)));
+        guard.is_some_and(|guard| guard.iter().any(|(path, texts)| self.leads_to(object, path, texts)))
+    }
+
+    fn leads_to(&self, at: usize, path: &[NameId], texts: &[String]) -> bool {
+        let token = self.token(at);
+        match (token.kind, path.split_first()) {
+            (Kind::Array, _) => {
+                let mut item = at + 1;
+                while item < token.next as usize {
+                    let value = self.token(item);
+                    // FHIR has no array in an array; none is followed, however deep a document nests them.
+                    if value.kind != Kind::Array && self.leads_to(item, path, texts) {
+                        return true;
+                    }
+                    item = value.next as usize;
+                }
+                false
+            }
+            (Kind::Object, Some((name, rest))) => {
+                self.member(at, *name).is_some_and(|member| self.leads_to(member, rest, texts))
+            }
+            (Kind::Text | Kind::Number | Kind::True | Kind::False, None) => {
+                let meant = self.meant(token);
+                texts.iter().any(|text| text.eq_ignore_ascii_case(meant.trim()))
+            }
+            _ => false,
+        }
+    }
+
+    /// What becomes of a value that may be a span of time: 1,100 months are an age over 89, and 1,100 grams are not.
+    fn spanning(&self, found: &Entry, object: usize, value: Token) -> Spanning {
+        if found.span == Span::No || !fits(found.json, value.kind) || !matches!(found.act, Act::Keep | Act::Gather(_)) {
+            return Spanning::ByRule;
+        }
+        let names = &self.recipe.names;
+        let texts = [names.code, names.unit].map(|name| self.member(object, name).map(|at| self.token(at)));
+        let unit = texts.iter().flatten().find_map(|token| SpanUnit::of(&self.meant(*token)));
+        let unit = match (found.span, unit) {
+            (Span::Age, None) if texts.iter().flatten().next().is_some() => return Spanning::Unknown,
+            // `age-cap` counts in years.
+            (Span::Age, Some(SpanUnit::Years) | None) if found.act != Act::Keep => return Spanning::ByRule,
+            (Span::Age, None) => SpanUnit::Years,
+            (_, None) => return Spanning::ByRule,
+            (_, Some(unit)) => unit,
+        };
+        let column = self.recipe.spans.get(unit as usize).copied();
+        column.map_or(Spanning::Unknown, Spanning::Column)
+    }
+
     /// An object that is a member (`key`) or an item.
     fn with_parts(
         &mut self,
@@ -357,7 +499,11 @@ impl<'a> Walk<'a> {
                     Some(parent) if matches!(parent.act, Act::Reference(_)) => parent.target,
                     _ => Some(self.scope.type_id),
                 };
-                self.identifier(state, at, key, named)
+                if let Some(fate) = self.identifier(state, at, key, named) {
+                    return fate;
+                }
+                self.unlisted(number, found.name);
+                Fate::Gone
             }
             Act::Resource { contained } => self.inner_resource(number, at, key, contained.then_some(place)),
             _ => Fate::Gone,
@@ -372,6 +518,7 @@ impl<'a> Walk<'a> {
         self.ops.push(Op::Open { key: Key::of(key), array: true, aligned });
         let (mut whole, mut content) = (true, false);
         let mut place = 0;
+        let (was_muted, cells) = (self.muted, self.cells.len());
         let mut item = at + 1;
         while item < array.next as usize {
             let value = self.token(item);
@@ -380,6 +527,8 @@ impl<'a> Walk<'a> {
                 match found.act {
                     _ if value.kind == Kind::Null => {}
                     _ if !fits(found.json, value.kind) => self.undeclared(number, key),
+                    Act::Keep if found.form == Form::Canonical => fate = self.canonical(number, found, None, value),
+                    Act::Keep if !self.formed(found.form, value, object) => self.undeclared(number, key),
                     Act::Keep => fate = Fate::Whole,
                     Act::Gather(column) => {
                         self.slot(Key::default(), column, found.json, value);
@@ -389,6 +538,7 @@ impl<'a> Walk<'a> {
                 }
             } else if value.kind == Kind::Object {
                 fate = self.with_parts(number, found, item, None, place, None);
+                self.muted = was_muted || self.cells.len() > cells;
             } else {
                 self.undeclared(number, key);
             }
@@ -409,12 +559,130 @@ impl<'a> Walk<'a> {
             place += 1;
             item = value.next as usize;
         }
+        self.muted = was_muted;
         let fate = match (whole, content) {
             (_, false) => Fate::Gone,
             (true, true) => Fate::Whole,
             (false, true) => Fate::Partly,
         };
         self.end(mark, fate)
+    }
+
+    /// Whether a text is of a form; `object` is what it stands in.
+    fn formed(&self, form: Form, value: Token, object: usize) -> bool {
+        if form == Form::Any || value.kind != Kind::Text {
+            return true;
+        }
+        let text = self.meant(value);
+        match form {
+            Form::Any | Form::Canonical | Form::Mime => true,
+            Form::Word => form::is_word(&text),
+            Form::Symbol => form::is_symbol(&text),
+            Form::Display => self.is_coded(object),
+            Form::Unit => form::is_unit(&text, false) || (form::is_unit(&text, true) && self.is_coded(object)),
+            Form::Uri => form::is_uri(&text),
+            Form::TypeName => self.recipe.definitions.resource_type(&text).is_some(),
+            Form::Place => form::is_place(&text),
+            Form::Time => form::is_time(&text),
+            Form::Zip => match self.member(object, self.recipe.names.country).map(|at| self.token(at)) {
+                Some(country) if country.kind == Kind::Text => form::has_zip_codes(&self.meant(country)),
+                Some(country) => country.kind == Kind::Null,
+                None => true,
+            },
+        }
+    }
+
+    /// Whether an object names a code and the system that it is of.
+    fn is_coded(&self, object: usize) -> bool {
+        let end = self.token(object).next as usize;
+        let (mut system, mut code) = (false, false);
+        let mut at = object + 1;
+        while at < end {
+            let (key, value) = (self.token(at), self.token(at + 1));
+            let said = !key.underscore && value.kind == Kind::Text && value.end > value.start;
+            system |= said && key.name == self.recipe.names.system;
+            code |= said && key.name == self.recipe.names.code;
+            at = value.next as usize;
+        }
+        system && code
+    }
+
+    /// The address of a definition, of an array or (`key`) of a member: it stays where the policy lists its beginning,
+    /// and points to what is contained by that one's new name.
+    fn canonical(&mut self, number: StateId, found: &'a Entry, key: Option<Token>, value: Token) -> Fate {
+        let text = self.meant(value);
+        if let Some(local) = text.strip_prefix('#') {
+            let Some(place) = self.contained_place(local) else {
+                self.unresolved += 1;
+                return Fate::Gone;
+            };
+            let spelled = key.map(|key| self.spelled(key));
+            let (start, end) = self.literal(|own| {
+                if let Some(spelled) = spelled {
+                    own.push('"');
+                    own.push_str(spelled);
+                    own.push_str("\":");
+                }
+                own.push_str("\"#c");
+                own.push_str(&place.to_string());
+                own.push('"');
+            });
+            self.ops.push(Op::Literal { start, end });
+            return Fate::Partly;
+        }
+        if form::is_uri(&text) && self.recipe.canonicals.iter().any(|start| text.starts_with(&**start)) {
+            return Fate::Whole;
+        }
+        self.unlisted(number, found.name);
+        Fate::Gone
+    }
+
+    /// A media type, without its parameters.
+    fn mime(&mut self, number: StateId, found: &'a Entry, key: Token, at: usize) -> Fate {
+        let value = self.token(at);
+        let text = self.meant(value);
+        let Some(bare) = form::mime(&text) else {
+            self.undeclared(number, key);
+            return Fate::Gone;
+        };
+        if bare.len() == text.len() {
+            self.capture(found, at, Spanning::ByRule);
+            return Fate::Whole;
+        }
+        let spelled = self.spelled(key);
+        let (start, end) = self.literal(|own| {
+            own.push('"');
+            own.push_str(spelled);
+            own.push_str("\":\"");
+            own.push_str(bare);
+            own.push('"');
+        });
+        if !self.nested && !self.muted {
+            for capture in &found.captures {
+                let cell = match capture.own {
+                    Some(column) => Cell::Slot { column, row: self.add(column, bare) },
+                    None => Cell::Own { start: end - 1 - bare.len() as u32, end: end - 1 },
+                };
+                self.cells.push((capture.column, cell));
+            }
+        }
+        self.ops.push(Op::Literal { start, end });
+        Fate::Partly
+    }
+
+    /// A postal code of another country, in a place where ZIP codes are made shorter.
+    fn foreign_zip(&mut self, number: StateId, found: &'a Entry, key: Token) -> Fate {
+        if found.act == Act::Keep {
+            return Fate::Whole;
+        }
+        if let Act::Gather(column) = found.act
+            && let Some(Kernel::Zip3(rule)) = self.recipe.kernels.get(usize::from(column)).map(|rule| &rule.kernel)
+            && rule.otherwise == Otherwise::Fail
+        {
+            let path = self.recipe.element_path(number, key.name, false);
+            self.fail(path, FailureReason::Value(Reason::NotAPostalCode));
+        }
+        Fate::Gone
     }
 
     fn has_sibling(&self, object: usize, key: Token) -> bool {
@@ -483,8 +751,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes single values for the table's columns: of an array, the first.
-    fn capture(&mut self, found: &Entry, at: usize) {
-        if self.nested {
+    fn capture(&mut self, found: &Entry, at: usize, spanning: Spanning) {
+        if self.nested || self.muted || spanning == Spanning::Unknown {
             return;
         }
         let first = if found.many { at + 1 } else { at };
@@ -494,6 +762,9 @@ impl<'a> Walk<'a> {
         }
         for capture in &found.captures {
             let gathered = match (capture.own, found.act) {
+                // A rule of the column's own does not know the unit.
+                (Some(_), _) if spanning != Spanning::ByRule => continue,
+                _ if let Spanning::Column(column) = spanning => Some(column),
                 (Some(own), _) | (None, Act::Gather(own)) => Some(own),
                 _ => None,
             };
@@ -590,14 +861,7 @@ impl<'a> Walk<'a> {
         match self.pointed(&text, parent.target) {
             Pointed::Resource(type_id, id) => {
                 let Some(cell) = self.id_cell(type_id, id) else { return Fate::Gone };
-                if !self.nested {
-                    if parent.subject > 0 && self.recipe.definitions.get(type_id).name == "Patient" {
-                        self.note_subject(parent.subject, cell, id);
-                    }
-                    for capture in &parent.captures {
-                        self.cells.push((capture.column, cell));
-                    }
-                }
+                self.refers(parent, type_id, cell, id);
                 let before = self.recipe.prefix_spans.get(usize::from(type_id.0)).copied().unwrap_or_default();
                 match cell {
                     Cell::Slot { column, row } => {
@@ -630,7 +894,8 @@ impl<'a> Walk<'a> {
                 Fate::Partly
             }
             Pointed::Search { type_id, system, value } => {
-                let gathered = match self.recipe.identifiers.get(system).map(|rule| rule.settled) {
+                let (system, value) = (decoded(system), decoded(value));
+                let gathered = match self.recipe.identifiers.get(&*system).map(|rule| rule.settled) {
                     Some(IdentifierAct::Settled(settled)) => settled,
                     Some(IdentifierAct::AsId) => self.recipe.id_rule(type_id),
                     None => Settled::Drop,
@@ -639,12 +904,16 @@ impl<'a> Walk<'a> {
                     self.unresolved += 1;
                     return Fate::Gone;
                 };
-                let row = self.add(column, value);
+                let row = self.add(column, &value);
+                if gathered == self.recipe.id_rule(type_id) {
+                    // Its tokens are those of the ids of this type, so it joins as an id does.
+                    self.refers(parent, type_id, Cell::Slot { column, row }, &value);
+                }
                 let name = self.recipe.definitions.get(type_id).name;
                 let before = self.literal(|own| {
                     own.push_str(name);
                     own.push_str("?identifier=");
-                    super::emit::escape(own, system);
+                    super::emit::escape(own, &system);
                     own.push('|');
                 });
                 self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before });
@@ -657,8 +926,27 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Notes for the row what an element of it refers to.
+    fn refers(&mut self, parent: &Entry, type_id: TypeId, cell: Cell, id: &str) {
+        if self.nested {
+            return;
+        }
+        if parent.subject > 0 && self.recipe.definitions.get(type_id).name == "Patient" {
+            self.note_subject(parent.subject, cell, id);
+        }
+        if !self.muted {
+            self.cells.extend(parent.captures.iter().map(|capture| (capture.column, cell)));
+        }
+    }
+
+    /// Whether ids behind a base address are those of this policy.
+    fn is_own(&self, base: &str) -> bool {
+        let servers = &self.recipe.servers;
+        base.is_empty() || servers.is_empty() || servers.iter().any(|server| **server == *base)
+    }
+
     /// R4, references.html#literal: relative, absolute, versioned, `urn:`, contained; bundles also know searches.
-    fn pointed<'t>(&self, text: &'t str, target: Option<TypeId>) -> Pointed<'t>
+    fn pointed<'t>(&mut self, text: &'t str, target: Option<TypeId>) -> Pointed<'t>
     where
         'a: 't,
     {
@@ -680,11 +968,14 @@ impl<'a> Walk<'a> {
             };
         }
         if let Some((path, query)) = text.split_once('?') {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            let search = query
-                .strip_prefix("identifier=")
-                .filter(|search| !search.contains('&'))
-                .and_then(|search| search.split_once('|').or_else(|| search.split_once("%7C")));
+            let (base, name) = path.rsplit_once('/').unwrap_or(("", path));
+            if !self.is_own(base) {
+                return Pointed::Unknown;
+            }
+            let search = query.strip_prefix("identifier=").filter(|search| !search.contains('&')).and_then(|search| {
+                let split = |bar| search.split_once(bar);
+                split("|").or_else(|| split("%7C")).or_else(|| split("%7c"))
+            });
             return match (self.recipe.definitions.resource_type(name), search) {
                 (Some(type_id), Some((system, value))) if !value.is_empty() => {
                     Pointed::Search { type_id, system, value }
@@ -695,7 +986,8 @@ impl<'a> Walk<'a> {
         let path = text.split_once("/_history/").map_or(text, |(path, _)| path);
         let Some((front, id)) = path.rsplit_once('/') else { return Pointed::Unknown };
         let (base, name) = front.rsplit_once('/').map_or(("", front), |(base, name)| (base, name));
-        if !base.is_empty() && !base.starts_with("http://") && !base.starts_with("https://") {
+        let is_web = base.starts_with("http://") || base.starts_with("https://");
+        if !self.is_own(base) || !(base.is_empty() || is_web) {
             return Pointed::Unknown;
         }
         match self.recipe.definitions.resource_type(name) {
@@ -704,37 +996,59 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The number of the contained resource that has this id.
-    fn contained_place(&self, id: &str) -> Option<u32> {
-        let array = self.token(self.scope.contained);
-        if self.scope.contained == 0 || array.kind != Kind::Array {
+    /// The number of the contained resource that has this id; `None` where there is none, or it does not stay.
+    fn contained_place(&mut self, id: &str) -> Option<u32> {
+        let array = self.scope.contained;
+        if array == 0 {
             return None;
         }
+        if self.indexed != array {
+            self.index_contained(array);
+        }
+        *self.contained.get(id)?
+    }
+
+    /// Notes the places of contained resources once, for any number of references to them.
+    fn index_contained(&mut self, array: usize) {
+        let recipe = self.recipe;
+        self.indexed = array;
+        self.contained.clear();
+        let end = self.token(array).next as usize;
+        let mut item = array + 1;
         let mut place = 0;
-        let mut item = self.scope.contained + 1;
-        while item < array.next as usize {
+        while item < end {
             let value = self.token(item);
             if value.kind == Kind::Object
-                && let Some(at) = self.member(item, self.recipe.names.id)
-                && self.meant(self.token(at)) == id
+                && let Some(at) = self.member(item, recipe.names.id)
             {
-                return Some(place);
+                let stays = self.type_of(item).is_some_and(|(type_id, _)| !recipe.is_excluded(type_id));
+                self.contained.entry(self.meant(self.token(at))).or_insert(stays.then_some(place));
             }
             place += 1;
             item = value.next as usize;
         }
-        None
+    }
+
+    /// The type that a resource in a resource says it is of, and the state for it.
+    fn type_of(&self, at: usize) -> Option<(TypeId, StateId)> {
+        let token = self.token(self.member(at, self.recipe.names.resource_type)?);
+        if token.kind != Kind::Text {
+            return None;
+        }
+        let type_id = self.recipe.definitions.resource_type(&self.meant(token))?;
+        Some((type_id, self.recipe.root(type_id)?))
     }
 
     /// An identifier stays when its system is listed, and only with its value.
-    fn identifier(&mut self, state: StateId, at: usize, key: Option<Token>, named: Option<TypeId>) -> Fate {
+    /// `None` when it is not listed.
+    fn identifier(&mut self, state: StateId, at: usize, key: Option<Token>, named: Option<TypeId>) -> Option<Fate> {
         let recipe = self.recipe;
-        let Some(state_ref) = recipe.states.get(state as usize) else { return Fate::Gone };
+        let state_ref = recipe.states.get(state as usize)?;
         let system =
             self.member(at, recipe.names.system).map(|at| self.token(at)).filter(|token| token.kind == Kind::Text);
         let rule = system.and_then(|token| recipe.identifiers.get(&*self.meant(token)));
         let settled = match rule.map(|rule| rule.settled) {
-            None => return Fate::Gone,
+            None => return None,
             Some(IdentifierAct::Settled(settled)) => settled,
             Some(IdentifierAct::AsId) => named.map_or(Settled::Drop, |named| recipe.id_rule(named)),
         };
@@ -763,10 +1077,11 @@ impl<'a> Walk<'a> {
                     }
                     _ => Fate::Gone,
                 },
+                Some(found) if self.guarded(found, at) => Fate::Gone,
                 Some(found)
                     if found.json.is_some() && matches!(found.act, Act::Keep | Act::Label) && !key.underscore =>
                 {
-                    if fits(found.json, value.kind) {
+                    if fits(found.json, value.kind) && self.formed(found.form, value, at) {
                         // Its use and system are nothing without its value.
                         let (start, end) = span_of(key, value);
                         self.keep(start, end, true);
@@ -797,7 +1112,7 @@ impl<'a> Walk<'a> {
             (true, true) => Fate::Whole,
             (true, false) => Fate::Partly,
         };
-        self.end(mark, fate)
+        Some(self.end(mark, fate))
     }
 
     /// Extensions by their `url`; `within` lists those that an extension may have inside.
@@ -826,7 +1141,7 @@ impl<'a> Walk<'a> {
             let fate = if let Some(rule) = rule {
                 self.extension(rule, item)
             } else {
-                *self.unlisted.entry(number).or_insert(0) += 1;
+                self.unlisted(number, key.name);
                 if modifier && recipe.modifier_fails {
                     let path = recipe.element_path(number, key.name, false);
                     self.fail(path, FailureReason::ModifierExtension);
@@ -887,7 +1202,7 @@ impl<'a> Walk<'a> {
                 Some(found) if found.json.is_some() && key.name == recipe.names.id => Fate::Gone,
                 Some(_) if rule.settled == Settled::Drop => Fate::Gone,
                 Some(found) if found.json.is_some() && fits(found.json, value.kind) => {
-                    self.extension_value(rule.settled, found, key, value)
+                    self.extension_value(rule, found, key, value)
                 }
                 Some(found) => self.element(number, found, key, member + 1, at, None),
             };
@@ -910,30 +1225,33 @@ impl<'a> Walk<'a> {
         self.end(mark, fate)
     }
 
-    /// A single value of an extension, by the extension's rule. Which type it has is known only here.
-    fn extension_value(&mut self, settled: Settled, found: &Entry, key: Token, value: Token) -> Fate {
-        match settled {
-            Settled::Keep => Fate::Whole,
-            Settled::Drop => Fate::Gone,
-            Settled::Gather(column) => {
-                let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
-                if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
-                    return Fate::Gone;
-                }
-                self.slot(Key::of(key), column, found.json, value);
-                Fate::Partly
+    /// A single value of an extension, by the extension's rule. Which type it has is known only here: a rule that means to
+    /// keep a code does not keep the text or the date that stands in its place.
+    fn extension_value(&mut self, rule: &ExtensionRule, found: &Entry, key: Token, value: Token) -> Fate {
+        match (rule.settled, found.act) {
+            (Settled::Drop, _) => Fate::Gone,
+            (Settled::Keep, Act::Keep) => Fate::Whole,
+            (Settled::Gather(column), _) if rule.of_any_type || found.act == Act::Keep => {
+                self.extension_slot(column, found, key, value)
             }
+            (_, Act::Gather(column)) => self.extension_slot(column, found, key, value),
+            _ => Fate::Gone,
         }
+    }
+
+    fn extension_slot(&mut self, column: Gathered, found: &Entry, key: Token, value: Token) -> Fate {
+        let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
+        if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
+            return Fate::Gone;
+        }
+        self.slot(Key::of(key), column, found.json, value);
+        Fate::Partly
     }
 
     /// A resource in a resource, by the rules of its own type. `place` is its number among the contained ones.
     fn inner_resource(&mut self, number: StateId, at: usize, key: Option<Token>, place: Option<u32>) -> Fate {
         let recipe = self.recipe;
-        let type_token = self.member(at, recipe.names.resource_type).map(|at| self.token(at));
-        let type_id = type_token
-            .filter(|token| token.kind == Kind::Text)
-            .and_then(|token| recipe.definitions.resource_type(&self.meant(token)));
-        let Some((type_id, state)) = type_id.and_then(|id| Some((id, recipe.root(id)?))) else {
+        let Some((type_id, state)) = self.type_of(at) else {
             let unknown = Token { name: recipe.names.contained, underscore: false, ..self.token(at) };
             self.undeclared(number, unknown);
             return Fate::Gone;
@@ -978,6 +1296,27 @@ fn fits(json: Option<Json>, kind: Kind) -> bool {
         Some(Json::Boolean) => matches!(kind, Kind::True | Kind::False),
         None => false,
     }
+}
+
+/// A part of a web address without its `%XX` (RFC 3986, 2.1).
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return text.into();
+    }
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        match (first, digit(behind.first()), digit(behind.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8(bytes).map_or(text.into(), Cow::Owned)
 }
 
 /// R4, datatypes.html#id.

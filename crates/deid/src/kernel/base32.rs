@@ -3,6 +3,8 @@
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::{Array, StringViewArray};
 
+use super::text::trimmed;
+
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// The length of a spelled pseudonym.
@@ -20,14 +22,14 @@ pub(super) fn spell(bits: [u8; 16]) -> [u8; LENGTH] {
     out
 }
 
-/// A pseudonym for each value that is there; the empty string is none.
+/// A pseudonym for each value that is there, white space around it apart; the empty string is none.
 #[inline]
 pub(super) fn spell_column(values: &StringViewArray, mut bits_of: impl FnMut(&[u8]) -> [u8; 16]) -> StringViewArray {
     // One block for all spellings: 26 bytes never fit into a view.
     let block = u32::try_from(values.len() * LENGTH).unwrap_or(u32::MAX).clamp(1, 1 << 30);
     let mut out = StringViewBuilder::with_capacity(values.len()).with_fixed_block_size(block);
     for value in values {
-        let spelled = value.filter(|text| !text.is_empty()).map(|text| spell(bits_of(text.as_bytes())));
+        let spelled = value.map(trimmed).filter(|text| !text.is_empty()).map(|text| spell(bits_of(text.as_bytes())));
         out.append_option(spelled.as_ref().and_then(|spelled| str::from_utf8(spelled).ok()));
     }
     out.finish()

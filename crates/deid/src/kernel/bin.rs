@@ -39,12 +39,13 @@ pub(super) fn apply(rule: &BinRule, values: &StringViewArray) -> Outcome {
         BinRule::Width { width, origin } => {
             let width = if *width > 0.0 { *width } else { f64::INFINITY };
             let decimals = decimals(width).max(decimals(*origin));
+            let scale = 10_f64.powi(i32::try_from(decimals).unwrap_or(0));
             let mut labels: HashMap<u64, String> = HashMap::new();
             to_text(values, |_, text, out| {
                 let Some(number) = decimal(text)? else {
                     return Ok(false);
                 };
-                let low = ((number - origin) / width).floor().mul_add(width, *origin);
+                let low = low_edge(number, *origin, width, scale);
                 // Spelling floating-point numbers costs ten times what finding their bin does.
                 let label = labels.entry(low.to_bits()).or_insert_with(|| {
                     // Edges are spelled with the decimals of the rule, so that 0.1 steps do not show
@@ -57,6 +58,25 @@ pub(super) fn apply(rule: &BinRule, values: &StringViewArray) -> Outcome {
         }
     };
     Outcome { values: Arc::new(values), failures }
+}
+
+/// The edge below a number. Quotients of decimals are off by a bit (0.3 / 0.1 is under 3), so the neighbouring edges
+/// are looked at too.
+fn low_edge(number: f64, origin: f64, width: f64, scale: f64) -> f64 {
+    let steps = ((number - origin) / width).floor();
+    let edge = |steps: f64| steps.mul_add(width, origin);
+    // Edges as the rule spells them, in decimals: 3 × 0.1 is meant to be 0.3.
+    let spelled = |steps: f64| {
+        let rounded = (edge(steps) * scale).round() / scale;
+        if rounded.is_finite() { rounded } else { edge(steps) }
+    };
+    if number >= spelled(steps + 1.0) {
+        edge(steps + 1.0)
+    } else if number < spelled(steps) {
+        edge(steps - 1.0)
+    } else {
+        edge(steps)
+    }
 }
 
 /// The labels of a list of edges, made once a column.

@@ -301,7 +301,8 @@ fn parse_listed<'a>(text: &'a str, formats: &DateFormats) -> Option<Written<'a>>
 
 fn stamp_of(parsed: &Parsed) -> Option<Stamp> {
     use chrono::{Datelike as _, Timelike as _};
-    let year = parsed.year()?;
+    // `%Y` reads as few digits as there are, and "36" may be of any century.
+    let year = parsed.year().filter(|year| (1000..=9999).contains(year))?;
     let mut stamp = if let Ok(date) = parsed.to_naive_date() {
         Stamp::date(date.year(), date.month(), date.day(), Precision::Day)
     } else if parsed.day().is_none() && parsed.ordinal().is_none() && parsed.weekday().is_none() {

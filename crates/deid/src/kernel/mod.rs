@@ -4,7 +4,8 @@
 //!
 //! - Null in, null out, and no failure.
 //! - The empty string counts as "no value" and gives null, except in [`Kernel::Keep`] of text, [`Kernel::Redact`] and
-//!   [`Kernel::FirstChars`], which keep or replace text as it stands. Kernels that parse also trim white space first.
+//!   [`Kernel::FirstChars`], which keep or replace text as it stands. Kernels that parse or identify (tokens, hashes,
+//!   surrogates, subjects) also trim white space first: `" 7"` and `"7"` are one number.
 //! - A value that a rule cannot handle gives null and a [`Failure`] that says where and what kind. It never passes
 //!   through unchanged (the pipeline sends it to quarantine) and it is never in the failure's text.
 //! - No clock, no environment, no randomness: a kernel gives the same bytes for the same column, rule and [`Env`].
@@ -34,13 +35,14 @@ use cordon_phi::{TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use age::AgeRule;
+pub use age::{AgeRule, SpanUnit};
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
 pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
 pub use shift_date::{ShiftForm, ShiftRule};
-pub use surrogate::SurrogateKind;
+pub use surrogate::{SurrogateKind, SurrogateRule};
 pub use text::text_of;
+pub(crate) use text::trimmed;
 pub use year::YearRule;
 pub use zip3::{Otherwise, RESTRICTED_2000, RESTRICTED_2010, Vintage, Zip3Rule};
 
@@ -52,12 +54,13 @@ pub struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    /// The subject of a row; an empty identity is nobody's, as it would make one person of many.
+    /// The subject of a row, without white space around it; an empty identity is nobody's, as it would make one person
+    /// of many.
     fn subject(&self, row: usize) -> Option<&'a str> {
         let subjects = self.subjects?;
         // `is_valid` and `value` panic past the end; a shorter column of subjects must not.
         let known = row < arrow_array::Array::len(subjects) && arrow_array::Array::is_valid(subjects, row);
-        known.then(|| subjects.value(row)).filter(|subject| !subject.is_empty())
+        known.then(|| text::trimmed(subjects.value(row))).filter(|subject| !subject.is_empty())
     }
 }
 
@@ -148,12 +151,14 @@ pub enum Kernel {
     Null(DataType),
     /// A fixed text in place of every value that is there.
     Redact { with: String },
-    /// The year of a date (clause C), with the rule for ages over 89 on birth dates.
+    /// The year of a date (clause C), with the rule for ages over 89.
     Year(YearRule),
     /// Whole years from a birth date to a reference date, 90 and over as one.
     AgeFromBirth(AgeRule),
     /// An age in years, everything from `cap` up as `cap`: `cap: 90` makes the category "90 or older".
     AgeCap { cap: u32 },
+    /// A span of time as it stands, 90 years and more as 90 years.
+    SpanCap { unit: SpanUnit },
     /// The first three digits of a ZIP code, 000 for thinly peopled ones (clause B).
     Zip3(Zip3Rule),
     /// A range in place of a number.
@@ -169,7 +174,7 @@ pub enum Kernel {
     /// Format-preserving encryption, FF1. Derived from the value, as [`Kernel::Hash`].
     Fpe(FpeRule),
     /// An invented value that looks real.
-    Surrogate(SurrogateKind),
+    Surrogate(SurrogateRule),
 }
 
 /// The type that kept text is read as.
@@ -204,6 +209,7 @@ impl Kernel {
             Self::Year(_) | Self::AgeFromBirth(_) | Self::AgeCap { .. } => DataType::Int32,
             Self::Keep(Parse::Text)
             | Self::Redact { .. }
+            | Self::SpanCap { .. }
             | Self::Zip3(_)
             | Self::Bin(_)
             | Self::FirstChars { .. }
@@ -224,6 +230,7 @@ impl Kernel {
             Self::Year(rule) => year::apply(rule, values),
             Self::AgeFromBirth(rule) => age::from_birth(rule, values),
             Self::AgeCap { cap } => age::cap(*cap, values),
+            Self::SpanCap { unit } => age::cap_span(*unit, values),
             Self::Zip3(rule) => zip3::apply(*rule, values),
             Self::Bin(rule) => bin::apply(rule, values),
             Self::FirstChars { n } => first_chars::apply(*n, values),
@@ -231,7 +238,7 @@ impl Kernel {
             Self::Token { domain } => token::apply(domain, values, env.tokens.as_ref())?,
             Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash),
             Self::Fpe(rule) => fpe::apply(rule, values, &env.keys.fpe)?,
-            Self::Surrogate(kind) => surrogate::apply(*kind, column, &env.keys.surrogate),
+            Self::Surrogate(rule) => surrogate::apply(*rule, column, &env.keys.surrogate),
         })
     }
 }

@@ -1,9 +1,10 @@
 //! Invented values that look real.
 //!
 //! What is invented follows from the key and the subject, so that one person has one name, one address and one number
-//! of each kind in every table and note. Where the row has no subject it follows from the value, so that equal values
-//! stay equal; a full name then has nothing in common with its parts. Nothing of the value shows in the outcome,
-//! except by the chance that the pools hold it.
+//! of each kind in every table and note. A row without a subject fails: what follows from the value is derived from
+//! information about the individual, which 164.514(c)(1) forbids. An expert may let it follow from the value, so that
+//! equal values stay equal; a full name then has nothing in common with its parts. Nothing of the value shows in the
+//! outcome, except by the chance that the pools hold it.
 //!
 //! The pools of names are those of the crate `fake`. They are part of what a name is drawn from: when they change,
 //! every surrogate does, and a test notices.
@@ -15,8 +16,18 @@ use cordon_crypto::KeyedHash;
 use fake::locales::{Data, EN};
 use serde::{Deserialize, Serialize};
 
-use super::text::to_text;
-use super::{Column, Outcome};
+use super::text::{to_text, trimmed};
+use super::{Column, Outcome, Reason};
+
+/// Which value is invented, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SurrogateRule {
+    pub kind: SurrogateKind,
+    /// Without a subject it follows from the value: by expert determination only.
+    #[serde(default)]
+    pub of_value: bool,
+}
 
 /// What is invented. One subject has one name, address, number … of each kind, everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,15 +121,19 @@ impl SurrogateKind {
     }
 }
 
-pub(super) fn apply(kind: SurrogateKind, column: &Column<'_>, key: &KeyedHash) -> Outcome {
-    let key = key.derive(kind.label());
+pub(super) fn apply(rule: SurrogateRule, column: &Column<'_>, key: &KeyedHash) -> Outcome {
+    let key = key.derive(rule.kind.label());
     let (values, failures) = to_text(column.values, |row, value, out| {
-        if value.is_empty() {
+        if trimmed(value).is_empty() {
             return Ok(false);
         }
         // The first part keeps a value from being taken for a subject of the same spelling.
-        let (what, of): (&[u8], _) = column.subject(row).map_or((b"value", value), |subject| (b"subject", subject));
-        Ok(kind.write(&Draw::new(key.tag_parts(&[what, of.as_bytes()])), out).is_ok())
+        let (what, of): (&[u8], _) = match column.subject(row) {
+            Some(subject) => (b"subject", subject),
+            None if rule.of_value => (b"value", value),
+            None => return Err(Reason::NoSubject),
+        };
+        Ok(rule.kind.write(&Draw::new(key.tag_parts(&[what, of.as_bytes()])), out).is_ok())
     });
     Outcome { values: Arc::new(values), failures }
 }

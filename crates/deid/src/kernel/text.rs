@@ -63,7 +63,7 @@ fn spell_instant(out: &mut String, micros: i64) -> std::fmt::Result {
 
 /// Takes white space off both ends, no-break spaces too. Nearly all values have none.
 #[inline]
-pub(super) fn trimmed(text: &str) -> &str {
+pub(crate) fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
         _ => text.trim(),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow_array::StringViewArray;
 use cordon_phi::{Token, TokenError, TokenStore};
 
+use super::text::trimmed;
 use super::{Outcome, base32};
 
 pub(super) fn apply(domain: &str, values: &StringViewArray, store: &dyn TokenStore) -> Result<Outcome, TokenError> {
     // One call a batch: the store looks up equal values once and may sort the rest as its files like.
-    let there: Vec<&[u8]> = values.iter().flatten().filter(|text| !text.is_empty()).map(str::as_bytes).collect();
+    let there: Vec<&[u8]> =
+        values.iter().flatten().map(trimmed).filter(|text| !text.is_empty()).map(str::as_bytes).collect();
     let mut tokens = Vec::with_capacity(there.len());
     store.get_or_create(domain, &there, &mut tokens)?;
     if tokens.len() != there.len() {

@@ -12,13 +12,16 @@ use super::{Failure, Outcome, Reason};
 /// The first three digits of a ZIP code, 164.514(b)(2)(i)(B); `000` where all ZIP codes with these digits together
 /// hold 20,000 people or fewer.
 ///
-/// Read as ZIP codes: five digits, ZIP+4 with a hyphen, a space or nothing between, three digits; and the same with
-/// the leading zero that spreadsheets take away (`2139` for `02139`).
+/// Read as ZIP codes: five digits, ZIP+4 with a hyphen, a space or nothing between; and the same with the leading zero
+/// that spreadsheets take away (`2139` for `02139`). Three digits are read only where the rule says that the field
+/// holds prefixes: `501` may be the prefix, or what a spreadsheet left of `00501`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Zip3Rule {
     pub vintage: Vintage,
     pub otherwise: Otherwise,
+    /// The field may hold three-digit prefixes.
+    pub of_prefixes: bool,
 }
 
 /// Which census says where 20,000 people or fewer live.
@@ -72,7 +75,10 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
     let mut out = StringViewBuilder::with_capacity(values.len());
     let mut failures = Vec::new();
     for (row, value) in values.iter().enumerate() {
-        let prefix = value.and_then(|text| prefix(text.as_bytes()).or_else(|| prefix(trimmed(text).as_bytes())));
+        let prefix = value.and_then(|text| {
+            let read = |text: &str| prefix(text.as_bytes(), rule.of_prefixes);
+            read(text).or_else(|| read(trimmed(text)))
+        });
         let digits = prefix.and_then(|prefix| {
             let start = usize::from(prefix) * 3;
             shown.get(start..start + 3)
@@ -111,11 +117,11 @@ fn shown(vintage: Vintage) -> &'static str {
 
 /// The first three digits as a number. `None` if this is no ZIP code.
 #[inline]
-fn prefix(text: &[u8]) -> Option<u16> {
+fn prefix(text: &[u8], of_prefixes: bool) -> Option<u16> {
     match text {
         [a, b, c, d, e] => digits([*a, *b, *c]).filter(|_| all_digits(&[*d, *e])),
         [a, b, c, rest @ ..] if plus_four(rest, 2) => digits([*a, *b, *c]),
-        [a, b, c] => digits([*a, *b, *c]),
+        [a, b, c] if of_prefixes => digits([*a, *b, *c]),
         // The leading zero is lost.
         [b, c, rest @ ..] if plus_four(rest, 2) || (rest.len() == 2 && all_digits(rest)) => digits([b'0', *b, *c]),
         _ => None,

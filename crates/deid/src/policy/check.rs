@@ -1,5 +1,6 @@
 //! From the policy as written to the recipe that runs: every rule is checked here, and nowhere else.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use chrono::{Datelike, NaiveDate};
@@ -9,22 +10,32 @@ use sha2::{Digest, Sha256};
 
 use super::file::{Action, DatasetSection, FieldSection, Otherwise, PolicyFile, Undeclared, ValueType, Vintage};
 use super::method;
+use crate::document::Documents;
 use crate::kernel::{
     AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ShiftForm, ShiftRule,
-    SurrogateKind, Vintage as Zip3Vintage, YearRule, Zip3Rule,
+    SurrogateKind, SurrogateRule, Vintage as Zip3Vintage, YearRule, Zip3Rule,
 };
-use crate::recipe::{Allow, FieldRule, Recipe, TableRecipe};
+use crate::recipe::{Allow, FieldRule, Limits, Recipe, TableRecipe};
 use crate::yaml::{At, Issue, Issues, Position, nearest};
 
 /// What the compiler needs to know besides the policy.
 #[derive(Clone, Copy)]
-pub struct CompileOptions {
+pub struct CompileOptions<'a> {
     /// The day on which ages are counted when the policy names none.
     pub run_date: NaiveDate,
+    /// For each dataset the places whose identifiers mean the person, each with its namespace: what a pipeline declares.
+    pub identities: Option<&'a IndexMap<String, IndexMap<String, String>>>,
+}
+
+impl CompileOptions<'_> {
+    /// For a day, without declared identities.
+    pub fn on(run_date: NaiveDate) -> Self {
+        Self { run_date, identities: None }
+    }
 }
 
 /// Reads, checks and compiles one policy.
-pub fn compile(text: &str, file: &Path, options: CompileOptions) -> Result<Recipe, Issues> {
+pub fn compile(text: &str, file: &Path, options: CompileOptions<'_>) -> Result<Recipe, Issues> {
     let written: PolicyFile = crate::yaml::parse(text, file)?;
     let mut checker = Checker { file: file.to_path_buf(), method: written.method.value, issues: Vec::new() };
     let recipe = checker.policy(&written, text, options);
@@ -45,8 +56,45 @@ struct Checker {
 pub(crate) struct Common {
     pub method: Method,
     pub reference: NaiveDate,
+    /// The day on which nobody may show as over 89.
+    pub ages_capped_at: NaiveDate,
     pub vintage: Zip3Vintage,
     pub subject_domain: String,
+    /// The date shifts so far.
+    shifts: RefCell<Vec<Shift>>,
+}
+
+struct Shift {
+    dataset: String,
+    position: Position,
+    domain: String,
+    max_days: u32,
+}
+
+impl Common {
+    /// Notes how a kernel moves dates, for the check that one subject moves by one number of days.
+    pub(crate) fn note_shift(&self, dataset: &str, position: Position, kernel: &Kernel) {
+        if let Kernel::ShiftDate(rule) = kernel {
+            self.shifts.borrow_mut().push(Shift {
+                dataset: dataset.to_owned(),
+                position,
+                domain: rule.domain.clone(),
+                max_days: rule.max_days,
+            });
+        }
+    }
+}
+
+/// Whose the values of a rule are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The dataset is not about persons.
+    None,
+    /// A file may lack the field.
+    Optional,
+    Known,
+    /// Each document says, or its values fail.
+    OfDocument,
 }
 
 impl Checker {
@@ -54,7 +102,7 @@ impl Checker {
         self.issues.push(Issue { file: self.file.clone(), position, message: message.into(), help: help.into() });
     }
 
-    fn policy(&mut self, written: &PolicyFile, text: &str, options: CompileOptions) -> Recipe {
+    fn policy(&mut self, written: &PolicyFile, text: &str, options: CompileOptions<'_>) -> Recipe {
         let reference = self.reference_date(written, options);
         self.method_papers(written);
         if written.datasets.is_empty() {
@@ -63,26 +111,46 @@ impl Checker {
         let common = Common {
             method: self.method,
             reference,
-            vintage: match written.zip3_vintage {
-                Vintage::Union => Zip3Vintage::Union,
-                Vintage::Census2010 => Zip3Vintage::Census2010,
-                Vintage::Census2000 => Zip3Vintage::Census2000,
+            ages_capped_at: match self.method {
+                // Who turned 90 since the reference date is over 89 in what is released now.
+                Method::SafeHarbor => reference.max(options.run_date),
+                Method::LimitedDataSet | Method::ExpertDetermination => reference,
             },
+            vintage: self.vintage(written),
             subject_domain: written.subject.domain.clone(),
+            shifts: RefCell::default(),
         };
         let mut tables = IndexMap::new();
         let mut documents = IndexMap::new();
-        for (name, section) in &written.datasets {
+        let none = IndexMap::new();
+        for (name, at) in &written.datasets {
+            let section = &at.value;
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
-            if let Some(fhir) = &section.fhir {
+            let identities = options.identities.and_then(|all| all.get(name)).unwrap_or(&none);
+            let compiled = match (&section.fhir, &section.hl7v2) {
+                (None, None) => None,
+                (Some(fhir), None) => Some(crate::fhir::compile(name, fhir, undeclared, &common).map(Documents::Fhir)),
+                (None, Some(hl7v2)) => {
+                    Some(crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2))
+                }
+                _ => {
+                    self.issue(
+                        at.position,
+                        format!("dataset `{name}` is of more than one format"),
+                        "documents of each format are a dataset of their own".to_owned(),
+                    );
+                    continue;
+                }
+            };
+            if let Some(compiled) = compiled {
                 if !section.fields.is_empty() || !section.derive.is_empty() || section.subject.is_some() {
                     self.issue(
-                        written.policy.position,
-                        format!("dataset `{name}` has both `fhir` and `fields`, `derive` or `subject`"),
-                        "a dataset is a table or FHIR documents: split it in two".to_owned(),
+                        at.position,
+                        format!("dataset `{name}` has both rules of documents and `fields`, `derive` or `subject`"),
+                        "a dataset is a table or documents: split it in two".to_owned(),
                     );
                 }
-                match crate::fhir::compile(name, fhir, undeclared, &common) {
+                match compiled {
                     Ok(recipe) => {
                         documents.insert(name.clone(), recipe);
                     }
@@ -93,64 +161,157 @@ impl Checker {
                     }
                 }
             } else {
-                let table = self.table(name, section, undeclared, &common);
+                let table = self.table(name, at, undeclared, &common);
                 tables.insert(name.clone(), table);
             }
         }
+        self.one_shift_a_subject(&common);
         Recipe {
             name: written.policy.value.clone(),
             description: written.description.clone(),
             method: self.method,
             hash: hex(&Sha256::digest(text.as_bytes())),
             reference_date: reference,
+            ages_capped_at: common.ages_capped_at,
             tables,
             documents,
         }
     }
 
-    fn reference_date(&mut self, written: &PolicyFile, options: CompileOptions) -> NaiveDate {
+    fn reference_date(&mut self, written: &PolicyFile, options: CompileOptions<'_>) -> NaiveDate {
         let Some(at) = &written.reference_date else { return options.run_date };
-        if let Ok(date) = NaiveDate::parse_from_str(&at.value, "%Y-%m-%d") {
+        if let Some(date) = strict_date(&at.value) {
             return date;
         }
         self.issue(at.position, "`reference-date` is not a date", "write it as `YYYY-MM-DD`".to_owned());
         options.run_date
     }
 
+    fn vintage(&mut self, written: &PolicyFile) -> Zip3Vintage {
+        let Some(at) = &written.zip3_vintage else { return Zip3Vintage::Union };
+        match at.value {
+            Vintage::Union => Zip3Vintage::Union,
+            Vintage::Census2010 => Zip3Vintage::Census2010,
+            Vintage::Census2000 => {
+                if self.method == Method::SafeHarbor {
+                    self.issue(
+                        at.position,
+                        "Safe Harbor counts people by the current data of the Census, 164.514(b)(2)(i)(B), and those of \
+                         2000 are not",
+                        "use `zip3-vintage: union` (every census) or `\"2020\"`".to_owned(),
+                    );
+                }
+                Zip3Vintage::Census2000
+            }
+        }
+    }
+
     /// What each method asks for on paper.
     fn method_papers(&mut self, written: &PolicyFile) {
-        match self.method {
-            Method::LimitedDataSet if written.data_use_agreement.is_none() => self.issue(
+        let blank = |text: &str| text.trim().is_empty();
+        match (self.method, &written.data_use_agreement, &written.expert) {
+            (Method::LimitedDataSet, None, _) => self.issue(
                 written.method.position,
                 "a limited data set needs a data use agreement, 164.514(e)(4)",
-                "add `data-use-agreement: { recipient: …, permitted-uses: […], signed: YYYY-MM-DD }`".to_owned(),
+                "add `data-use-agreement: { recipient: …, permitted-uses: […], signed: YYYY-MM-DD, \
+                 no-reidentification: true }`"
+                    .to_owned(),
             ),
-            Method::ExpertDetermination if written.expert.is_none() => self.issue(
+            (Method::LimitedDataSet, Some(at), _) => {
+                let (agreement, position) = (&at.value, at.position);
+                if blank(&agreement.recipient) {
+                    let message = "the data use agreement names no recipient, 164.514(e)(4)(ii)(B)";
+                    self.issue(position, message, "write who may use the data as `recipient: …`".to_owned());
+                }
+                if agreement.permitted_uses.is_empty() || agreement.permitted_uses.iter().any(|text| blank(text)) {
+                    let message = "the data use agreement names no permitted use, 164.514(e)(4)(ii)(A)";
+                    self.issue(position, message, "write what the data is for as `permitted-uses: […]`".to_owned());
+                }
+                if strict_date(&agreement.signed).is_none() {
+                    let message = "the date of the data use agreement is not a date";
+                    self.issue(position, message, "write it as `signed: YYYY-MM-DD`".to_owned());
+                }
+                if !agreement.no_reidentification {
+                    self.issue(
+                        position,
+                        "the recipient of a limited data set agrees not to identify the information or contact the \
+                         individuals, 164.514(e)(4)(ii)(C)(5)",
+                        "if the agreement says so, write `no-reidentification: true`".to_owned(),
+                    );
+                }
+            }
+            (Method::ExpertDetermination, _, None) => self.issue(
                 written.method.position,
                 "an expert determination names its expert and document, 164.514(b)(1)(ii)",
                 "add `expert: { name: …, document: … }`".to_owned(),
             ),
+            (Method::ExpertDetermination, _, Some(at)) if blank(&at.value.name) || blank(&at.value.document) => self
+                .issue(
+                    at.position,
+                    "an expert determination names its expert and document, 164.514(b)(1)(ii)",
+                    "write who determined it as `name: …`, and where it is kept as `document: …`".to_owned(),
+                ),
             _ => {}
         }
     }
 
-    fn table(&mut self, name: &str, section: &DatasetSection, undeclared: Undeclared, common: &Common) -> TableRecipe {
+    /// Dates of one subject that move by different numbers of days lose their order and intervals, and the difference
+    /// of two shifts narrows down both.
+    fn one_shift_a_subject(&mut self, common: &Common) {
+        let shifts = common.shifts.take();
+        for (at, shift) in shifts.iter().enumerate() {
+            let before = shifts.iter().take(at);
+            if let Some(other) =
+                before.clone().find(|other| other.domain == shift.domain && other.max_days != shift.max_days)
+            {
+                self.issue(
+                    shift.position,
+                    format!(
+                        "dates of the domain `{}` are shifted by up to {} and by up to {} days, so one subject would have \
+                         two shifts",
+                        shift.domain, other.max_days, shift.max_days
+                    ),
+                    "give all of them one `max-days`".to_owned(),
+                );
+            } else if let Some(other) =
+                before.clone().find(|other| other.dataset == shift.dataset && other.domain != shift.domain)
+            {
+                self.issue(
+                    shift.position,
+                    format!(
+                        "dataset `{}` shifts dates in the domains `{}` and `{}`, so one subject would have two shifts",
+                        shift.dataset, other.domain, shift.domain
+                    ),
+                    "give all of them one `domain`, or none".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn table(&mut self, name: &str, at: &At<DatasetSection>, undeclared: Undeclared, common: &Common) -> TableRecipe {
+        let section = &at.value;
         let mut rules = Vec::new();
         if section.fields.is_empty() {
             self.issue(
-                Position::default(),
+                at.position,
                 format!("dataset `{name}` declares no field"),
                 "list each field under `fields:` with its `kind`".to_owned(),
             );
         }
         let subject = section.subject.as_ref().and_then(|subject| self.subject(name, section, subject));
+        let whose = match subject.as_ref().and_then(|field| section.fields.get(field)) {
+            None => Subject::None,
+            Some(field) if field.value.optional => Subject::Optional,
+            Some(_) => Subject::Known,
+        };
         for (field, at) in &section.fields {
             if at.value.from.is_some() {
                 self.issue(at.position, format!("`{name}.{field}`: `from` belongs under `derive`"), None);
             }
             let is_subject = subject.as_deref() == Some(field.as_str());
             let output = at.value.output.clone().unwrap_or_else(|| field.clone());
-            rules.extend(self.rule(name, field, output, at, is_subject, subject.is_some(), common));
+            self.conditions(name, field, section, at);
+            rules.extend(self.rule(name, field, output, at, is_subject, whose, common));
         }
         for (output, at) in &section.derive {
             let Some(from) = &at.value.from else {
@@ -173,8 +334,16 @@ impl Checker {
             };
             let mut made = at.clone();
             made.value.optional |= source.value.optional;
-            // A derived column cannot pass off an identifier as something harmless.
-            if source.value.kind.clause().is_some() && at.value.kind.clause().is_none() {
+            if at.value.output.is_some() {
+                self.issue(
+                    at.position,
+                    format!("`{name}.{output}`: `as` means nothing under `derive`"),
+                    "the key is the column's name already".to_owned(),
+                );
+            }
+            // A derived column cannot pass off an identifier as something harmless, nor as another identifier, of which
+            // more may stay.
+            if !derives(source.value.kind, at.value.kind) {
                 self.issue(
                     at.position,
                     format!(
@@ -189,10 +358,38 @@ impl Checker {
                 made.value.kind = IdentifierKind::BirthDate;
                 made.value.action = made.value.action.or(Some(Action::Age));
             }
-            rules.extend(self.rule(name, from, output.clone(), &made, false, subject.is_some(), common));
+            self.conditions(name, output, section, at);
+            let is_subject = subject.as_ref() == Some(from);
+            let rule = self.rule(name, from, output.clone(), &made, is_subject, whose, common);
+            // What may not stay of the field may not stay of what is made from it.
+            rules.extend(rule.map(|rule| FieldRule { limits: rule.limits.or(&limits_of(&source.value)), ..rule }));
         }
         self.unique_outputs(name, section, &rules);
         TableRecipe { name: name.to_owned(), subject, undeclared, rules, seed_domain: seed_domain(common) }
+    }
+
+    /// The fields that a rule looks at besides its own must be there.
+    fn conditions(&mut self, name: &str, field: &str, section: &DatasetSection, at: &At<FieldSection>) {
+        let asked = at.value.blank_where.iter().flat_map(IndexMap::keys).chain(&at.value.unit);
+        for other in asked {
+            match section.fields.get(other) {
+                Some(found) if found.value.optional => self.issue(
+                    at.position,
+                    format!("`{name}.{field}` depends on `{other}`, which files may lack"),
+                    format!("leave `optional` out of `{other}`"),
+                ),
+                Some(_) => {}
+                None => {
+                    let help = nearest(other, section.fields.keys().map(String::as_str))
+                        .map(|near| format!("did you mean `{near}`?"));
+                    self.issue(
+                        at.position,
+                        format!("`{name}.{field}` depends on `{other}`, which is not among the dataset's fields"),
+                        help,
+                    );
+                }
+            }
+        }
     }
 
     fn subject(&mut self, name: &str, section: &DatasetSection, subject: &At<String>) -> Option<String> {
@@ -235,25 +432,30 @@ impl Checker {
         output: String,
         at: &At<FieldSection>,
         is_subject: bool,
-        has_subject: bool,
+        whose: Subject,
         common: &Common,
     ) -> Option<FieldRule> {
         let section = &at.value;
         let place = format!("{dataset}.{field}");
         let defaulted = section.action.is_none();
         let action = section.action.unwrap_or_else(|| default_of(self.method, section.kind, is_subject));
-        match rule_kernel(&place, section, action, is_subject, has_subject, common) {
-            Ok(kernel) => Some(FieldRule {
-                input: field.to_owned(),
-                output,
-                kind: section.kind,
-                action,
-                defaulted,
-                kernel,
-                optional: section.optional,
-                allow: section.allow.as_deref().map(Allow::of),
-                because: section.because.clone(),
-            }),
+        match rule_kernel(&place, section, action, is_subject, whose, common) {
+            Ok(kernel) => {
+                if let Some(kernel) = &kernel {
+                    common.note_shift(dataset, at.position, kernel);
+                }
+                Some(FieldRule {
+                    input: field.to_owned(),
+                    output,
+                    kind: section.kind,
+                    action,
+                    defaulted,
+                    kernel,
+                    optional: section.optional,
+                    limits: limits_of(section),
+                    because: section.because.clone(),
+                })
+            }
             Err((message, help)) => {
                 self.issue(at.position, format!("`{place}`: {message}"), help);
                 None
@@ -279,7 +481,7 @@ pub(crate) fn rule_kernel(
     section: &FieldSection,
     action: Action,
     is_subject: bool,
-    has_subject: bool,
+    whose: Subject,
     common: &Common,
 ) -> Result<Option<Kernel>, (String, Option<String>)> {
     let wrong = |message: String, help: &str| Err((message, (!help.is_empty()).then(|| help.to_owned())));
@@ -298,13 +500,33 @@ pub(crate) fn rule_kernel(
     }
     if method::needs_reason(common.method, section.kind, action) && section.because.is_none() {
         return wrong(
-            format!("a direct identifier (`{}`) is kept without a reason", section.kind.name()),
+            format!("a direct identifier (`{}`), or a part of it, is kept without a reason", section.kind.name()),
             "add `because: \"…\"`, or another action",
         );
     }
     parameters_fit(section, action)?;
-    if matches!(action, Action::ShiftDate) && !has_subject {
+    if action == Action::ShiftDate && whose == Subject::None {
         return wrong("a date is shifted by its subject, and this dataset has none".to_owned(), "add `subject: FIELD`");
+    }
+    if common.method == Method::SafeHarbor
+        && section.kind.clause().is_none()
+        && matches!(section.value_type, Some(ValueType::Date | ValueType::Timestamp))
+    {
+        return wrong(
+            format!(
+                "a date of kind `{}` is kept whole, and only the year may stay, 164.514(b)(2)(i)(C)",
+                section.kind.name()
+            ),
+            "give it `kind: service-date`, or the kind of the date that it is",
+        );
+    }
+    let by_expert = common.method == Method::ExpertDetermination;
+    if action == Action::Surrogate && !by_expert && matches!(whose, Subject::None | Subject::Optional) {
+        return wrong(
+            "a surrogate follows from its subject; without one it would be derived from the value, 164.514(c)(1)"
+                .to_owned(),
+            "name a `subject` that every file has, or use `token` or `drop`",
+        );
     }
     let is_date =
         matches!(section.kind, IdentifierKind::BirthDate | IdentifierKind::DeathDate | IdentifierKind::ServiceDate);
@@ -319,18 +541,20 @@ pub(crate) fn rule_kernel(
             .clone()
             .unwrap_or_else(|| if is_subject { common.subject_domain.clone() } else { place.to_owned() })
     };
-    let reference = Day(common.reference.num_days_from_ce() - UNIX_EPOCH_FROM_CE);
+    let (reference, capped_at) = (day(common.reference), day(common.ages_capped_at));
     Ok(Some(match action {
         Action::Drop => return Ok(None),
         Action::Keep => Kernel::Keep(parse_of(section.value_type, formats)),
         Action::Blank => Kernel::Null(arrow_schema::DataType::Utf8View),
         Action::Redact => Kernel::Redact { with: section.with.clone().unwrap_or_else(|| "[redacted]".to_owned()) },
         Action::Year if is_date => {
-            Kernel::Year(YearRule { birth: section.kind == IdentifierKind::BirthDate, reference, cap: 89, formats })
+            let capped = common.method == Method::SafeHarbor || section.kind == IdentifierKind::BirthDate;
+            Kernel::Year(YearRule { reference: capped_at, cap: capped.then_some(89), formats })
         }
         Action::Year => return wrong(format!("`year` is for dates, and the kind is `{}`", section.kind.name()), ""),
         Action::Age if section.kind == IdentifierKind::BirthDate => {
-            Kernel::AgeFromBirth(AgeRule { reference, cap: 90, formats })
+            let release = (capped_at > reference).then_some(capped_at);
+            Kernel::AgeFromBirth(AgeRule { reference, release, cap: 90, formats })
         }
         Action::Age => {
             return wrong("`age` is made from a birth date".to_owned(), "for an age as a number use `age-cap`");
@@ -342,6 +566,7 @@ pub(crate) fn rule_kernel(
                 Some(Otherwise::Blank) => NoZip::Null,
                 Some(Otherwise::Fail) | None => NoZip::Fail,
             },
+            of_prefixes: section.of_prefixes,
         }),
         Action::Bin => Kernel::Bin(bin_rule(section)?),
         Action::FirstChars => Kernel::FirstChars { n: section.chars.unwrap_or(1) },
@@ -369,8 +594,32 @@ pub(crate) fn rule_kernel(
             },
             domain: domain(),
         }),
-        Action::Surrogate => Kernel::Surrogate(surrogate_of(section)?),
+        Action::Surrogate => Kernel::Surrogate(SurrogateRule { kind: surrogate_of(section)?, of_value: by_expert }),
     }))
+}
+
+/// Whether a column of kind `made` may be made from a field of kind `source`: what is listed stays what it is.
+pub(crate) fn derives(source: IdentifierKind, made: IdentifierKind) -> bool {
+    source.clause().is_none() || made == source || (made == IdentifierKind::Age && source == IdentifierKind::BirthDate)
+}
+
+pub(crate) fn limits_of(section: &FieldSection) -> Limits {
+    let blank_where = section.blank_where.iter().flatten();
+    Limits {
+        allow: section.allow.as_deref().map(Allow::of),
+        blank_where: blank_where.map(|(field, values)| (field.clone(), values.clone())).collect(),
+        unit: section.unit.clone(),
+    }
+}
+
+fn day(date: NaiveDate) -> Day {
+    Day(date.num_days_from_ce() - UNIX_EPOCH_FROM_CE)
+}
+
+/// `YYYY-MM-DD` and nothing else: `26-01-01` is a day of the year 26 to a lenient reader.
+fn strict_date(text: &str) -> Option<NaiveDate> {
+    let (year, month, day) = text.parse::<Day>().ok()?.ymd();
+    NaiveDate::from_ymd_opt(year, month, day)
 }
 
 type Wrong = (String, Option<String>);
@@ -443,6 +692,10 @@ fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
     let given = [
         ("domain", section.domain.is_some(), &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate][..]),
         ("allow", section.allow.is_some(), &[Action::Keep]),
+        ("blank-where", section.blank_where.is_some(), &[Action::Keep]),
+        ("unit", section.unit.is_some(), &[Action::Keep]),
+        ("type", section.value_type.is_some(), &[Action::Keep, Action::ShiftDate]),
+        ("of-prefixes", section.of_prefixes, &[Action::Zip3]),
         ("with", section.with.is_some(), &[Action::Redact]),
         ("width", section.width.is_some(), &[Action::Bin]),
         ("edges", section.edges.is_some(), &[Action::Bin]),
@@ -461,6 +714,19 @@ fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
                 Some(format!("it belongs to {}", names.join(", "))),
             ));
         }
+    }
+    let typed_date = matches!(section.value_type, Some(ValueType::Date | ValueType::Timestamp));
+    if action == Action::Keep && section.formats.is_some() && !typed_date {
+        return Err((
+            "`formats` means nothing to what is kept as it is".to_owned(),
+            Some("add `type: date` or `type: timestamp`".to_owned()),
+        ));
+    }
+    if action == Action::ShiftDate && section.value_type.is_some_and(|kind| !typed_date && kind != ValueType::Text) {
+        return Err((
+            "a shifted date is no number and no truth value".to_owned(),
+            Some("use `type: date`, `timestamp` or `text`".to_owned()),
+        ));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use cordon_phi::{IdentifierKind, Method, SafeHarborClause};
 use serde::Serialize;
 
 use super::file::{Action, Undeclared};
-use crate::recipe::{FieldRule, Recipe, TableRecipe};
+use crate::recipe::{FieldRule, Limits, Recipe, TableRecipe};
 
 /// A policy in terms that a privacy officer can sign.
 #[derive(Serialize)]
@@ -16,6 +16,8 @@ pub struct Explanation {
     /// SHA-256 of the policy's text.
     pub hash: String,
     pub reference_date: String,
+    /// The day on which nobody over 89 may show: under Safe Harbor the later of reference date and run.
+    pub ages_capped_at: String,
     pub datasets: Vec<DatasetLines>,
     /// One line for each letter of 164.514(b)(2)(i).
     pub identifiers: Vec<IdentifierLine>,
@@ -58,9 +60,9 @@ pub fn explain(recipe: &Recipe) -> Explanation {
         recipe.tables.values().map(|table| table_lines(recipe.method, table)).collect();
     datasets.extend(recipe.documents.iter().map(|(name, documents)| DatasetLines {
         dataset: name.clone(),
-        subject: Some("the Patient of each resource's compartment".to_owned()),
+        subject: Some(documents.subject()),
         undeclared: undeclared_text(documents.undeclared()),
-        fields: crate::fhir::explain(documents, recipe.method),
+        fields: documents.explain(recipe.method),
     }));
     let identifiers = SafeHarborClause::ALL
         .into_iter()
@@ -86,6 +88,7 @@ pub fn explain(recipe: &Recipe) -> Explanation {
         clause: recipe.method.clause(),
         hash: recipe.hash.clone(),
         reference_date: recipe.reference_date.to_string(),
+        ages_capped_at: recipe.ages_capped_at.to_string(),
         datasets,
         identifiers,
     }
@@ -114,9 +117,30 @@ fn field_line(method: Method, rule: &FieldRule) -> FieldLine {
         kind: rule.kind.name(),
         letter: rule.kind.clause(),
         action: rule.action.name(),
-        why: rule.because.clone().unwrap_or_else(|| why(method, rule.kind, rule.action).to_owned()),
+        why: with_limits(rule.because.as_deref().unwrap_or(why(method, rule.kind, rule.action)), &rule.limits),
         key: rule.kind.key_class().name(),
     }
+}
+
+/// A reason, and what of a kept field does not stay.
+pub(crate) fn with_limits(reason: &str, limits: &Limits) -> String {
+    let mut out = reason.to_owned();
+    if let Some(allow) = &limits.allow {
+        out.push_str("; only ");
+        out.push_str(&allow.summary());
+    }
+    for (field, values) in &limits.blank_where {
+        out.push_str("; not where `");
+        out.push_str(field);
+        out.push_str("` is ");
+        out.push_str(&values.join(", "));
+    }
+    if let Some(unit) = &limits.unit {
+        out.push_str("; 90 years at most, in the unit of `");
+        out.push_str(unit);
+        out.push('`');
+    }
+    out
 }
 
 /// The reason that an action is right for a kind under a method.
@@ -133,6 +157,9 @@ pub fn why(method: Method, kind: IdentifierKind, action: Action) -> &'static str
         Action::FirstChars => "generalised to its first characters",
         Action::ShiftDate => "moved by the subject's own number of days; order and intervals stay",
         Action::Token => "a random code from the vault, not derived from the value, 164.514(c)",
+        Action::Hash | Action::Encrypt if kind.clause().is_none() => {
+            "a keyed pseudonym of what is not among the identifiers that 164.514(b)(2)(i) lists"
+        }
         Action::Hash => "a keyed hash; derived from the value, so by expert determination only",
         Action::Encrypt => "format-preserving encryption (FF1); by expert determination only",
         Action::Surrogate => "made up, the same for all records of the subject",

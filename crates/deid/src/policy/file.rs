@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fhir::FhirSection;
+use crate::hl7v2::Hl7v2Section;
 use crate::yaml::At;
 
 /// A de-identification policy: one method, one subject, and a rule for each field of each dataset.
@@ -21,12 +22,13 @@ pub struct PolicyFile {
     pub description: Option<String>,
     /// The HIPAA method (45 CFR 164.514): `safe-harbor`, `limited-data-set` or `expert-determination`.
     pub method: At<Method>,
-    /// The day at which ages are counted, as `YYYY-MM-DD`. Without it: the day on which the run starts.
+    /// The day at which ages are counted, as `YYYY-MM-DD`. Without it: the day on which the run starts. Under Safe Harbor
+    /// an age over 89 on the day of the run counts as such too, whatever day stands here.
     #[serde(default)]
     pub reference_date: Option<At<String>>,
     /// Which ZIP3 population table decides what becomes `000`.
     #[serde(default)]
-    pub zip3_vintage: Vintage,
+    pub zip3_vintage: Option<At<Vintage>>,
     /// Whose identity ties records together.
     #[serde(default)]
     pub subject: SubjectSection,
@@ -35,12 +37,12 @@ pub struct PolicyFile {
     pub undeclared: Undeclared,
     /// The recipient, its permitted uses and the agreement's date: required for a limited data set, 164.514(e)(4).
     #[serde(default)]
-    pub data_use_agreement: Option<DataUseAgreement>,
+    pub data_use_agreement: Option<At<DataUseAgreement>>,
     /// Who determined that the risk is very small, and where it is documented: required for expert determination.
     #[serde(default)]
-    pub expert: Option<ExpertSection>,
+    pub expert: Option<At<ExpertSection>>,
     /// The datasets, by name.
-    pub datasets: IndexMap<String, DatasetSection>,
+    pub datasets: IndexMap<String, At<DatasetSection>>,
 }
 
 /// Where a person's identity stands.
@@ -76,7 +78,7 @@ pub enum Vintage {
     /// ZCTA counts of Census 2010 and of Census 2020: the same set.
     #[serde(rename = "2010", alias = "2020")]
     Census2010,
-    /// Census 2000, as listed in the guidance of HHS.
+    /// Census 2000, as listed in the guidance of HHS. Not the "current" data that Safe Harbor asks for.
     #[serde(rename = "2000")]
     Census2000,
 }
@@ -88,6 +90,9 @@ pub struct DataUseAgreement {
     pub permitted_uses: Vec<String>,
     /// `YYYY-MM-DD`.
     pub signed: String,
+    /// The recipient has agreed not to identify the information or contact the individuals, 164.514(e)(4)(ii)(C)(5).
+    #[serde(default)]
+    pub no_reidentification: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -119,6 +124,9 @@ pub struct DatasetSection {
     /// The rules of FHIR R4 resources, in place of `fields`.
     #[serde(default)]
     pub fhir: Option<FhirSection>,
+    /// The rules of HL7 v2 messages, in place of `fields`.
+    #[serde(default)]
+    pub hl7v2: Option<Hl7v2Section>,
 }
 
 /// What a field is and what is done with it. Without an action, the method's default for the kind applies.
@@ -145,9 +153,19 @@ pub struct FieldSection {
     /// `token`, `hash`, `encrypt`, `shift-date`: values of one domain are comparable, of two are not.
     #[serde(default)]
     pub domain: Option<String>,
-    /// `keep`: the only values that may stay; all others become blank. `numbers` stands for every number.
+    /// `keep`: the only values that may stay; all others become blank. `numbers` stands for numbers as results are
+    /// written (six digits before the point at most), `us-states` for the states' codes and names, `countries` for
+    /// those of countries.
     #[serde(default)]
     pub allow: Option<Vec<String>>,
+    /// `keep`: the value becomes blank where another field of the row (or, in FHIR, an element beside it, by its path)
+    /// has one of these values: results whose code says that they are an age, a date or a number of a person.
+    #[serde(default)]
+    pub blank_where: Option<IndexMap<String, Vec<String>>>,
+    /// `keep`: the field that holds the value's unit. A span of 90 years and more becomes 90 years, in any unit of time:
+    /// it shows an age over 89.
+    #[serde(default)]
+    pub unit: Option<String>,
     /// `redact`: the constant.
     #[serde(default)]
     pub with: Option<String>,
@@ -175,6 +193,10 @@ pub struct FieldSection {
     /// `zip3`: what becomes of a value that is no US ZIP code (default: quarantine).
     #[serde(default)]
     pub otherwise: Option<Otherwise>,
+    /// `zip3`: the field holds three-digit prefixes. Without it three digits are refused: `501` may be a prefix, or what
+    /// a spreadsheet left of `00501`.
+    #[serde(default)]
+    pub of_prefixes: bool,
     /// Why the rule departs from the default. Required where an expert keeps a direct identifier.
     #[serde(default)]
     pub because: Option<String>,
@@ -238,7 +260,7 @@ pub enum Action {
     Blank,
     /// A constant in place of each value.
     Redact,
-    /// The year of a date; of a birth date only where it shows no age over 89.
+    /// The year of a date, where it shows no age over 89.
     Year,
     /// The age in whole years at the reference date; 90 means "90 or older".
     Age,

@@ -1,6 +1,6 @@
 //! What each HIPAA method does by default with each kind, and what it does not allow.
 
-use cordon_phi::{IdentifierKind as Kind, Method};
+use cordon_phi::{IdentifierKind as Kind, Method, SafeHarborClause};
 
 use super::file::Action;
 
@@ -40,8 +40,8 @@ pub struct Refusal {
 
 /// Whether `method` allows `action` on `kind`; the clause and the way out where it does not.
 pub fn refusal(method: Method, kind: Kind, action: Action) -> Option<Refusal> {
-    // What leaves nothing of the value is allowed everywhere, and so is a code of 164.514(c).
-    if matches!(action, Action::Drop | Action::Blank | Action::Redact | Action::Token) {
+    // What leaves nothing of the value is allowed everywhere.
+    if matches!(action, Action::Drop | Action::Blank | Action::Redact) {
         return None;
     }
     match method {
@@ -52,14 +52,31 @@ pub fn refusal(method: Method, kind: Kind, action: Action) -> Option<Refusal> {
 }
 
 fn safe_harbor(kind: Kind, action: Action) -> Option<Refusal> {
-    let letter = kind.clause()?;
+    let Some(letter) = kind.clause() else {
+        return (action == Action::ShiftDate).then(|| Refusal {
+            clause: "164.514(b)(2)(i)(C)".to_owned(),
+            why: "a shifted date still has a month and a day, and a field that holds dates is of a kind for dates",
+            instead: "`kind: service-date` with `year`, or a policy by `expert-determination`",
+        });
+    };
     let refuse = |why, instead| Some(Refusal { clause: format!("164.514(b)(2)(i)({letter})"), why, instead });
     match (kind, action) {
+        // A code stands for a person or a record. A code for a place or a day is that place or day by another name: all
+        // who share it can be found by it, and it is related to information about them.
+        (_, Action::Token) if matches!(letter, SafeHarborClause::B | SafeHarborClause::C) => Some(Refusal {
+            clause: "164.514(c)(1)".to_owned(),
+            why: "a code in place of a place, a date or an age is related to information about the individual",
+            instead: if letter == SafeHarborClause::B {
+                "`zip3` of a ZIP code, or `drop`"
+            } else {
+                "`year`, `age` or `drop`"
+            },
+        }),
         (Kind::BirthDate | Kind::DeathDate | Kind::ServiceDate, Action::Year)
         | (Kind::BirthDate, Action::Age)
         | (Kind::Age, Action::AgeCap)
         | (Kind::PostalCode, Action::Zip3)
-        | (_, Action::Surrogate) => None,
+        | (_, Action::Surrogate | Action::Token) => None,
         (_, Action::Hash | Action::Encrypt) => Some(Refusal {
             clause: "164.514(c)(1)".to_owned(),
             why: "a keyed hash or an encryption is derived from the value, and a re-identification code must not be",
@@ -90,7 +107,7 @@ fn limited_data_set(kind: Kind, action: Action) -> Option<Refusal> {
             | Kind::Age
             | Kind::UniqueId
     );
-    if kind.clause().is_none() || may_stay || action == Action::Surrogate {
+    if kind.clause().is_none() || may_stay || matches!(action, Action::Surrogate | Action::Token) {
         return None;
     }
     Some(Refusal {
@@ -100,7 +117,9 @@ fn limited_data_set(kind: Kind, action: Action) -> Option<Refusal> {
     })
 }
 
-/// Whether keeping `kind` as it is needs a stated reason from the expert.
+/// Whether keeping `kind`, or a part of it, needs a stated reason from the expert.
 pub fn needs_reason(method: Method, kind: Kind, action: Action) -> bool {
-    method == Method::ExpertDetermination && action == Action::Keep && kind.key_class() == cordon_phi::KeyClass::Direct
+    method == Method::ExpertDetermination
+        && matches!(action, Action::Keep | Action::FirstChars | Action::Bin)
+        && kind.key_class() == cordon_phi::KeyClass::Direct
 }

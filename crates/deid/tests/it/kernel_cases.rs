@@ -118,6 +118,7 @@ kernels! {
     year = "year";
     age_from_birth = "age-from-birth";
     age_cap = "age-cap";
+    span_cap = "span-cap";
     zip3 = "zip3";
     bin = "bin";
     first_chars = "first-chars";

@@ -38,6 +38,9 @@ const LOCK: &str = ".lock";
 /// A commit that is tried again within so many later commits is recognised and not applied twice.
 const REMEMBERED_COMMITS: usize = 64;
 
+/// A recovery that comes in between costs one try.
+const STAGE_TRIES: usize = 8;
+
 /// All tables under one root. Cheap to clone.
 #[derive(Clone)]
 pub struct TableStore(Arc<Inner>);
@@ -133,11 +136,17 @@ impl TableStore {
             return Err(EngineError::InvalidName { what: "run" });
         }
         let dir = self.dir(table, STAGING).join(run);
-        make_dir(&dir)?;
-        let lock = lock_file(&dir)?;
-        // Another worker of the same run may hold it too, hence shared.
-        lock.lock_shared().map_err(|error| EngineError::io("lock the staging folder", &dir, &error))?;
-        Ok(Staging { dir, run: run.to_owned(), keys: self.0.keys.clone(), lock })
+        for _ in 0..STAGE_TRIES {
+            make_dir(&dir)?;
+            let lock = lock_file(&dir)?;
+            // Another worker of the same run may hold it too, hence shared.
+            lock.lock_shared().map_err(|error| EngineError::io("lock the staging folder", &dir, &error))?;
+            // A recovery may have removed the folder while this waited: then the lock keeps nobody out.
+            if is_named(&lock, &dir.join(LOCK)) {
+                return Ok(Staging { dir, run: run.to_owned(), keys: self.0.keys.clone(), lock });
+            }
+        }
+        Err(EngineError::Internal("the staging folder is removed again and again"))
     }
 
     /// Publishes a new version and returns its number.
@@ -227,7 +236,9 @@ impl TableStore {
         let staging = self.dir(table, STAGING);
         for run in list(&staging)? {
             let dir = staging.join(&run);
-            let alive = lock_file(&dir)?.try_lock().is_err();
+            // Held until the folder is gone: a writer that comes for the run in between finds it locked, not half removed.
+            let lock = lock_file(&dir)?;
+            let alive = lock.try_lock().is_err();
             if alive || resuming.contains(&run.as_str()) {
                 done.kept_runs += 1;
                 live.insert(run);
@@ -235,6 +246,7 @@ impl TableStore {
             }
             done.staged_parts += list(&dir)?.iter().filter(|name| name.ends_with(".parquet")).count();
             fs::remove_dir_all(&dir).map_err(|error| EngineError::io("remove staged parts", &dir, &error))?;
+            drop(lock);
         }
         for name in list(&manifests)?.iter().filter(|name| name.starts_with(".draft-")) {
             remove(&manifests.join(name))?;
@@ -445,8 +457,16 @@ fn random_name() -> Result<String, EngineError> {
     Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 
+/// Makes a folder and those above it, durably: a part is only as durable as the names that lead to it.
 fn make_dir(path: &Path) -> Result<(), EngineError> {
-    fs::create_dir_all(path).map_err(|error| EngineError::io("make the folder", path, &error))
+    let new: Vec<&Path> =
+        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::create_dir_all(path).map_err(|error| EngineError::io("make the folder", path, &error))?;
+    for folder in new.iter().rev() {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_dir(above)?;
+    }
+    Ok(())
 }
 
 /// Names in a folder; none when the folder does not exist.
@@ -474,6 +494,14 @@ fn lock_file(dir: &Path) -> Result<File, EngineError> {
         .write(true)
         .open(&path)
         .map_err(|error| EngineError::io("open the lock", &path, &error))
+}
+
+/// Whether the open file is the one that stands under the name now.
+fn is_named(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let held = file.metadata().map(|held| (held.dev(), held.ino()));
+    let named = fs::metadata(path).map(|named| (named.dev(), named.ino()));
+    matches!((held, named), (Ok(held), Ok(named)) if held == named)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {

@@ -110,6 +110,9 @@ impl PartWriter {
         let output = self.inner.inner_mut();
         output.flush().map_err(|error| failed(&error))?;
         output.file.sync_all().map_err(|error| failed(&error))?;
+        if let Some(folder) = self.path.parent() {
+            super::sync_dir(folder)?;
+        }
         let (hash, bytes) = (std::mem::take(&mut output.hash), output.bytes);
         Ok(PartInfo {
             file: self.file,

@@ -35,6 +35,8 @@ pub(super) struct Found {
     pub links: Option<Arc<Links>>,
     /// An entry without a resource: a deletion, or the answer to one.
     pub empty: bool,
+    /// No object, or several of what are none.
+    pub odd: bool,
 }
 
 /// The document cannot be taken apart.
@@ -45,47 +47,115 @@ pub(super) enum Broken {
     NotAnObject,
 }
 
-/// The resources of the value that begins at `start`, and where it ends.
-pub(super) fn resources(
-    definitions: &'static Definitions,
-    bytes: &[u8],
-    start: usize,
-) -> Result<(Vec<Found>, usize), Broken> {
+/// So many entries of one document are noted at once; the further ones are looked up when these are done.
+const MOST_NOTED: usize = 1 << 14;
+
+/// What a value of a stream is made of.
+pub(super) struct Outline {
+    /// Its first resources.
+    pub found: Vec<Found>,
+    pub more: Option<More>,
+    pub is_bundle: bool,
+    /// Where it ends.
+    pub end: usize,
+}
+
+/// The entries of a Bundle or array that have not been noted yet.
+pub(super) struct More {
+    at: usize,
+    entry: u64,
+    links: Option<Arc<Links>>,
+}
+
+/// The resources of the value that begins at `start`.
+pub(super) fn resources(definitions: &'static Definitions, bytes: &[u8], start: usize) -> Result<Outline, Broken> {
     let mut scan = Scan { bytes, at: start, closers: Vec::new() };
-    let mut found = Vec::new();
     scan.white();
+    let mut entries = Entries::default();
+    let mut is_bundle = false;
     match scan.peek() {
         b'{' => {
             let outer = scan.at;
-            let bundle = scan.bundle(definitions, &mut found)?;
-            if !bundle {
-                found.clear();
-                found.push(alone(outer..scan.at, None));
+            is_bundle = scan.bundle(definitions, &mut entries)?;
+            if !is_bundle {
+                entries = Entries { found: vec![alone(outer..scan.at, None)], more: None };
             }
         }
         b'[' => {
-            let mut entry = 0;
+            let mut number = 0;
             scan.items(|scan| {
-                let span = scan.value()?;
-                found.push(alone(span, Some(entry)));
-                entry += 1;
+                scan.item(None, number, &mut Links::default(), &mut entries)?;
+                number += 1;
                 Ok(())
             })?;
         }
         _ => return Err(Broken::NotAnObject),
     }
-    Ok((found, scan.at))
+    Ok(Outline { found: entries.found, more: entries.more, is_bundle, end: scan.at })
+}
+
+/// The next entries of a document that [`resources`] has been over.
+pub(super) fn further(definitions: &'static Definitions, bytes: &[u8], more: More) -> (Vec<Found>, Option<More>) {
+    let More { at, mut entry, links } = more;
+    let mut scan = Scan { bytes, at, closers: Vec::new() };
+    let mut entries = Entries::default();
+    let in_bundle = links.is_some().then_some(definitions);
+    // What is behind these was found to be well formed before.
+    while entries.more.is_none() && scan.item(in_bundle, entry, &mut Links::default(), &mut entries).is_ok() {
+        entry += 1;
+        scan.white();
+        if scan.expect(b',').is_err() {
+            break;
+        }
+        scan.white();
+    }
+    entries.belong_to(links.as_ref());
+    (entries.found, entries.more)
+}
+
+/// Entries while they are noted.
+#[derive(Default)]
+struct Entries {
+    found: Vec<Found>,
+    more: Option<More>,
+}
+
+impl Entries {
+    fn belong_to(&mut self, links: Option<&Arc<Links>>) {
+        for found in &mut self.found {
+            found.links = links.cloned();
+        }
+        if let Some(more) = &mut self.more {
+            more.links = links.cloned();
+        }
+    }
+
+    fn note(&mut self, found: Found, at: usize) {
+        if self.more.is_some() {
+            return;
+        }
+        let is_room = self.found.len() < MOST_NOTED;
+        match self.found.last_mut() {
+            // A run of numbers is one thing that is no resource, and not a million.
+            Some(last) if last.odd && found.odd => last.span.end = found.span.end,
+            _ if is_room => self.found.push(found),
+            _ => self.more = Some(More { at, entry: found.entry.unwrap_or(0), links: None }),
+        }
+    }
 }
 
 fn alone(span: Range<usize>, entry: Option<u64>) -> Found {
-    Found { span, entry, id: None, links: None, empty: false }
+    Found { span, entry, id: None, links: None, empty: false, odd: false }
 }
 
 /// What the head of a stream says about the whole of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// One JSON value a line.
     Lines,
-    /// One value over many lines, or one that a line reader's limit would not hold.
+    /// One JSON value a line, the first of them a Bundle that a line reader's limit might not hold.
+    LongLines,
+    /// Values over many lines.
     Document,
 }
 
@@ -99,17 +169,24 @@ pub(super) fn shape(head: &[u8]) -> Shape {
     }
     let line_end = memchr::memchr(b'\n', head.get(start..).unwrap_or_default());
     let first_line = line_end.map_or(head, |end| head.get(..start + end).unwrap_or(head));
-    let whole = Scan { bytes: first_line, at: start, closers: Vec::new() }.value().is_ok();
-    if whole || scan.peek() != b'{' {
+    if is_value(first_line) || scan.peek() != b'{' {
         return Shape::Lines;
     }
     if line_end.is_some() {
         // Either an object that goes on in the next line, or a line that is no JSON. Where a writer breaks lines tells.
-        let next = head.get(first_line.len()..).unwrap_or_default();
-        let goes_on = first_line.trim_ascii_end().ends_with(b"[")
-            || first_line.trim_ascii_end().ends_with(b"{")
-            || first_line.trim_ascii_end().ends_with(b",");
-        return if goes_on || !next.trim_ascii_start().starts_with(b"{") { Shape::Document } else { Shape::Lines };
+        let behind = head.get(first_line.len()..).unwrap_or_default().trim_ascii_start();
+        if !behind.starts_with(b"{") {
+            return Shape::Document;
+        }
+        let second_end = memchr::memchr(b'\n', behind);
+        let second = second_end.and_then(|end| behind.get(..end)).unwrap_or(behind);
+        let third = behind.get(second.len()..).unwrap_or_default().trim_ascii_start();
+        // An object on a line of its own, with another one or nothing behind it, is no part of anything.
+        if is_value(second) && (third.is_empty() || third.starts_with(b"{")) {
+            return Shape::Lines;
+        }
+        let broken_at = [b"[", b"{", b","].iter().any(|end| first_line.trim_ascii_end().ends_with(*end));
+        return if broken_at { Shape::Document } else { Shape::Lines };
     }
     let mut bundle = false;
     // The head is cut off somewhere, so this ends in an error, which says nothing.
@@ -123,7 +200,16 @@ pub(super) fn shape(head: &[u8]) -> Shape {
         }
         Ok(())
     });
-    if bundle { Shape::Document } else { Shape::Lines }
+    if bundle { Shape::LongLines } else { Shape::Lines }
+}
+
+/// Whether a text is one value, as far as brackets and strings say.
+fn is_value(text: &[u8]) -> bool {
+    let mut scan = Scan { bytes: text, at: 0, closers: Vec::new() };
+    scan.value().is_ok() && {
+        scan.white();
+        scan.at == text.len()
+    }
 }
 
 struct Scan<'a> {
@@ -279,7 +365,7 @@ impl Scan<'_> {
     }
 
     /// Takes an object for a Bundle; false when it says that it is something else.
-    fn bundle(&mut self, definitions: &'static Definitions, found: &mut Vec<Found>) -> Result<bool, Broken> {
+    fn bundle(&mut self, definitions: &'static Definitions, entries: &mut Entries) -> Result<bool, Broken> {
         let mut resource_type = None;
         let mut seen_entries = false;
         let mut links = Links::default();
@@ -299,12 +385,7 @@ impl Scan<'_> {
                     }
                     let mut number = 0;
                     scan.items(|scan| {
-                        if scan.peek() == b'{' {
-                            found.push(scan.entry(definitions, number, &mut links)?);
-                        } else {
-                            let span = scan.value()?;
-                            found.push(alone(span, Some(number)));
-                        }
+                        scan.item(Some(definitions), number, &mut links, entries)?;
                         number += 1;
                         Ok(())
                     })?;
@@ -312,7 +393,7 @@ impl Scan<'_> {
                 "entry" if !other => {
                     // No array of entries: whoever reads it as a resource says what is wrong.
                     let span = scan.value()?;
-                    found.push(alone(span, Some(0)));
+                    entries.note(alone(span, Some(0)), scan.at);
                 }
                 _ => {
                     scan.value()?;
@@ -323,11 +404,28 @@ impl Scan<'_> {
         if resource_type.flatten().as_deref() != Some("Bundle") {
             return Ok(false);
         }
-        let links = Arc::new(links);
-        for entry in found {
-            entry.links = Some(Arc::clone(&links));
-        }
+        entries.belong_to(Some(&Arc::new(links)));
         Ok(true)
+    }
+
+    /// One item of an array, or (`in_bundle`) one entry of a Bundle.
+    fn item(
+        &mut self,
+        in_bundle: Option<&'static Definitions>,
+        number: u64,
+        links: &mut Links,
+        entries: &mut Entries,
+    ) -> Result<(), Broken> {
+        let at = self.at;
+        let found = match (self.peek(), in_bundle) {
+            (b'{', Some(definitions)) => self.entry(definitions, number, links)?,
+            (first, _) => {
+                let span = self.value()?;
+                Found { odd: first != b'{', ..alone(span, Some(number)) }
+            }
+        };
+        entries.note(found, at);
+        Ok(())
     }
 
     fn entry(&mut self, definitions: &'static Definitions, number: u64, links: &mut Links) -> Result<Found, Broken> {
@@ -376,6 +474,7 @@ impl Scan<'_> {
             id: if own_id.is_some() { None } else { id },
             links: None,
             empty,
+            odd: false,
         })
     }
 

@@ -45,6 +45,7 @@ pub(super) enum Trouble {
     /// Byte from the start of the text.
     NotJson(usize),
     TooDeep,
+    TooMany,
     DuplicateKey,
 }
 
@@ -52,6 +53,7 @@ pub(super) enum Trouble {
 pub(super) struct Taper {
     definitions: &'static Definitions,
     max_depth: usize,
+    max_tokens: usize,
     open: Vec<Open>,
     /// A number for each key of the objects that are open.
     keys: Vec<u64>,
@@ -66,8 +68,8 @@ struct Open {
 }
 
 impl Taper {
-    pub(super) fn new(definitions: &'static Definitions, max_depth: usize) -> Self {
-        Self { definitions, max_depth, open: Vec::new(), keys: Vec::new(), pieces: Vec::new() }
+    pub(super) fn new(definitions: &'static Definitions, max_depth: usize, max_tokens: usize) -> Self {
+        Self { definitions, max_depth, max_tokens, open: Vec::new(), keys: Vec::new(), pieces: Vec::new() }
     }
 
     /// Appends the tokens of the one JSON value that `text[span]` holds. After an error the tape is as it was.
@@ -84,7 +86,7 @@ impl Taper {
         self.open.clear();
         self.keys.clear();
         self.pieces.clear();
-        let before = tape.len();
+        let (before, room) = (tape.len(), self.max_tokens);
         let start = span.start;
         let mut pass = Pass {
             taper: self,
@@ -92,6 +94,7 @@ impl Taper {
             at: start,
             shift: base.wrapping_sub(start),
             piece: start,
+            most: before + room,
             tape,
         };
         let outcome = pass.document();
@@ -118,6 +121,8 @@ struct Pass<'a> {
     shift: usize,
     /// Where the piece that is being read begins.
     piece: usize,
+    /// The longest that the tape may become.
+    most: usize,
     tape: &'a mut Vec<Token>,
 }
 
@@ -211,6 +216,7 @@ impl Pass<'_> {
             let is_object = open.is_object;
             self.white();
             match (self.peek(), is_object) {
+                (b',', _) if self.tape.len() >= self.most => return Err(Trouble::TooMany),
                 (b',', true) => {
                     self.at += 1;
                     self.white();
@@ -519,7 +525,14 @@ mod tests {
 
     fn tape(text: &str) -> Result<Vec<Token>, Trouble> {
         let mut out = Vec::new();
-        Taper::new(r4(), 64).tape(text.as_bytes(), 0..text.len(), 0, &mut out).map(|()| out)
+        Taper::new(r4(), 64, 1 << 20).tape(text.as_bytes(), 0..text.len(), 0, &mut out).map(|()| out)
+    }
+
+    /// The text that the tape's places are of: without white space between its tokens.
+    fn packed(text: &str) -> String {
+        let mut taper = Taper::new(r4(), 64, 1 << 20);
+        taper.tape(text.as_bytes(), 0..text.len(), 0, &mut Vec::new()).unwrap();
+        taper.pieces().iter().map(|piece| &text[piece.clone()]).collect()
     }
 
     /// A value from the tape by the book.
@@ -619,7 +632,7 @@ mod tests {
             let ours = tape(&text);
             match serde_json::from_str::<serde_json::Value>(&text) {
                 Ok(value) => match ours {
-                    Ok(tokens) => prop_assert_eq!(tree(&text, &tokens, 0), value),
+                    Ok(tokens) => prop_assert_eq!(tree(&packed(&text), &tokens, 0), value),
                     Err(trouble) => prop_assert_eq!(trouble, Trouble::DuplicateKey),
                 },
                 // serde_json alone refuses numbers that overflow a double.
@@ -636,7 +649,7 @@ mod tests {
             let value = serde_json::json!({"name": texts, "n": [1, -2.5e3, null, true, {"": {}}]});
             let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
             let mut tokens = Vec::new();
-            let mut taper = Taper::new(r4(), 64);
+            let mut taper = Taper::new(r4(), 64, 1 << 20);
             let framed = format!("{{}}  {text}\n");
             taper.tape(framed.as_bytes(), 2..framed.len(), before, &mut tokens).unwrap();
             let small: String = taper.pieces().iter().map(|piece| &framed[piece.clone()]).collect();

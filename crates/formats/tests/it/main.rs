@@ -5,5 +5,6 @@ mod ccda;
 mod compressed;
 mod csv_cases;
 mod csv_differential;
+mod hl7v2;
 mod ndjson_cases;
 mod support;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use cordon_crypto::{FpeKey, KeyedHash};
+use cordon_deid::document::Documents;
 use cordon_deid::fhir::{FhirFailure, FhirRecipe};
 use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
@@ -54,8 +55,11 @@ pub fn env() -> Env {
 /// The FHIR recipe of a policy's dataset `fhir`, at a fixed day.
 pub fn recipe(policy: &str) -> Result<FhirRecipe, Issues> {
     let run_date = "2026-01-01".parse().unwrap();
-    let mut recipe = compile(policy, Path::new("policies/test.yaml"), CompileOptions { run_date })?;
-    Ok(recipe.documents.shift_remove("fhir").expect("the policy has a dataset `fhir`"))
+    let mut recipe = compile(policy, Path::new("policies/test.yaml"), CompileOptions::on(run_date))?;
+    match recipe.documents.shift_remove("fhir") {
+        Some(Documents::Fhir(recipe)) => Ok(recipe),
+        _ => panic!("the policy has a dataset `fhir`"),
+    }
 }
 
 pub fn shipped() -> FhirRecipe {

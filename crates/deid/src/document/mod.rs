@@ -1,0 +1,141 @@
+//! Documents that are changed in place: HL7 v2, X12, C-CDA.
+//!
+//! A format's walk meets values and says for each what is done with it ([`Settled`]). What stays is not touched, byte for
+//! byte. What one rule touches in a whole batch is gathered into one column, the kernel that serves tables runs over it
+//! once, and its results go back to their places as [`Change`]s of spans, which the format splices in its own spelling.
+//!
+//! A format adds its language of paths, its dictionary of types and its walk; the rest is here.
+
+mod plan;
+mod rules;
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+
+pub(crate) use plan::{Person, Plan, Replacement, SeedBy};
+pub(crate) use rules::{Issue, Rule, Rules};
+
+pub use crate::fhir::FailureReason;
+use crate::fhir::recipe::RuleLine;
+
+use arrow_schema::SchemaRef;
+use cordon_phi::Method;
+
+use crate::fhir::FhirRecipe;
+use crate::hl7v2::Hl7v2Recipe;
+use crate::policy::explain::{FieldLine, why};
+use crate::policy::file::Undeclared;
+
+/// Compiled rules for documents of one format.
+pub enum Documents {
+    Fhir(FhirRecipe),
+    Hl7v2(Hl7v2Recipe),
+}
+
+impl Documents {
+    /// Every table that can come out, with its schema.
+    pub fn schemas(&self) -> Vec<(String, SchemaRef)> {
+        match self {
+            Self::Fhir(recipe) => recipe.schemas(),
+            Self::Hl7v2(recipe) => recipe.schemas(),
+        }
+    }
+
+    /// What happens to what no rule names.
+    pub fn undeclared(&self) -> Undeclared {
+        match self {
+            Self::Fhir(recipe) => recipe.undeclared(),
+            Self::Hl7v2(recipe) => recipe.undeclared(),
+        }
+    }
+
+    /// How many tables an export commonly fills at once.
+    pub fn open_writers(&self) -> usize {
+        match self {
+            Self::Fhir(recipe) => recipe.open_writers(),
+            Self::Hl7v2(_) => 12,
+        }
+    }
+
+    /// The format, in words.
+    pub fn format(&self) -> &'static str {
+        match self {
+            Self::Fhir(_) => "FHIR documents",
+            Self::Hl7v2(_) => "HL7 v2 messages",
+        }
+    }
+
+    pub fn fhir(&self) -> Option<&FhirRecipe> {
+        match self {
+            Self::Fhir(recipe) => Some(recipe),
+            Self::Hl7v2(_) => None,
+        }
+    }
+
+    pub fn hl7v2(&self) -> Option<&Hl7v2Recipe> {
+        match self {
+            Self::Hl7v2(recipe) => Some(recipe),
+            Self::Fhir(_) => None,
+        }
+    }
+
+    /// Whose records a document is, in words.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::Fhir(_) => "the Patient of each resource's compartment".to_owned(),
+            Self::Hl7v2(recipe) => recipe.subject_text(),
+        }
+    }
+
+    pub(crate) fn explain(&self, method: Method) -> Vec<FieldLine> {
+        match self {
+            Self::Fhir(recipe) => crate::fhir::explain(recipe, method),
+            Self::Hl7v2(recipe) => explain("fields and segments without a rule", &recipe.lines, method),
+        }
+    }
+}
+
+/// A line for each rule, in the order of the policy; what holds without a rule comes first.
+fn explain(unruled: &str, lines: &[RuleLine], method: Method) -> Vec<FieldLine> {
+    let first = FieldLine {
+        field: unruled.to_owned(),
+        column: None,
+        kind: "free-text",
+        letter: cordon_phi::IdentifierKind::FreeText.clause(),
+        action: "drop",
+        why: "what is not declared never passes".to_owned(),
+        key: "direct",
+    };
+    let rest = lines.iter().map(|line| FieldLine {
+        field: line.place.clone(),
+        column: line.column.clone(),
+        kind: line.kind.name(),
+        letter: line.kind.clause(),
+        action: line.action.name(),
+        why: line.because.clone().unwrap_or_else(|| why(method, line.kind, line.action).to_owned()),
+        key: line.kind.key_class().name(),
+    });
+    [first].into_iter().chain(rest).collect()
+}
+
+/// What came of a batch of documents. It holds what the policy lets out, and nothing else.
+pub struct DocumentOutput {
+    /// Rows by table.
+    pub tables: Vec<(String, RecordBatch)>,
+    /// Documents that made it into the tables.
+    pub documents: u64,
+    /// Documents that a rule could not handle, by their number in the batch; these are in no table.
+    pub failures: Vec<DocumentFailure>,
+    /// What was left out because no rule names it, by place: never a value, and `?` for names that the format does not know.
+    pub undeclared: BTreeMap<String, u64>,
+}
+
+/// A document that is in no table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentFailure {
+    /// Its number in the batch.
+    pub index: usize,
+    pub path: String,
+    pub reason: FailureReason,
+}

@@ -1,0 +1,349 @@
+//! What is to be done with a batch of documents, and the doing of it.
+
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::{Array, StringViewArray};
+
+use super::DocumentFailure;
+use crate::fhir::FailureReason;
+use crate::fhir::gather::Gather;
+use crate::fhir::recipe::{GatherRule, Gathered, Settled};
+use crate::kernel::{Column, Env, Kernel, KernelError, Reason, text_of};
+
+/// A change of a document: what stands from `start` to `end` is replaced.
+#[derive(Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub start: u32,
+    pub end: u32,
+    pub with: Replacement<'a>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replacement<'a> {
+    /// Nothing stands there any more.
+    Nothing,
+    /// This text, which the format spells as it must.
+    Text(&'a str),
+    /// The whole structure goes: a segment, an element.
+    Removed,
+}
+
+#[derive(Clone, Copy)]
+enum With {
+    Nothing,
+    Removed,
+    Slot { column: Gathered, row: u32 },
+}
+
+struct Edit {
+    start: u32,
+    end: u32,
+    with: With,
+    mark: u32,
+}
+
+/// One document, or the part of one that is a person's.
+struct Record {
+    edits_end: usize,
+    failed: Option<(String, FailureReason)>,
+}
+
+/// Whose values are whose: a namespace and a span of `identities`.
+#[derive(Clone, Copy)]
+struct Subject {
+    namespace: u16,
+    start: u32,
+    end: u32,
+}
+
+/// The plan of a batch. Records are begun and ended one after the other; within one, changes come in ascending order.
+///
+/// It holds PHI: no `Debug`.
+pub(crate) struct Plan<'r> {
+    rules: &'r [GatherRule],
+    /// Of each rule, whether what it cannot handle leaves an empty place.
+    lenient: &'r [bool],
+    /// Token domains whose identifiers mean a person.
+    namespaces: &'r [String],
+    gathers: Vec<Gather>,
+    edits: Vec<Edit>,
+    records: Vec<Record>,
+    /// Everybody whose values stand in the batch; null where nobody is known.
+    subjects: Vec<Option<Subject>>,
+    identities: String,
+    failed: Option<(String, FailureReason)>,
+    /// The number of the subject at hand, and how surely it is known who that is.
+    whose: Person,
+    rank: u8,
+}
+
+/// Somebody whose values stand in a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Person(u32);
+
+impl<'r> Plan<'r> {
+    pub(crate) fn new(rules: &'r [GatherRule], lenient: &'r [bool], namespaces: &'r [String]) -> Self {
+        Self {
+            rules,
+            lenient,
+            namespaces,
+            gathers: rules.iter().map(Gather::new).collect(),
+            edits: Vec::new(),
+            records: Vec::new(),
+            subjects: vec![None],
+            identities: String::new(),
+            failed: None,
+            whose: Person(0),
+            rank: u8::MAX,
+        }
+    }
+
+    /// From here on, values are of another subject, whoever [`Plan::subject`] says it is.
+    pub(crate) fn next_subject(&mut self) {
+        self.whose = Person(self.subjects.len() as u32);
+        self.subjects.push(None);
+        self.rank = u8::MAX;
+    }
+
+    /// Whether anybody is known for the subject at hand.
+    pub(crate) fn has_subject(&self) -> bool {
+        self.rank < u8::MAX
+    }
+
+    /// Says whose the values since the last change of subject are; of several identities the one of the lowest rank counts,
+    /// and of equal ranks the first.
+    pub(crate) fn subject(&mut self, rank: u8, namespace: u16, identity: &str) {
+        let identity = identity.trim();
+        if identity.is_empty() || self.rank <= rank {
+            return;
+        }
+        let subject = self.identity(namespace, &[identity]);
+        if let Some(known) = self.subjects.get_mut(self.whose.0 as usize) {
+            *known = Some(subject);
+        }
+        self.rank = rank;
+    }
+
+    /// Somebody else than the subject: a relative, a provider, by what is known of them. `of_subject`: two subjects'
+    /// relatives of one name are two people.
+    pub(crate) fn other(&mut self, role: &str, of_subject: bool, name: &str) -> Person {
+        const BETWEEN: &str = "\u{1f}";
+        let subject = self.subjects.get(self.whose.0 as usize).copied().flatten().filter(|_| of_subject);
+        let whose = subject.and_then(|subject| self.identities.get(subject.start as usize..subject.end as usize));
+        let whose = whose.unwrap_or_default().to_owned();
+        let name = name.trim().to_lowercase();
+        let other = self.identity(u16::MAX, &[role, BETWEEN, &whose, BETWEEN, &name]);
+        self.subjects.push(Some(other));
+        Person(self.subjects.len() as u32 - 1)
+    }
+
+    fn identity(&mut self, namespace: u16, parts: &[&str]) -> Subject {
+        let start = self.identities.len() as u32;
+        self.identities.extend(parts.iter().copied());
+        Subject { namespace, start, end: self.identities.len() as u32 }
+    }
+
+    /// A value of the subject's that stands at a span and means `text`.
+    pub(crate) fn value(&mut self, span: (u32, u32), text: &str, settled: Settled, mark: u32) {
+        self.value_of(self.whose, span, text, settled, mark);
+    }
+
+    /// A value of somebody's.
+    pub(crate) fn value_of(&mut self, whose: Person, span: (u32, u32), text: &str, settled: Settled, mark: u32) {
+        let with = match settled {
+            Settled::Keep => return,
+            Settled::Drop => With::Nothing,
+            Settled::Gather(column) => match self.gathers.get_mut(usize::from(column)) {
+                Some(gather) => With::Slot { column, row: gather.add(text, whose.0) },
+                None => With::Nothing,
+            },
+        };
+        self.edits.push(Edit { start: span.0, end: span.1, with, mark });
+    }
+
+    /// Nothing in place of a span, or the whole structure there removed.
+    pub(crate) fn remove(&mut self, span: (u32, u32), whole: bool, mark: u32) {
+        let with = if whole { With::Removed } else { With::Nothing };
+        self.edits.push(Edit { start: span.0, end: span.1, with, mark });
+    }
+
+    /// The document at hand will be in no table.
+    pub(crate) fn fail(&mut self, path: impl FnOnce() -> String, reason: FailureReason) {
+        if self.failed.is_none() {
+            self.failed = Some((path(), reason));
+        }
+    }
+
+    /// Ends a document; its subject too.
+    pub(crate) fn end(&mut self) {
+        self.next_subject();
+        self.records.push(Record { edits_end: self.edits.len(), failed: self.failed.take() });
+    }
+
+    /// Every kernel once, over all values that it touches in the batch.
+    pub(crate) fn run(self, seeds: SeedBy<'_>, env: &Env) -> Result<Done, KernelError> {
+        let mut seeded: Option<StringViewArray> = None;
+        let mut results = Vec::with_capacity(self.rules.len());
+        let identities = Identities { namespaces: self.namespaces, subjects: &self.subjects, text: &self.identities };
+        for ((gather, rule), lenient) in self.gathers.into_iter().zip(self.rules).zip(self.lenient.iter().copied()) {
+            if gather.is_empty() {
+                results.push(None);
+                continue;
+            }
+            let (values, whose) = gather.finish();
+            let subjects = match whose {
+                None => None,
+                Some(whose) => {
+                    if seeded.is_none() {
+                        seeded = Some(identities.seeds(seeds, env)?);
+                    }
+                    seeded.as_ref().map(|seeds| pick(seeds, &whose))
+                }
+            };
+            let values = rule.allow.as_ref().map_or_else(|| values.clone(), |allow| allow.apply(&values));
+            let outcome = rule.kernel.apply(&Column { values: &values, subjects: subjects.as_ref() }, env)?;
+            results.push(Some(Results {
+                text: text_of(&outcome.values),
+                // What a lenient rule cannot handle is null, and leaves an empty place.
+                failures: outcome
+                    .failures
+                    .iter()
+                    .filter(|_| !lenient)
+                    .map(|failure| (failure.row as u32, failure.reason))
+                    .collect(),
+            }));
+        }
+        Ok(Done { results, edits: self.edits, records: self.records })
+    }
+}
+
+/// The token domain of people who are not subjects: relatives, providers.
+const OTHERS: &str = "other people";
+
+/// What kernels that ask for a subject are given.
+#[derive(Clone, Copy)]
+pub(crate) enum SeedBy<'a> {
+    /// The subject's random token: in its namespace's domain, or in the one named.
+    Token(Option<&'a str>),
+    /// The identity itself, by expert determination.
+    Identity,
+}
+
+struct Identities<'a> {
+    namespaces: &'a [String],
+    subjects: &'a [Option<Subject>],
+    text: &'a str,
+}
+
+impl Identities<'_> {
+    fn of(&self, subject: Subject) -> &str {
+        self.text.get(subject.start as usize..subject.end as usize).unwrap_or_default()
+    }
+
+    /// One for each subject; null where nobody is known.
+    fn seeds(&self, by: SeedBy<'_>, env: &Env) -> Result<StringViewArray, KernelError> {
+        let mut out = StringViewBuilder::with_capacity(self.subjects.len());
+        let SeedBy::Token(domain) = by else {
+            for subject in self.subjects {
+                out.append_option(subject.map(|subject| self.of(subject)));
+            }
+            return Ok(out.finish());
+        };
+        let mut found: Vec<(u16, StringViewArray)> = Vec::with_capacity(self.namespaces.len() + 1);
+        let subjects = (0..).zip(self.namespaces).map(|(number, name)| (number, domain.unwrap_or(name)));
+        for (number, domain) in subjects.chain([(u16::MAX, OTHERS)]) {
+            let mut values = StringViewBuilder::with_capacity(self.subjects.len());
+            let mut any = false;
+            for subject in self.subjects {
+                let here = subject.filter(|subject| subject.namespace == number);
+                any |= here.is_some();
+                values.append_option(here.map(|subject| self.of(subject)));
+            }
+            if any {
+                let kernel = Kernel::Token { domain: domain.to_owned() };
+                let tokens = kernel.apply(&Column { values: &values.finish(), subjects: None }, env)?;
+                found.push((number, text_of(&tokens.values)));
+            }
+        }
+        for (row, subject) in self.subjects.iter().enumerate() {
+            let tokens = subject.and_then(|subject| found.iter().find(|(number, _)| *number == subject.namespace));
+            let tokens = tokens.map(|(_, tokens)| tokens);
+            out.append_option(tokens.filter(|tokens| tokens.is_valid(row)).map(|tokens| tokens.value(row)));
+        }
+        Ok(out.finish())
+    }
+}
+
+fn pick(seeds: &StringViewArray, whose: &[u32]) -> StringViewArray {
+    let mut out = StringViewBuilder::with_capacity(whose.len());
+    for &subject in whose {
+        let at = subject as usize;
+        out.append_option((at < seeds.len() && seeds.is_valid(at)).then(|| seeds.value(at)));
+    }
+    out.finish()
+}
+
+struct Results {
+    text: StringViewArray,
+    /// In the order of their rows.
+    failures: Vec<(u32, Reason)>,
+}
+
+/// A plan whose kernels have run.
+pub(crate) struct Done {
+    results: Vec<Option<Results>>,
+    edits: Vec<Edit>,
+    records: Vec<Record>,
+}
+
+impl Done {
+    /// Hands out each document's changes, or why it failed. `path` names the place of a mark.
+    pub(crate) fn documents<'a>(
+        &'a self,
+        mut path: impl FnMut(usize, u32) -> String,
+        mut each: impl FnMut(usize, &[Change<'a>]),
+    ) -> Vec<DocumentFailure> {
+        let mut failures = Vec::new();
+        let mut changes = Vec::new();
+        let mut first = 0;
+        for (index, record) in self.records.iter().enumerate() {
+            let edits = self.edits.get(first..record.edits_end).unwrap_or_default();
+            first = record.edits_end;
+            if let Some((path, reason)) = &record.failed {
+                failures.push(DocumentFailure { index, path: path.clone(), reason: *reason });
+                continue;
+            }
+            changes.clear();
+            match edits.iter().try_for_each(|edit| self.change(edit).map(|change| changes.push(change))) {
+                Ok(()) => each(index, &changes),
+                Err((mark, reason)) => {
+                    failures.push(DocumentFailure { index, path: path(index, mark), reason: reason.into() });
+                }
+            }
+        }
+        failures
+    }
+
+    fn change(&self, edit: &Edit) -> Result<Change<'_>, (u32, Reason)> {
+        let with = match edit.with {
+            With::Nothing => Replacement::Nothing,
+            With::Removed => Replacement::Removed,
+            With::Slot { column, row } => {
+                let results = self.results.get(usize::from(column)).and_then(Option::as_ref);
+                let Some(results) = results else {
+                    return Ok(Change { start: edit.start, end: edit.end, with: Replacement::Nothing });
+                };
+                if let Ok(at) = results.failures.binary_search_by_key(&row, |(row, _)| *row) {
+                    let reason = results.failures.get(at).map_or(Reason::NotADate, |(_, reason)| *reason);
+                    return Err((edit.mark, reason));
+                }
+                let at = row as usize;
+                if at < results.text.len() && results.text.is_valid(at) {
+                    Replacement::Text(results.text.value(at))
+                } else {
+                    Replacement::Nothing
+                }
+            }
+        };
+        Ok(Change { start: edit.start, end: edit.end, with })
+    }
+}

@@ -1,0 +1,164 @@
+//! The rules of a document format as they are compiled: each is checked against the method once, here.
+
+use arrow_schema::DataType;
+use cordon_phi::IdentifierKind;
+
+use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
+use crate::kernel::Kernel;
+use crate::policy::check::{Common, Subject, limits_of, rule_kernel};
+use crate::policy::file::{Action, FieldSection, Otherwise, ValueType};
+use crate::policy::method;
+use crate::recipe::Allow;
+use crate::yaml::{At, Position};
+
+/// What is wrong with a section: where, what, and what would be right.
+pub(crate) type Issue = (Position, String, Option<String>);
+
+/// A rule after its check.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rule {
+    pub settled: Settled,
+    pub kind: IdentifierKind,
+    pub action: Action,
+    /// What may stay is listed, or a reason is given.
+    pub reasoned: bool,
+    pub position: Position,
+}
+
+/// What is true for all rules of a dataset.
+pub(crate) struct Facts<'a> {
+    pub dataset: &'a str,
+    pub common: &'a Common,
+}
+
+/// The rules of one dataset while they are compiled.
+pub(crate) struct Rules<'a> {
+    pub facts: Facts<'a>,
+    pub issues: Vec<Issue>,
+    pub kernels: Vec<GatherRule>,
+    /// Whether what a kernel cannot handle becomes an empty place.
+    pub lenient: Vec<bool>,
+    pub lines: Vec<RuleLine>,
+}
+
+impl<'a> Rules<'a> {
+    pub(crate) fn new(dataset: &'a str, common: &'a Common) -> Self {
+        Self {
+            facts: Facts { dataset, common },
+            issues: Vec::new(),
+            kernels: Vec::new(),
+            lenient: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    pub(crate) fn issue(&mut self, position: Position, message: impl Into<String>, help: Option<String>) {
+        let issue = (position, message.into(), help);
+        if !self.issues.contains(&issue) {
+            self.issues.push(issue);
+        }
+    }
+
+    /// Checks one rule against the method. `domain` is that of its tokens when it names none.
+    ///
+    /// In documents `otherwise: blank` is for every action: what it cannot handle leaves an empty place, where else the
+    /// whole document would go to quarantine.
+    pub(crate) fn rule(&mut self, place: &str, at: &At<FieldSection>, domain: &str) -> Option<Rule> {
+        let mut field = at.value.clone();
+        let common = self.facts.common;
+        if field.from.is_some() || field.output.is_some() || field.optional {
+            self.issue(at.position, format!("`{place}`: `from`, `as` and `optional` are for tables"), None);
+        }
+        let action = field.action.unwrap_or_else(|| method::default_action(common.method, field.kind));
+        if matches!(action, Action::Token | Action::Hash | Action::Encrypt) && field.domain.is_none() {
+            field.domain = Some(domain.to_owned());
+        }
+        if action == Action::ShiftDate {
+            // A document keeps the spelling and precision of its dates.
+            field.value_type = Some(ValueType::Text);
+        }
+        let lenient =
+            field.otherwise.take_if(|_| action != Action::Zip3).is_some_and(|otherwise| otherwise == Otherwise::Blank);
+        let whole = format!("{}.{place}", self.facts.dataset);
+        match rule_kernel(&whole, &field, action, false, Subject::OfDocument, common) {
+            Ok(kernel) => {
+                if let Some(kernel) = &kernel {
+                    common.note_shift(self.facts.dataset, at.position, kernel);
+                }
+                let limits = limits_of(&field);
+                if !limits.blank_where.is_empty() || limits.unit.is_some() {
+                    self.issue(
+                        at.position,
+                        format!("`{place}`: `blank-where` and `unit` are for tables and FHIR"),
+                        None,
+                    );
+                }
+                let settled = match kernel {
+                    None | Some(Kernel::Null(_)) => Settled::Drop,
+                    Some(Kernel::Keep(_)) if limits.allow.is_none() => Settled::Keep,
+                    Some(kernel) => Settled::Gather(self.gather(kernel, limits.allow.clone(), lenient)),
+                };
+                let reasoned = limits.allow.is_some() || field.because.is_some();
+                self.lines.push(RuleLine {
+                    place: place.to_owned(),
+                    kind: field.kind,
+                    action,
+                    because: field.because.clone(),
+                    column: None,
+                    limits,
+                });
+                Some(Rule { settled, kind: field.kind, action, reasoned, position: at.position })
+            }
+            Err((message, help)) => {
+                self.issue(at.position, format!("`{place}`: {message}"), help);
+                None
+            }
+        }
+    }
+
+    /// Says when a rule calls harmless what the format itself knows to be an identifier.
+    pub(crate) fn hold_to_floor(&mut self, place: &str, rule: &Rule, floor: IdentifierKind) {
+        if rule.kind.clause().is_some() || (floor == IdentifierKind::FreeText && rule.reasoned) {
+            return;
+        }
+        // A rule by type holds in many places; one of them says enough.
+        if self.issues.iter().any(|(position, ..)| *position == rule.position) {
+            return;
+        }
+        if let Some(refusal) = method::refusal(self.facts.common.method, floor, rule.action) {
+            let message = format!(
+                "`{place}` holds what is `{}` by its data type, and `{}` of it is not allowed, {}",
+                floor.name(),
+                rule.action.name(),
+                refusal.clause
+            );
+            let help = if floor == IdentifierKind::FreeText {
+                "list what may stay with `allow: […]`, or say with `because: \"…\"` why nothing of a person stands there"
+            } else {
+                "give it the kind that it is"
+            };
+            self.issue(rule.position, message, Some(help.to_owned()));
+        }
+    }
+
+    fn gather(&mut self, kernel: Kernel, allow: Option<Allow>, lenient: bool) -> Gathered {
+        let rules = self.kernels.iter().zip(&self.lenient);
+        let known = rules.map(|(rule, known)| rule.kernel == kernel && rule.allow == allow && *known == lenient);
+        if let Some(known) = known.into_iter().position(|same| same) {
+            return known as Gathered;
+        }
+        let once = matches!(
+            kernel,
+            Kernel::Token { .. } | Kernel::Hash { .. } | Kernel::Fpe(_) | Kernel::Zip3(_) | Kernel::FirstChars { .. }
+        );
+        self.kernels.push(GatherRule {
+            needs_subject: matches!(kernel, Kernel::ShiftDate(_) | Kernel::Surrogate(_)),
+            gives_numbers: matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
+            once,
+            kernel,
+            allow,
+        });
+        self.lenient.push(lenient);
+        (self.kernels.len() - 1) as Gathered
+    }
+}

@@ -1,0 +1,117 @@
+//! Real messages under the shipped policy: nothing that identifies the patient, a relative or a provider is left.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cordon_formats::hl7v2::{Message, MessageReader, ReadOptions, RecordKind};
+
+use super::{SHIPPED, messages, recipe, run};
+
+fn folder() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?;
+    let folder = root.join("shared/data/hl7v2");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let folder = Path::new("/work/shared/data/hl7v2");
+    folder.is_dir().then(|| folder.to_path_buf())
+}
+
+fn files(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "hl7") {
+            out.push(path);
+        }
+    }
+}
+
+/// Fields whose text identifies somebody.
+const IDENTIFYING: [(&[u8; 3], &[usize]); 7] = [
+    (b"PID", &[2, 3, 4, 5, 6, 9, 11, 13, 14, 18, 19, 20, 21]),
+    (b"NK1", &[2, 4, 5, 6, 30, 31, 32, 33, 37]),
+    (b"GT1", &[2, 3, 4, 5, 6, 7, 12, 16, 17, 18, 19]),
+    (b"IN1", &[16, 19, 36, 49]),
+    (b"IN2", &[1, 2, 3, 6, 8]),
+    (b"PV1", &[5, 19, 50]),
+    (b"MRG", &[1, 2, 3, 4, 5, 6, 7]),
+];
+
+/// Made-up names that are also the name of a system or a hospital in the same message.
+const ELSEWHERE: [(&str, &str); 2] = [("MDM-T", "PROSOLV"), ("REF-I14", "RADIANT")];
+
+/// Texts long enough to be nobody else's, and birth dates to the day.
+fn identifiers(message: &Message<'_>) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    for segment in message.segments() {
+        for (_, fields) in IDENTIFYING.iter().filter(|(name, _)| segment.name() == *name) {
+            for &number in *fields {
+                let Some(field) = segment.field(number) else { continue };
+                for repetition in field.repetitions() {
+                    for (component, part) in repetition.components().enumerate() {
+                        // Codes, authorities, states and countries are nobody's name.
+                        let is_address = [4, 11, 17, 19, 32].contains(&number) && segment.name() != b"MRG";
+                        if component > if is_address { 2 } else { 1 } {
+                            continue;
+                        }
+                        let text = part.text().into_owned();
+                        if text.len() >= 5 && text != "UNKNOWN" {
+                            out.insert(text);
+                        }
+                    }
+                }
+            }
+        }
+        if segment.name() == b"PID"
+            && let Some(born) = segment.field(7)
+            && born.bytes().len() >= 8
+        {
+            out.insert(born.text().chars().take(8).collect());
+        }
+    }
+    out
+}
+
+#[test]
+fn nothing_of_the_shared_messages_is_left_under_the_shipped_policy() {
+    let Some(folder) = folder() else {
+        eprintln!("skipped: no shared data");
+        return;
+    };
+    let recipe = recipe(SHIPPED).unwrap_or_else(|issues| panic!("{issues}"));
+    let mut paths = Vec::new();
+    files(&folder, &mut paths);
+    assert!(paths.len() >= 80, "{}", paths.len());
+    let (mut wanted, mut came) = (0, 0);
+    let mut left = Vec::new();
+    for path in &paths {
+        let text = fs::read(path).unwrap();
+        let mut reader = MessageReader::new(text.as_slice(), ReadOptions::default());
+        let mut secrets = BTreeSet::new();
+        while let Some(batch) = reader.next_batch(1 << 20).unwrap() {
+            for (index, record) in batch.records.iter().enumerate() {
+                if record.kind == RecordKind::Message {
+                    wanted += 1;
+                    secrets.extend(identifiers(&batch.parse(index).unwrap()));
+                }
+            }
+        }
+        let outputs = run(&recipe, &text);
+        came += outputs.iter().map(|output| output.documents + output.failures.len() as u64).sum::<u64>();
+        for output in &outputs {
+            assert!(output.failures.is_empty(), "{}: {:?}", path.display(), output.failures);
+        }
+        let all = messages(&outputs).join("\n");
+        let name = path.file_name().unwrap().display().to_string();
+        let is_elsewhere = |secret: &str| ELSEWHERE.iter().any(|(file, text)| name.contains(file) && secret == *text);
+        for secret in secrets.iter().filter(|secret| all.contains(secret.as_str()) && !is_elsewhere(secret)) {
+            let line = all.split(['\r', '\n']).find(|line| line.contains(secret.as_str())).unwrap_or_default();
+            left.push(format!("{name}: {secret} in {line}"));
+        }
+    }
+    assert_eq!(wanted, came);
+    assert!(left.is_empty(), "{} of {} messages: {left:#?}", left.len(), wanted);
+}
