@@ -422,6 +422,19 @@ pub fn attribute_type(of: CdaType, ns: Ns, name: NameId) -> AttributeType {
     }
 }
 
+/// The type of an element that stands in a value of a type; [`CdaType::Unknown`] when none of this name does.
+pub fn part_type(of: CdaType, ns: Ns, name: NameId) -> CdaType {
+    State::of_type(of).step(ns, name).cda_type()
+}
+
+/// What a value of a type is made of: its elements and attributes, by name.
+pub fn parts(of: CdaType) -> Vec<&'static str> {
+    let elements = State::of_type(of).children().map(|(_, name)| name_text(name));
+    let attributes = STRUCTURAL.iter().chain(DATA).chain(LAYOUT).copied();
+    let attributes = attributes.filter(|text| attribute_type(of, Ns::None, name(text)) != AttributeType::Unknown);
+    elements.chain(attributes).collect()
+}
+
 /// Whether a masked element keeps an attribute: it says how to read the element and nothing of its value.
 pub(super) fn stays_when_masked(ns: Ns, name: NameId) -> bool {
     match ns {
