@@ -11,7 +11,6 @@ use super::recipe::{CcdaRecipe, Exclude, IdentityPath, PathRule, RuleId};
 use super::section::CcdaSection;
 use crate::document::{Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
-use crate::kernel::Kernel;
 use crate::policy::check::Common;
 use crate::policy::file::{FieldSection, Undeclared};
 use crate::yaml::{At, Position, nearest};
@@ -129,7 +128,6 @@ impl Compiler<'_> {
         let of_text = [CdaType::St, CdaType::Ed].into_iter().filter_map(resolved);
         let text_class = of_text.filter_map(|rule| self.class_if_kept(rule)).chain(elements.text_class).min();
         let spans = (common.method == Method::SafeHarbor).then(|| self.rules.span_caps());
-        let has_surrogates = self.rules.kernels.iter().any(|rule| matches!(rule.kernel, Kernel::Surrogate(_)));
         CcdaRecipe {
             types: CdaType::ALL.iter().map(|of| resolved(*of)).collect(),
             parts: CdaType::ALL.iter().map(|of| parts_of(*of)).collect(),
@@ -148,12 +146,10 @@ impl Compiler<'_> {
             identities: places,
             people: PathSet::new(people),
             namespaces,
-            needs_subject: self.rules.kernels.iter().any(|rule| rule.needs_subject),
             kernels: std::mem::take(&mut self.rules.kernels),
             lenient: std::mem::take(&mut self.rules.lenient),
             spans,
             undeclared,
-            has_surrogates,
             text_class: text_class.unwrap_or(KeyClass::Clinical),
             lines: std::mem::take(&mut self.rules.lines),
         }
@@ -251,7 +247,11 @@ impl Compiler<'_> {
             let found = types::of(&path);
             if found.is_empty() {
                 let message = format!("`elements.{text}`: CDA R2 has no such element at such a place");
-                self.rules.issue(at.position, message, Some("a path without `//` in it names child after child".into()));
+                self.rules.issue(
+                    at.position,
+                    message,
+                    Some("a path without `//` in it names child after child".into()),
+                );
                 continue;
             }
             let Some(rule) = self.rule(text, at, text) else { continue };
@@ -278,7 +278,9 @@ impl Compiler<'_> {
             if !is_drop && found.iter().any(|of| !is_ruled(*of)) {
                 self.rules.issue(
                     position,
-                    format!("`elements.{text}` names an element that only holds others, and these have rules of their own"),
+                    format!(
+                        "`elements.{text}` names an element that only holds others, and these have rules of their own"
+                    ),
                     Some("name what is in it, as in `author//name`, or drop it".to_owned()),
                 );
             }

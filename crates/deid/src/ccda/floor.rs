@@ -65,11 +65,10 @@ pub(super) fn of_element(of: CdaType, name: NameId) -> Option<Kind> {
 
 pub(super) fn of_attribute(of: CdaType, name: NameId, attribute: AttributeType) -> Option<Kind> {
     Some(match attribute {
-        // Who numbered; where nothing else stands, the walk takes it for the number itself.
-        AttributeType::Root => return None,
         AttributeType::Extension => Kind::MedicalRecordNumber,
         AttributeType::Text | AttributeType::Link | AttributeType::Unknown => Kind::FreeText,
         AttributeType::Value => return of_element(of, name),
+        // A root says who numbered; where nothing else stands, the walk takes it for the number itself.
         _ => return None,
     })
 }

@@ -1,10 +1,11 @@
 //! How what is kept must look: senders put anything anywhere, names and dates into codes and attributes of layout too.
 
-use crate::fhir::form::{is_symbol, is_word};
+use crate::fhir::form::{is_symbol, is_word, mime};
 
 const LONGEST_CODE: usize = 64;
 const LONGEST_DISPLAY: usize = 512;
 const LONGEST_LABEL: usize = 64;
+const LONGEST_STRUCTURAL: usize = 16;
 const LONGEST_UNIT: usize = 64;
 const LONGEST_VERSION: usize = 32;
 /// So many digits before the point are no result.
@@ -21,9 +22,26 @@ pub(super) fn is_oid(text: &str) -> bool {
         && text.split('.').all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Words of the standard, with spaces between them: `HP WP`, `EVN`, `true`.
-pub(super) fn are_words(text: &str) -> bool {
-    text.split_ascii_whitespace().all(is_word)
+/// A word of the standard in an attribute of a name: `EVN`, `HP WP`, `true`, `en-US`, `SHA-1`. All of them are short, and
+/// those that are not truth values or languages are in capitals.
+pub(super) fn is_structural(name: &str, text: &str) -> bool {
+    let is_code = |word: &str| {
+        word.len() <= LONGEST_STRUCTURAL
+            && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+            && is_word(word)
+    };
+    match name {
+        // Parameters of a media type may name a file.
+        "mediaType" => mime(text).is_some_and(|bare| bare == text),
+        "type" => {
+            let (prefix, local) = text.split_once(':').unwrap_or(("", text));
+            prefix.len() <= LONGEST_STRUCTURAL && is_code(local)
+        }
+        "lang" | "language" => text.split('-').all(|part| (1..=8).contains(&part.len()) && is_word(part)),
+        "space" => matches!(text, "preserve" | "default"),
+        "use" | "qualifier" => text.split_ascii_whitespace().all(is_code),
+        _ => is_truth(text) || is_code(text),
+    }
 }
 
 /// A code of a system that is known by its OID.
@@ -36,9 +54,16 @@ pub(super) fn is_display(text: &str) -> bool {
     text.len() <= LONGEST_DISPLAY
 }
 
-/// The name of a vocabulary or a look.
-pub(super) fn is_label(text: &str) -> bool {
-    text.len() <= LONGEST_LABEL && text.split_ascii_whitespace().all(|word| is_word(word.trim_matches(['(', ')', ',', '&', '%', '*'])) || word.len() == 1)
+/// The name of a code system that others than its sender know.
+pub(super) fn is_system_name(text: &str) -> bool {
+    let bare: String =
+        text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    text.len() <= LONGEST_LABEL && SYSTEM_NAMES.binary_search(&bare.as_str()).is_ok()
+}
+
+/// A look of narrative: `xRowGroup Bold`, `40%`.
+pub(super) fn is_look(text: &str) -> bool {
+    text.len() <= LONGEST_LABEL && text.split_ascii_whitespace().all(|word| is_word(word.trim_end_matches(['%', ';'])))
 }
 
 /// The version of a template, code system or value set: a word or a date.
@@ -46,7 +71,8 @@ pub(super) fn is_version(text: &str) -> bool {
     let bare = text.trim();
     let runs = bare.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
     bare.len() <= LONGEST_VERSION
-        && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.: ".contains(&byte))
+        && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+        && runs > 0
         && (runs <= 6 || (bare.len() == 8 && runs == 8))
 }
 
@@ -137,6 +163,86 @@ fn pseudo_attributes(text: &str) -> Option<Vec<(&str, &str)>> {
     Some(out)
 }
 
+/// Letters and digits of the names of code systems that are met in documents, sorted.
+const SYSTEM_NAMES: [&str; 76] = [
+    "actclass",
+    "actcode",
+    "actpriority",
+    "administrativegender",
+    "cdcraceandethnicity",
+    "confidentiality",
+    "countryiso31661",
+    "cpt",
+    "cpt4",
+    "cvx",
+    "dischargedisposition",
+    "familymember",
+    "hcpcs",
+    "healthcareprovidertaxonomy",
+    "healthcareprovidertaxonomyhipaa",
+    "healthcareservicelocation",
+    "hl7actclass",
+    "hl7actcode",
+    "hl7actencountercode",
+    "hl7actnoimmunizationreason",
+    "hl7administrativegender",
+    "hl7confidentiality",
+    "hl7familymember",
+    "hl7healthcareservicelocation",
+    "hl7maritalstatus",
+    "hl7observationinterpretation",
+    "hl7observationvalue",
+    "hl7religiousaffiliation",
+    "hl7resultstatus",
+    "hl7rolecode",
+    "hl7table0136",
+    "icd10",
+    "icd10cm",
+    "icd10pcs",
+    "icd9",
+    "icd9cm",
+    "icf",
+    "iso31661",
+    "languageabilitymode",
+    "languageabilityproficiency",
+    "locationrelevance",
+    "loinc",
+    "maritalstatus",
+    "maritalstatuscode",
+    "mvx",
+    "nationalcancerinstitutencithesaurus",
+    "ncithesaurus",
+    "ndc",
+    "ndfrt",
+    "nubc",
+    "nucchealthcareprovidertaxonomy",
+    "nullflavor",
+    "observationinterpretation",
+    "observationvalue",
+    "occupationaldataforhealthodh",
+    "participationfunction",
+    "participationtype",
+    "personalrelationshiproletypevalueset",
+    "phinquestions",
+    "phinvscdclocalcodingsystem",
+    "raceandethnicitycdc",
+    "raceethnicitycdc",
+    "religiousaffiliation",
+    "roleclass",
+    "rolecode",
+    "routeofadministration",
+    "rxnorm",
+    "sct",
+    "snomed",
+    "snomedct",
+    "sourceofpaymenttypology",
+    "sourceofpaymenttypologyhealthinsurancetypecodelist",
+    "ucum",
+    "umls",
+    "unii",
+    "yesnoindicatorhl7table0136",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +265,34 @@ mod tests {
             assert!(is_version(text), "{text}");
         }
         assert!(!is_version("6175551234") && !is_version("jane@x.org"));
+    }
+
+    #[test]
+    fn words_of_the_standard_are_short_and_say_nothing() {
+        for (name, text) in [
+            ("classCode", "OBS"),
+            ("use", "HP WP"),
+            ("inversionInd", "true"),
+            ("type", "xsi:IVL_TS"),
+            ("mediaType", "text/plain"),
+            ("lang", "en-US"),
+            ("integrityCheckAlgorithm", "SHA-1"),
+        ] {
+            assert!(is_structural(name, text), "{name} {text}");
+        }
+        for (name, text) in [
+            ("classCode", "Jane Doe"),
+            ("classCode", "jane"),
+            ("classCode", "OBS JANE"),
+            ("type", "Jane"),
+            ("mediaType", "text/plain; name=jane"),
+            ("lang", "Jane Doe"),
+            ("nullFlavor", "6175551234"),
+        ] {
+            assert!(!is_structural(name, text), "{name} {text}");
+        }
+        assert!(SYSTEM_NAMES.is_sorted());
+        assert!(is_system_name("SNOMED -CT") && is_system_name("LOINC") && !is_system_name("Jane Doe"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod compile;
 mod floor;
 mod form;
+mod place;
 mod recipe;
 mod section;
 mod walk;

@@ -52,10 +52,6 @@ pub struct CcdaRecipe {
     pub(super) undeclared: Undeclared,
     /// What surrogates and shifts are seeded with: a random token, or the identity itself.
     pub(super) seed_by_token: bool,
-    /// Some rule makes up values, so that it matters whose name a name is.
-    pub(super) has_surrogates: bool,
-    /// Some rule asks whose a value is.
-    pub(super) needs_subject: bool,
     /// The class of the key of columns that may hold texts.
     pub(super) text_class: KeyClass,
     pub(crate) lines: Vec<RuleLine>,

@@ -9,6 +9,7 @@ use cordon_formats::ccda::{
 use cordon_phi::IdentifierKind;
 use hashbrown::{HashMap, HashSet};
 
+use super::place::{Disposal, Leaf, Names, Node, Spelling, Spot, Target, What};
 use super::recipe::{CcdaRecipe, RuleId};
 use super::{floor, form};
 use crate::document::{Person, Plan, Rule};
@@ -23,185 +24,27 @@ const LOINC: &str = "2.16.840.1.113883.6.1";
 
 /// Codes of observations whose value is an age: LOINC, and SNOMED CT as C-CDA has it.
 const AGES: [&str; 14] = [
-    "30525-0", "21611-9", "21612-7", "29553-5", "63900-5", "39016-1", "35659-2", "21112-8", "45396-9", "45397-7",
-    "45400-9", "45401-7", "445518008", "397659008",
+    "30525-0",
+    "21611-9",
+    "21612-7",
+    "29553-5",
+    "63900-5",
+    "39016-1",
+    "35659-2",
+    "21112-8",
+    "45396-9",
+    "45397-7",
+    "45400-9",
+    "45401-7",
+    "445518008",
+    "397659008",
 ];
-
-/// Elements around people who are not the patient: of one patient, a relative of one name is one person.
-const RELATIVES: [&str; 4] = ["guardian", "relatedEntity", "relatedSubject", "associatedEntity"];
-
-/// Elements around providers and organisations.
-const PROVIDERS: [&str; 18] = [
-    "assignedAuthor",
-    "assignedEntity",
-    "intendedRecipient",
-    "participantRole",
-    "maintainingPerson",
-    "specimenRole",
-    "assignedCustodian",
-    "providerOrganization",
-    "representedOrganization",
-    "representedCustodianOrganization",
-    "manufacturerOrganization",
-    "receivedOrganization",
-    "scopingOrganization",
-    "guardianOrganization",
-    "wholeOrganization",
-    "serviceProviderOrganization",
-    "healthCareFacility",
-    "scopingEntity",
-];
-
-/// What only carries an act or section, and goes with it.
-const CARRIERS: [&str; 3] = ["component", "entry", "entryRelationship"];
-
-/// Names that the walk knows by heart.
-pub(super) struct Names {
-    code: NameId,
-    code_system: NameId,
-    display_name: NameId,
-    extension: NameId,
-    root: NameId,
-    title: NameId,
-    unit: NameId,
-    country: NameId,
-    postal_code: NameId,
-    observation: NameId,
-    name: NameId,
-    id: NameId,
-    anchor: NameId,
-    media_type: NameId,
-    relatives: [NameId; 4],
-    providers: [NameId; 18],
-    carriers: [NameId; 3],
-}
-
-impl Names {
-    fn new() -> Self {
-        let name = types::name;
-        Self {
-            code: name("code"),
-            code_system: name("codeSystem"),
-            display_name: name("displayName"),
-            extension: name("extension"),
-            root: name("root"),
-            title: name("title"),
-            unit: name("unit"),
-            country: name("country"),
-            postal_code: name("postalCode"),
-            observation: name("observation"),
-            name: name("name"),
-            id: name("id"),
-            anchor: name("ID"),
-            media_type: name("mediaType"),
-            relatives: RELATIVES.map(name),
-            providers: PROVIDERS.map(name),
-            carriers: CARRIERS.map(name),
-        }
-    }
-}
-
-/// A place for messages to people.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Spot {
-    parent: NameId,
-    element: NameId,
-    leaf: Leaf,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Leaf {
-    Element,
-    Text,
-    Attribute(Ns, NameId),
-    Comment,
-    Instruction,
-}
-
-impl Spot {
-    /// `patientRole/id/@extension`. A name that CDA does not have shows as `?`: names are data too.
-    pub(super) fn name(self) -> String {
-        let text = |name: NameId| if name == NameId::UNKNOWN { "?" } else { types::name_text(name) };
-        let parent = types::name_text(self.parent);
-        let parent = if parent.is_empty() { String::new() } else { format!("{parent}/") };
-        let element = text(self.element);
-        match self.leaf {
-            Leaf::Element => format!("{parent}{element}"),
-            Leaf::Text => format!("{parent}{element}/text()"),
-            Leaf::Comment => "comment()".to_owned(),
-            Leaf::Instruction => "processing-instruction()".to_owned(),
-            Leaf::Attribute(ns, attribute) => {
-                let prefix = match ns {
-                    Ns::Xsi => "xsi:",
-                    Ns::Sdtc => "sdtc:",
-                    Ns::Xml => "xml:",
-                    Ns::Xmlns => return format!("{parent}{element}/@xmlns"),
-                    _ => "",
-                };
-                format!("{parent}{element}/@{prefix}{}", text(attribute))
-            }
-        }
-    }
-}
-
-/// Where a change is made.
-#[derive(Clone, Copy)]
-pub(super) enum What {
-    Attribute { event: usize, at: usize, spelling: Spelling },
-    /// The text that stands directly in an element.
-    OwnText { event: usize },
-    /// All that stands in an element.
-    Content { event: usize },
-    /// One piece of text.
-    Piece { event: usize },
-    /// An element, comment or processing instruction.
-    Whole { event: usize },
-    Declaration { event: usize },
-}
-
-/// How a result is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spelling {
-    Plain,
-    /// A root has no room but for an OID or a UUID.
-    Uuid,
-    /// A name that begins with a letter.
-    Anchor,
-    /// `#` and such a name.
-    Link,
-}
-
-pub(super) struct Target {
-    pub what: What,
-    /// The value that it is of, by its number among the batch's.
-    pub node: Option<u32>,
-    pub spot: Spot,
-}
-
-/// A value, and what is left of it.
-#[derive(Clone, Copy)]
-pub(super) struct Node {
-    pub event: usize,
-    /// The value that it is a part of.
-    pub parent: Option<u32>,
-    /// Whether something of it stays, whatever kernels make of the rest.
-    pub alive: bool,
-    /// Whether something of it does not stay.
-    pub lost: bool,
-    pub disposal: Disposal,
-}
-
-/// What becomes of an element of which nothing is left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Disposal {
-    Mask,
-    Remove,
-    Empty,
-}
 
 /// The pass over a batch. It holds no PHI but numbers of places.
 pub(super) struct Walk<'r> {
     recipe: &'r CcdaRecipe,
+    /// Some rule makes up values, so that it matters whose name a name is.
+    has_surrogates: bool,
     names: Names,
     undeclared: HashMap<Spot, u64>,
     /// What changes are marked with.
@@ -250,6 +93,7 @@ impl<'r> Walk<'r> {
     pub(super) fn new(recipe: &'r CcdaRecipe) -> Self {
         Self {
             recipe,
+            has_surrogates: recipe.kernels.iter().any(|rule| matches!(rule.kernel, Kernel::Surrogate(_))),
             names: Names::new(),
             undeclared: HashMap::new(),
             targets: Vec::new(),
@@ -259,7 +103,7 @@ impl<'r> Walk<'r> {
     }
 
     pub(super) fn document(&mut self, document: &Document, plan: &mut Plan<'_>) {
-        if self.recipe.needs_subject {
+        if self.recipe.kernels.iter().any(|rule| rule.needs_subject) {
             self.recipe.people_of(document, |namespace, value| plan.subject(0, namespace, value));
         }
         let recipe = self.recipe;
@@ -291,8 +135,7 @@ impl<'r> Walk<'r> {
             .map(|mark| mark.marked)
             .collect();
         let of_document = marked.contains(&document.root());
-        let mut wanted: HashSet<usize> =
-            marked.into_iter().filter(|event| *event != document.root()).collect();
+        let mut wanted: HashSet<usize> = marked.into_iter().filter(|event| *event != document.root()).collect();
         for section in document.sections() {
             if of_document
                 || listed(&exclude.sections, section.code.as_deref())
@@ -358,6 +201,15 @@ struct Frame {
     other: Option<Person>,
     /// Whether numbers in it are ages.
     of_age: bool,
+    /// The child that its other children are judged by: an address's country, a section's code.
+    judge: Judge,
+}
+
+/// A child that is looked for once, when somebody asks.
+#[derive(Clone, Copy)]
+enum Judge {
+    Unasked,
+    Found(Option<usize>),
 }
 
 struct Pass<'w, 'r, 'p, 'd> {
@@ -542,6 +394,7 @@ where
                     node: None,
                     other: self.whose(at, event, parent.as_ref()),
                     of_age: self.is_age(at, event),
+                    judge: Judge::Unasked,
                 };
                 self.attributes(at, &frame);
                 self.frames.push(frame);
@@ -571,7 +424,7 @@ where
     fn whose(&mut self, at: usize, event: &Event, parent: Option<&Frame>) -> Option<Person> {
         let names = &self.walk.names;
         let is_relative = names.relatives.contains(&event.name);
-        if !self.walk.recipe.has_surrogates || !(is_relative || names.providers.contains(&event.name)) {
+        if !self.walk.has_surrogates || !(is_relative || names.providers.contains(&event.name)) {
             return parent.and_then(|parent| parent.other);
         }
         let document = self.document;
@@ -580,8 +433,8 @@ where
             document.event(*inner).is_some_and(|inner| inner.is_element() && inner.ns == Ns::V3 && inner.name == name)
         });
         let known = named.map(|named| all_text(document, named)).filter(|text| !text.is_empty()).or_else(|| {
-            let ids = document.children_named(at, id);
-            ids.filter_map(|id| document.attribute_value(id, extension)).next().map(Cow::into_owned)
+            let mut ids = document.children_named(at, id);
+            ids.find_map(|id| document.attribute_value(id, extension)).map(Cow::into_owned)
         });
         let role = if is_relative { "relative" } else { "provider" };
         Some(self.plan.other(role, is_relative, &known.unwrap_or_default()))
@@ -592,7 +445,8 @@ where
         let rule = self.governing(at, event, of, parent);
         let node = self.node(at, of, parent);
         let (other, of_age) = parent.map_or((None, false), |parent| (parent.other, parent.of_age));
-        let frame = Frame { of, name: event.name, event: at, rule, node: Some(node), other, of_age };
+        let frame =
+            Frame { of, name: event.name, event: at, rule, node: Some(node), other, of_age, judge: Judge::Unasked };
         self.attributes(at, &frame);
         let settled = rule.and_then(|rule| self.rule(rule.rule)).map(|rule| rule.settled);
         match of.family() {
@@ -689,9 +543,11 @@ where
         let recipe = self.walk.recipe;
         let parts = recipe.parts.get(of as usize);
         recipe.paths_in_names
-            || self.document.children(at).filter_map(|child| self.document.event(child)).any(|child| {
-                parts.is_some_and(|parts| parts.contains_key(&child.name))
-            })
+            || self
+                .document
+                .children(at)
+                .filter_map(|child| self.document.event(child))
+                .any(|child| parts.is_some_and(|parts| parts.contains_key(&child.name)))
     }
 
     /// The text that stands directly in a value that has text.
@@ -705,7 +561,7 @@ where
         let is_part = matches!(frame.of.family(), Family::NamePart | Family::AddressPart);
         if frame.name == self.walk.names.title
             && !rule.is_some_and(|(rule, by_path)| by_path && rule.settled == Settled::Drop)
-            && self.is_display(at, &text)
+            && self.is_display(&text)
         {
             self.stays(frame.node);
             return;
@@ -717,7 +573,12 @@ where
                 self.change(what, frame.node, spot);
             }
             Some((rule, Settled::Keep)) => {
-                if is_part && frame.of.family() == Family::AddressPart && !rule.reasoned && is_region(frame.name) && !words::is_place(&text) {
+                if is_part
+                    && frame.of.family() == Family::AddressPart
+                    && !rule.reasoned
+                    && is_region(frame.name)
+                    && !words::is_place(&text)
+                {
                     let spot = self.spot(Leaf::Text);
                     self.undeclared(spot);
                     self.change(what, frame.node, spot);
@@ -730,11 +591,13 @@ where
                 self.change(what, frame.node, spot);
             }
             Some((_, settled @ Settled::Gather(column))) => {
-                let shared = is_part && self.frames.last().is_some_and(|parent| {
-                    // The rule of a whole name is not done to each of its parts.
-                    parent.rule.map(|rule| rule.rule) == frame.rule.map(|rule| rule.rule)
-                });
-                let foreign = matches!(self.kernel(column), Some(Kernel::Zip3(_))) && !self.is_domestic(frame);
+                let shared = is_part
+                    && self.frames.last().is_some_and(|parent| {
+                        // The rule of a whole name is not done to each of its parts.
+                        parent.rule.map(|rule| rule.rule) == frame.rule.map(|rule| rule.rule)
+                    });
+                let is_zip = matches!(self.kernel(column), Some(Kernel::Zip3(_)));
+                let foreign = is_zip && !self.is_domestic(frame);
                 if shared || foreign {
                     let spot = self.spot(Leaf::Text);
                     self.change(what, frame.node, spot);
@@ -746,23 +609,36 @@ where
     }
 
     /// The first digits of another country's postal codes stand for another number of people.
-    fn is_domestic(&self, frame: &Frame) -> bool {
-        let names = &self.walk.names;
-        let address = self.frames.last().filter(|_| frame.name == names.postal_code);
-        let country = address.and_then(|address| self.document.children_named(address.event, names.country).next());
+    fn is_domestic(&mut self, frame: &Frame) -> bool {
+        if frame.name != self.walk.names.postal_code {
+            return true;
+        }
+        let country = self.judge(self.walk.names.country);
         country.is_none_or(|country| words::has_zip_codes(&self.document.own_text(country)))
     }
 
     /// Whether a title is the LOINC name of what it is the title of.
-    fn is_display(&self, at: usize, title: &str) -> bool {
-        let names = &self.walk.names;
-        let Some(parent) = self.frames.last().filter(|parent| parent.of == CdaType::Structure) else { return false };
-        let document = self.document;
-        debug_assert!(parent.event < at);
-        let code = document.children_named(parent.event, names.code).next();
+    fn is_display(&mut self, title: &str) -> bool {
+        if self.frames.last().is_none_or(|parent| parent.of != CdaType::Structure) {
+            return false;
+        }
+        let code = self.judge(self.walk.names.code);
+        let (document, names) = (self.document, &self.walk.names);
         let says = |name: NameId| code.and_then(|code| document.attribute_value(code, name));
         says(names.code_system).as_deref() == Some(LOINC)
             && says(names.display_name).is_some_and(|display| display.trim().eq_ignore_ascii_case(title.trim()))
+    }
+
+    /// The first child of a name of the element around, looked for once.
+    fn judge(&mut self, name: NameId) -> Option<usize> {
+        let document = self.document;
+        let around = self.frames.last_mut()?;
+        if let Judge::Found(known) = around.judge {
+            return known;
+        }
+        let found = document.children_named(around.event, name).next();
+        around.judge = Judge::Found(found);
+        found
     }
 
     /// A piece of text: of narrative, or where none may stand.
@@ -799,7 +675,9 @@ where
             let of = self.stack.attribute_type(attribute);
             let stays = match of {
                 AttributeType::Namespace => is_vocabulary(&document.value(attribute)),
-                AttributeType::Structural => self.is_structural(attribute),
+                AttributeType::Structural => {
+                    form::is_structural(types::name_text(attribute.name), &document.value(attribute))
+                }
                 AttributeType::Unknown => false,
                 _ => {
                     self.attribute(at, number, attribute, of, frame);
@@ -810,15 +688,6 @@ where
                 self.drop_attribute(at, number, attribute, frame, true);
             }
         }
-    }
-
-    fn is_structural(&self, attribute: &Attribute) -> bool {
-        let value = self.document.value(attribute);
-        if attribute.ns == Ns::None && attribute.name == self.walk.names.media_type {
-            // Parameters of a media type may name a file.
-            return words::mime(&value).is_some_and(|bare| bare == value);
-        }
-        form::are_words(&value)
     }
 
     fn drop_attribute(&mut self, at: usize, number: usize, attribute: &Attribute, frame: &Frame, counted: bool) {
@@ -850,13 +719,18 @@ where
         };
         let bears = matches!(
             of,
-            AttributeType::Extension | AttributeType::Value | AttributeType::Code | AttributeType::Display | AttributeType::Link | AttributeType::Text
+            AttributeType::Extension
+                | AttributeType::Value
+                | AttributeType::Code
+                | AttributeType::Display
+                | AttributeType::Link
+                | AttributeType::Text
         ) || (of == AttributeType::Root && spelling == Spelling::Uuid)
             || (of == AttributeType::Root && document.attribute_value(at, self.walk.names.extension).is_none());
         match rule.settled {
             Settled::Drop => self.drop_attribute(at, number, attribute, frame, false),
             Settled::Keep => {
-                if !rule.reasoned && !self.has_form(attribute, of, frame, &value, coded) {
+                if !rule.reasoned && !has_form(attribute, of, frame, &value, coded) {
                     self.drop_attribute(at, number, attribute, frame, true);
                 } else if let Some(column) = self.span(at, of, frame) {
                     let what = What::Attribute { event: at, at: number, spelling: Spelling::Plain };
@@ -876,6 +750,7 @@ where
                 let stays = match of {
                     AttributeType::Unit => form::is_unit(&value),
                     AttributeType::Root | AttributeType::CodeSystem => form::is_oid(&value),
+                    AttributeType::Layout => form::is_look(&value),
                     _ => false,
                 };
                 if !stays {
@@ -896,7 +771,14 @@ where
     }
 
     /// The rule of an attribute.
-    fn chosen(&self, at: usize, attribute: &Attribute, of: AttributeType, frame: &Frame, value: &str) -> Option<Chosen> {
+    fn chosen(
+        &self,
+        at: usize,
+        attribute: &Attribute,
+        of: AttributeType,
+        frame: &Frame,
+        value: &str,
+    ) -> Option<Chosen> {
         let recipe = self.walk.recipe;
         let floor = floor::of_attribute(frame.of, frame.name, of);
         let link = of == AttributeType::Link && value.starts_with('#');
@@ -910,7 +792,8 @@ where
         if let Some(path) = by_path.copied().find(|path| self.allows(path.rule, floor)) {
             return own(path.rule);
         }
-        let part = |of: CdaType, name: NameId| recipe.parts.get(of as usize).and_then(|parts| parts.get(&name)).copied();
+        let part =
+            |of: CdaType, name: NameId| recipe.parts.get(of as usize).and_then(|parts| parts.get(&name)).copied();
         if of == AttributeType::NarrativeId || link {
             // Names of places and what points to them go one way.
             if let Some(rule) = part(CdaType::Narrative, self.walk.names.anchor) {
@@ -942,30 +825,6 @@ where
         form::is_oid(root) && extension.is_some_and(|extension| !extension.trim().is_empty())
     }
 
-    fn has_form(&self, attribute: &Attribute, of: AttributeType, frame: &Frame, value: &str, coded: Coded) -> bool {
-        match of {
-            AttributeType::Value => match frame.of.family() {
-                Family::Time => form::is_time(value),
-                Family::Quantity => form::is_quantity(value),
-                Family::Boolean => form::is_truth(value),
-                _ => true,
-            },
-            AttributeType::Unit => form::is_unit(value),
-            AttributeType::Code if frame.of == CdaType::Cs => words::is_word(value),
-            AttributeType::Code => coded.system && form::is_code(value),
-            AttributeType::Display => coded.system && coded.code && form::is_display(value),
-            AttributeType::CodeSystem => match types::name_text(attribute.name) {
-                "codeSystem" | "valueSet" => form::is_oid(value),
-                "codeSystemName" => coded.system && form::is_label(value),
-                _ => form::is_version(value),
-            },
-            AttributeType::NarrativeId => form::is_anchor(value),
-            AttributeType::Link => value.strip_prefix('#').is_some_and(form::is_anchor),
-            AttributeType::Layout => form::is_label(value),
-            _ => true,
-        }
-    }
-
     /// The column that caps a number which is a span of time.
     fn span(&self, at: usize, of: AttributeType, frame: &Frame) -> Option<u16> {
         let spans = self.walk.recipe.spans.as_ref()?;
@@ -994,6 +853,31 @@ struct Chosen {
     /// The rule is done to this very attribute, and not to another of its element.
     is_own: bool,
     spelling: Spelling,
+}
+
+/// Whether what is kept looks like what it is.
+fn has_form(attribute: &Attribute, of: AttributeType, frame: &Frame, value: &str, coded: Coded) -> bool {
+    match of {
+        AttributeType::Value => match frame.of.family() {
+            Family::Time => form::is_time(value),
+            Family::Quantity => form::is_quantity(value),
+            Family::Boolean => form::is_truth(value),
+            _ => true,
+        },
+        AttributeType::Unit => form::is_unit(value),
+        AttributeType::Code if frame.of == CdaType::Cs => words::is_word(value),
+        AttributeType::Code => coded.system && form::is_code(value),
+        AttributeType::Display => coded.system && coded.code && form::is_display(value),
+        AttributeType::CodeSystem => match types::name_text(attribute.name) {
+            "codeSystem" | "valueSet" => form::is_oid(value),
+            "codeSystemName" => coded.system && form::is_system_name(value),
+            _ => form::is_version(value),
+        },
+        AttributeType::NarrativeId => form::is_anchor(value),
+        AttributeType::Link => value.strip_prefix('#').is_some_and(form::is_anchor),
+        AttributeType::Layout => form::is_look(value),
+        _ => true,
+    }
 }
 
 /// Vocabularies whose declaration says nothing of a document.

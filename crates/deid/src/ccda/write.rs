@@ -3,8 +3,9 @@
 use arrow_array::RecordBatch;
 use cordon_formats::ccda::{Attribute, Document, DocumentBatch, Edits, Kind, Limits, tables};
 
+use super::place::{Disposal, Spelling, What};
 use super::recipe::CcdaRecipe;
-use super::walk::{Disposal, Spelling, Walk, What};
+use super::walk::Walk;
 use crate::document::{Change, DocumentOutput, Plan, Replacement, SeedBy};
 use crate::kernel::{Env, KernelError};
 
@@ -136,16 +137,13 @@ fn apply(edits: &mut Edits, document: &Document, what: What, text: Option<&str>)
 }
 
 fn set(edits: &mut Edits, document: &Document, attribute: &Attribute, text: Option<String>) -> bool {
-    match text {
-        Some(text) => {
-            edits.set_attribute(document, attribute, &text);
-            true
-        }
-        None => {
-            edits.remove_attribute(attribute);
-            false
-        }
+    let stays = text.is_some();
+    if let Some(text) = text {
+        edits.set_attribute(document, attribute, &text);
+    } else {
+        edits.remove_attribute(attribute);
     }
+    stays
 }
 
 impl Spelling {

@@ -32,7 +32,7 @@ use crate::policy::file::Undeclared;
 pub enum Documents {
     Fhir(FhirRecipe),
     Hl7v2(Hl7v2Recipe),
-    Ccda(CcdaRecipe),
+    Ccda(Box<CcdaRecipe>),
 }
 
 impl Documents {

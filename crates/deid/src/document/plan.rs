@@ -332,7 +332,12 @@ impl Done {
             With::Slot { column, row } => {
                 let results = self.results.get(usize::from(column)).and_then(Option::as_ref);
                 let Some(results) = results else {
-                    return Ok(Change { start: edit.start, end: edit.end, with: Replacement::Nothing, mark: edit.mark });
+                    return Ok(Change {
+                        start: edit.start,
+                        end: edit.end,
+                        with: Replacement::Nothing,
+                        mark: edit.mark,
+                    });
                 };
                 if let Ok(at) = results.failures.binary_search_by_key(&row, |(row, _)| *row) {
                     let reason = results.failures.get(at).map_or(Reason::NotADate, |(_, reason)| *reason);
