@@ -114,6 +114,14 @@ pub(super) fn is_time(text: &str) -> bool {
         && (zone.is_empty() || (matches!(zone.len(), 3 | 5) && digits(zone.get(1..).unwrap_or("x"))))
 }
 
+/// A postal code of any country.
+pub(super) fn is_postal_code(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 10
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" -".contains(&byte))
+}
+
 pub(super) fn is_truth(text: &str) -> bool {
     matches!(text.trim(), "true" | "false" | "1" | "0")
 }

@@ -573,12 +573,7 @@ where
                 self.change(what, frame.node, spot);
             }
             Some((rule, Settled::Keep)) => {
-                if is_part
-                    && frame.of.family() == Family::AddressPart
-                    && !rule.reasoned
-                    && is_region(frame.name)
-                    && !words::is_place(&text)
-                {
+                if frame.of.family() == Family::AddressPart && !rule.reasoned && !is_place_form(frame.name, &text) {
                     let spot = self.spot(Leaf::Text);
                     self.undeclared(spot);
                     self.change(what, frame.node, spot);
@@ -892,8 +887,13 @@ fn is_vocabulary(address: &str) -> bool {
     )
 }
 
-fn is_region(name: NameId) -> bool {
-    matches!(types::name_text(name), "state" | "country")
+/// Whether what is kept of an address looks like what its name says.
+fn is_place_form(name: NameId, text: &str) -> bool {
+    match types::name_text(name) {
+        "state" | "country" | "city" | "county" => words::is_place(text.trim()),
+        "postalCode" => form::is_postal_code(text),
+        _ => true,
+    }
 }
 
 /// All text in an element, its pieces apart.
