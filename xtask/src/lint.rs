@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest: a room may name those before it, never one behind it.
 const ORDER: &[&str] =
-    &["phi", "crypto", "access", "formats", "deid", "vault", "audit", "engine", "pipeline", "synth", "cli"];
+    &["phi", "crypto", "access", "formats", "detect", "deid", "vault", "audit", "engine", "pipeline", "synth", "cli", "trainer"];
 
 /// Rooms that do no I/O, read no clock and no environment.
-const PURE: &[&str] = &["phi", "crypto", "access", "formats", "deid"];
+const PURE: &[&str] = &["phi", "crypto", "access", "formats", "detect", "deid"];
 
 const IMPURE: &[&str] =
     &["std::fs", "std::net", "std::env::", "SystemTime::now", "Utc::now", "Local::now", "std::process"];

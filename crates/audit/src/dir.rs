@@ -34,6 +34,11 @@ impl Dir {
         Self { path: path.to_owned() }
     }
 
+    /// Whether there is such a folder.
+    pub(crate) fn is_there(&self) -> bool {
+        self.path.is_dir()
+    }
+
     pub(crate) fn create(path: &Path) -> Result<Self, AuditError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);

@@ -197,6 +197,10 @@ events! {
         replayed: u64,
         remaining: u64,
     }
+    /// The mark outside of the log that says how far it had come was gone; it begins anew here.
+    AnchorMissing = "anchor_missing" {
+        entries: u64,
+    }
     AuditVerified = "audit_verified" {
         entries: u64,
         anchors: u64,

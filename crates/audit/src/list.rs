@@ -66,6 +66,10 @@ impl AuditReader {
 
     /// Like [`verify_public`](crate::verify_public), and every entry must open and agree with its place.
     pub fn verify(&self, anchors: &[Anchor]) -> Result<VerifyReport, AuditError> {
+        if !self.dir.is_there() {
+            // A log that is gone is a finding, whatever the file system calls it.
+            return Err(AuditError::Tampered(Finding { kind: FindingKind::HeadMissing, seq: 0, file: HEAD.to_owned() }));
+        }
         verify::verify(&self.dir, &self.key, Some(&self.sealer), anchors)
     }
 

@@ -72,6 +72,33 @@ impl AuditLog {
         Self::open_with(dir, seal, sign, writer, Options::default())
     }
 
+    /// Opens a log that must be there: one that is gone is evidence and does not become a new one.
+    pub fn open_existing(
+        dir: &Path,
+        seal: AuditSealKey,
+        sign: SigningKey,
+        writer: WriterInfo,
+    ) -> Result<Self, AuditError> {
+        let there = Dir::new(dir);
+        if !there.has(HEAD)? {
+            return Err(tampered(FindingKind::HeadMissing, 0, HEAD));
+        }
+        Self::open(dir, seal, sign, writer)
+    }
+
+    /// Whether the log still reaches to `anchor`, which another file kept. Looks at the end of the log only: that each
+    /// entry before is as it was is for [`Self::verify`].
+    pub fn reaches(&self, anchor: &Anchor) -> Result<(), AuditError> {
+        let head = self.head()?;
+        if head.seq < anchor.seq {
+            return Err(tampered(FindingKind::Shortened, head.seq + 1, HEAD));
+        }
+        if head.seq == anchor.seq && head.hash != anchor.hash {
+            return Err(tampered(FindingKind::AnchorMismatch, anchor.seq, HEAD));
+        }
+        Ok(())
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "a key is handed over and wiped")]
     pub fn open_with(
         dir: &Path,

@@ -95,6 +95,8 @@ pub enum Template {
     Hospital,
     /// Synthea's CSV export, and FHIR R4.
     Synthea,
+    /// HL7 v2 messages.
+    Hl7v2,
 }
 
 #[derive(ClapArgs)]

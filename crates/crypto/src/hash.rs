@@ -7,7 +7,7 @@
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf;
 use crate::{CryptoError, PurposeKey};
@@ -91,6 +91,16 @@ impl KeyedHash {
         key.zeroize();
         derived
     }
+}
+
+/// A key of its own for one use of a purpose key, so that no two constructions work under the same one.
+pub fn sub_key<K: PurposeKey>(key: &K, label: &str) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(KeyedHash::for_key(key).derive(label).tag(b"sub-key"))
+}
+
+/// Whether two tags are the same, in a time that says nothing about where they differ.
+pub fn same_tag(one: &[u8], other: &[u8]) -> bool {
+    bool::from(one.ct_eq(other))
 }
 
 /// The longest message that fits one block with its padding (FIPS 180-4, section 5.1.1).

@@ -46,7 +46,7 @@ mod wrap;
 
 pub use error::CryptoError;
 pub use ff1::{Ff1, MIN_DOMAIN};
-pub use hash::KeyedHash;
+pub use hash::{KeyedHash, same_tag, sub_key};
 pub use kdf::{Argon2Params, argon2id, hkdf_sha256};
 pub use keys::{
     AuditSealKey, AuditSigningSeed, BlindIndexKey, DateShiftKey, FpeKey, HashKey, PurposeKey, RootKey, SealKey,

@@ -21,6 +21,9 @@ pub fn open(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Crypto
 }
 
 /// A key made ready once, for many values.
+///
+/// The expanded key inside of ring's type is not wiped when dropped, which ring offers no way to do: whoever can read the
+/// process's memory can read the key while it is in use anyway, and core dumps must be off (`docs/operations.md`).
 pub struct Sealer(LessSafeKey);
 
 impl Sealer {

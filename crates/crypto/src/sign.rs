@@ -4,7 +4,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 use crate::{AuditSigningSeed, CryptoError};
 
-/// Signs. Made from a 32-byte seed, which is what a key ring keeps.
+/// Signs. Made from a 32-byte seed, which is what a key ring keeps. As [`crate::Sealer`], not wiped when dropped.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {

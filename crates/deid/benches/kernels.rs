@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use arrow_array::StringViewArray;
 use cordon_crypto::{FpeKey, KeyedHash};
 use cordon_deid::kernel::{
-    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, DeidKeys, Env, FpeRule, Kernel, Parse, ShiftForm, ShiftRule,
-    SurrogateKind, SurrogateRule, YearRule, Zip3Rule,
+    AgeRule, Alphabet, BinRule, Column, DateFormats, Day, DeidKeys, Env, FpeRule, Kernel, Parse, ScrubRule, ScrubWith,
+    ShiftForm, ShiftRule, SurrogateKind, SurrogateRule, Vintage, YearRule, Zip3Rule,
 };
 use cordon_phi::{Token, TokenError, TokenStore};
 use divan::Bencher;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
 
 fn main() {
     divan::main();
@@ -181,4 +181,29 @@ fn fpe_digits(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [SurrogateKind::FullName, SurrogateKind::Email, SurrogateKind::Phone])]
 fn surrogate(bencher: Bencher<'_, '_>, kind: SurrogateKind) {
     run(bencher, &Kernel::Surrogate(SurrogateRule { kind, of_value: false }), 1000, |row| format!("name {row}"));
+}
+
+/// Notes of some 500 bytes; bytes a second besides.
+fn note(row: usize) -> String {
+    format!(
+        "Patient: Maria Hernandez   MRN: 00{:06}\n\nMrs. Hernandez is a 7{}-year-old woman with Parkinson disease and hypertension, seen on \
+         March {}, 2021 at Lakewood General Hospital. BP 120/80, HR 72, afebrile. Continue metoprolol 25 mg BID and carbidopa \
+         levodopa 25/100. Troponin negative, Na 140, K 4.1, Cr 0.9. Lungs clear to auscultation bilaterally, no murmurs. Her \
+         daughter Ngozi (617-482-0{:03}) will drive her home to Duluth, MN 55802. Follow up in two weeks. \n\nSigned: Samir K. \
+         Rao, MD",
+        row * 37 % 1_000_000,
+        row % 10,
+        1 + row % 28,
+        row % 1000
+    )
+}
+
+#[divan::bench(args = [false, true])]
+fn scrub(bencher: Bencher<'_, '_>, surrogates: bool) {
+    let with =
+        if surrogates { ScrubWith::Surrogate { max_days: 365, domain: String::new() } } else { ScrubWith::Label };
+    let rule =
+        ScrubRule { with, reference: REFERENCE, vintage: Vintage::Union, limited: false, keep_organizations: false };
+    let bytes: usize = (0..ROWS).map(|row| note(row).len()).sum();
+    run(bencher.counter(BytesCount::new(bytes)), &Kernel::Scrub(rule), 100, note);
 }

@@ -41,8 +41,7 @@ async fn copy(source: &str, target: &str, threads: usize, as_text: bool) -> Resu
             .map(|field| Field::new(field.name(), DataType::Utf8View, true))
             .collect::<Vec<_>>(),
     );
-    let table =
-        if as_text { session.read_csv(source, CsvReadOptions::new().schema(&text)).await? } else { inferred };
+    let table = if as_text { session.read_csv(source, CsvReadOptions::new().schema(&text)).await? } else { inferred };
     let mut options = TableParquetOptions::default();
     options.global.compression = Some("zstd(1)".to_owned());
     table.write_parquet(target, DataFrameWriteOptions::new(), Some(options)).await?;

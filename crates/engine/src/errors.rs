@@ -41,8 +41,6 @@ pub enum EngineError {
     Conflict { table: String, version: u64 },
     #[error("the name of a {what} must start with a small letter and hold only small letters, digits and _")]
     InvalidName { what: &'static str },
-    #[error("a part of {table} ({file}) holds other sources beside those to be removed")]
-    SharedPart { table: String, file: String },
     #[error("the new parts of {table} do not have the table's schema")]
     SchemaMismatch { table: String },
     #[error("no such table")]

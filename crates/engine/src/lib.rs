@@ -26,7 +26,7 @@
 //! let part = part.finish(vec![])?;
 //! let commit = Commit {
 //!     id: "run-1/patients".into(), base: None, schema: rows.schema(), add: vec![part],
-//!     remove_sources: vec![], replace: false, provenance: Provenance::default(),
+//!     remove_parts: vec![], replace: false, provenance: Provenance::default(),
 //! };
 //! assert_eq!(store.commit("patients", &commit)?, 1);
 //!

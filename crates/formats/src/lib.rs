@@ -34,6 +34,7 @@ pub mod hl7v2;
 mod lines;
 mod ndjson;
 mod text;
+pub mod x12;
 
 pub use columns::RowOrigins;
 pub use compression::{Decoded, open_decoded};

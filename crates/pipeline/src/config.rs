@@ -161,7 +161,7 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`).
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`).
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
@@ -182,6 +182,8 @@ pub enum Format {
     Ndjson,
     /// FHIR R4: resources one a line, or bundles.
     Fhir,
+    /// HL7 v2 messages, any number in a file, batch files and MLLP frames too.
+    Hl7v2,
 }
 
 /// Where tables go.

@@ -31,6 +31,8 @@ pub enum RunError {
     Keys(#[from] KeyRingError),
     #[error("cryptography: {0}")]
     Crypto(#[from] CryptoError),
+    #[error("{0}\n  help: vault and key ring belong together; restore both from one backup")]
+    VaultKey(String),
     #[error(transparent)]
     Vault(#[from] TokenError),
     #[error(transparent)]
@@ -79,7 +81,7 @@ impl RunError {
     pub fn exit(&self) -> ExitKind {
         match self {
             Self::Config(_) | Self::Usage { .. } => ExitKind::Usage,
-            Self::Keys(_) | Self::Crypto(_) => ExitKind::Keys,
+            Self::Keys(_) | Self::Crypto(_) | Self::VaultKey(_) => ExitKind::Keys,
             Self::NoSpace { .. } | Self::Io { .. } | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
             Self::Damaged { .. } | Self::Vault(TokenError::Damaged(_)) => ExitKind::Integrity,
             Self::Busy { .. } => ExitKind::Busy,
@@ -100,7 +102,7 @@ impl RunError {
             Self::Io { .. } => "input or output",
             Self::Damaged { .. } => "damaged",
             Self::Busy { .. } => "busy",
-            Self::Keys(_) => "keys",
+            Self::Keys(_) | Self::VaultKey(_) => "keys",
             Self::Crypto(_) => "cryptography",
             Self::Vault(_) => "vault",
             Self::Audit(_) => "audit",
@@ -142,7 +144,7 @@ impl From<VaultError> for RunError {
     fn from(error: VaultError) -> Self {
         match &error {
             VaultError::Io { doing, path, source } => Self::io(doing, path, source),
-            VaultError::WrongKey { .. } => Self::Crypto(CryptoError::Authentication),
+            VaultError::WrongKey { .. } => Self::VaultKey(error.to_string()),
             _ => Self::Vault(error.into()),
         }
     }

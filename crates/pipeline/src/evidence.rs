@@ -8,19 +8,22 @@ use std::fmt;
 use std::path::Path;
 
 use cordon_audit::{Anchor, AuditReader, Event, Filter, VerifyReport};
-use cordon_crypto::AuditSealKey;
+use cordon_crypto::{AuditSealKey, SealKey};
 use cordon_engine::tables::TableStore;
 use cordon_vault::keyring::KeyRing;
 use serde::Serialize;
 
+use crate::anchor::AuditMark;
 use crate::error::RunError;
-use crate::project::{AskPassphrase, OpenProject, Project};
+use crate::project::{AskPassphrase, Existing, OpenProject, Project};
 
 /// A project's record as an auditor reads it: nothing is locked, healed, appended or made.
 pub struct Evidence {
     pub log: AuditReader,
     /// `None` where the folder of tables does not exist.
     tables: Option<TableStore>,
+    /// How far the log had come, as the project's state says.
+    reached: Option<Anchor>,
 }
 
 /// A project of which only the keys are open.
@@ -33,7 +36,7 @@ pub struct ReadOnly {
 impl ReadOnly {
     /// Opens the log for writing after all, to say that somebody has read.
     pub fn record(self, user: &str, event: &Event) -> Result<(), RunError> {
-        OpenProject::new(self.project, self.ring, user)?.audit(event).map(drop)
+        OpenProject::new(self.project, self.ring, user, Existing::Must)?.audit(event).map(drop)
     }
 }
 
@@ -95,7 +98,9 @@ impl Evidence {
         let log = AuditReader::open(&project.audit_folder(), &ring.key::<AuditSealKey>()?, key);
         let there = project.root.join(Path::new(&project.file.storage.warehouse)).is_dir();
         let tables = if there { Some(project.table_store(ring)?) } else { None };
-        Ok(Self { log, tables })
+        let state = project.root.join(&project.file.storage.state);
+        let reached = AuditMark::new(&state, ring.key::<SealKey>()?).read()?;
+        Ok(Self { log, tables, reached })
     }
 
     /// Proves the log, that `anchors` and those of the tables are in it, and that each table has what it says.
@@ -110,7 +115,7 @@ impl Evidence {
 
     /// What the tables remember of the log.
     fn anchors(&self) -> Result<Vec<Anchor>, RunError> {
-        let mut anchors = Vec::new();
+        let mut anchors: Vec<Anchor> = self.reached.into_iter().collect();
         let Some(store) = &self.tables else { return Ok(anchors) };
         for table in store.tables()? {
             for version in store.history(&table)? {

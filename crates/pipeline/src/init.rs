@@ -10,12 +10,13 @@ use zeroize::Zeroizing;
 
 use crate::config::schema_texts;
 use crate::error::RunError;
-use crate::project::{OpenProject, Project};
+use crate::project::{Existing, OpenProject, Project};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {
     Hospital,
     Synthea,
+    Hl7v2,
 }
 
 pub struct InitOptions {
@@ -29,9 +30,11 @@ pub struct InitOptions {
 const FHIR_POLICY: &str = include_str!("../../deid/policies/fhir-r4.yaml");
 const HOSPITAL_POLICY: &str = include_str!("../../deid/policies/hospital.yaml");
 const SYNTHEA_POLICY: &str = include_str!("../../deid/policies/synthea-csv.yaml");
+const HL7V2_POLICY: &str = include_str!("../../deid/policies/hl7v2.yaml");
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
 const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
 const SYNTHEA_PIPELINE: &str = include_str!("../templates/nightly-synthea.yaml");
+const HL7V2_PIPELINE: &str = include_str!("../templates/nightly-hl7v2.yaml");
 const GITIGNORE: &str =
     "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
 
@@ -72,13 +75,22 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         .into_owned();
     let name = if name.is_empty() { "cordon-project".to_owned() } else { name };
     let (policy_name, policy, pipeline) = match options.template {
-        Template::Hospital => ("safe-harbor-hospital", HOSPITAL_POLICY, HOSPITAL_PIPELINE),
-        Template::Synthea => ("safe-harbor-synthea", SYNTHEA_POLICY, SYNTHEA_PIPELINE),
+        Template::Hospital => ("safe-harbor-hospital", with_fhir(HOSPITAL_POLICY), HOSPITAL_PIPELINE),
+        Template::Synthea => ("safe-harbor-synthea", with_fhir(SYNTHEA_POLICY), SYNTHEA_PIPELINE),
+        Template::Hl7v2 => ("safe-harbor-hl7v2", HL7V2_POLICY.to_owned(), HL7V2_PIPELINE),
     };
+    // The column that holds documents as a whole.
+    let whole = if options.template == Template::Hl7v2 { "message" } else { "resource" };
     let policy_file = format!("policies/{policy_name}.yaml");
     let files = [
-        ("cordon.yaml", PROJECT.replace("{{project}}", &yaml_text(&name)).replace("{{root}}", &root_line)),
-        (policy_file.as_str(), with_schema("policy", &with_fhir(policy))),
+        (
+            "cordon.yaml",
+            PROJECT
+                .replace("{{project}}", &yaml_text(&name))
+                .replace("{{root}}", &root_line)
+                .replace("{{whole}}", whole),
+        ),
+        (policy_file.as_str(), with_schema("policy", &policy)),
         ("pipelines/nightly.yaml", with_schema("pipeline", pipeline)),
         (".gitignore", GITIGNORE.to_owned()),
     ];
@@ -99,7 +111,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     }
     KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
     let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
-    let project = OpenProject::new(Project::find(dir)?, ring, &options.user)?;
+    let project = OpenProject::new(Project::find(dir)?, ring, &options.user, Existing::New)?;
     project.audit(&Event::ProjectInitialised { project: name.clone() })?;
     let (what, key_ids) = (KeyOperationKind::Created, project.key_ids());
     project.audit(&Event::KeyOperation { what, key_ids, outcome: Outcome::Done })?;

@@ -9,7 +9,9 @@
 //! assert_eq!(cordon_pipeline::project::parse_bytes("1GiB"), Some(1 << 30));
 //! ```
 
+mod anchor;
 pub mod config;
+mod documents;
 pub mod error;
 pub mod evidence;
 pub mod init;

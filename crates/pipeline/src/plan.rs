@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::Datelike;
 use cordon_crypto::KeyedHash;
+use cordon_deid::kernel::Kernel;
+use cordon_deid::recipe::Recipe;
 
 use crate::error::RunError;
+use crate::project::Pipeline;
 use crate::run::Context;
 use crate::source::{self, SourceFile};
 use crate::state::{Done, FileRecord, UnitRecord};
 
-/// A unit is read, written, journaled and later replaced together.
+/// A unit is read, written and journaled together.
 pub struct Unit {
     pub id: String,
     pub dataset: String,
@@ -22,15 +26,23 @@ pub struct PlannedFile {
     pub file: SourceFile,
     /// Keyed hash of the file's name: names of files can name patients.
     pub source_id: String,
+    /// Of what the rows depend on in the pipeline file.
+    pub read_with: String,
     /// The content, where it comes from quarantine instead of the file itself.
     pub replay: Option<Arc<ReplayInput>>,
 }
 
-/// Quarantined records of one file, as a file of the same sort.
+/// Quarantined records of one file. Each is read by itself: put in a row, one could swallow the next.
 pub struct ReplayInput {
-    pub bytes: Vec<u8>,
-    /// From a line here to the line in the file.
-    pub lines: BTreeMap<u64, u64>,
+    /// The file's columns, for formats that have them.
+    pub header: Vec<String>,
+    pub records: Vec<ReplayRecord>,
+}
+
+pub struct ReplayRecord {
+    /// Its place in the file it came from.
+    pub line: u64,
+    pub raw: Vec<u8>,
 }
 
 /// Small files share a unit up to this size, so that a folder of many does not make many tiny parts.
@@ -38,63 +50,104 @@ const UNIT_BYTES: u64 = 64 << 20;
 /// And up to this count.
 const UNIT_FILES: usize = 500;
 
+/// What rows depend on besides their file: a unit made under anything else is made again.
+pub(crate) struct Basis {
+    /// The policy and the keys.
+    pub made_under: String,
+    year: i32,
+    age_bound: BTreeSet<String>,
+}
+
+impl Basis {
+    pub fn new(made_under: String, recipe: &Recipe) -> Self {
+        let by_age = |kernel: &Kernel| match kernel {
+            Kernel::Year(rule) => rule.cap.is_some(),
+            Kernel::AgeFromBirth(_) => true,
+            _ => false,
+        };
+        let tables = recipe
+            .tables
+            .iter()
+            .filter(|(_, table)| table.rules.iter().filter_map(|rule| rule.kernel.as_ref()).any(by_age));
+        // Resources hold birth dates wherever they like.
+        let age_bound = tables.map(|(name, _)| name).chain(recipe.documents.keys()).cloned().collect();
+        Self { made_under, year: recipe.ages_capped_at.max(recipe.reference_date).year(), age_bound }
+    }
+
+    /// The year that a unit of the dataset is bound to.
+    pub fn ages_of(&self, dataset: &str) -> Option<i32> {
+        self.age_bound.contains(dataset).then_some(self.year)
+    }
+
+    /// Why the unit's rows may not stay as they are.
+    fn outdates(&self, unit: &UnitRecord) -> Option<&'static str> {
+        if unit.made_under != self.made_under {
+            return Some("the policy or a key changed");
+        }
+        // Whose birth year could show then may be over 89 by now, 164.514(b)(2)(i)(C).
+        unit.ages_of.is_some_and(|year| year < self.year).then_some("ages are counted at a later year")
+    }
+}
+
 pub struct Plan {
     pub units: Vec<Unit>,
-    /// Units of earlier runs whose rows are replaced.
-    pub superseded: BTreeSet<String>,
+    /// What was done before, renamed files under their new names.
+    pub done: Done,
     pub unchanged: usize,
+    /// The files that are there.
+    pub present: BTreeSet<String>,
 }
 
 impl Plan {
     pub(crate) fn make(
         context: &Context<'_>,
-        done: &Done,
-        made_under: &str,
-        journaled: &BTreeMap<String, UnitRecord>,
+        mut done: Done,
+        basis: &Basis,
+        journaled: &BTreeMap<String, Vec<(String, UnitRecord)>>,
     ) -> Result<Self, RunError> {
         let names = context.project.source_ids()?;
         let mut present: BTreeMap<String, PlannedFile> = BTreeMap::new();
         for section in &context.pipeline.file.sources {
             for file in source::list(&context.project.root, &context.pipeline.path, section)? {
-                let source_id = source_id(&names, &file.dataset, &file.name);
-                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, replay: None });
+                let source_id = source_id(&names, &file.dataset, &file.key);
+                let read_with = read_with(context.pipeline, &file);
+                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
             }
         }
-        let mut superseded = BTreeSet::new();
-        for (id, unit) in &done.units {
-            let mut stale = unit.made_under != made_under;
+        follow_renames(&mut done, &present);
+        // A file that was refused and is gone has nothing to say any more.
+        done.units.retain(|_, unit| {
+            !unit.is_refusal() || unit.files.iter().any(|file| present.contains_key(&file.source_id))
+        });
+        let mut stale = BTreeSet::new();
+        let mut known = BTreeSet::new();
+        for unit in done.units.values() {
+            let outdated = basis.outdates(unit);
             for file in &unit.files {
-                if let Some(now) = present.get(&file.source_id) {
-                    stale |= has_changed(file, &now.file)?;
+                known.insert(file.source_id.clone());
+                match (present.get(&file.source_id), outdated) {
+                    (Some(now), None) if file.refused.is_none() && !has_changed(file, now)? => {}
+                    (Some(_), _) => {
+                        stale.insert(file.source_id.clone());
+                    }
+                    // Its rows stay as they are: nothing asks for making them again.
+                    (None, None) => {}
+                    (None, Some(why)) => {
+                        return Err(RunError::usage(
+                            format!("`{}` is gone, and its rows must be made again because {why}", file.name),
+                            "put the file back, or remove the table and the pipeline's state to start afresh",
+                        ));
+                    }
                 }
             }
-            if stale {
-                superseded.insert(id.clone());
-            }
         }
-        spread(done, &mut superseded);
-        let mut unchanged = BTreeSet::new();
-        for (id, unit) in &done.units {
-            if !superseded.contains(id) {
-                unchanged.extend(unit.files.iter().map(|file| file.source_id.clone()));
-                continue;
-            }
-            // Rows of one part belong to all files of its unit: they are made again together.
-            if let Some(lost) = unit.files.iter().find(|file| !present.contains_key(&file.source_id)) {
-                return Err(RunError::usage(
-                    format!(
-                        "`{}` is gone, and its rows must be made again because the policy, a key or a file read \
-                         together with it changed",
-                        lost.name
-                    ),
-                    "put the file back, or remove the table and the pipeline's state to start afresh",
-                ));
-            }
-        }
-        let open: Vec<PlannedFile> =
-            present.into_values().filter(|planned| !unchanged.contains(&planned.source_id)).collect();
-        let units = group(open, journaled)?;
-        Ok(Self { units, superseded, unchanged: unchanged.len() })
+        let unchanged = known.iter().filter(|id| present.contains_key(*id) && !stale.contains(*id)).count();
+        let here = present.keys().cloned().collect();
+        let open: Vec<PlannedFile> = present
+            .into_values()
+            .filter(|planned| !known.contains(&planned.source_id) || stale.contains(&planned.source_id))
+            .collect();
+        Ok(Self { units: group(open, journaled)?, done, unchanged, present: here })
     }
 
     pub fn bytes(&self) -> u64 {
@@ -102,62 +155,133 @@ impl Plan {
     }
 }
 
-/// Units that share a file are replaced together: a replay's rows belong to the files they came from.
-fn spread(done: &Done, superseded: &mut BTreeSet<String>) {
-    loop {
-        let files: BTreeSet<&str> = superseded
-            .iter()
-            .filter_map(|id| done.units.get(id))
-            .flat_map(|unit| unit.files.iter().map(|file| file.source_id.as_str()))
-            .collect();
-        let more: Vec<String> = done
-            .units
-            .iter()
-            .filter(|(id, unit)| {
-                !superseded.contains(*id) && unit.files.iter().any(|file| files.contains(file.source_id.as_str()))
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        if more.is_empty() {
-            return;
+impl Done {
+    /// Takes out what the fresh units replace, and tells what of each unit that loses files stays.
+    pub(crate) fn replaced_by(&self, fresh: &BTreeMap<String, UnitRecord>, basis: &Basis) -> Replaced {
+        let files = || fresh.values().flat_map(|unit| &unit.files);
+        let refused: BTreeSet<&str> =
+            files().filter(|file| file.refused.is_some()).map(|file| file.source_id.as_str()).collect();
+        let made: BTreeSet<&str> =
+            files().filter(|file| file.refused.is_none()).map(|file| file.source_id.as_str()).collect();
+        let mut replaced = Replaced::default();
+        for (id, unit) in &self.units {
+            let leaves = |file: &FileRecord| {
+                let source = file.source_id.as_str();
+                // Good rows do not go for a file that cannot be read, unless they may not stay as they are.
+                let withdrawn = refused.contains(source) && (unit.is_refusal() || basis.outdates(unit).is_some());
+                made.contains(source) || withdrawn
+            };
+            let leaving: BTreeSet<u32> =
+                (0..).zip(&unit.files).filter(|(_, file)| leaves(file)).map(|(n, _)| n).collect();
+            if leaving.len() == unit.files.len() {
+                replaced.whole.insert(id.clone());
+            } else if !leaving.is_empty() {
+                replaced.partly.insert(id.clone(), leaving);
+            }
         }
-        superseded.extend(more);
+        replaced
     }
+}
+
+/// Units that fresh ones replace.
+#[derive(Default)]
+pub(crate) struct Replaced {
+    pub whole: BTreeSet<String>,
+    /// With the numbers of the files that leave.
+    pub partly: BTreeMap<String, BTreeSet<u32>>,
 }
 
 /// The name by which manifests and the audit log know a file.
-pub(crate) fn source_id(names: &KeyedHash, dataset: &str, name: &str) -> String {
-    let tag = names.tag_parts(&[dataset.as_bytes(), name.as_bytes()]);
+pub(crate) fn source_id(names: &KeyedHash, dataset: &str, key: &[u8]) -> String {
+    let tag = names.tag_parts(&[dataset.as_bytes(), key]);
     data_encoding::HEXLOWER.encode(tag.get(..16).unwrap_or_default())
 }
 
+fn read_with(pipeline: &Pipeline, file: &SourceFile) -> String {
+    use sha2::{Digest, Sha256};
+    let table = pipeline.table(&file.dataset);
+    let text = serde_json::to_vec(&(file.format, &*file.csv, table)).unwrap_or_default();
+    data_encoding::HEXLOWER.encode(Sha256::digest(text).get(..16).unwrap_or_default())
+}
+
 /// Size and time tell in most cases; the content decides.
-fn has_changed(before: &FileRecord, now: &SourceFile) -> Result<bool, RunError> {
-    if before.stamp == now.stamp {
+fn has_changed(before: &FileRecord, now: &PlannedFile) -> Result<bool, RunError> {
+    if before.read_with != now.read_with {
+        return Ok(true);
+    }
+    if before.stamp == now.file.stamp {
         return Ok(false);
     }
-    Ok(before.stamp.size != now.stamp.size || source::hash_file(&now.path)? != before.sha256)
+    Ok(before.stamp.size != now.file.stamp.size
+        || source::hash_file(&now.file)?.is_none_or(|hash| hash != before.sha256))
+}
+
+/// A file that came under a new name, or compressed, is the one that is gone: its rows must not come twice.
+fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) {
+    let mut known = BTreeSet::new();
+    let mut gone: BTreeMap<(String, String), Vec<FileRecord>> = BTreeMap::new();
+    for unit in done.units.values() {
+        for file in &unit.files {
+            if known.insert(file.source_id.clone()) && !present.contains_key(&file.source_id) && file.refused.is_none()
+            {
+                gone.entry((unit.dataset.clone(), file.sha256.clone())).or_default().push(file.clone());
+            }
+        }
+    }
+    if gone.is_empty() {
+        return;
+    }
+    let mut moved: BTreeMap<String, &PlannedFile> = BTreeMap::new();
+    for planned in present.values().filter(|planned| !known.contains(&planned.source_id)) {
+        let like = |file: &&FileRecord| {
+            file.stamp.size == planned.file.stamp.size
+                || source::uncompressed(&file.name) == source::uncompressed(&planned.file.name)
+        };
+        // Only what could be the same is read for its hash.
+        if !gone.values().flatten().any(|file| like(&file)) {
+            continue;
+        }
+        // A file that cannot be read is refused later, with its reason.
+        let Ok(Some(hash)) = source::hash_file(&planned.file) else { continue };
+        if let Some(file) = gone.get_mut(&(planned.file.dataset.clone(), hash)).and_then(Vec::pop) {
+            moved.insert(file.source_id, planned);
+        }
+    }
+    for file in done.units.values_mut().flat_map(|unit| &mut unit.files) {
+        if let Some(planned) = moved.get(&file.source_id) {
+            file.name.clone_from(&planned.file.name);
+            file.source_id.clone_from(&planned.source_id);
+            file.stamp = planned.file.stamp;
+        }
+    }
 }
 
 /// Groups files by dataset. Units that an interrupted run had finished stay as they were grouped.
-fn group(open: Vec<PlannedFile>, journaled: &BTreeMap<String, UnitRecord>) -> Result<Vec<Unit>, RunError> {
+fn group(
+    open: Vec<PlannedFile>,
+    journaled: &BTreeMap<String, Vec<(String, UnitRecord)>>,
+) -> Result<Vec<Unit>, RunError> {
     let mut by_source: BTreeMap<String, PlannedFile> =
         open.into_iter().map(|planned| (planned.source_id.clone(), planned)).collect();
     let mut units = Vec::new();
-    for (id, record) in journaled {
+    for (id, records) in journaled {
         let mut files = Vec::new();
-        for file in &record.files {
-            match by_source.remove(&file.source_id) {
-                Some(planned) if !has_changed(file, &planned.file)? => files.push(planned),
-                _ => {
-                    return Err(RunError::usage(
-                        format!("`{}` changed while the run that read it was interrupted", file.name),
-                        "start the run afresh with `--restart`",
-                    ));
+        let mut dataset = String::new();
+        for (_, record) in records {
+            dataset.clone_from(&record.dataset);
+            for file in &record.files {
+                match by_source.remove(&file.source_id) {
+                    Some(planned) if !has_changed(file, &planned)? => files.push(planned),
+                    _ => {
+                        return Err(RunError::usage(
+                            format!("`{}` changed while the run that read it was interrupted", file.name),
+                            "start the run afresh with `--restart`",
+                        ));
+                    }
                 }
             }
         }
-        units.push(Unit { id: id.clone(), dataset: record.dataset.clone(), files });
+        units.push(Unit { id: id.clone(), dataset, files });
     }
     let mut datasets: BTreeMap<String, Vec<PlannedFile>> = BTreeMap::new();
     for planned in by_source.into_values() {
@@ -182,15 +306,107 @@ fn group(open: Vec<PlannedFile>, journaled: &BTreeMap<String, UnitRecord>) -> Re
     Ok(units)
 }
 
-/// Named after its first file and what that file looked like, so that a changed file makes a new unit.
+/// Named after its files and what they looked like, so that a changed file makes a new unit.
 fn unit_of(dataset: &str, files: Vec<PlannedFile>) -> Unit {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     for planned in &files {
         hash.update(planned.source_id.as_bytes());
+        hash.update(planned.read_with.as_bytes());
         hash.update(planned.file.stamp.size.to_le_bytes());
         hash.update(planned.file.stamp.modified_ns.to_le_bytes());
     }
     let id = data_encoding::HEXLOWER.encode(hash.finalize().get(..10).unwrap_or_default());
     Unit { id, dataset: dataset.to_owned(), files }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use chrono::NaiveDate;
+    use cordon_deid::policy::check::{CompileOptions, compile};
+
+    use super::*;
+    use crate::source::Stamp;
+    use crate::state::{Counts, Noticed};
+
+    const POLICY: &str = "
+policy: test
+method: safe-harbor
+datasets:
+  people:
+    fields:
+      born: { kind: birth-date }
+  visits:
+    fields:
+      day: { kind: service-date }
+  costs:
+    fields:
+      amount: { kind: financial }
+";
+
+    fn basis(policy: &str, year: i32) -> Basis {
+        let run_date = NaiveDate::from_ymd_opt(year, 6, 1).unwrap();
+        let recipe = compile(policy, Path::new("test.yaml"), CompileOptions::on(run_date)).unwrap();
+        Basis::new("policy and keys".to_owned(), &recipe)
+    }
+
+    fn unit(basis: &Basis, dataset: &str, names: &[&str], refused: bool) -> UnitRecord {
+        let file = |name: &&str| FileRecord {
+            name: (*name).to_owned(),
+            source_id: (*name).to_owned(),
+            read_as: (*name).to_owned(),
+            stamp: Stamp { size: 1, modified_ns: 1 },
+            sha256: String::new(),
+            read_with: String::new(),
+            refused: refused.then(|| "broken".to_owned()),
+            counts: Counts::default(),
+        };
+        UnitRecord {
+            made_under: basis.made_under.clone(),
+            ages_of: basis.ages_of(dataset),
+            dataset: dataset.to_owned(),
+            files: names.iter().map(file).collect(),
+            parts: Vec::new(),
+            quarantine: None,
+            noticed: Noticed::default(),
+        }
+    }
+
+    #[test]
+    fn a_birth_year_that_could_show_is_looked_at_again_in_a_later_year() {
+        let then = basis(POLICY, 2026);
+        let (people, visits) = (unit(&then, "people", &["p"], false), unit(&then, "visits", &["v"], false));
+        let costs = unit(&then, "costs", &["c"], false);
+        assert!(basis(POLICY, 2026).outdates(&people).is_none());
+        assert!(basis(POLICY, 2027).outdates(&people).is_some());
+        assert!(basis(POLICY, 2027).outdates(&visits).is_some(), "an old year of service shows an age too");
+        assert!(basis(POLICY, 2027).outdates(&costs).is_none(), "no year stands in it");
+        let fixed = POLICY.replace("datasets:", "reference-date: 2026-01-01\ndatasets:");
+        let people = unit(&basis(&fixed, 2026), "people", &["p"], false);
+        assert!(basis(&fixed, 2030).outdates(&people).is_some(), "nobody may show as over 89 on the day of the run");
+    }
+
+    #[test]
+    fn good_rows_stay_beside_a_refusal_unless_they_may_not() {
+        let now = basis(POLICY, 2026);
+        let old = Basis { made_under: "another policy".to_owned(), ..basis(POLICY, 2026) };
+        let mut done = Done::default();
+        done.units.insert("kept".to_owned(), unit(&now, "visits", &["a", "b"], false));
+        done.units.insert("refused before".to_owned(), unit(&now, "visits", &["a"], true));
+        done.units.insert("outdated".to_owned(), unit(&old, "visits", &["a", "c"], false));
+        done.units.insert("other".to_owned(), unit(&now, "visits", &["z"], false));
+        let fresh = BTreeMap::from([
+            ("1".to_owned(), unit(&now, "visits", &["a"], true)),
+            ("2".to_owned(), unit(&now, "visits", &["c"], false)),
+        ]);
+        let replaced = done.replaced_by(&fresh, &now);
+        assert_eq!(replaced.whole, BTreeSet::from(["outdated".to_owned(), "refused before".to_owned()]));
+        assert!(replaced.partly.is_empty());
+        let fresh = BTreeMap::from([("1".to_owned(), unit(&now, "visits", &["a"], false))]);
+        let replaced = done.replaced_by(&fresh, &now);
+        assert_eq!(replaced.partly.get("kept"), Some(&BTreeSet::from([0])));
+    }
 }

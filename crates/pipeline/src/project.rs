@@ -22,6 +22,7 @@ use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
 use zeroize::Zeroizing;
 
+use crate::anchor::AuditMark;
 use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::places::Places;
@@ -110,7 +111,7 @@ impl Project {
         let mut known = KnownTables::new();
         for name in self.names_in("pipelines") {
             let Ok(pipeline) = self.pipeline(&name) else { continue };
-            let Ok(recipe) = pipeline.compile(CompileOptions { run_date: chrono::NaiveDate::default() }) else {
+            let Ok(recipe) = pipeline.compile(CompileOptions::on(chrono::NaiveDate::default())) else {
                 continue;
             };
             for (table, schema) in pipeline.may_write(&recipe) {
@@ -164,6 +165,7 @@ impl Project {
                 ));
             }
         }
+        self.no_other_writes(&pipeline, &recipe)?;
         for source in &pipeline.file.sources {
             let dataset = &source.dataset;
             if !recipe.tables.contains_key(&dataset.value) && !recipe.documents.contains_key(&dataset.value) {
@@ -181,6 +183,33 @@ impl Project {
             }
         }
         Ok(pipeline)
+    }
+
+    /// A table belongs to one pipeline: two that wrote it would take each other's rows out. A pipeline that is not valid
+    /// writes nothing.
+    fn no_other_writes(&self, pipeline: &Pipeline, recipe: &Recipe) -> Result<(), RunError> {
+        let mine = pipeline.tables_of(recipe);
+        for other in self.names_in("pipelines").into_iter().filter(|other| *other != pipeline.name) {
+            let path = PathBuf::from("pipelines").join(format!("{other}.yaml"));
+            let Ok(text) = read_text(&self.root.join(&path)) else { continue };
+            let Ok(file) = yaml::parse::<PipelineFile>(&text, &path) else { continue };
+            let policy_path = PathBuf::from("policies").join(format!("{}.yaml", file.policy.value));
+            let Ok(policy_text) = read_text(&self.root.join(&policy_path)) else { continue };
+            let theirs = Pipeline { name: other, path, file, policy_path, policy_text };
+            let Ok(recipe) = theirs.compile(CompileOptions::on(chrono::NaiveDate::default())) else {
+                continue;
+            };
+            let tables = theirs.tables_of(&recipe);
+            if let Some(table) = mine.iter().find(|table| tables.contains(table)) {
+                return Err(RunError::Config(Issues(vec![Issue {
+                    file: pipeline.path.clone(),
+                    position: pipeline.file.pipeline.position,
+                    message: format!("the table `{table}` is written by pipeline `{}` too", theirs.name),
+                    help: Some("give one of them a prefix of its own:  sink: { prefix: \"…\" }".to_owned()),
+                }])));
+            }
+        }
+        Ok(())
     }
 
     /// The names of the YAML files of a folder.
@@ -245,15 +274,23 @@ impl Project {
     /// Opens keys, vault, audit log and tables.
     pub fn open(self, ask: AskPassphrase<'_>, user: &str) -> Result<OpenProject, RunError> {
         let ring = KeyRing::open(&self.keyring_path(), &self.root_secret(ask)?)?;
-        OpenProject::new(self, ring, user)
+        OpenProject::new(self, ring, user, Existing::Must)
     }
+}
+
+/// Whether audit log and vault must be there already. Only a new project makes them: where one is missing later, its disk
+/// is not mounted or somebody removed it, and a new one in its place would hide that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Must,
+    New,
 }
 
 /// Not less than a few batches and row groups need.
 const MIN_MEMORY: usize = 128 << 20;
 
 impl Pipeline {
-    pub fn compile(&self, options: CompileOptions) -> Result<Recipe, RunError> {
+    pub fn compile(&self, options: CompileOptions<'_>) -> Result<Recipe, RunError> {
         Ok(compile(&self.policy_text, &self.policy_path, options)?)
     }
 
@@ -304,24 +341,46 @@ pub struct OpenProject {
     pub root: PathBuf,
     pub ring: KeyRing,
     audit: AuditLog,
+    anchor: AuditMark,
     tables: TableStore,
 }
 
 impl OpenProject {
-    pub(crate) fn new(project: Project, ring: KeyRing, user: &str) -> Result<Self, RunError> {
-        let audit = AuditLog::open(
+    pub(crate) fn new(project: Project, ring: KeyRing, user: &str, existing: Existing) -> Result<Self, RunError> {
+        let open = match existing {
+            Existing::Must => AuditLog::open_existing,
+            Existing::New => AuditLog::open,
+        };
+        let state = project.root.join(&project.file.storage.state);
+        let anchor = AuditMark::new(&state, ring.key::<SealKey>()?);
+        // Before the log is opened: what others append meanwhile is in it then.
+        let reached = anchor.read()?;
+        let audit = open(
             &project.audit_folder(),
             ring.key::<AuditSealKey>()?,
             ring.audit_signing_key()?,
             WriterInfo::for_user(user),
         )?;
         let tables = project.table_store(&ring)?;
-        Ok(Self { root: project.root.clone(), project, ring, audit, tables })
+        let open = Self { root: project.root.clone(), project, ring, audit, anchor, tables };
+        match reached {
+            Some(anchor) => open.audit.reaches(&anchor)?,
+            None if existing == Existing::Must => {
+                let entries = open.audit.head()?.seq;
+                open.audit(&Event::AnchorMissing { entries })?;
+            }
+            None => {
+                TokenVault::open(&open.vault_folder(), open.vault_keys()?, VaultOptions::default())?;
+            }
+        }
+        Ok(open)
     }
 
     /// Puts an event on the record; it is durable when this returns.
     pub fn audit(&self, event: &Event) -> Result<Receipt, RunError> {
-        Ok(self.audit.append(event)?)
+        let receipt = self.audit.append(event)?;
+        self.anchor.raise(receipt.into())?;
+        Ok(receipt)
     }
 
     pub fn audit_log(&self) -> &AuditLog {
@@ -355,8 +414,25 @@ impl OpenProject {
     }
 
     pub fn vault(&self) -> Result<TokenVault, RunError> {
-        let keys = VaultKeys { blind: self.ring.key::<BlindIndexKey>()?, values: self.ring.key::<VaultKey>()? };
-        Ok(TokenVault::open(&self.root.join(&self.project.file.vault.path), keys, VaultOptions::default())?)
+        let mut options = VaultOptions::default();
+        // The defaults fit a quarter of a gibibyte; with less to use, more is looked up on the disk.
+        let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
+        options.memory_entries = scale(options.memory_entries);
+        options.cache_entries = scale(options.cache_entries);
+        Ok(TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, options)?)
+    }
+
+    fn vault_keys(&self) -> Result<VaultKeys, RunError> {
+        Ok(VaultKeys { blind: self.ring.key::<BlindIndexKey>()?, values: self.ring.key::<VaultKey>()? })
+    }
+
+    pub(crate) fn vault_folder(&self) -> PathBuf {
+        self.root.join(&self.project.file.vault.path)
+    }
+
+    /// A run says so at once when the vault is not there, also one that will not need it.
+    pub(crate) fn need_vault(&self) -> Result<(), RunError> {
+        Ok(TokenVault::must_exist(&self.vault_folder())?)
     }
 
     pub fn key_ids(&self) -> Vec<String> {
@@ -380,8 +456,8 @@ impl OpenProject {
         self.root.join(&self.project.file.storage.state).join(pipeline)
     }
 
-    pub fn quarantine_folder(&self) -> PathBuf {
-        self.root.join(&self.project.file.storage.quarantine)
+    pub fn quarantine_folder(&self, pipeline: &str) -> PathBuf {
+        self.root.join(&self.project.file.storage.quarantine).join(pipeline)
     }
 
     pub fn tmp_folder(&self) -> PathBuf {

@@ -7,12 +7,13 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::{SealKey, SealedReader, SealedWriter};
+use cordon_crypto::{SealKey, SealedReader, SealedWriter, sub_key};
 use cordon_formats::CsvOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Format;
 use crate::error::RunError;
+use crate::state::QuarantineRef;
 
 /// Where a quarantined record came from; enough to read it again.
 #[derive(Clone, Serialize, Deserialize)]
@@ -26,6 +27,20 @@ pub struct Origin {
     pub csv: CsvOptions,
     /// The columns of the file, for formats that have them.
     pub header: Vec<String>,
+}
+
+impl Origin {
+    /// Of a file that is named and not read again from here.
+    pub(crate) fn of_file(dataset: &str, file: &str, source_id: &str) -> Self {
+        Self {
+            dataset: dataset.to_owned(),
+            file: file.to_owned(),
+            source_id: source_id.to_owned(),
+            format: Format::Csv,
+            csv: CsvOptions::default(),
+            header: Vec::new(),
+        }
+    }
 }
 
 /// One record, or one whole file, that could not be processed.
@@ -47,6 +62,8 @@ pub struct Entry {
 pub struct Quarantined {
     /// Stable name: file and number.
     pub id: String,
+    /// Its number in the file.
+    pub number: u64,
     pub origin: Origin,
     pub entry: Entry,
     /// The record's own bytes: PHI.
@@ -59,9 +76,14 @@ impl Quarantined {
         &self.raw
     }
 
-    /// A file as a whole cannot be replayed from here: the next run reads it again.
-    pub fn is_file(&self) -> bool {
-        self.entry.line == 0
+    /// A file as a whole, which no quarantine file holds: the next run reads it again.
+    pub(crate) fn of_file(id: String, origin: Origin, reason: String) -> Self {
+        let entry = Entry { origin: 0, line: 0, field: None, reason, cut: false };
+        Self { id, number: 0, origin, entry, raw: Vec::new() }
+    }
+
+    pub(crate) fn into_raw(self) -> Vec<u8> {
+        self.raw
     }
 }
 
@@ -71,7 +93,12 @@ enum Frame {
     Entry(Entry),
 }
 
-const INFO: &[u8] = b"cordon quarantine v1";
+const SUB_KEY: &str = "cordon/quarantine/v1";
+
+/// Bound to pipeline and name, so that no file can stand in for another.
+fn info(path: &Path) -> Vec<u8> {
+    [b"cordon quarantine v2".to_vec(), crate::sealed::label(path)].join(&0)
+}
 
 /// Writes one quarantine file; nothing is on disk until the first entry.
 pub struct QuarantineWriter {
@@ -110,10 +137,9 @@ impl QuarantineWriter {
     fn frame(&mut self, frame: &Frame, raw: &[u8]) -> Result<(), RunError> {
         let head = serde_json::to_vec(frame).map_err(|_| RunError::Internal("a quarantine frame"))?;
         if self.out.is_none() {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder).map_err(|error| RunError::io("create", folder, &error))?;
+            crate::sealed::make_folder(self.path.parent().unwrap_or(Path::new(".")))?;
             let file = File::create(&self.path).map_err(|error| RunError::io("create", &self.path, &error))?;
-            let sealed = SealedWriter::new(BufWriter::new(file), self.key.dangerous_expose(), INFO)
+            let sealed = SealedWriter::new(BufWriter::new(file), &sub_key(&self.key, SUB_KEY), &info(&self.path))
                 .map_err(|error| RunError::io("write", &self.path, &error))?;
             self.out = Some(sealed);
         }
@@ -125,8 +151,8 @@ impl QuarantineWriter {
             .map_err(|error| RunError::io("write", &self.path, &error))
     }
 
-    /// Makes the file durable. Returns its name, or `None` when nothing was put aside.
-    pub fn finish(mut self) -> Result<Option<String>, RunError> {
+    /// Makes the file durable. Returns its name and how much it holds, or `None` when nothing was put aside.
+    pub fn finish(mut self) -> Result<Option<QuarantineRef>, RunError> {
         let failed = |error: std::io::Error| RunError::io("write", &self.path, &error);
         let Some(out) = self.out.take() else { return Ok(None) };
         let buffered = out.finish().map_err(failed)?;
@@ -139,18 +165,22 @@ impl QuarantineWriter {
             fs::remove_file(&self.path).map_err(failed)?;
             return Ok(None);
         }
-        Ok(self.path.file_name().map(|name| name.to_string_lossy().into_owned()))
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Some(QuarantineRef { file, entries: self.count }))
     }
 }
 
 /// Reads one quarantine file, entry by entry.
 pub fn read(
-    path: &Path,
+    folder: &Path,
+    held: &QuarantineRef,
     key: &SealKey,
     mut each: impl FnMut(Quarantined) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
+    let path = folder.join(&held.file);
+    let path = path.as_path();
     let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
-    let mut input = SealedReader::new(BufReader::new(file), key.dangerous_expose(), INFO)
+    let mut input = SealedReader::new(BufReader::new(file), &sub_key(key, SUB_KEY), &info(path))
         .map_err(|_| RunError::damaged(path, "does not open under the project's key"))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut origins: Vec<Origin> = Vec::new();
@@ -166,9 +196,12 @@ pub fn read(
                     return Err(RunError::damaged(path, "names a source that it does not hold"));
                 };
                 number += 1;
-                each(Quarantined { id: format!("{stem}-{number}"), origin, entry, raw })?;
+                each(Quarantined { id: format!("{stem}-{number}"), number, origin, entry, raw })?;
             }
         }
+    }
+    if number != held.entries {
+        return Err(RunError::damaged(path, "does not hold as many records as were put aside"));
     }
     Ok(())
 }

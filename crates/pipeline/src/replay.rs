@@ -1,23 +1,24 @@
 //! Quarantined records, listed and processed again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chrono::Utc;
-use cordon_audit::Event;
 use cordon_deid::policy::check::CompileOptions;
 use serde::Serialize;
 
-use crate::config::Format;
 use crate::error::RunError;
-use crate::plan::{PlannedFile, ReplayInput, Unit};
+use crate::plan::{Basis, PlannedFile, ReplayInput, ReplayRecord, Unit};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::quarantine::{self, Origin, Quarantined};
-use crate::run::{Context, OpenJournal, RunReport, carry_out, new_run_id};
+use crate::run::{
+    Context, OpenJournal, RunReport, as_replay_problem, finish, made_under, new_run_id, record_failure, sources,
+    started, with_schemas,
+};
 use crate::sealed::read_sealed;
-use crate::source::{SourceFile, Stamp};
-use crate::state::{Change, Done, FileRecord, JournalEntry, Prepared};
+use crate::source::SourceFile;
+use crate::state::{Change, Done, FileRecord, Prepared, QuarantineRef, UnitRecord};
 use crate::unit;
 
 /// One line of `cordon quarantine list`: where and why, never the record.
@@ -33,7 +34,7 @@ pub struct Line {
     pub reason: String,
 }
 
-/// Everything in quarantine that has not been replayed.
+/// Everything in quarantine that has not been replayed, in the order of files and lines.
 pub fn listing(project: &OpenProject) -> Result<Vec<Line>, RunError> {
     let mut lines = Vec::new();
     each(project, |pipeline, record| {
@@ -48,6 +49,8 @@ pub fn listing(project: &OpenProject) -> Result<Vec<Line>, RunError> {
         });
         Ok(())
     })?;
+    // Workers put records aside as they come to them.
+    lines.sort_by(|a, b| (&a.pipeline, &a.dataset, &a.file, a.line).cmp(&(&b.pipeline, &b.dataset, &b.file, b.line)));
     Ok(lines)
 }
 
@@ -69,19 +72,34 @@ fn each(
 ) -> Result<(), RunError> {
     for pipeline in project.project.names_in("pipelines") {
         let done: Done = read_sealed(&project.state_file(&pipeline), &project.seal_key()?)?.unwrap_or_default();
-        for file in done.quarantine_files() {
-            quarantine::read(&project.quarantine_folder().join(file), &project.seal_key()?, |record| {
-                if done.replayed.contains(&record.id) { Ok(()) } else { visit(&pipeline, record) }
-            })?;
+        for (id, unit) in &done.units {
+            for file in &unit.files {
+                if let Some(reason) = &file.refused {
+                    let origin = Origin::of_file(&unit.dataset, &file.name, &file.source_id);
+                    visit(&pipeline, Quarantined::of_file(format!("file-{id}"), origin, reason.clone()))?;
+                }
+            }
+            if let Some(held) = &unit.quarantine {
+                let folder = project.quarantine_folder(&pipeline);
+                quarantine::read(&folder, held, &project.seal_key()?, |record| {
+                    if is_waiting(&done, unit, held, &record) { visit(&pipeline, record) } else { Ok(()) }
+                })?;
+            }
         }
     }
     Ok(())
 }
 
+/// Neither replayed nor of a file that was read again since.
+fn is_waiting(done: &Done, unit: &UnitRecord, held: &QuarantineRef, record: &Quarantined) -> bool {
+    !done.replayed.contains(&held.file, record.number)
+        && unit.files.iter().any(|file| file.read_as == record.origin.source_id)
+}
+
 /// Processes the quarantined records of a pipeline again, under its policy as it is now.
 ///
-/// Records that pass join the tables; the others stay in quarantine with their new reason. Files that were refused as
-/// a whole are not replayed: the next run reads them again once they change.
+/// Records that pass join the tables; the others stay in quarantine with their new reason, and those of a file that
+/// the policy refuses as a whole with their old one. Files that were refused are not replayed: each run reads them again.
 pub fn replay(
     project: &OpenProject,
     pipeline: &Pipeline,
@@ -89,7 +107,29 @@ pub fn replay(
     meter: &Meter,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<RunReport, RunError> {
-    let started = std::time::Instant::now();
+    let mut begun = None;
+    let outcome = replay_to_end(project, pipeline, dataset, meter, tell, &mut begun)
+        .map_err(|error| as_replay_problem(error, pipeline));
+    if let Err(error) = &outcome {
+        record_failure(project, pipeline, begun, error);
+    }
+    outcome
+}
+
+/// So many bytes of records are taken out of quarantine at once, for each dataset.
+const AT_ONCE: usize = 16 << 20;
+/// What a record costs beside its bytes.
+const RECORD_COST: usize = 64;
+
+fn replay_to_end(
+    project: &OpenProject,
+    pipeline: &Pipeline,
+    dataset: Option<&str>,
+    meter: &Meter,
+    tell: &(dyn Fn(Progress<'_>) + Sync),
+    begun: &mut Option<String>,
+) -> Result<RunReport, RunError> {
+    let clock = std::time::Instant::now();
     let _lock = project.lock_pipeline(&pipeline.name)?;
     let mut journal = OpenJournal::open(project, pipeline)?;
     if !journal.is_empty() {
@@ -98,126 +138,168 @@ pub fn replay(
             format!("finish it first:  cordon run {}", pipeline.name),
         ));
     }
+    project.need_vault()?;
     let recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
-    let made_under = project.made_under(&recipe);
-    let run = new_run_id();
-    let context =
-        Context { project, pipeline, recipe: &recipe, run: run.clone(), meter, tell, staging: Mutex::default() };
-    let mut done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
+    let basis = Basis::new(project.made_under(&recipe), &recipe);
+    let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
+    let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done);
 
-    let mut taken = Vec::new();
-    let mut inputs: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+    let mut replay =
+        Replay { context: &context, basis: &basis, next: done.clone(), fresh: Vec::new(), refused: Vec::new() };
+    let mut waiting: BTreeMap<String, Pending> = BTreeMap::new();
     for unit in done.units.values() {
-        let Some(file) = &unit.quarantine else { continue };
-        quarantine::read(&project.quarantine_folder().join(file), &project.seal_key()?, |record| {
-            let wanted = dataset.is_none_or(|dataset| record.origin.dataset == dataset);
+        let Some(held) = &unit.quarantine else { continue };
+        if dataset.is_some_and(|dataset| dataset != unit.dataset) {
+            continue;
+        }
+        quarantine::read(&project.quarantine_folder(&pipeline.name), held, &project.seal_key()?, |record| {
             // What was cut is not the whole record any more.
-            if wanted && !record.is_file() && !record.entry.cut && !done.replayed.contains(&record.id) {
-                taken.push(record.id.clone());
-                let of_dataset = inputs.entry(record.origin.dataset.clone()).or_default();
-                let at = of_dataset.iter().position(|input| input.origin.source_id == record.origin.source_id);
-                let input = if let Some(input) = at.and_then(|at| of_dataset.get_mut(at)) {
-                    input
-                } else {
-                    let known = unit.files.iter().find(|file| file.source_id == record.origin.source_id);
-                    of_dataset.push(Input::new(record.origin.clone(), known.cloned()));
-                    match of_dataset.last_mut() {
-                        Some(input) => input,
-                        None => return Err(RunError::Internal("replay")),
-                    }
-                };
-                input.add(&record);
+            if record.entry.cut || !is_waiting(&done, unit, held, &record) {
+                return Ok(());
+            }
+            let Some(known) = unit.files.iter().find(|file| file.read_as == record.origin.source_id) else {
+                return Ok(());
+            };
+            if begun.is_none() {
+                let named = done.units.values().flat_map(|unit| &unit.files).map(|file| file.source_id.as_str());
+                let event = started(project, pipeline, &recipe, &context.run, sources(project, named));
+                project.audit(&event)?;
+                *begun = Some(context.run.clone());
+            }
+            let pending = waiting.entry(unit.dataset.clone()).or_default();
+            pending.add(known, held, record);
+            if pending.bytes >= AT_ONCE {
+                replay.process(&unit.dataset, std::mem::take(pending))?;
             }
             Ok(())
         })?;
     }
-    let mut report = RunReport::new(&context);
-    if taken.is_empty() {
-        return Ok(report);
+    for (dataset, pending) in waiting {
+        replay.process(&dataset, pending)?;
+    }
+    let Replay { mut next, fresh, refused, .. } = replay;
+    if begun.is_none() {
+        return Ok(RunReport::new(pipeline, &context.run, &recipe.name));
     }
     let mut tables: BTreeMap<String, Change> = BTreeMap::new();
-    for (number, (dataset, inputs)) in inputs.into_iter().enumerate() {
-        let records: Vec<FileRecord> = inputs.iter().filter_map(|input| input.known.clone()).collect();
-        let files = inputs.into_iter().map(Input::into_planned).collect();
-        let unit = Unit { id: format!("replay{number}"), dataset, files };
-        let (mut record, noticed) = unit::process(&context, &unit, &made_under)?;
-        // The rows belong to the files they came from: when one changes, they are made again with it.
-        for file in &mut record.files {
-            if let Some(known) = records.iter().find(|known| known.source_id == file.source_id) {
-                let refused = file.refused.take();
-                *file = FileRecord { refused, ..known.clone() };
-            }
-        }
-        report.add(&record, noticed);
-        for (table, part) in &record.parts {
-            tables.entry(table.clone()).or_default().add.push(part.clone());
-        }
-        done.units.insert(format!("{run}-{number}"), record);
+    for part in fresh.iter().filter_map(|id| next.units.get(id)).flat_map(|unit| &unit.parts) {
+        tables.entry(part.table.clone()).or_default().add.push(part.info.clone());
     }
-    done.replayed.extend(taken);
-    let prepared = Prepared { run: run.clone(), done, tables, obsolete: Vec::new(), replace: false };
-    journal.restart(&run, &made_under, recipe.reference_date)?;
-    journal.append(&JournalEntry::Prepared(prepared.clone()))?;
-    report.tables = carry_out(project, pipeline, &prepared, Some(recipe.reference_date), tell)?;
-    project.audit(&Event::QuarantineReplayed {
-        run,
-        table: pipeline.name.clone(),
-        replayed: report.rows_out,
-        remaining: report.quarantined,
-    })?;
-    journal.clear()?;
+    next.vault = context.vault_mark()?;
+    let prepared = Prepared {
+        run: context.run.clone(),
+        policy: made_under(&recipe),
+        done: next,
+        tables: with_schemas(&context, tables)?,
+        replace: false,
+        fresh,
+        unchanged: 0,
+        is_replay: true,
+    };
+    journal.restart(&context.run, &basis.made_under, recipe.reference_date)?;
+    let finished = finish(&context, &mut journal, prepared);
+    if finished.is_err() && !journal.is_decided()? {
+        // Nothing was decided: there is nothing to carry on.
+        journal.clear()?;
+    }
+    let mut report = finished?;
+    report.files_refused.extend(refused);
     context.clear_staging()?;
-    report.seconds = started.elapsed().as_secs_f64();
+    report.seconds = clock.elapsed().as_secs_f64();
     Ok(report)
 }
 
-/// The records of one file, put together as a small file of the same sort.
-struct Input {
-    origin: Origin,
-    known: Option<FileRecord>,
-    bytes: Vec<u8>,
-    next_line: u64,
-    lines: BTreeMap<u64, u64>,
+/// Records of one dataset on their way back.
+#[derive(Default)]
+struct Pending {
+    files: BTreeMap<(String, Vec<String>), Waiting>,
+    bytes: usize,
 }
 
-impl Input {
-    fn new(origin: Origin, known: Option<FileRecord>) -> Self {
-        let mut bytes = Vec::new();
-        let mut next_line = 1;
-        if origin.format == Format::Csv && origin.csv.has_header {
-            for (number, name) in origin.header.iter().enumerate() {
-                if number > 0 {
-                    bytes.push(origin.csv.delimiter);
-                }
-                bytes.extend_from_slice(name.as_bytes());
+struct Waiting {
+    origin: Origin,
+    known: FileRecord,
+    records: Vec<ReplayRecord>,
+    /// Quarantine file and number of each.
+    taken: Vec<(Arc<str>, u64)>,
+}
+
+impl Pending {
+    fn add(&mut self, known: &FileRecord, held: &QuarantineRef, record: Quarantined) {
+        let key = (known.source_id.clone(), record.origin.header.clone());
+        let waiting = self.files.entry(key).or_insert_with(|| Waiting {
+            origin: record.origin.clone(),
+            known: known.clone(),
+            records: Vec::new(),
+            taken: Vec::new(),
+        });
+        let name = match waiting.taken.last() {
+            Some((last, _)) if **last == *held.file => Arc::clone(last),
+            _ => Arc::from(held.file.as_str()),
+        };
+        waiting.taken.push((name, record.number));
+        let line = record.entry.line;
+        let raw = record.into_raw();
+        self.bytes += raw.len() + RECORD_COST;
+        waiting.records.push(ReplayRecord { line, raw });
+    }
+}
+
+struct Replay<'a, 'b> {
+    context: &'a Context<'b>,
+    basis: &'a Basis,
+    next: Done,
+    fresh: Vec<String>,
+    refused: Vec<(String, String)>,
+}
+
+impl Replay<'_, '_> {
+    fn process(&mut self, dataset: &str, pending: Pending) -> Result<(), RunError> {
+        let mut known = Vec::new();
+        let mut taken = Vec::new();
+        let mut files = Vec::new();
+        for waiting in pending.files.into_values() {
+            files.push(PlannedFile {
+                file: SourceFile {
+                    dataset: dataset.to_owned(),
+                    format: waiting.origin.format,
+                    csv: Arc::new(waiting.origin.csv),
+                    path: waiting.known.name.clone().into(),
+                    name: waiting.known.name.clone(),
+                    key: Vec::new(),
+                    stamp: waiting.known.stamp,
+                },
+                source_id: waiting.known.source_id.clone(),
+                read_with: waiting.known.read_with.clone(),
+                replay: Some(Arc::new(ReplayInput { header: waiting.origin.header, records: waiting.records })),
+            });
+            known.push(waiting.known);
+            taken.push(waiting.taken);
+        }
+        let id = format!("replay{}", self.fresh.len());
+        let unit = Unit { id: id.clone(), dataset: dataset.to_owned(), files };
+        let processed = unit::process(self.context, &unit, self.basis)?;
+        for (_, record) in processed.records {
+            if record.is_refusal() {
+                // Its records stay where they are, with the reasons they had.
+                self.refused.extend(record.files.into_iter().map(|file| (file.name, file.refused.unwrap_or_default())));
+                continue;
             }
-            bytes.push(b'\n');
-            next_line = 2;
+            // The rows belong to the files they came from: when one changes, they are made again with it.
+            let mut record = record;
+            for file in &mut record.files {
+                if let Some(known) = known.iter().find(|known| known.source_id == file.source_id) {
+                    file.sha256.clone_from(&known.sha256);
+                }
+            }
+            let id = format!("{}-{id}", self.context.run);
+            self.fresh.push(id.clone());
+            self.next.units.insert(id, record);
         }
-        Self { origin, known, bytes, next_line, lines: BTreeMap::new() }
-    }
-
-    fn add(&mut self, record: &Quarantined) {
-        let raw = record.expose_phi();
-        self.lines.insert(self.next_line, record.entry.line);
-        self.bytes.extend_from_slice(raw);
-        self.bytes.push(b'\n');
-        self.next_line += 1 + memchr::memchr_iter(b'\n', raw).count() as u64;
-    }
-
-    fn into_planned(self) -> PlannedFile {
-        let stamp = Stamp { size: self.bytes.len() as u64, modified_ns: 0 };
-        PlannedFile {
-            file: SourceFile {
-                dataset: self.origin.dataset,
-                format: self.origin.format,
-                csv: Arc::new(self.origin.csv),
-                path: std::path::PathBuf::from(&self.origin.file),
-                name: self.origin.file,
-                stamp,
-            },
-            source_id: self.origin.source_id,
-            replay: Some(Arc::new(ReplayInput { bytes: self.bytes, lines: self.lines })),
+        let passed = (0..).zip(taken).filter(|(index, _)| !processed.refused.contains(index));
+        for (file, number) in passed.flat_map(|(_, taken)| taken) {
+            self.next.replayed.insert(&file, number);
         }
+        Ok(())
     }
 }

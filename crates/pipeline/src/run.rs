@@ -4,8 +4,8 @@
 //!
 //! 1. A unit's tokens are durable in the vault, its parts in staging and its rejects in quarantine *before* the
 //!    journal says that the unit is done.
-//! 2. The journal says what is to be committed *before* the first table changes. From then on a resumed run only
-//!    carries that out; each step can be repeated without harm.
+//! 2. The journal says what is to be committed, all of it and checked, *before* the first table changes. From then on a
+//!    resumed run only carries that out; each step can be repeated without harm.
 //! 3. The audit log says that a table is committed *before* the new version can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,19 +14,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use chrono::{NaiveDate, SecondsFormat, Utc};
+use chrono::{Datelike, NaiveDate, SecondsFormat, Utc};
 use cordon_audit::{Digest, Event, Label, Sources};
+use cordon_deid::kernel::Env;
 use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
-use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging};
+use cordon_engine::EngineError;
+use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
+use cordon_vault::{TokenVault, VaultMark};
 use serde::Serialize;
 
 use crate::error::RunError;
-use crate::plan::Plan;
+use crate::plan::{Basis, Plan};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
-use crate::sealed::{Journal, read_sealed, write_sealed};
-use crate::state::{Change, Done, JournalEntry, Prepared, UnitRecord};
+use crate::sealed::{Journal, clear_temporary, read_sealed, write_sealed};
+use crate::state::{Change, Counts, Done, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord};
 use crate::unit;
 
 /// What a run came to.
@@ -49,18 +52,17 @@ pub struct RunReport {
     pub tables: Vec<TableReport>,
     /// Fields that the policy does not name, by dataset: none of them passed.
     pub undeclared: BTreeMap<String, BTreeSet<String>>,
-    /// What was left out of FHIR resources, by dataset. Of the units that an interrupted run had finished, only
-    /// `excluded` is known.
-    pub left_out: BTreeMap<String, unit::LeftOut>,
+    /// What was left out of documents, by dataset.
+    pub left_out: BTreeMap<String, LeftOut>,
     pub seconds: f64,
 }
 
 impl RunReport {
-    pub(crate) fn new(context: &Context<'_>) -> Self {
+    pub(crate) fn new(pipeline: &Pipeline, run: &str, policy: &str) -> Self {
         Self {
-            run: context.run.clone(),
-            pipeline: context.pipeline.name.clone(),
-            policy: context.recipe.name.clone(),
+            run: run.to_owned(),
+            pipeline: pipeline.name.clone(),
+            policy: policy.to_owned(),
             resumed: false,
             files_read: 0,
             files_unchanged: 0,
@@ -76,27 +78,53 @@ impl RunReport {
         }
     }
 
-    pub(crate) fn add(&mut self, record: &UnitRecord, noticed: unit::Noticed) {
-        self.rows_in += record.rows_in;
-        self.rows_out += record.rows_out;
-        self.quarantined += record.quarantined;
-        self.excluded += record.excluded;
+    /// Of a commit that was carried out, whoever had prepared it.
+    pub(crate) fn of(pipeline: &Pipeline, prepared: &Prepared, tables: Vec<TableReport>) -> Self {
+        let mut report = Self::new(pipeline, &prepared.run, &prepared.policy.name);
+        report.files_unchanged = prepared.unchanged;
+        prepared.fresh_units().for_each(|unit| report.add(unit));
+        report.tables = tables;
+        report
+    }
+
+    pub(crate) fn add(&mut self, record: &UnitRecord) {
+        let Counts { rows_in, rows_out, quarantined, excluded } = record.counts();
+        self.rows_in += rows_in;
+        self.rows_out += rows_out;
+        self.quarantined += quarantined;
+        self.excluded += excluded;
         for file in &record.files {
             match &file.refused {
                 None => self.files_read += 1,
                 Some(reason) => self.files_refused.push((file.name.clone(), reason.clone())),
             }
         }
-        self.notice(noticed);
+        self.notice(record.noticed.clone());
     }
 
-    fn notice(&mut self, noticed: unit::Noticed) {
-        for (dataset, fields) in noticed.undeclared {
-            self.undeclared.entry(dataset).or_default().extend(fields);
+    fn notice(&mut self, noticed: Noticed) {
+        let mut all =
+            Noticed { undeclared: std::mem::take(&mut self.undeclared), left_out: std::mem::take(&mut self.left_out) };
+        all.add(noticed);
+        (self.undeclared, self.left_out) = (all.undeclared, all.left_out);
+    }
+
+    /// With what an interrupted run had left to be committed before this one.
+    fn after(mut self, carried: Self) -> Self {
+        self.resumed = true;
+        self.files_read += carried.files_read;
+        self.rows_in += carried.rows_in;
+        self.rows_out += carried.rows_out;
+        self.quarantined += carried.quarantined;
+        self.excluded += carried.excluded;
+        // What was refused then was tried again now.
+        for table in carried.tables {
+            if !self.tables.iter().any(|now| now.table == table.table) {
+                self.tables.push(table);
+            }
         }
-        for (dataset, left_out) in noticed.left_out {
-            self.left_out.entry(dataset).or_default().add(left_out);
-        }
+        self.notice(Noticed { undeclared: carried.undeclared, left_out: carried.left_out });
+        self
     }
 }
 
@@ -116,10 +144,27 @@ pub struct Context<'a> {
     pub meter: &'a Meter,
     pub tell: &'a (dyn Fn(Progress<'_>) + Sync),
     /// Staging folders by table. While they are held, nobody clears the run's parts away.
-    pub(crate) staging: Mutex<BTreeMap<String, Arc<Staging>>>,
+    staging: Mutex<BTreeMap<String, Arc<Staging>>>,
+    /// Opened when the first unit needs it.
+    vault: Mutex<Option<(Arc<TokenVault>, Env)>>,
+    /// Where the vault stood when the tables were last changed.
+    mark: Option<VaultMark>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        project: &'a OpenProject,
+        pipeline: &'a Pipeline,
+        recipe: &'a Recipe,
+        run: String,
+        meter: &'a Meter,
+        tell: &'a (dyn Fn(Progress<'_>) + Sync),
+        done: &Done,
+    ) -> Self {
+        let mark = done.vault.clone();
+        Self { project, pipeline, recipe, run, meter, tell, staging: Mutex::default(), vault: Mutex::default(), mark }
+    }
+
     pub(crate) fn staging(&self, table: &str) -> Result<Arc<Staging>, RunError> {
         let mut all = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(staging) = all.get(table) {
@@ -128,6 +173,33 @@ impl Context<'_> {
         let staging = Arc::new(self.project.tables().stage(table, &self.run)?);
         all.insert(table.to_owned(), Arc::clone(&staging));
         Ok(staging)
+    }
+
+    /// The vault, and what kernels need of it. It must be the one that the tables' tokens came from.
+    pub(crate) fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
+        let mut opened = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.is_none() {
+            let (vault, env) = self.project.env()?;
+            if let Some(mark) = &self.mark
+                && !vault.contains(mark)?
+            {
+                return Err(RunError::damaged(
+                    &self.project.vault_folder(),
+                    "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
+                ));
+            }
+            *opened = Some((vault, env));
+        }
+        let Some((vault, env)) = &*opened else { return Err(RunError::Internal("the vault")) };
+        Ok((Arc::clone(vault), Env { tokens: Arc::clone(&env.tokens), keys: Arc::clone(&env.keys) }))
+    }
+
+    /// Where the vault stands now; as before where no unit needed it.
+    pub(crate) fn vault_mark(&self) -> Result<Option<VaultMark>, RunError> {
+        match &*self.vault.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((vault, _)) => Ok(Some(vault.mark()?)),
+            None => Ok(self.mark.clone()),
+        }
     }
 
     /// After the commit: nothing of the run stays in staging.
@@ -142,6 +214,13 @@ impl Context<'_> {
     }
 }
 
+/// Ends the process where a test says so: a kill at exactly this place. Not in the program as it is shipped.
+pub(crate) fn fail_point(name: &str) {
+    if cfg!(debug_assertions) && std::env::var("CORDON_FAIL_AT").is_ok_and(|at| at == name) {
+        std::process::abort();
+    }
+}
+
 /// Runs a pipeline to its end, or carries on where an interrupted run stopped.
 pub fn run(
     project: &OpenProject,
@@ -149,40 +228,87 @@ pub fn run(
     meter: &Meter,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<RunReport, RunError> {
-    let started = std::time::Instant::now();
+    let mut begun = None;
+    let outcome = run_to_end(project, pipeline, meter, tell, &mut begun);
+    if let Err(error) = &outcome {
+        record_failure(project, pipeline, begun, error);
+    }
+    outcome
+}
+
+/// Puts on the record that a run failed, also one that was refused before its start was on it. The log may be what
+/// failed; the first error is the one to show.
+pub(crate) fn record_failure(project: &OpenProject, pipeline: &Pipeline, begun: Option<String>, error: &RunError) {
+    let run = begun.unwrap_or_else(|| {
+        let run = new_run_id();
+        if let Ok(recipe) = pipeline.compile(CompileOptions::on(Utc::now().date_naive())) {
+            let _ = project.audit(&started(project, pipeline, &recipe, &run, Sources::default()));
+        }
+        run
+    });
+    let _ = project.audit(&Event::RunFailed { run, what: Label::new(error.kind()) });
+}
+
+pub(crate) fn started(
+    project: &OpenProject,
+    pipeline: &Pipeline,
+    recipe: &Recipe,
+    run: &str,
+    sources: Sources,
+) -> Event {
+    Event::RunStarted {
+        run: run.to_owned(),
+        pipeline: pipeline.name.clone(),
+        policy_hash: digest(&recipe.hash),
+        sources,
+        key_ids: project.key_ids(),
+    }
+}
+
+fn run_to_end(
+    project: &OpenProject,
+    pipeline: &Pipeline,
+    meter: &Meter,
+    tell: &(dyn Fn(Progress<'_>) + Sync),
+    begun: &mut Option<String>,
+) -> Result<RunReport, RunError> {
+    let clock = std::time::Instant::now();
     let _lock = project.lock_pipeline(&pipeline.name)?;
     let mut journal = OpenJournal::open(project, pipeline)?;
-    let mut resumed = false;
+    project.need_vault()?;
 
     // What an interrupted run had decided to commit is committed first.
+    let mut carried = None;
     if let Some(prepared) = journal.prepared.take() {
-        resumed = true;
-        carry_out(project, pipeline, &prepared, journal.reference, tell)?;
+        *begun = Some(prepared.run.clone());
+        let tables = carry_out(project, pipeline, &prepared, tell)?;
         journal.clear()?;
+        carried = Some(RunReport::of(pipeline, &prepared, tables));
+        *begun = None;
     }
 
-    let reference = journal.reference.unwrap_or_else(|| Utc::now().date_naive());
-    let recipe = pipeline.compile(CompileOptions::on(reference))?;
+    let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
+    let mut recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
     let made_under = project.made_under(&recipe);
-    let run = if journal.is_of(&made_under) {
+    let mut resumed = carried.is_some();
+    let run = if let Some((run, reference)) = journal.resumable(&made_under, recipe.reference_date.year()) {
         resumed = true;
-        journal.run.clone().unwrap_or_default()
+        recipe = pipeline.compile(CompileOptions::on(reference))?;
+        run
     } else {
         let run = new_run_id();
         journal.restart(&run, &made_under, recipe.reference_date)?;
         run
     };
-    let context = Context { project, pipeline, recipe: &recipe, run, meter, tell, staging: Mutex::default() };
-    let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
-    let plan = Plan::make(&context, &done, &made_under, &journal.units)?;
+    let basis = Basis::new(made_under, &recipe);
+    sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
+    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done);
+    own_tables(&context)?;
+    let plan = Plan::make(&context, done, &basis, &journal.units)?;
 
-    project.audit(&Event::RunStarted {
-        run: context.run.clone(),
-        pipeline: pipeline.name.clone(),
-        policy_hash: policy_digest(&recipe),
-        sources: sources(project, plan.units.iter().flat_map(|unit| &unit.files).map(|file| file.source_id.as_str())),
-        key_ids: project.key_ids(),
-    })?;
+    let sources = sources(project, plan.units.iter().flat_map(|unit| &unit.files).map(|file| file.source_id.as_str()));
+    project.audit(&started(project, pipeline, &recipe, &context.run, sources))?;
+    *begun = Some(context.run.clone());
     tell(Progress::Planned {
         files: plan.units.iter().map(|unit| unit.files.len()).sum(),
         bytes: plan.bytes(),
@@ -190,114 +316,259 @@ pub fn run(
     });
     if !journal.units.is_empty() {
         tell(Progress::Resumed { units: journal.units.len() });
+        // The display counts what was read before as read.
+        let before = plan.units.iter().filter(|unit| journal.units.contains_key(&unit.id));
+        let bytes = before.flat_map(|unit| &unit.files).map(|file| file.file.stamp.size).sum();
+        meter.bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
     }
-    let outcome = work(&context, &mut journal, &plan, &done, &made_under);
-    match outcome {
-        Ok(mut report) => {
-            report.resumed = resumed;
-            report.seconds = started.elapsed().as_secs_f64();
-            project.audit(&Event::RunFinished {
-                run: context.run.clone(),
-                rows_read: report.rows_in,
-                rows_written: report.rows_out,
-                quarantined: report.quarantined,
-            })?;
-            context.clear_staging()?;
-            Ok(report)
-        }
-        Err(error) => {
-            // The log may be what failed; the first error is the one to show.
-            let _ = project.audit(&Event::RunFailed { run: context.run.clone(), what: Label::new(error.kind()) });
-            Err(error)
-        }
+    let mut report = work(&context, &mut journal, &plan, &basis)?;
+    report.resumed = resumed;
+    if let Some(carried) = carried {
+        report = report.after(carried);
     }
+    report.seconds = clock.elapsed().as_secs_f64();
+    context.clear_staging()?;
+    Ok(report)
 }
 
-fn work(
-    context: &Context<'_>,
-    journal: &mut OpenJournal,
-    plan: &Plan,
-    done: &Done,
-    made_under: &str,
-) -> Result<RunReport, RunError> {
+/// A table has one pipeline: another one's first run would take its rows for leftovers.
+fn own_tables(context: &Context<'_>) -> Result<(), RunError> {
+    for table in context.pipeline.tables_of(context.recipe) {
+        let Some(version) = context.project.tables().current(&table)? else { continue };
+        let owner = &version.manifest.provenance.pipeline;
+        if *owner != context.pipeline.name {
+            return Err(RunError::usage(
+                format!("the table `{table}` was made by pipeline `{owner}`"),
+                "give this pipeline a `prefix` of its own, or remove the table's folder if it is not wanted any more",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Removes what runs left that were killed or started afresh: quarantine that nothing refers to, half-written files.
+fn sweep<'a>(
+    project: &OpenProject,
+    pipeline: &Pipeline,
+    done: &'a Done,
+    journaled: impl Iterator<Item = &'a UnitRecord>,
+) -> Result<(), RunError> {
+    clear_temporary(&project.state_folder(&pipeline.name))?;
+    let mut wanted = done.quarantine_files();
+    wanted.extend(journaled.filter_map(|unit| unit.quarantine.as_ref()).map(|held| held.file.as_str()));
+    let folder = project.quarantine_folder(&pipeline.name);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_none_or(|name| !wanted.contains(name)) {
+            fs::remove_file(entry.path()).map_err(|error| RunError::io("remove", &entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn work(context: &Context<'_>, journal: &mut OpenJournal, plan: &Plan, basis: &Basis) -> Result<RunReport, RunError> {
     let project = context.project;
     for table in context.pipeline.tables_of(context.recipe) {
         project.tables().recover(&table, &[&context.run])?;
     }
-    let mut report = RunReport::new(context);
-    report.files_unchanged = plan.unchanged as u64;
-    let mut fresh: BTreeMap<String, UnitRecord> = std::mem::take(&mut journal.units);
+    let mut done_now = std::mem::take(&mut journal.units);
     for unit in &plan.units {
-        if fresh.contains_key(&unit.id) {
+        if done_now.contains_key(&unit.id) {
             continue;
         }
-        let (record, noticed) = unit::process(context, unit, made_under)?;
-        report.notice(noticed);
-        journal.append(&JournalEntry::Unit { id: unit.id.clone(), record: record.clone() })?;
-        fresh.insert(unit.id.clone(), record);
+        let processed = unit::process(context, unit, basis)?;
+        fail_point("unit");
+        let entry = JournalEntry::Unit { id: unit.id.clone(), records: processed.records };
+        journal.append(&entry)?;
+        fail_point("journaled");
+        if let JournalEntry::Unit { id, records } = entry {
+            done_now.insert(id, records);
+        }
     }
-    for record in fresh.values() {
-        report.add(record, unit::Noticed::default());
+    let fresh = done_now.into_values().flatten().collect();
+    let prepared = prepare(context, plan, basis, fresh)?;
+    finish(context, journal, prepared)
+}
+
+/// Journals what was prepared and carries it out.
+pub(crate) fn finish(
+    context: &Context<'_>,
+    journal: &mut OpenJournal,
+    prepared: Prepared,
+) -> Result<RunReport, RunError> {
+    // What cannot be carried out must not be decided: nothing but carrying it out would ever be done again.
+    for (table, change) in &prepared.tables {
+        context.project.tables().check(table, &commit_of(context.pipeline, &prepared, change, None)?)?;
     }
-    let prepared = prepare(context, plan, done, fresh);
-    journal.append(&JournalEntry::Prepared(prepared.clone()))?;
-    report.tables = carry_out(project, context.pipeline, &prepared, Some(context.recipe.reference_date), context.tell)?;
+    let entry = JournalEntry::Prepared(Box::new(prepared));
+    journal.append(&entry)?;
+    fail_point("prepared");
+    let JournalEntry::Prepared(prepared) = entry else { return Err(RunError::Internal("a commit")) };
+    let tables = carry_out(context.project, context.pipeline, &prepared, context.tell)?;
     journal.clear()?;
-    Ok(report)
+    Ok(RunReport::of(context.pipeline, &prepared, tables))
 }
 
 /// What the tables will be made of, and what has to change for that.
-fn prepare(context: &Context<'_>, plan: &Plan, done: &Done, fresh: BTreeMap<String, UnitRecord>) -> Prepared {
-    let mut next = done.clone();
+fn prepare(
+    context: &Context<'_>,
+    plan: &Plan,
+    basis: &Basis,
+    fresh: BTreeMap<String, UnitRecord>,
+) -> Result<Prepared, RunError> {
+    let mut next = plan.done.clone();
     let mut tables: BTreeMap<String, Change> = BTreeMap::new();
-    let mut obsolete = Vec::new();
-    for id in &plan.superseded {
-        if let Some(old) = next.units.remove(id) {
-            for (table, part) in old.parts {
-                let gone = &mut tables.entry(table).or_default().remove;
-                gone.extend(part.sources.into_iter().map(|source| source.id));
-            }
-            if let Some(file) = old.quarantine {
-                let stem = file.trim_end_matches(".sealed").to_owned() + "-";
-                next.replayed.retain(|id| !id.starts_with(&stem));
-                obsolete.push(file);
-            }
+    let replaced = next.replaced_by(&fresh, basis);
+    for id in &replaced.whole {
+        let Some(old) = next.units.remove(id) else { continue };
+        for part in old.parts {
+            tables.entry(part.table).or_default().remove.push(part.info.file);
+        }
+        if let Some(held) = old.quarantine {
+            next.replayed.forget(&held.file);
+        }
+    }
+    for (id, leaving) in &replaced.partly {
+        if let Some(unit) = next.units.get_mut(id) {
+            keep_rest(context, unit, leaving, &mut tables)?;
         }
     }
     // When nothing of the old stays, the tables may change their columns with the policy.
-    let replace = next.units.is_empty();
-    for change in tables.values_mut() {
-        change.remove.sort();
-        change.remove.dedup();
-    }
+    let replace = next.units.values().all(|unit| unit.parts.is_empty());
+    let mut names = Vec::new();
     for (id, record) in fresh {
-        for (table, part) in &record.parts {
-            tables.entry(table.clone()).or_default().add.push(part.clone());
+        for part in &record.parts {
+            tables.entry(part.table.clone()).or_default().add.push(part.info.clone());
         }
+        let id = if next.units.contains_key(&id) { format!("{id}-{}", context.run) } else { id };
+        names.push(id.clone());
         next.units.insert(id, record);
     }
-    Prepared { run: context.run.clone(), done: next, tables, obsolete, replace }
+    next.vault = context.vault_mark()?;
+    Ok(Prepared {
+        run: context.run.clone(),
+        policy: made_under(context.recipe),
+        done: next,
+        tables: with_schemas(context, tables)?,
+        replace,
+        fresh: names,
+        unchanged: plan.unchanged as u64,
+        is_replay: false,
+    })
+}
+
+pub(crate) fn made_under(recipe: &Recipe) -> MadeUnder {
+    MadeUnder {
+        name: recipe.name.clone(),
+        sha256: recipe.hash.clone(),
+        method: recipe.method.name().to_owned(),
+        reference_date: recipe.reference_date.to_string(),
+    }
+}
+
+/// Writes the columns of each table beside its change. A table that only loses rows keeps the columns it has.
+pub(crate) fn with_schemas(
+    context: &Context<'_>,
+    mut tables: BTreeMap<String, Change>,
+) -> Result<BTreeMap<String, Change>, RunError> {
+    let schemas = context.pipeline.schemas(context.recipe);
+    for (table, change) in &mut tables {
+        change.schema = match (schemas.get(table), context.project.tables().current(table)?) {
+            (Some(schema), _) => encode_schema(schema)?,
+            (None, Some(version)) => encode_schema(&version.schema)?,
+            (None, None) => return Err(RunError::Internal("a table without a schema")),
+        };
+    }
+    Ok(tables)
+}
+
+/// Takes files out of a unit whose other files are not made again: rows that share a part with theirs are copied.
+fn keep_rest(
+    context: &Context<'_>,
+    unit: &mut UnitRecord,
+    leaving: &BTreeSet<u32>,
+    tables: &mut BTreeMap<String, Change>,
+) -> Result<(), RunError> {
+    let staying: Vec<u32> = (0..unit.files.len() as u32).filter(|file| !leaving.contains(file)).collect();
+    let renumbered: BTreeMap<u32, u32> = staying.iter().copied().zip(0..).collect();
+    let options = unit::part_options(context.project.project.memory / 4);
+    let mut parts = Vec::new();
+    for part in std::mem::take(&mut unit.parts) {
+        let places = part.places(|file| renumbered.contains_key(&file));
+        let rows: u64 = places.iter().map(|place| place.end - place.start).sum();
+        let runs: Vec<(u32, u64)> =
+            part.runs.iter().filter_map(|(file, rows)| Some((*renumbered.get(file)?, *rows))).collect();
+        if rows == part.info.rows {
+            parts.push(PartRecord { runs, ..part });
+            continue;
+        }
+        let change = tables.entry(part.table.clone()).or_default();
+        change.remove.push(part.info.file.clone());
+        if rows == 0 {
+            continue;
+        }
+        let gone: BTreeSet<&str> = leaving
+            .iter()
+            .filter_map(|file| unit.files.get(*file as usize))
+            .map(|file| file.read_as.as_str())
+            .collect();
+        let sources = part.info.sources.iter().filter(|source| !gone.contains(source.id.as_str())).cloned().collect();
+        let staging = context.staging(&part.table)?;
+        let info = context.project.tables().copy_rows(&part.table, &part.info, &places, &staging, &options, sources)?;
+        staging.sync()?;
+        change.add.push(info.clone());
+        parts.push(PartRecord { table: part.table, info, runs });
+    }
+    unit.parts = parts;
+    let mut number = 0..;
+    unit.files.retain(|_| number.next().is_some_and(|number| !leaving.contains(&number)));
+    Ok(())
 }
 
 /// How long parts of earlier versions stay for queries that are reading them.
 const VACUUM_GRACE: Duration = Duration::from_hours(1);
+
+fn commit_of(
+    pipeline: &Pipeline,
+    prepared: &Prepared,
+    change: &Change,
+    audit: Option<AuditAnchor>,
+) -> Result<Commit, RunError> {
+    Ok(Commit {
+        id: prepared.run.clone(),
+        base: None,
+        schema: decode_schema(&change.schema).ok_or(RunError::Internal("a table's schema"))?,
+        add: change.add.clone(),
+        remove_parts: change.remove.clone(),
+        replace: prepared.replace,
+        provenance: Provenance {
+            created: now(),
+            cordon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            run: prepared.run.clone(),
+            pipeline: pipeline.name.clone(),
+            policy: prepared.policy.name.clone(),
+            policy_sha256: prepared.policy.sha256.clone(),
+            method: prepared.policy.method.clone(),
+            reference_date: prepared.policy.reference_date.clone(),
+            audit,
+        },
+    })
+}
 
 /// Commits what was prepared. Each step may have been done before.
 pub(crate) fn carry_out(
     project: &OpenProject,
     pipeline: &Pipeline,
     prepared: &Prepared,
-    reference: Option<NaiveDate>,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
-    let recipe = pipeline.compile(CompileOptions::on(reference.unwrap_or_else(|| Utc::now().date_naive())))?;
-    let mut reports = Vec::new();
-    let schemas = pipeline.schemas(&recipe);
+    // Before anything is said or done: an entry about a commit that cannot be would be false.
     for (table, change) in &prepared.tables {
-        let Some(schema) = schemas.get(table) else { return Err(RunError::Internal("a table without a schema")) };
+        project.tables().check(table, &commit_of(pipeline, prepared, change, None)?)?;
+    }
+    let mut reports = Vec::new();
+    for (table, change) in &prepared.tables {
         let before = project.tables().current(table)?;
-        let done = before.as_ref().is_some_and(|version| version.manifest.provenance.run == prepared.run);
-        if !done {
+        if !before.as_ref().is_some_and(|version| version.has_commit(&prepared.run)) {
             let receipt = project.audit(&Event::TableCommitted {
                 run: prepared.run.clone(),
                 table: table.clone(),
@@ -308,37 +579,19 @@ pub(crate) fn carry_out(
                     .units
                     .values()
                     .filter(|unit| unit.made_of(table))
-                    .map(|unit| unit.quarantined)
+                    .map(|unit| unit.counts().quarantined)
                     .sum(),
                 sources: sources(
                     project,
                     change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.as_str())),
                 ),
-                policy_hash: policy_digest(&recipe),
+                policy_hash: digest(&prepared.policy.sha256),
                 key_ids: project.key_ids(),
             })?;
-            project.tables().commit(
-                table,
-                &Commit {
-                    id: prepared.run.clone(),
-                    base: None,
-                    schema: Arc::clone(schema),
-                    add: change.add.clone(),
-                    remove_sources: change.remove.clone(),
-                    replace: prepared.replace,
-                    provenance: Provenance {
-                        created: now(),
-                        cordon_version: env!("CARGO_PKG_VERSION").to_owned(),
-                        run: prepared.run.clone(),
-                        pipeline: pipeline.name.clone(),
-                        policy: recipe.name.clone(),
-                        policy_sha256: recipe.hash.clone(),
-                        method: recipe.method.name().to_owned(),
-                        reference_date: recipe.reference_date.to_string(),
-                        audit: Some(AuditAnchor { seq: receipt.seq, hash: receipt.hash.to_string() }),
-                    },
-                },
-            )?;
+            fail_point("committing");
+            let anchor = AuditAnchor { seq: receipt.seq, hash: receipt.hash.to_string() };
+            project.tables().commit(table, &commit_of(pipeline, prepared, change, Some(anchor))?)?;
+            fail_point("committed");
         }
         let Some(version) = project.tables().current(table)? else { return Err(RunError::Internal("a commit")) };
         let (number, rows) = (version.manifest.version, version.rows());
@@ -346,30 +599,58 @@ pub(crate) fn carry_out(
         reports.push(TableReport { table: table.clone(), version: number, rows });
     }
     write_sealed(&project.state_file(&pipeline.name), &project.seal_key()?, &prepared.done)?;
-    for file in &prepared.obsolete {
-        let path = project.quarantine_folder().join(file);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(RunError::io("remove", &path, &error));
-            }
-            _ => {}
-        }
-    }
+    fail_point("state");
+    record_end(project, prepared)?;
+    fail_point("recorded");
+    sweep(project, pipeline, &prepared.done, std::iter::empty())?;
     // Of every table of the pipeline: what was withdrawn must not stay until its table happens to change again.
-    for table in schemas.keys() {
-        project.tables().vacuum(table, VACUUM_GRACE, SystemTime::now())?;
+    for table in project.tables().tables()? {
+        let owner = project.tables().current(&table)?.map(|version| version.manifest.provenance.pipeline.clone());
+        if owner.as_ref() == Some(&pipeline.name) {
+            project.tables().vacuum(&table, VACUUM_GRACE, SystemTime::now())?;
+        }
     }
     Ok(reports)
 }
 
-fn policy_digest(recipe: &Recipe) -> Digest {
-    recipe.hash.parse().unwrap_or_else(|_| Digest::of(&[recipe.hash.as_bytes()]))
+/// That the run is over goes on the record before the journal forgets it: killed in between, it is said twice.
+fn record_end(project: &OpenProject, prepared: &Prepared) -> Result<(), RunError> {
+    let mut counts = Counts::default();
+    prepared.fresh_units().for_each(|unit| counts.add(unit.counts()));
+    if prepared.is_replay {
+        for (table, change) in &prepared.tables {
+            project.audit(&Event::QuarantineReplayed {
+                run: prepared.run.clone(),
+                table: table.clone(),
+                replayed: change.add.iter().map(|part| part.rows).sum(),
+                remaining: counts.quarantined,
+            })?;
+        }
+    }
+    project.audit(&Event::RunFinished {
+        run: prepared.run.clone(),
+        rows_read: counts.rows_in,
+        rows_written: counts.rows_out,
+        quarantined: counts.quarantined,
+    })?;
+    Ok(())
+}
+
+impl Prepared {
+    /// The units that the run made.
+    pub(crate) fn fresh_units(&self) -> impl Iterator<Item = &UnitRecord> {
+        self.fresh.iter().filter_map(|id| self.done.units.get(id))
+    }
+}
+
+fn digest(policy_sha256: &str) -> Digest {
+    policy_sha256.parse().unwrap_or_else(|_| Digest::of(&[policy_sha256.as_bytes()]))
 }
 
 /// At most so many files are named in one entry; the count is always whole.
 const MOST_SOURCES: usize = 1000;
 
-fn sources<'a>(project: &OpenProject, ids: impl Iterator<Item = &'a str>) -> Sources {
+pub(crate) fn sources<'a>(project: &OpenProject, ids: impl Iterator<Item = &'a str>) -> Sources {
     let ids: BTreeSet<&str> = ids.collect();
     Sources {
         count: ids.len() as u64,
@@ -383,7 +664,7 @@ pub(crate) struct OpenJournal {
     run: Option<String>,
     made_under: Option<String>,
     reference: Option<NaiveDate>,
-    units: BTreeMap<String, UnitRecord>,
+    units: BTreeMap<String, Vec<(String, UnitRecord)>>,
     prepared: Option<Prepared>,
 }
 
@@ -399,10 +680,10 @@ impl OpenJournal {
                     open.made_under = Some(made_under);
                     open.reference = reference_date.parse().ok();
                 }
-                JournalEntry::Unit { id, record } => {
-                    open.units.insert(id, record);
+                JournalEntry::Unit { id, records } => {
+                    open.units.insert(id, records);
                 }
-                JournalEntry::Prepared(prepared) => open.prepared = Some(prepared),
+                JournalEntry::Prepared(prepared) => open.prepared = Some(*prepared),
             }
         }
         Ok(open)
@@ -412,8 +693,16 @@ impl OpenJournal {
         self.run.is_none() && self.prepared.is_none()
     }
 
-    fn is_of(&self, made_under: &str) -> bool {
-        self.run.is_some() && self.made_under.as_deref() == Some(made_under)
+    /// The run to carry on, and the day at which it counts ages, where it is of the same policy, keys and year.
+    fn resumable(&self, made_under: &str, year: i32) -> Option<(String, NaiveDate)> {
+        let (run, reference) = (self.run.clone()?, self.reference?);
+        (self.made_under.as_deref() == Some(made_under) && reference.year() == year).then_some((run, reference))
+    }
+
+    /// Whether a commit was decided. Asks the file: an append that failed may have left nothing.
+    pub(crate) fn is_decided(&self) -> Result<bool, RunError> {
+        let entries: Vec<JournalEntry> = self.journal.entries()?;
+        Ok(entries.iter().any(|entry| matches!(entry, JournalEntry::Prepared(_))))
     }
 
     pub(crate) fn append(&mut self, entry: &JournalEntry) -> Result<(), RunError> {
@@ -473,12 +762,28 @@ impl PipelineLock {
     }
 }
 
-/// Forgets what an interrupted run had done, unless it had begun to commit: that is carried out.
+/// Forgets what an interrupted run had done, unless a table has changed already: then the rest is carried out.
 pub fn discard_interrupted(project: &OpenProject, pipeline: &Pipeline) -> Result<(), RunError> {
     let _lock = project.lock_pipeline(&pipeline.name)?;
     let mut journal = OpenJournal::open(project, pipeline)?;
-    if journal.prepared.is_none() {
-        journal.clear()?;
+    if let Some(prepared) = &journal.prepared {
+        for table in prepared.tables.keys() {
+            if project.tables().current(table)?.is_some_and(|version| version.has_commit(&prepared.run)) {
+                return Ok(());
+            }
+        }
     }
-    Ok(())
+    journal.prepared = None;
+    journal.clear()
+}
+
+/// What the journal refuses to decide, said so that somebody can mend it.
+pub(crate) fn as_replay_problem(error: RunError, pipeline: &Pipeline) -> RunError {
+    match error {
+        RunError::Engine(EngineError::SchemaMismatch { .. }) => RunError::usage(
+            "the policy now makes other columns than the tables have".to_owned(),
+            format!("make the tables again under it, quarantined records included:  cordon run {}", pipeline.name),
+        ),
+        error => error,
+    }
 }

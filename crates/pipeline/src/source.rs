@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use cordon_deid::yaml::{Issue, Issues};
-use cordon_formats::CsvOptions;
+use cordon_formats::{CsvOptions, open_decoded};
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,6 +26,8 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// The path as the state knows it: relative to the project folder where it is inside.
     pub name: String,
+    /// The name's own bytes: two names that are not UTF-8 may look the same.
+    pub key: Vec<u8>,
     pub stamp: Stamp,
 }
 
@@ -65,9 +67,24 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             .build()
             .map_err(|_| wrong(format!("`{pattern}` is not a valid glob"), "use `*`, `**`, `?`, `[…]` or `{a,b}`"))?
             .compile_matcher();
-        for entry in WalkDir::new(fixed_part(&absolute)).follow_links(true) {
-            // A folder that does not exist is a source without files, said below.
-            let Ok(entry) = entry else { continue };
+        let start = fixed_part(&absolute);
+        // No deeper than the pattern: a folder that it cannot mean may be closed to us.
+        let depth = if pattern.contains("**") {
+            usize::MAX
+        } else {
+            absolute.components().count() - start.components().count()
+        };
+        for entry in WalkDir::new(&start).follow_links(true).max_depth(depth) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if is_harmless(&error, |path| glob.is_match(path)) => continue,
+                Err(error) => {
+                    let path = error.path().unwrap_or(&start).to_path_buf();
+                    // A loop of links has no error of the system's behind it.
+                    let source = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::InvalidInput.into());
+                    return Err(RunError::io("list", &path, &source));
+                }
+            };
             if entry.file_type().is_file() && glob.is_match(entry.path()) {
                 paths.push(entry.into_path());
             }
@@ -89,18 +106,26 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             let Some(format) = section.format.or_else(|| format_of(&path)) else {
                 return Err(wrong(
                     format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson` or `fhir`",
+                    "add `format: csv`, `parquet`, `ndjson`, `fhir` or `hl7v2`",
                 ));
             };
             let mut csv = Arc::clone(&csv);
             if section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
                 Arc::make_mut(&mut csv).delimiter = b'\t';
             }
-            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            let name = relative.to_string_lossy().into_owned();
+            let key = relative.as_os_str().as_encoded_bytes().to_vec();
             let stamp = Stamp::of(&path)?;
-            Ok(SourceFile { dataset: section.dataset.value.clone(), format, csv, path, name, stamp })
+            Ok(SourceFile { dataset: section.dataset.value.clone(), format, csv, path, name, key, stamp })
         })
         .collect()
+}
+
+/// A folder that does not exist is a source without files; a link to nowhere harms only where it is meant.
+fn is_harmless(error: &walkdir::Error, is_meant: impl Fn(&Path) -> bool) -> bool {
+    let missing = error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    missing && (error.depth() == 0 || !error.path().is_some_and(is_meant))
 }
 
 /// The longest folder that holds no glob sign.
@@ -118,8 +143,7 @@ fn fixed_part(pattern: &Path) -> PathBuf {
 /// The extension in lower case, that of a compression left aside.
 fn extension(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-    name.rsplit_once('.').map(|(_, extension)| extension.to_owned())
+    uncompressed(&name).rsplit_once('.').map(|(_, extension)| extension.to_owned())
 }
 
 fn format_of(path: &Path) -> Option<Format> {
@@ -127,18 +151,43 @@ fn format_of(path: &Path) -> Option<Format> {
         "csv" | "tsv" | "txt" => Some(Format::Csv),
         "parquet" => Some(Format::Parquet),
         "ndjson" | "jsonl" => Some(Format::Ndjson),
+        "hl7" => Some(Format::Hl7v2),
         _ => None,
     }
 }
 
-/// A reader that counts what it passes for the progress bar, and hashes it for the manifest.
+/// The name without the sign of a compression.
+pub fn uncompressed(name: &str) -> &str {
+    name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name)
+}
+
+/// A reader that counts what it passes, for the progress bar.
 pub struct Metered<R> {
     inner: R,
-    hash: RunningHash,
     passed: Arc<AtomicU64>,
 }
 
-/// The SHA-256 of what a [`Metered`] reader has passed so far.
+impl<R: Read> Metered<R> {
+    pub fn new(inner: R, passed: Arc<AtomicU64>) -> Self {
+        Self { inner, passed }
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.passed.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// A reader that hashes what it passes, for the manifest.
+pub struct Hashed<R> {
+    inner: R,
+    hash: RunningHash,
+}
+
+/// The SHA-256 of what a [`Hashed`] reader has passed so far.
 #[derive(Clone, Default)]
 pub struct RunningHash(Arc<Mutex<Sha256>>);
 
@@ -150,9 +199,9 @@ impl RunningHash {
     }
 }
 
-impl<R: Read> Metered<R> {
-    pub fn new(inner: R, passed: Arc<AtomicU64>) -> Self {
-        Self { inner, hash: RunningHash::default(), passed }
+impl<R: Read> Hashed<R> {
+    pub fn new(inner: R) -> Self {
+        Self { inner, hash: RunningHash::default() }
     }
 
     pub fn hash(&self) -> RunningHash {
@@ -160,20 +209,32 @@ impl<R: Read> Metered<R> {
     }
 }
 
-impl<R: Read> Read for Metered<R> {
+impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.hash.0.lock().unwrap_or_else(PoisonError::into_inner).update(buffer.get(..count).unwrap_or_default());
-        self.passed.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
 
-/// SHA-256 of a file, hexadecimal.
-pub fn hash_file(path: &Path) -> Result<String, RunError> {
-    let failed = |error: std::io::Error| RunError::io("read", path, &error);
-    let mut metered = Metered::new(fs::File::open(path).map_err(failed)?, Arc::default());
+/// SHA-256 of a file's content, any compression taken off; `None` where that fails. A Parquet file is its own content.
+pub fn hash_file(source: &SourceFile) -> Result<Option<String>, RunError> {
+    let failed = |error: std::io::Error| RunError::io("read", &source.path, &error);
+    let file = fs::File::open(&source.path).map_err(failed)?;
+    let mut hashed: Hashed<Box<dyn Read>> = Hashed::new(match source.format {
+        Format::Parquet => Box::new(file),
+        _ => match open_decoded(file) {
+            Ok(decoded) => Box::new(decoded),
+            Err(_) => return Ok(None),
+        },
+    });
     let mut buffer = vec![0; 1 << 20];
-    while metered.read(&mut buffer).map_err(failed)? > 0 {}
-    Ok(metered.hash().hex())
+    loop {
+        match hashed.read(&mut buffer) {
+            Ok(0) => return Ok(Some(hashed.hash().hex())),
+            Ok(_) => {}
+            Err(error) if error.raw_os_error().is_some() => return Err(failed(error)),
+            Err(_) => return Ok(None),
+        }
+    }
 }

@@ -1,83 +1,42 @@
 //! One unit of a run: its files are read here, de-identified by workers, and written as encrypted parts.
 //!
 //! Readers hand batches to workers through a bounded channel, so memory is bounded by the channel's depth and by one
-//! row group for each worker and table. A file that turns out to be broken half-way is refused as a whole: what was
+//! share of it for each worker's open parts. A file that turns out to be broken half-way is refused as a whole: what was
 //! written of the unit is thrown away and the unit starts again without it, so a table never holds half a file.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use cordon_deid::document::Documents;
 use cordon_deid::fhir::FhirRecipe;
+use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
-use cordon_engine::tables::{PartInfo, PartOptions, PartWriter, SourceRef};
+use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
-use cordon_formats::fhir::{ReadError, ReadOptions, ResourceBatch, ResourceReader};
+use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
+use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
     text_columns, text_names,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
-use serde::Serialize;
 
 use crate::config::Format;
+use crate::documents::{DocumentBatch, Failed, position};
 use crate::error::RunError;
-use crate::plan::{PlannedFile, ReplayInput, Unit};
+use crate::plan::{Basis, PlannedFile, ReplayInput, Unit};
 use crate::progress::Progress;
 use crate::quarantine::{Origin, QuarantineWriter};
 use crate::run::Context;
-use crate::source::Metered;
-use crate::state::{FileRecord, UnitRecord};
-
-/// Fields that did not pass because the policy does not name them, by dataset.
-pub type Undeclared = BTreeMap<String, BTreeSet<String>>;
-
-/// What was left out of FHIR resources as the policy wants it, by path or resource type.
-#[derive(Clone, Default, Serialize)]
-pub struct LeftOut {
-    /// Elements that FHIR does not define, that have another form than it gives them, or that no rule is for.
-    pub elements: BTreeMap<String, u64>,
-    /// Extensions, identifiers and addresses of definitions that the policy does not list.
-    pub unlisted: BTreeMap<String, u64>,
-    /// References that do not say what they point to, or point to what is left out.
-    pub references: u64,
-    /// Resources of types that the policy excludes.
-    pub excluded: BTreeMap<String, u64>,
-}
-
-impl LeftOut {
-    /// Adds what another part of the run left out.
-    pub fn add(&mut self, other: Self) {
-        for (all, more) in [
-            (&mut self.elements, other.elements),
-            (&mut self.unlisted, other.unlisted),
-            (&mut self.excluded, other.excluded),
-        ] {
-            for (path, count) in more {
-                *all.entry(path).or_insert(0) += count;
-            }
-        }
-        self.references += other.references;
-    }
-
-    /// Whether nothing was left out.
-    pub fn is_empty(&self) -> bool {
-        self.elements.is_empty() && self.unlisted.is_empty() && self.excluded.is_empty() && self.references == 0
-    }
-}
-
-/// What a run tells of what did not pass.
-#[derive(Clone, Default)]
-pub struct Noticed {
-    pub undeclared: Undeclared,
-    /// By dataset.
-    pub left_out: BTreeMap<String, LeftOut>,
-}
+use crate::source::{Hashed, Metered};
+use crate::state::{Counts, FileRecord, Noticed, PartRecord, QuarantineRef, UnitRecord};
 
 /// A file is refused as a whole.
 struct Refusal {
@@ -97,79 +56,107 @@ impl<E: Into<RunError>> From<E> for Stop {
     }
 }
 
+/// What a unit came to, under the names by which state and journal know it.
+pub struct Processed {
+    pub records: Vec<(String, UnitRecord)>,
+    /// Numbers of the files that were refused.
+    pub refused: BTreeSet<usize>,
+}
+
 /// Reads, de-identifies and writes one unit. When this returns, all of it is durable but not yet visible.
-pub fn process(context: &Context<'_>, unit: &Unit, made_under: &str) -> Result<(UnitRecord, Noticed), RunError> {
+pub fn process(context: &Context<'_>, unit: &Unit, basis: &Basis) -> Result<Processed, RunError> {
     (context.tell)(Progress::Reading { dataset: &unit.dataset, files: unit.files.len() });
-    let (vault, env) = context.project.env()?;
+    let (vault, env) = context.env()?;
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     loop {
         let passed = context.meter.bytes.load(Ordering::Relaxed);
         let rows = context.meter.rows.load(Ordering::Relaxed);
         let put_aside = context.meter.quarantined.load(Ordering::Relaxed);
-        match attempt(context, unit, &env, &refused) {
+        match attempt(context, unit, &env, &mut refused) {
             Ok(attempt) => {
                 vault.sync()?;
-                return Ok(attempt.into_record(unit, made_under, &refused));
+                for part in &attempt.parts {
+                    context.staging(&part.table)?.sync()?;
+                }
+                return Ok(attempt.into_records(unit, basis, &refused));
             }
             Err(Stop::Run(error)) => return Err(error),
             Err(Stop::File(refusal)) => {
                 context.meter.bytes.store(passed, Ordering::Relaxed);
                 context.meter.rows.store(rows, Ordering::Relaxed);
                 context.meter.quarantined.store(put_aside, Ordering::Relaxed);
-                if let Some(planned) = unit.files.get(refusal.index) {
-                    (context.tell)(Progress::Refused { file: &planned.file.name, reason: &refusal.reason });
-                }
-                refused.insert(refusal.index, refusal.reason);
+                refuse(context, unit, &mut refused, refusal);
             }
         }
     }
 }
 
-/// What a successful attempt leaves.
+fn refuse(context: &Context<'_>, unit: &Unit, refused: &mut BTreeMap<usize, String>, refusal: Refusal) {
+    if let Some(planned) = unit.files.get(refusal.index) {
+        (context.tell)(Progress::Refused { file: &planned.file.name, reason: &refusal.reason });
+    }
+    refused.insert(refusal.index, refusal.reason);
+}
+
+/// What a successful attempt leaves. Files are named by their number in the unit.
 struct Attempt {
     hashes: BTreeMap<usize, String>,
-    parts: Vec<(String, PartInfo)>,
-    quarantine: Option<String>,
-    rows_in: u64,
-    rows_out: u64,
-    quarantined: u64,
-    excluded: u64,
+    counts: BTreeMap<u32, Counts>,
+    parts: Vec<PartRecord>,
+    quarantine: Option<QuarantineRef>,
     noticed: Noticed,
 }
 
 impl Attempt {
-    fn into_record(self, unit: &Unit, made_under: &str, refused: &BTreeMap<usize, String>) -> (UnitRecord, Noticed) {
-        let files: Vec<FileRecord> = unit
-            .files
-            .iter()
-            .enumerate()
-            .map(|(index, planned)| FileRecord {
-                name: planned.file.name.clone(),
-                source_id: planned.source_id.clone(),
-                stamp: planned.file.stamp,
-                sha256: self.hashes.get(&index).cloned().unwrap_or_default(),
-                refused: refused.get(&index).cloned(),
-            })
-            .collect();
-        let record = UnitRecord {
-            made_under: made_under.to_owned(),
+    /// The unit's record, and one of its own for each file that was refused: it alone is tried again.
+    fn into_records(mut self, unit: &Unit, basis: &Basis, refused: &BTreeMap<usize, String>) -> Processed {
+        let record = |files, parts, quarantine, noticed| UnitRecord {
+            made_under: basis.made_under.clone(),
+            ages_of: basis.ages_of(&unit.dataset),
             dataset: unit.dataset.clone(),
             files,
-            parts: self.parts,
-            quarantine: self.quarantine,
-            rows_in: self.rows_in,
-            rows_out: self.rows_out,
-            quarantined: self.quarantined,
-            excluded: self.excluded,
+            parts,
+            quarantine,
+            noticed,
         };
-        (record, self.noticed)
+        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut files = Vec::new();
+        let mut records = Vec::new();
+        for (index, planned) in unit.files.iter().enumerate() {
+            let file = FileRecord {
+                name: planned.file.name.clone(),
+                source_id: planned.source_id.clone(),
+                read_as: planned.source_id.clone(),
+                stamp: planned.file.stamp,
+                sha256: self.hashes.remove(&index).unwrap_or_default(),
+                read_with: planned.read_with.clone(),
+                refused: refused.get(&index).cloned(),
+                counts: self.counts.get(&(index as u32)).copied().unwrap_or_default(),
+            };
+            if file.refused.is_some() {
+                records
+                    .push((format!("{}-r{index}", unit.id), record(vec![file], Vec::new(), None, Noticed::default())));
+            } else {
+                numbers.insert(index as u32, files.len() as u32);
+                files.push(file);
+            }
+        }
+        for part in &mut self.parts {
+            for (file, _) in &mut part.runs {
+                *file = numbers.get(file).copied().unwrap_or(*file);
+            }
+        }
+        if !files.is_empty() {
+            records.push((unit.id.clone(), record(files, self.parts, self.quarantine, self.noticed)));
+        }
+        Processed { records, refused: refused.keys().copied().collect() }
     }
 }
 
 /// A batch on its way to a worker.
 enum Work<'a> {
     Table { origin: Arc<OriginSlot>, bound: Arc<BoundTable<'a>>, batch: Box<dyn Rows> },
-    Documents { origin: Arc<OriginSlot>, recipe: &'a FhirRecipe, batch: Box<ResourceBatch> },
+    Documents { origin: Arc<OriginSlot>, batch: DocumentBatch<'a> },
 }
 
 /// Text columns with a way back to the record that each row came from.
@@ -279,30 +266,44 @@ fn csv_record(batch: &RecordBatch, row: usize) -> Vec<u8> {
     record
 }
 
-/// A file's place in the quarantine, taken when its first record is put aside.
+/// Where records of one file come from; its place in the quarantine is taken when the first one is put aside.
 struct OriginSlot {
-    origin: Origin,
-    number: Mutex<Option<usize>>,
-    /// What is replayed keeps the line it had in its file.
-    replay: Option<Arc<ReplayInput>>,
+    origin: Arc<Origin>,
+    /// The file's number in the unit.
+    index: u32,
+    number: Arc<Mutex<Option<usize>>>,
+    /// What is replayed keeps the lines it had in its file.
+    lines: Option<Vec<u64>>,
 }
 
 impl OriginSlot {
     fn line(&self, line: u64) -> u64 {
-        self.replay.as_ref().and_then(|replay| replay.lines.get(&line).copied()).unwrap_or(line)
+        match self.lines.as_deref() {
+            None => line,
+            Some([only]) => *only,
+            Some(lines) => lines.get((line as usize).saturating_sub(1)).copied().unwrap_or(line),
+        }
     }
+}
+
+/// The quarantine file of the unit, and how many records of each file stand in it.
+struct Aside {
+    writer: QuarantineWriter,
+    of_file: BTreeMap<u32, u64>,
 }
 
 /// What workers share.
 struct Shared<'a, 'b> {
     context: &'a Context<'b>,
     env: &'a Env,
-    quarantine: Mutex<QuarantineWriter>,
+    quarantine: Mutex<Aside>,
     noticed: Mutex<Noticed>,
-    /// Files read to their end: what every part of the unit is made of.
-    sources: Mutex<Vec<SourceRef>>,
+    /// Files read to their end, by their number.
+    sources: Mutex<BTreeMap<u32, SourceRef>>,
     failed: AtomicBool,
     part_options: PartOptions,
+    /// What the open parts of one worker may hold in memory.
+    worker_bytes: usize,
 }
 
 impl Shared<'_, '_> {
@@ -319,19 +320,12 @@ impl Shared<'_, '_> {
         let mut number = lock(&slot.number);
         let origin = match *number {
             Some(origin) => origin,
-            None => *number.insert(quarantine.origin(&slot.origin)?),
+            None => *number.insert(quarantine.writer.origin(&slot.origin)?),
         };
-        quarantine.put(origin, slot.line(line), field, reason, cut, raw)?;
+        quarantine.writer.put(origin, slot.line(line), field, reason, cut, raw)?;
+        *quarantine.of_file.entry(slot.index).or_default() += 1;
         self.context.meter.add_quarantined(1);
         Ok(())
-    }
-
-    fn put_aside_rejects(&self, slot: &OriginSlot, rejects: Vec<Reject>) -> Result<u64, RunError> {
-        let count = rejects.len() as u64;
-        for reject in rejects {
-            self.put_aside(slot, reject.line, None, reject.reason.to_string(), reject.cut > 0, &reject.raw)?;
-        }
-        Ok(count)
     }
 
     fn report_undeclared(&self, dataset: &str, fields: Vec<String>) {
@@ -353,35 +347,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Default)]
-struct Counts {
-    rows_in: u64,
-    rows_out: u64,
-    excluded: u64,
-}
+/// So much of a worker's memory makes row groups that are worth writing; where `run.memory` gives less, fewer work.
+const LEAST_WORKER_BYTES: usize = 8 << 20;
+/// About what a batch takes on its way: text, columns and what is made of them.
+const BATCH_MEMORY: usize = 16 << 20;
 
-fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usize, String>) -> Result<Attempt, Stop> {
+fn attempt(
+    context: &Context<'_>,
+    unit: &Unit,
+    env: &Env,
+    refused: &mut BTreeMap<usize, String>,
+) -> Result<Attempt, Stop> {
     let project = context.project;
-    let threads = project.project.threads.max(1);
+    // A quarter of the memory each for the vault, for batches on their way, and for open parts.
+    let share = project.project.memory / 4;
+    let threads = project.project.threads.clamp(1, (share / LEAST_WORKER_BYTES).max(1));
+    let worker_bytes = share / threads;
     let quarantine_name = format!("{}-{}.sealed", context.run, unit.id);
-    let tables = context.recipe.documents.get(&unit.dataset).map_or(1, FhirRecipe::open_writers);
+    let folder = project.quarantine_folder(&context.pipeline.name);
     let shared = Shared {
         context,
         env,
-        quarantine: Mutex::new(QuarantineWriter::new(
-            project.quarantine_folder().join(&quarantine_name),
-            project.seal_key()?,
-        )),
+        quarantine: Mutex::new(Aside {
+            writer: QuarantineWriter::new(folder.join(&quarantine_name), project.seal_key()?),
+            of_file: BTreeMap::new(),
+        }),
         noticed: Mutex::default(),
-        sources: Mutex::new(Vec::new()),
+        sources: Mutex::new(BTreeMap::new()),
         failed: AtomicBool::new(false),
-        part_options: PartOptions {
-            row_group_bytes: (project.project.memory / 4 / threads / tables).clamp(4 << 20, 64 << 20),
-            ..PartOptions::default()
-        },
+        part_options: part_options(worker_bytes),
+        worker_bytes,
     };
-    let (sender, receiver) = bounded::<Work<'_>>(threads * 2);
+    let (sender, receiver) = bounded::<Work<'_>>((share / BATCH_MEMORY).clamp(1, threads * 2));
     let mut hashes = BTreeMap::new();
+    let mut counts: BTreeMap<u32, Counts> = BTreeMap::new();
     let (read, worked) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
@@ -398,17 +397,21 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
             })
             .collect();
         drop(receiver);
-        let mut read = Ok(0);
+        let mut read = Ok(());
         for (index, planned) in unit.files.iter().enumerate() {
             if refused.contains_key(&index) {
                 continue;
             }
-            match read_file(&shared, index, planned, &sender) {
+            let reader = Reader { shared: &shared, index, planned, sender: &sender, began: Cell::new(false) };
+            match read_file(&reader) {
                 Ok((hash, rejected)) => {
-                    lock(&shared.sources).push(SourceRef { id: planned.source_id.clone(), sha256: hash.clone() });
+                    let source = SourceRef { id: planned.source_id.clone(), sha256: hash.clone() };
+                    lock(&shared.sources).insert(index as u32, source);
                     hashes.insert(index, hash);
-                    read = read.map(|total| total + rejected);
+                    counts.entry(index as u32).or_default().rows_in += rejected;
                 }
+                // Nothing of it has gone anywhere: the others need not be read again.
+                Err(Stop::File(refusal)) if !reader.began.get() => refuse(context, unit, refused, refusal),
                 Err(stop) => {
                     read = Err(stop);
                     break;
@@ -420,15 +423,14 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
         (read, worked)
     });
     let mut parts = Vec::new();
-    let mut counts = Counts::default();
     let mut failure = None;
     for outcome in worked {
         match outcome {
             Ok(Ok((mine, more))) => {
                 parts.extend(mine);
-                counts.rows_in += more.rows_in;
-                counts.rows_out += more.rows_out;
-                counts.excluded += more.excluded;
+                for (file, some) in more {
+                    counts.entry(file).or_default().add(some);
+                }
             }
             Ok(Err(error)) => failure = Some(error),
             Err(_) => return Err(Stop::Run(RunError::Internal("a worker"))),
@@ -437,25 +439,23 @@ fn attempt(context: &Context<'_>, unit: &Unit, env: &Env, refused: &BTreeMap<usi
     if let Some(error) = failure {
         return Err(Stop::Run(error));
     }
-    let rejected = read?;
-    let mut quarantine = shared.quarantine.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (index, reason) in refused {
-        if let Some(planned) = unit.files.get(*index) {
-            let origin = quarantine.origin(&origin_of(planned, Vec::new()))?;
-            quarantine.put(origin, 0, None, reason.clone(), false, &[])?;
-        }
+    read?;
+    let aside = shared.quarantine.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (file, some) in aside.of_file {
+        counts.entry(file).or_default().quarantined += some;
     }
-    let quarantined = quarantine.count - refused.len() as u64;
     Ok(Attempt {
         hashes,
+        counts,
         parts,
-        quarantine: quarantine.finish()?,
-        rows_in: counts.rows_in + rejected,
-        rows_out: counts.rows_out,
-        quarantined,
-        excluded: counts.excluded,
+        quarantine: aside.writer.finish()?,
         noticed: shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner),
     })
+}
+
+/// How parts are laid out that may take so much memory while they are open.
+pub(crate) fn part_options(bytes: usize) -> PartOptions {
+    PartOptions { row_group_bytes: bytes.clamp(4 << 20, 64 << 20), ..PartOptions::default() }
 }
 
 fn origin_of(planned: &PlannedFile, header: Vec<String>) -> Origin {
@@ -470,34 +470,33 @@ fn origin_of(planned: &PlannedFile, header: Vec<String>) -> Origin {
 }
 
 /// Reads one file to its end and sends its batches. Returns its SHA-256 and the number of records put aside.
-fn read_file<'a>(
-    shared: &Shared<'a, '_>,
-    index: usize,
-    planned: &PlannedFile,
-    sender: &Sender<Work<'a>>,
-) -> Result<(String, u64), Stop> {
+fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
+    let planned = reader.planned;
+    if let Some(replay) = &planned.replay {
+        return reader.replay(replay).map(|rejected| (String::new(), rejected));
+    }
     let path = &planned.file.path;
-    let file: Box<dyn Read + '_> = match &planned.replay {
-        Some(replay) => Box::new(replay.bytes.as_slice()),
-        None => Box::new(File::open(path).map_err(|error| RunError::io("open", path, &error))?),
-    };
-    let metered = Metered::new(file, Arc::clone(&shared.context.meter.bytes));
-    let hash = metered.hash();
-    let reader = Reader { shared, index, planned, sender };
-    if planned.file.stamp.size == 0 && matches!(planned.file.format, Format::Ndjson | Format::Fhir) {
+    if planned.file.stamp.size == 0 && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2) {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
     }
+    let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
+    let metered = Metered::new(file, Arc::clone(&reader.shared.context.meter.bytes));
+    if planned.file.format == Format::Parquet {
+        // Parquet is read at random: its hash is taken in a pass of its own.
+        let mut hashed = Hashed::new(metered);
+        let hash = hashed.hash();
+        let mut buffer = vec![0; 1 << 20];
+        while hashed.read(&mut buffer).map_err(|error| RunError::io("read", path, &error))? > 0 {}
+        return reader.parquet().map(|rejected| (hash.hex(), rejected));
+    }
+    let hashed = Hashed::new(open_decoded(metered).map_err(|error| reader.refuse(&error))?);
+    let hash = hashed.hash();
     let rejected = match planned.file.format {
-        Format::Parquet => {
-            // Parquet is read at random: its hash is taken in a pass of its own.
-            std::io::copy(&mut BufReader::with_capacity(1 << 20, metered), &mut std::io::sink())
-                .map_err(|error| RunError::io("read", path, &error))?;
-            reader.parquet()?
-        }
-        Format::Csv => reader.csv(metered)?,
-        Format::Ndjson => reader.ndjson(metered)?,
-        Format::Fhir => reader.fhir(metered)?,
+        Format::Csv => reader.csv(hashed)?,
+        Format::Ndjson => reader.ndjson(hashed)?,
+        Format::Fhir | Format::Parquet => reader.fhir(hashed)?,
+        Format::Hl7v2 => reader.hl7v2(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -507,45 +506,90 @@ struct Reader<'a, 'b, 's> {
     index: usize,
     planned: &'s PlannedFile,
     sender: &'s Sender<Work<'a>>,
+    /// Something of the file has gone to a worker or to quarantine.
+    began: Cell<bool>,
+}
+
+/// Why reading stopped: the text itself, or anything else.
+enum Trouble {
+    Text(String),
+    Stop(Stop),
+}
+
+impl<E: Into<Stop>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+/// What came out of some text.
+#[derive(Default)]
+struct Seen {
+    rows: u64,
+    rejected: u64,
 }
 
 impl<'a> Reader<'a, '_, '_> {
     fn csv(&self, input: impl Read) -> Result<u64, Stop> {
-        let decoded = open_decoded(input).map_err(|error| self.refuse(&error))?;
         let options = (*self.planned.file.csv).clone();
-        let mut reader = CsvReader::new(decoded, options).map_err(|error| self.refuse(&error))?;
+        let reader = CsvReader::new(input, options).map_err(|error| self.refuse(&error))?;
         let header = reader.header().to_vec();
         let bound = self.bind(&header)?;
-        let origin = self.slot(header);
-        let mut rejected = 0;
-        while let Some(mut batch) = reader.next_batch().map_err(|error| self.refuse(&error))? {
-            rejected += self.shared.put_aside_rejects(&origin, batch.rejects())?;
-            self.send(Work::Table { origin: Arc::clone(&origin), bound: Arc::clone(&bound), batch: Box::new(batch) })?;
+        let seen = self.csv_rows(reader, &self.slot(header), &bound);
+        self.whole(seen)
+    }
+
+    fn csv_rows(
+        &self,
+        mut reader: CsvReader<impl Read>,
+        origin: &Arc<OriginSlot>,
+        bound: &Arc<BoundTable<'a>>,
+    ) -> Result<Seen, Trouble> {
+        let mut seen = Seen::default();
+        while let Some(mut batch) = reader.next_batch().map_err(|error| self.trouble(&error))? {
+            seen.rows += batch.batch.num_rows() as u64;
+            seen.rejected += self.put_aside_rejects(origin, batch.rejects())?;
+            self.send(Work::Table { origin: Arc::clone(origin), bound: Arc::clone(bound), batch: Box::new(batch) })?;
         }
-        Ok(rejected)
+        Ok(seen)
     }
 
     fn ndjson(&self, input: impl Read) -> Result<u64, Stop> {
-        let decoded = open_decoded(input).map_err(|error| self.refuse(&error))?;
-        let recipe = self.table()?;
-        let mut declared: Vec<String> = recipe.rules.iter().map(|rule| rule.input.clone()).collect();
+        let declared = self.declared()?;
+        let bound = self.bind(&declared)?;
+        let seen = self.ndjson_rows(input, &declared, &self.slot(declared.clone()), &bound);
+        self.whole(seen)
+    }
+
+    fn declared(&self) -> Result<Vec<String>, Stop> {
+        let mut declared: Vec<String> = self.table()?.rules.iter().map(|rule| rule.input.clone()).collect();
         declared.sort();
         declared.dedup();
+        Ok(declared)
+    }
+
+    fn ndjson_rows(
+        &self,
+        input: impl Read,
+        declared: &[String],
+        origin: &Arc<OriginSlot>,
+        bound: &Arc<BoundTable<'a>>,
+    ) -> Result<Seen, Trouble> {
+        let recipe = self.table()?;
+        let mut seen = Seen::default();
         let mut reader =
-            NdjsonReader::new(decoded, &declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
-        let bound = self.bind(&declared)?;
-        let origin = self.slot(declared);
-        let mut rejected = 0;
-        while let Some(mut batch) = reader.next_batch().map_err(|error| self.refuse(&error))? {
-            rejected += self.shared.put_aside_rejects(&origin, batch.rejects())?;
+            NdjsonReader::new(input, declared, NdjsonOptions::default()).map_err(|error| self.refuse(&error))?;
+        while let Some(mut batch) = reader.next_batch().map_err(|error| self.trouble(&error))? {
+            seen.rows += batch.batch.num_rows() as u64;
+            seen.rejected += self.put_aside_rejects(origin, batch.rejects())?;
             let undeclared: Vec<String> = batch.undeclared.keys().cloned().collect();
             if !undeclared.is_empty() && recipe.undeclared == cordon_deid::policy::file::Undeclared::Fail {
-                return Err(self.refuse_for("the file has keys that the policy does not declare".to_owned()));
+                return Err(self.refuse_for("the file has keys that the policy does not declare".to_owned()).into());
             }
             self.shared.report_undeclared(&self.planned.file.dataset, undeclared);
-            self.send(Work::Table { origin: Arc::clone(&origin), bound: Arc::clone(&bound), batch: Box::new(batch) })?;
+            self.send(Work::Table { origin: Arc::clone(origin), bound: Arc::clone(bound), batch: Box::new(batch) })?;
         }
-        Ok(rejected)
+        Ok(seen)
     }
 
     fn parquet(&self) -> Result<u64, Stop> {
@@ -558,12 +602,11 @@ impl<'a> Reader<'a, '_, '_> {
             if fitted.is_none() {
                 let header = text_names(whole.schema_ref()).map_err(|error| self.refuse(&error))?;
                 let bound = self.bind(&header)?;
-                let mut slot = origin_of(self.planned, header.clone());
+                let mut origin = origin_of(self.planned, header.clone());
                 // What is put aside of a Parquet file is kept, and replayed, as CSV.
-                slot.format = Format::Csv;
-                slot.csv = CsvOptions::default();
-                let slot = OriginSlot { origin: slot, number: Mutex::new(None), replay: None };
-                fitted = Some((bound, Arc::new(slot), header));
+                origin.format = Format::Csv;
+                origin.csv = CsvOptions::default();
+                fitted = Some((bound, self.slot_of(origin), header));
             }
             let Some((bound, origin, header)) = &fitted else { continue };
             let text =
@@ -575,6 +618,7 @@ impl<'a> Reader<'a, '_, '_> {
                 for (row, column) in &odd {
                     let (line, raw) = (first + *row as u64, parquet_record(&whole, *row));
                     let reason = "a value outside its type's calendar".to_owned();
+                    self.began.set(true);
                     self.shared.put_aside(origin, line, header.get(*column).cloned(), reason, false, &raw)?;
                     rejected += 1;
                 }
@@ -592,41 +636,187 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn fhir(&self, input: impl Read) -> Result<u64, Stop> {
-        let decoded = open_decoded(input).map_err(|error| self.refuse(&error))?;
+        let recipe = self.resource_rules()?;
+        let seen = self.fhir_documents(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
+    fn hl7v2(&self, input: impl Read) -> Result<u64, Stop> {
+        let recipe = self.message_rules()?;
+        let seen = self.hl7v2_messages(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
+    fn documents(&self, format: &'static str) -> Result<&'a Documents, Stop> {
         let dataset = &self.planned.file.dataset;
-        let recipe = self.shared.context.recipe.documents.get(dataset).ok_or_else(|| {
-            self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are FHIR"))
-        })?;
-        let origin = self.slot(Vec::new());
+        self.shared.context.recipe.documents.get(dataset).ok_or_else(|| {
+            self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are {format}"))
+        })
+    }
+
+    fn of_another_format(&self, documents: &Documents, format: &str) -> Stop {
+        let (dataset, declared) = (&self.planned.file.dataset, documents.format());
+        self.refuse_for(format!("the policy declares `{dataset}` as {declared} and the files are {format}"))
+    }
+
+    fn resource_rules(&self) -> Result<&'a FhirRecipe, Stop> {
+        let documents = self.documents("FHIR")?;
+        documents.fhir().ok_or_else(|| self.of_another_format(documents, "FHIR"))
+    }
+
+    fn message_rules(&self) -> Result<&'a Hl7v2Recipe, Stop> {
+        let documents = self.documents("HL7 v2")?;
+        documents.hl7v2().ok_or_else(|| self.of_another_format(documents, "HL7 v2"))
+    }
+
+    fn hl7v2_messages(
+        &self,
+        input: impl Read,
+        origin: &Arc<OriginSlot>,
+        recipe: &'a Hl7v2Recipe,
+    ) -> Result<Seen, Trouble> {
+        let mut reader = MessageReader::new(input, hl7v2::ReadOptions::default());
+        let mut seen = Seen::default();
+        while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(|error| self.trouble(&error))? {
+            for reject in std::mem::take(&mut batch.rejects) {
+                self.began.set(true);
+                let reason = reject.reason.to_string();
+                self.shared.put_aside(origin, reject.line, None, reason, reject.cut > 0, &reject.raw)?;
+                seen.rejected += 1;
+            }
+            let batch = DocumentBatch::Hl7v2(recipe, Box::new(batch));
+            seen.rows += batch.len();
+            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+        }
+        Ok(seen)
+    }
+
+    fn fhir_documents(
+        &self,
+        input: impl Read,
+        origin: &Arc<OriginSlot>,
+        recipe: &'a FhirRecipe,
+    ) -> Result<Seen, Trouble> {
         // A document is held in memory until it has been read; everything else of the run has the other three quarters.
         let project = &self.shared.context.project.project;
         let options = ReadOptions { max_document_bytes: project.memory / 4, ..ReadOptions::default() };
-        let mut reader = ResourceReader::new(decoded, options);
-        let broken = |error: ReadError| {
-            match error {
-            ReadError::Format(error) => self.refuse(&error),
-            ReadError::DocumentTooLarge { limit } => self.refuse_for(format!(
+        let mut reader = ResourceReader::new(input, options);
+        let broken = |error: ReadError| match error {
+            ReadError::Format(error) => self.trouble(&error),
+            ReadError::DocumentTooLarge { limit } => Trouble::Text(format!(
                 "the document is larger than {limit} bytes; export it as NDJSON, or raise `run.memory` in cordon.yaml, of \
                  which a quarter may hold it"
             )),
-        }
         };
-        let mut rejected = 0;
+        let mut seen = Seen::default();
         while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(broken)? {
             for reject in std::mem::take(&mut batch.rejects) {
                 let (line, reason) = (position(reject.origin), reject.reason.to_string());
-                self.shared.put_aside(&origin, line, None, reason, reject.cut > 0, &reject.raw)?;
-                rejected += 1;
+                self.began.set(true);
+                self.shared.put_aside(origin, line, None, reason, reject.cut > 0, &reject.raw)?;
+                seen.rejected += 1;
             }
-            self.send(Work::Documents { origin: Arc::clone(&origin), recipe, batch: Box::new(batch) })?;
+            let batch = DocumentBatch::Fhir(recipe, Box::new(batch));
+            seen.rows += batch.len();
+            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+        }
+        Ok(seen)
+    }
+
+    /// Reads quarantined records again, each by itself, so that none can swallow or break another. Records that are
+    /// one line whatever they hold are read together. Returns how many were put aside again without becoming a row.
+    fn replay(&self, input: &ReplayInput) -> Result<u64, Stop> {
+        enum Target<'a> {
+            Csv(Arc<BoundTable<'a>>),
+            Ndjson(Arc<BoundTable<'a>>, Vec<String>),
+            Fhir(&'a FhirRecipe),
+            Hl7v2(&'a Hl7v2Recipe),
+        }
+        let format = self.planned.file.format;
+        let target = match format {
+            Format::Csv | Format::Parquet => Target::Csv(self.bind(&input.header)?),
+            Format::Ndjson => {
+                let declared = self.declared()?;
+                Target::Ndjson(self.bind(&declared)?, declared)
+            }
+            Format::Fhir => Target::Fhir(self.resource_rules()?),
+            Format::Hl7v2 => Target::Hl7v2(self.message_rules()?),
+        };
+        let origin = Arc::new(origin_of(self.planned, input.header.clone()));
+        let number = Arc::new(Mutex::new(None));
+        let mut rejected = 0;
+        let mut rest = input.records.as_slice();
+        while !rest.is_empty() {
+            let lines = rest
+                .iter()
+                .take(REPLAYED_TOGETHER)
+                .take_while(|record| is_one_line(&record.raw, format, &self.planned.file.csv));
+            let (group, after) = rest.split_at(lines.count().max(1));
+            rest = after;
+            let mut text = Vec::with_capacity(group.iter().map(|record| record.raw.len() + 1).sum());
+            for record in group {
+                if !text.is_empty() {
+                    text.push(b'\n');
+                }
+                text.extend_from_slice(&record.raw);
+            }
+            let slot = Arc::new(OriginSlot {
+                origin: Arc::clone(&origin),
+                index: self.index as u32,
+                number: Arc::clone(&number),
+                lines: Some(group.iter().map(|record| record.line).collect()),
+            });
+            let seen = match &target {
+                Target::Csv(bound) => {
+                    let options = CsvOptions { batch_bytes: text.len() + 64, ..(*self.planned.file.csv).clone() };
+                    let reader = CsvReader::with_header(text.as_slice(), options, input.header.clone())
+                        .map_err(|error| self.refuse(&error))?;
+                    self.csv_rows(reader, &slot, bound)
+                }
+                Target::Ndjson(bound, declared) => self.ndjson_rows(text.as_slice(), declared, &slot, bound),
+                Target::Fhir(recipe) => self.fhir_documents(text.as_slice(), &slot, recipe),
+                Target::Hl7v2(recipe) => self.hl7v2_messages(text.as_slice(), &slot, recipe),
+            };
+            let alone = group.len() == 1;
+            let why = match seen {
+                Ok(seen) if seen.rows + seen.rejected == group.len() as u64 || (alone && seen.rows > 0) => {
+                    rejected += seen.rejected;
+                    continue;
+                }
+                Ok(_) if alone => "the record reads as nothing".to_owned(),
+                Err(Trouble::Text(reason)) if alone => reason,
+                Ok(_) | Err(Trouble::Text(_)) => return Err(Stop::Run(RunError::Internal("a replay"))),
+                Err(Trouble::Stop(stop)) => return Err(stop),
+            };
+            self.began.set(true);
+            self.shared.put_aside(&slot, 0, None, why, false, &text)?;
+            rejected += 1;
         }
         Ok(rejected)
+    }
+
+    /// Trouble with the text of a file that is read as a whole refuses it.
+    fn whole(&self, seen: Result<Seen, Trouble>) -> Result<u64, Stop> {
+        match seen {
+            Ok(seen) => Ok(seen.rejected),
+            Err(Trouble::Text(reason)) => Err(self.refuse_for(reason)),
+            Err(Trouble::Stop(stop)) => Err(stop),
+        }
+    }
+
+    fn put_aside_rejects(&self, slot: &OriginSlot, rejects: Vec<Reject>) -> Result<u64, RunError> {
+        let count = rejects.len() as u64;
+        for reject in rejects {
+            self.began.set(true);
+            self.shared.put_aside(slot, reject.line, None, reject.reason.to_string(), reject.cut > 0, &reject.raw)?;
+        }
+        Ok(count)
     }
 
     fn table(&self) -> Result<&'a TableRecipe, Stop> {
         let dataset = &self.planned.file.dataset;
         self.shared.context.recipe.tables.get(dataset).ok_or_else(|| {
-            self.refuse_for(format!("the policy declares `{dataset}` as FHIR documents and the files are tables"))
+            self.refuse_for(format!("the policy declares `{dataset}` as documents and the files are tables"))
         })
     }
 
@@ -637,14 +827,15 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn slot(&self, header: Vec<String>) -> Arc<OriginSlot> {
-        Arc::new(OriginSlot {
-            origin: origin_of(self.planned, header),
-            number: Mutex::new(None),
-            replay: self.planned.replay.clone(),
-        })
+        self.slot_of(origin_of(self.planned, header))
+    }
+
+    fn slot_of(&self, origin: Origin) -> Arc<OriginSlot> {
+        Arc::new(OriginSlot { origin: Arc::new(origin), index: self.index as u32, number: Arc::default(), lines: None })
     }
 
     fn send(&self, work: Work<'a>) -> Result<(), Stop> {
+        self.began.set(true);
         if self.shared.context.meter.stopped() {
             return Err(Stop::Run(RunError::Interrupted));
         }
@@ -655,11 +846,18 @@ impl<'a> Reader<'a, '_, '_> {
         Ok(())
     }
 
-    fn refuse(&self, error: &FormatError) -> Stop {
-        if let FormatError::Io(error) = error {
-            return Stop::Run(RunError::io("read", &self.planned.file.path, error));
+    fn trouble(&self, error: &FormatError) -> Trouble {
+        match error {
+            FormatError::Io(error) => Trouble::Stop(RunError::io("read", &self.planned.file.path, error).into()),
+            error => Trouble::Text(error.to_string()),
         }
-        self.refuse_for(error.to_string())
+    }
+
+    fn refuse(&self, error: &FormatError) -> Stop {
+        match self.trouble(error) {
+            Trouble::Text(reason) => self.refuse_for(reason),
+            Trouble::Stop(stop) => stop,
+        }
     }
 
     fn refuse_for(&self, reason: String) -> Stop {
@@ -667,21 +865,39 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
+/// Most quarantined lines that are read together.
+const REPLAYED_TOGETHER: usize = 4096;
+
+/// Whether a record takes one line in whatever company: no line end, nothing that could begin or end a quotation, not
+/// blank, no mark of an encoding.
+fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
+    let plain = raw.first().is_some_and(u8::is_ascii_graphic) && memchr::memchr2(b'\n', b'\r', raw).is_none();
+    match format {
+        Format::Csv | Format::Parquet => {
+            let signs = [csv.quote, csv.escape, csv.comment];
+            plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
+        }
+        Format::Ndjson => plain,
+        Format::Fhir | Format::Hl7v2 => false,
+    }
+}
+
 /// Text of documents that are taken apart together.
 const DOCUMENT_BATCH: usize = 4 << 20;
 
-/// Where a resource stood: its line, or its place among a bundle's entries, from one.
-fn position(origin: cordon_formats::fhir::Origin) -> u64 {
-    origin.entry.map_or(origin.line, |entry| entry + 1)
+/// A part that a worker is writing, and whose rows are in it.
+struct Output {
+    writer: PartWriter,
+    runs: Vec<(u32, u64)>,
 }
 
 /// Takes batches until there are no more; returns its parts.
 fn worker<'a>(
     shared: &Shared<'a, '_>,
     receiver: &Receiver<Work<'a>>,
-) -> Result<(Vec<(String, PartInfo)>, Counts), RunError> {
-    let mut writers: HashMap<String, PartWriter> = HashMap::new();
-    let mut counts = Counts::default();
+) -> Result<(Vec<PartRecord>, BTreeMap<u32, Counts>), RunError> {
+    let mut outputs: HashMap<String, Output> = HashMap::new();
+    let mut all: BTreeMap<u32, Counts> = BTreeMap::new();
     while let Ok(work) = receiver.recv() {
         if shared.failed.load(Ordering::Relaxed) {
             break;
@@ -700,68 +916,72 @@ fn worker<'a>(
                     )?;
                 }
                 let table = shared.context.pipeline.table(&origin.origin.dataset);
+                let counts = all.entry(origin.index).or_default();
                 counts.rows_in += batch.batch().num_rows() as u64;
                 counts.rows_out += applied.batch.num_rows() as u64;
-                write(shared, &mut writers, &table, &bound.schema(), &applied.batch)?;
+                write(shared, &mut outputs, &table, &bound.schema(), &applied.batch, origin.index)?;
             }
-            Work::Documents { origin, recipe, batch } => {
-                let output = recipe.apply(&batch, shared.env)?;
-                for failure in &output.failures {
-                    shared.put_aside(
-                        &origin,
-                        batch.origin(failure.index).map_or(0, position),
-                        Some(failure.path.clone()),
-                        failure.reason.to_string(),
-                        false,
-                        batch.standalone(failure.index).as_bytes(),
-                    )?;
+            Work::Documents { origin, batch } => {
+                let came = batch.apply(shared.env)?;
+                for Failed { line, path, reason, raw } in came.failures {
+                    shared.put_aside(&origin, line, Some(path), reason, false, &raw)?;
                 }
                 let dataset = &origin.origin.dataset;
-                shared.report_undeclared(dataset, output.undeclared.keys().cloned().collect());
-                counts.excluded += output.excluded.values().sum::<u64>();
-                let left_out = LeftOut {
-                    elements: output.undeclared,
-                    unlisted: output.unlisted,
-                    references: output.unresolved_references,
-                    excluded: output.excluded,
-                };
-                if !left_out.is_empty() {
-                    lock(&shared.noticed).left_out.entry(dataset.clone()).or_default().add(left_out);
+                shared.report_undeclared(dataset, came.left_out.elements.keys().cloned().collect());
+                let counts = all.entry(origin.index).or_default();
+                counts.rows_in += came.read;
+                counts.rows_out += came.written;
+                counts.excluded += came.excluded;
+                if !came.left_out.is_empty() {
+                    lock(&shared.noticed).left_out.entry(dataset.clone()).or_default().add(came.left_out);
                 }
-                counts.rows_in += batch.len() as u64;
-                for (kind, rows) in &output.tables {
-                    let table = shared.context.pipeline.document_table(&origin.origin.dataset, kind);
-                    counts.rows_out += rows.num_rows() as u64;
-                    write(shared, &mut writers, &table, &rows.schema(), rows)?;
+                for (kind, rows) in &came.tables {
+                    let table = shared.context.pipeline.document_table(dataset, kind);
+                    write(shared, &mut outputs, &table, &rows.schema(), rows, origin.index)?;
                 }
             }
         }
     }
     let sources = lock(&shared.sources).clone();
     let mut parts = Vec::new();
-    for (table, writer) in writers {
-        parts.push((table, writer.finish(sources.clone())?));
+    for (table, Output { writer, runs }) in outputs {
+        let files: BTreeSet<u32> = runs.iter().map(|(file, _)| *file).collect();
+        let of_part = files.iter().filter_map(|file| sources.get(file)).cloned().collect();
+        parts.push(PartRecord { table, info: writer.finish(of_part)?, runs });
     }
-    Ok((parts, counts))
+    Ok((parts, all))
 }
 
 fn write(
     shared: &Shared<'_, '_>,
-    writers: &mut HashMap<String, PartWriter>,
+    outputs: &mut HashMap<String, Output>,
     table: &str,
     schema: &SchemaRef,
     rows: &RecordBatch,
+    file: u32,
 ) -> Result<(), RunError> {
     shared.context.meter.add_rows(rows.num_rows());
     if rows.num_rows() == 0 {
         return Ok(());
     }
-    if !writers.contains_key(table) {
+    if !outputs.contains_key(table) {
         let writer = shared.context.staging(table)?.part(schema, &shared.part_options)?;
-        writers.insert(table.to_owned(), writer);
+        outputs.insert(table.to_owned(), Output { writer, runs: Vec::new() });
     }
-    if let Some(writer) = writers.get_mut(table) {
-        writer.write(rows)?;
+    if let Some(output) = outputs.get_mut(table) {
+        output.writer.write(rows)?;
+        match output.runs.last_mut().filter(|(last, _)| *last == file) {
+            Some((_, count)) => *count += rows.num_rows() as u64,
+            None => output.runs.push((file, rows.num_rows() as u64)),
+        }
+    }
+    // A single part ends its row groups by itself; many together could hold a multiple of what one may.
+    let held = || outputs.values().map(|output| output.writer.memory()).sum::<usize>();
+    if outputs.len() > 1
+        && held() > shared.worker_bytes
+        && let Some(largest) = outputs.values_mut().max_by_key(|output| output.writer.memory())
+    {
+        largest.writer.flush()?;
     }
     Ok(())
 }

@@ -30,4 +30,4 @@ pub mod keyring;
 mod store;
 
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, TABLE_MASTER_KEYS};
-pub use store::{TokenVault, VaultError, VaultKeys, VaultOptions, VaultStats, VerifyReport};
+pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use cordon_audit::{Anchor, AuditError, AuditReader, Digest, FindingKind, Receipt, verify_public};
+use cordon_audit::{
+    Anchor, AuditError, AuditLog, AuditReader, Digest, FindingKind, Receipt, WriterInfo, verify_public,
+};
 
 use crate::support::*;
 
@@ -248,4 +250,30 @@ fn a_receipt_survives_as_text() {
     let text = receipt.hash.to_string();
     assert_eq!(text.parse(), Ok(receipt.hash));
     assert!("xyz".parse::<Digest>().is_err());
+}
+
+#[test]
+fn a_log_that_is_gone_does_not_begin_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("audit");
+    let open = || AuditLog::open_existing(&place, seal(), sign(), WriterInfo::for_user("ada"));
+    assert!(matches!(open(), Err(AuditError::Tampered(finding)) if finding.kind == FindingKind::HeadMissing));
+    assert!(!place.exists());
+    fill(&place, 2, None);
+    open().unwrap();
+}
+
+#[test]
+fn a_log_says_whether_it_reaches_as_far_as_it_did() {
+    let (dir, receipts) = log_of(3, Some(2));
+    let log = open(dir.path()).unwrap();
+    for receipt in &receipts {
+        log.reaches(&Anchor::from(*receipt)).unwrap();
+    }
+    let beyond = Anchor { seq: 4, ..Anchor::from(receipts[2]) };
+    assert!(
+        matches!(log.reaches(&beyond), Err(AuditError::Tampered(finding)) if finding.kind == FindingKind::Shortened)
+    );
+    let other = Anchor { hash: receipts[1].hash, ..Anchor::from(receipts[2]) };
+    assert!(log.reaches(&other).is_err());
 }

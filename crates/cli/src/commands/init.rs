@@ -14,6 +14,7 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
         template: match args.template {
             Chosen::Hospital => Template::Hospital,
             Chosen::Synthea => Template::Synthea,
+            Chosen::Hl7v2 => Template::Hl7v2,
         },
         passphrase_env: args.passphrase_env.clone(),
         user: os_user(),
@@ -36,8 +37,13 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
             "  cordon synth {shown}/data          # or put your own exports there and adapt policies/ and pipelines/"
         )),
         Chosen::Synthea => ui.hint(format!("  copy a Synthea export to {shown}/data/csv and {shown}/data/fhir")),
+        Chosen::Hl7v2 => ui.hint(format!("  copy files of messages to {shown}/data/hl7")),
     }
     ui.hint(format!("  cd {shown}\n  cordon policy check\n  cordon run nightly"));
-    ui.hint("  cordon sql \"SELECT gender, count(*), avg(age) FROM patients GROUP BY gender\" --as analyst --purpose research");
+    let question = match template {
+        Chosen::Hl7v2 => "SELECT type, trigger, count(*) FROM hl7_message GROUP BY type, trigger",
+        _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
+    };
+    ui.hint(format!("  cordon sql \"{question}\" --as analyst --purpose research"));
     ui.hint("\nKeep secrets/root.key away from the data, and a copy of it safe: without it nothing can be read again.");
 }

@@ -148,7 +148,7 @@ fn hostile_documents_are_in_no_message() {
     let folder = Folder::init("hospital");
     folder.write(
         "pipelines/test.yaml",
-        "pipeline: test\npolicy: safe-harbor-hospital\nsources:\n  - { dataset: fhir, path: \"in/*\", format: fhir }\n",
+        "pipeline: test\npolicy: safe-harbor-hospital\nsources:\n  - { dataset: fhir, path: \"in/*\", format: fhir }\nsink: { prefix: t_ }\n",
     );
     folder.write(
         "in/a.ndjson",

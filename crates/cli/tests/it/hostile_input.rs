@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::support::Folder;
+use crate::support::{Folder, binary, said};
 
 const POLICY: &str = "
 policy: test
@@ -96,9 +96,54 @@ fn a_line_of_200_mb_is_put_aside_in_bounded_memory() {
     }
     file.write_all(b",6.5,2020-01-02\np3,4548-4,7.5,2021-01-02\n").unwrap();
     file.into_inner().unwrap();
-    let report = folder.run_json("test", 3);
+    let config = folder.read("cordon.yaml");
+    assert!(config.contains("memory: 1GiB"));
+    folder.write("cordon.yaml", config.replace("memory: 1GiB", "memory: 256MiB"));
+    let (report, peak) = run_measured(&folder);
     assert_eq!((&report["rows_out"], &report["quarantined"]), (&Value::from(2), &Value::from(1)));
     assert_eq!(reasons(&folder)[0].0, 3);
+    assert!(peak < 256 << 20, "{} MiB at its peak", peak >> 20);
+}
+
+#[test]
+fn resources_of_many_types_and_many_threads_stay_within_the_memory_they_may_use() {
+    let folder = Folder::init("hospital");
+    folder.synth(400, &["--clean", "--formats", "fhir"]);
+    let config = folder.read("cordon.yaml");
+    folder
+        .write("cordon.yaml", config.replace("memory: 1GiB", "memory: 256MiB").replace("threads: 0 ", "threads: 16 "));
+    let pipeline: Vec<String> = folder.read("pipelines/nightly.yaml").lines().map(str::to_owned).collect();
+    let fhir_only = pipeline.iter().filter(|line| !line.contains("dataset:") || line.contains("dataset: fhir"));
+    folder.write(
+        "pipelines/nightly.yaml",
+        fhir_only.map(String::as_str).collect::<Vec<_>>().join("\n").replace("pipeline: nightly", "pipeline: test"),
+    );
+    std::fs::rename(folder.path().join("pipelines/nightly.yaml"), folder.path().join("pipelines/test.yaml")).unwrap();
+    let (report, peak) = run_measured(&folder);
+    assert!(report["rows_out"].as_u64().unwrap() > 400);
+    assert!(peak < 256 << 20, "{} MiB at its peak", peak >> 20);
+}
+
+/// The report of a run and its peak of resident memory, as the kernel counts it.
+fn run_measured(folder: &Folder) -> (Value, u64) {
+    let mut child = binary()
+        .args(["run", "test", "--format", "json", "-q"])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+        peak = peak.max(kib.unwrap_or(0) << 10);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let said = said(child.wait_with_output().unwrap());
+    assert!(peak > 0 && matches!(said.code, 0 | 3), "{}", said.code);
+    (said.json(), peak)
 }
 
 #[test]
@@ -125,7 +170,7 @@ fn a_bundle_nested_ten_thousand_deep_is_refused_without_harm() {
     let folder = Folder::init("hospital");
     folder.write(
         "pipelines/test.yaml",
-        "pipeline: test\npolicy: safe-harbor-hospital\nsources:\n  - { dataset: fhir, path: \"in/*\", format: fhir }\n",
+        "pipeline: test\npolicy: safe-harbor-hospital\nsources:\n  - { dataset: fhir, path: \"in/*\", format: fhir }\nsink: { prefix: t_ }\n",
     );
     let deep = format!(
         "{{\"resourceType\":\"Patient\",\"id\":\"a\",\"extension\":{}1{}}}\n",

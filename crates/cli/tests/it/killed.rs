@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{Folder, binary, copy_tree, finder, leaks};
+use crate::support::{Folder, Said, binary, copy_tree, finder, leaks, said};
 
 /// A small generator of its own: the instants must be the same for the same seed.
 struct Seeded(u64);
@@ -85,7 +85,7 @@ fn a_run_killed_at_random_instants_ends_with_the_rows_of_an_undisturbed_one() {
 
     let killed = Folder::init("hospital");
     fs::remove_dir_all(killed.path().join(".cordon")).unwrap();
-    for part in [".cordon/vault", "secrets", "data"] {
+    for part in [".cordon/vault", ".cordon/audit", "secrets", "data"] {
         copy_tree(&calm.path().join(part), &killed.path().join(part));
     }
     fs::copy(calm.path().join(".cordon/keyring.json"), killed.path().join(".cordon/keyring.json")).unwrap();
@@ -139,60 +139,6 @@ fn a_killed_run_gives_each_value_one_token_in_a_fresh_vault() {
 }
 
 #[test]
-fn a_restart_forgets_what_a_killed_run_had_done_and_loses_no_row() {
-    let folder = Folder::init("hospital");
-    folder.synth(400, &["--clean", "--formats", "csv"]);
-    let pipeline = folder.read("pipelines/nightly.yaml");
-    let kept: Vec<_> = pipeline.lines().filter(|line| !line.contains("dataset: fhir")).collect();
-    folder.write("pipelines/nightly.yaml", kept.join("\n"));
-    for delay in [300, 700, 1100] {
-        kill_after(&folder, Duration::from_millis(delay));
-        let report = folder.cordon(&["run", "nightly", "--restart", "--format", "json", "-q"]).ok().json();
-        assert!(report["tables"].is_array());
-        assert_eq!(folder.count("SELECT count(*) FROM patients"), 400);
-        assert_eq!(folder.count("SELECT count(DISTINCT patient_id) FROM patients"), 400);
-        folder.cordon(&["audit", "verify"]).ok();
-        // So that the next one has something to do.
-        let patients = folder.read("data/csv/patients.csv");
-        folder.write("data/csv/patients.csv", patients.replace("\r\n", "\n").trim_end().to_owned() + "\n");
-        let policy = folder.read("policies/safe-harbor-hospital.yaml");
-        folder.write("policies/safe-harbor-hospital.yaml", policy + "# again\n");
-    }
-}
-
-/// Both come while the run is at work: the second does not wait for it.
-#[test]
-fn a_second_interrupt_ends_a_run_at_once() {
-    use std::process::Command;
-    let folder = Folder::init("hospital");
-    folder.synth(1500, &["--clean"]);
-    let interrupt = |child: &std::process::Child| {
-        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    };
-    let mut codes = Vec::new();
-    for delay in [400, 600, 900, 1300, 2000] {
-        let mut child = binary()
-            .args(["run", "nightly", "--restart", "-q"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(delay));
-        interrupt(&child);
-        std::thread::sleep(Duration::from_millis(30));
-        interrupt(&child);
-        codes.push(child.wait().unwrap().code());
-        if codes.contains(&Some(130)) {
-            break;
-        }
-    }
-    assert!(codes.contains(&Some(130)), "{codes:?}");
-    folder.run_json("nightly", 0);
-    assert_eq!(folder.count("SELECT count(*) FROM patients"), 1500);
-}
-
-#[test]
 fn two_runs_of_one_pipeline_do_not_mix() {
     let folder = Folder::init("hospital");
     folder.synth(400, &["--clean"]);
@@ -210,4 +156,125 @@ fn two_runs_of_one_pipeline_do_not_mix() {
     assert!(codes.contains(&Some(0)), "{codes:?}");
     assert!(codes.iter().all(|code| matches!(code, Some(0 | 8))), "{codes:?}");
     assert_eq!(folder.count("SELECT count(*) FROM patients"), 400);
+}
+
+const POLICY: &str = "
+policy: test
+method: safe-harbor
+datasets:
+  visits:
+    subject: patient
+    fields:
+      patient: { kind: medical-record-number }
+      day: { kind: service-date }
+  labs:
+    subject: patient
+    fields:
+      patient: { kind: medical-record-number }
+      value: { kind: clinical, type: decimal }
+";
+
+/// Two tables from three files, with a record for quarantine in each table.
+fn two_tables() -> Folder {
+    let sources = "  - { dataset: visits, path: \"in/v*.csv\" }\n  - { dataset: labs, path: in/l.csv }";
+    let folder = Folder::with(POLICY, sources);
+    folder.write("in/v1.csv", "patient,day\nCANARYP1,2020-01-02\nCANARYP2,2021-13-06\n");
+    folder.write("in/v2.csv", "patient,day\nCANARYP3,2022-01-02\n");
+    folder.write("in/l.csv", "patient,value\nCANARYP1,1.5\nCANARYP3,much\n");
+    folder
+}
+
+fn killed_at(folder: &Folder, point: &str, args: &[&str]) -> Said {
+    said(binary().args(args).current_dir(folder.path()).env("CORDON_FAIL_AT", point).output().unwrap())
+}
+
+fn events(folder: &Folder, kind: &str) -> Vec<serde_json::Value> {
+    let list = folder.cordon(&["audit", "list", "-n", "500", "--kind", kind, "--format", "json"]).ok().json();
+    list.as_array().unwrap().iter().map(|entry| entry["event"].clone()).collect()
+}
+
+fn nothing_in_clear(folder: &Folder, point: &str) {
+    for file in folder.written() {
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(6).any(|found| found == b"CANARY"), "{point}: {} is in clear", file.display());
+    }
+}
+
+#[test]
+fn a_run_killed_at_each_of_its_steps_is_carried_on_from_there() {
+    for point in ["unit", "journaled", "prepared", "committing", "committed", "state", "recorded"] {
+        let folder = two_tables();
+        assert_eq!(killed_at(&folder, point, &["run", "test", "-q"]).code, -1, "{point} is never reached");
+        nothing_in_clear(&folder, point);
+        let report = folder.run_json("test", 3);
+        assert_eq!(report["resumed"], true, "{point}");
+        assert_eq!(
+            (&report["rows_in"], &report["rows_out"], &report["quarantined"]),
+            (&5.into(), &3.into(), &2.into()),
+            "{point}"
+        );
+        assert_eq!(folder.count("SELECT count(*) FROM visits"), 2, "{point}");
+        assert_eq!(folder.count("SELECT count(*) FROM labs"), 1, "{point}");
+        let list = folder.cordon(&["quarantine", "list", "--format", "json"]).ok().json();
+        assert_eq!(list.as_array().unwrap().len(), 2, "{point}");
+        let finished = events(&folder, "run_finished");
+        assert!(finished.iter().any(|event| event["rows_read"] == 5 && event["quarantined"] == 2), "{point}");
+        assert_eq!(folder.run_json("test", 0)["rows_in"], 0, "{point}");
+        folder.cordon(&["audit", "verify"]).ok();
+    }
+}
+
+#[test]
+fn a_replay_killed_at_each_of_its_steps_is_carried_on_from_there() {
+    for point in ["prepared", "committing", "committed", "state", "recorded"] {
+        let folder = two_tables();
+        folder.run_json("test", 3);
+        folder.write("policies/test.yaml", POLICY.replace("service-date }", "service-date, formats: [\"%Y-%d-%m\"] }"));
+        assert_eq!(killed_at(&folder, point, &["quarantine", "replay", "test"]).code, -1, "{point} is never reached");
+        nothing_in_clear(&folder, point);
+        folder.write("policies/test.yaml", POLICY);
+        let said = folder.cordon(&["run", "test", "-q"]);
+        assert_eq!(said.code, 3, "{point}: {}", said.err);
+        assert!(!events(&folder, "quarantine_replayed").is_empty(), "{point}");
+        folder.cordon(&["audit", "verify"]).ok();
+    }
+}
+
+#[test]
+fn what_was_decided_under_one_policy_is_not_committed_under_another() {
+    let folder = two_tables();
+    killed_at(&folder, "prepared", &["run", "test", "-q"]);
+    // Other columns, so that the decided parts do not fit the edited policy at all.
+    folder.write("policies/test.yaml", POLICY.replace("service-date }", "service-date, action: drop }"));
+    folder.run_json("test", 3);
+    assert_eq!(folder.csv("SELECT count(*) AS n FROM visits"), "n\n3\n");
+    let started = events(&folder, "run_started");
+    let committed = events(&folder, "table_committed");
+    let of = |events: &[serde_json::Value], run: &serde_json::Value| {
+        events.iter().filter(|event| event["run"] == *run).map(|event| event["policy_hash"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((started.len(), committed.len()), (2, 4));
+    for run in started.iter().map(|event| &event["run"]) {
+        assert!(
+            of(&committed, run).iter().all(|hash| *hash == of(&started, run)[0]),
+            "each under the policy it was made by"
+        );
+    }
+    assert_ne!(started[0]["policy_hash"], started[1]["policy_hash"]);
+}
+
+#[test]
+fn a_decided_commit_that_cannot_be_carried_out_says_so_once_and_can_be_dropped() {
+    let folder = two_tables();
+    killed_at(&folder, "prepared", &["run", "test", "-q"]);
+    fs::remove_dir_all(folder.path().join("warehouse/visits/_staging")).unwrap();
+    folder.cordon(&["run", "test", "-q"]).exits(6);
+    assert!(events(&folder, "table_committed").is_empty(), "no entry about what did not happen");
+    folder.cordon(&["run", "test", "-q", "--restart"]).exits(3);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 2);
+    // Once a table has changed, the rest is carried out.
+    let folder = two_tables();
+    killed_at(&folder, "committed", &["run", "test", "-q"]);
+    folder.cordon(&["run", "test", "-q", "--restart"]).exits(3);
+    assert_eq!((folder.count("SELECT count(*) FROM visits"), folder.count("SELECT count(*) FROM labs")), (2, 1));
 }

@@ -4,8 +4,9 @@
 
 mod access;
 mod canaries;
-mod fhir_input;
 mod evidence;
+mod fhir_input;
+mod hl7v2;
 mod hostile_input;
 mod killed;
 mod output;

@@ -233,3 +233,226 @@ datasets:
     let report = folder.run_json("test", 3);
     assert!(report["files_refused"][0][1].as_str().unwrap().contains("surprise"));
 }
+
+const VISITS: &str = "
+policy: test
+method: safe-harbor
+datasets:
+  visits:
+    subject: patient
+    fields:
+      patient: { kind: medical-record-number }
+      day: { kind: service-date }
+";
+
+fn visits(source: &str) -> Folder {
+    Folder::with(VISITS, &format!("  - {{ dataset: visits, {source} }}"))
+}
+
+fn waiting(folder: &Folder) -> Vec<u64> {
+    let list = folder.cordon(&["quarantine", "list", "--format", "json"]).ok().json();
+    list.as_array().unwrap().iter().map(|line| line["line"].as_u64().unwrap()).collect()
+}
+
+fn replayed(folder: &Folder, code: i32) -> Value {
+    folder.cordon(&["quarantine", "replay", "test", "--format", "json", "-q"]).exits(code).json()
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, bytes).unwrap();
+    gz.finish().unwrap()
+}
+
+#[test]
+fn a_replayed_record_neither_swallows_nor_breaks_another() {
+    // An opened quote first, then good rows, a blank-looking one, a comment sign, and the two-line one.
+    let folder = visits("path: in/a.csv, csv: { comment: \"#\" }");
+    folder.write(
+        "in/a.csv",
+        "patient,day\np1,2020-13-01\np2,\"2020-13-02\"\np3,2020-13-03,more\n\"p\n4\",2020-13-04\np5,2020-01-05\np6,\"2020-13-06\n",
+    );
+    assert_eq!(folder.run_json("test", 3)["rows_out"], 1);
+    assert_eq!(waiting(&folder).len(), 5);
+    let report = replayed(&folder, 3);
+    assert_eq!((&report["rows_in"], &report["quarantined"]), (&Value::from(5), &Value::from(5)));
+    assert_eq!(waiting(&folder).len(), 5, "each is there once");
+
+    folder.write("policies/test.yaml", VISITS.replace("service-date }", "service-date, formats: [\"%Y-%d-%m\"] }"));
+    let report = replayed(&folder, 3);
+    assert_eq!((&report["rows_out"], &report["quarantined"]), (&Value::from(3), &Value::from(2)));
+    let mut lines = waiting(&folder);
+    lines.sort_unstable();
+    assert_eq!(lines, [4, 8], "ragged and unterminated stay, at their own lines");
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 4);
+}
+
+#[test]
+fn replay_reads_headerless_files_and_odd_headers() {
+    let policy = "
+policy: test
+method: safe-harbor
+datasets:
+  visits:
+    subject: column_1
+    fields:
+      column_1: { kind: medical-record-number }
+      column_2: { kind: service-date }
+  odd:
+    subject: \"patient, id\"
+    fields:
+      \"patient, id\": { kind: medical-record-number, as: patient }
+      day: { kind: service-date }
+";
+    let sources =
+        "  - { dataset: visits, path: in/a.csv, csv: { has-header: false } }\n  - { dataset: odd, path: in/b.csv }";
+    let folder = Folder::with(policy, sources);
+    folder.write("in/a.csv", "p0,2020-01-01\np1,2020-01-02,ragged\np2,2020-13-03\n");
+    folder.write("in/b.csv", "\"patient, id\",day\np1,2020-13-02\n");
+    folder.run_json("test", 3);
+    assert_eq!(waiting(&folder).len(), 3);
+    folder.write("policies/test.yaml", policy.replace("service-date }", "service-date, formats: [\"%Y-%d-%m\"] }"));
+    let report = replayed(&folder, 3);
+    assert_eq!((&report["rows_out"], &report["quarantined"]), (&Value::from(2), &Value::from(1)), "{report}");
+    assert_eq!(waiting(&folder), [2], "the ragged record is not forgotten");
+}
+
+#[test]
+fn a_replay_that_the_policy_refuses_as_a_whole_forgets_nothing() {
+    let folder = visits("path: in/a.csv");
+    folder.write("in/a.csv", "patient,day\np1,2020-01-02\np2,2020-13-02\n");
+    folder.run_json("test", 3);
+    folder.write("policies/test.yaml", format!("{VISITS}      extra: {{ kind: clinical, action: drop }}\n"));
+    let report = replayed(&folder, 3);
+    assert!(report["files_refused"][0][1].as_str().unwrap().contains("extra"), "{report}");
+    assert_eq!(waiting(&folder), [3]);
+}
+
+#[test]
+fn a_replay_that_does_not_fit_the_tables_is_refused_and_the_next_run_works() {
+    let folder = visits("path: in/a.csv");
+    folder.write("in/a.csv", "patient,day\np1,2020-01-02\np2,2020-13-02\n");
+    folder.run_json("test", 3);
+    folder.write("policies/test.yaml", VISITS.replace("service-date }", "service-date, action: drop }"));
+    let said = folder.cordon(&["quarantine", "replay", "test"]).exits(2);
+    assert!(said.err.contains("cordon run test"), "{}", said.err);
+    assert_eq!(waiting(&folder), [3]);
+    folder.run_json("test", 0);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 2);
+    let audit = folder.cordon(&["audit", "list", "-n", "100", "--kind", "run_failed", "--format", "json"]).ok();
+    assert!(audit.out.contains("usage"), "{}", audit.out);
+}
+
+#[test]
+fn a_mended_pipeline_file_reads_its_files_again() {
+    let folder = visits("path: in/a.csv");
+    folder.write("in/a.csv", "patient|day\np1|2020-01-02\n");
+    folder.run_json("test", 3);
+    assert_eq!(folder.run_json("test", 3)["files_refused"].as_array().unwrap().len(), 1, "it is tried each time");
+    assert_eq!(waiting(&folder), [0], "and listed once");
+    let pipeline = folder.read("pipelines/test.yaml");
+    folder.write("pipelines/test.yaml", pipeline.replace("in/a.csv", "in/a.csv, csv: { delimiter: \"|\" }"));
+    assert_eq!(folder.run_json("test", 0)["rows_out"], 1);
+    assert!(waiting(&folder).is_empty());
+    // What is read as no value changes rows of a file that was fine.
+    folder.write(
+        "pipelines/test.yaml",
+        pipeline.replace("in/a.csv", "in/a.csv, csv: { delimiter: \"|\", null-values: [\"2020-01-02\"] }"),
+    );
+    assert_eq!(folder.run_json("test", 0)["rows_in"], 1);
+    assert_eq!(folder.count("SELECT count(day) FROM visits"), 0);
+    folder.write(
+        "pipelines/test.yaml",
+        format!("{pipeline}sink: {{ prefix: new_ }}\n").replace("in/a.csv", "in/a.csv, csv: { delimiter: \"|\" }"),
+    );
+    folder.run_json("test", 0);
+    assert_eq!(folder.count("SELECT count(*) FROM new_visits"), 1);
+}
+
+#[test]
+fn a_table_belongs_to_one_pipeline() {
+    let folder = visits("path: in/a.csv");
+    folder.write("in/a.csv", "patient,day\np1,2020-01-02\n");
+    folder.run_json("test", 0);
+    folder
+        .write("pipelines/other.yaml", folder.read("pipelines/test.yaml").replace("pipeline: test", "pipeline: other"));
+    for name in ["test", "other"] {
+        let said = folder.cordon(&["run", name]).exits(2);
+        assert!(said.err.contains("visits") && said.err.contains("prefix"), "{}", said.err);
+    }
+    std::fs::remove_file(folder.path().join("pipelines/test.yaml")).unwrap();
+    let said = folder.cordon(&["run", "other"]).exits(2);
+    assert!(said.err.contains("`test`"), "{}", said.err);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 1);
+}
+
+#[test]
+fn a_renamed_or_compressed_file_does_not_come_twice() {
+    let folder = visits("path: \"in/*.csv*\"");
+    let (one, two) = ("patient,day\np1,2020-01-02\np2,2020-13-02\n", "patient,day\np3,2021-01-02\n");
+    folder.write("in/one.csv", one);
+    folder.write("in/two.csv", two);
+    folder.run_json("test", 3);
+    std::fs::rename(folder.path().join("in/one.csv"), folder.path().join("in/three.csv")).unwrap();
+    std::fs::remove_file(folder.path().join("in/two.csv")).unwrap();
+    folder.write("in/two.csv.gz", gz(two.as_bytes()));
+    let report = folder.run_json("test", 0);
+    assert_eq!((&report["rows_in"], &report["files_unchanged"]), (&Value::from(0), &Value::from(2)));
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 2);
+    assert_eq!(waiting(&folder), [3], "what it left in quarantine moves with it");
+    folder.write("in/three.csv", "patient,day\np1,2020-01-02\np2,2020-12-02\n");
+    assert_eq!(folder.run_json("test", 0)["rows_out"], 2);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 3);
+    assert!(waiting(&folder).is_empty());
+}
+
+#[test]
+fn no_file_is_passed_over_in_silence() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = visits("path: \"in/**/*.csv\"");
+    folder.write("in/a.csv", "patient,day\np1,2020-01-02\n");
+    for (name, patient) in [(&b"in/\xff.csv"[..], "p2"), (&b"in/\xfe.csv"[..], "p3")] {
+        let path = folder.path().join(std::ffi::OsStr::from_bytes(name));
+        std::fs::write(path, format!("patient,day\n{patient},2020-01-02\n")).unwrap();
+    }
+    assert_eq!(folder.run_json("test", 0)["files_read"], 3);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 3);
+    // A folder that cannot be listed, whoever asks: it leads into itself.
+    std::os::unix::fs::symlink(folder.path().join("in"), folder.path().join("in/loop")).unwrap();
+    folder.cordon(&["run", "test", "-q"]).exits(6);
+}
+
+#[test]
+fn files_of_a_unit_come_and_go_one_by_one() {
+    let folder = visits("path: \"in/*.csv*\"");
+    for day in 1..=5 {
+        folder.write(
+            &format!("in/day{day}.csv"),
+            format!("patient,day\np{day},201{day}-01-02\nq{day},201{day}-01-02\nbad,2020-13-0{day}\n"),
+        );
+    }
+    folder.run_json("test", 3);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 10);
+    std::fs::remove_file(folder.path().join("in/day1.csv")).unwrap();
+    folder.write("in/day5.csv", "patient,day\np5,2025-01-02\n");
+    let report = folder.run_json("test", 0);
+    assert_eq!((&report["files_read"], &report["rows_in"]), (&Value::from(1), &Value::from(1)), "only what changed");
+    let years = |year: i32| folder.count(&format!("SELECT count(*) FROM visits WHERE day = {year}"));
+    assert_eq!((years(2011), years(2012), years(2015), years(2025)), (2, 2, 0, 1), "removed files keep their rows");
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 9);
+    assert_eq!(waiting(&folder).len(), 4, "and their quarantine");
+
+    // A damaged delivery does not take good rows out, night after night, until it is mended.
+    let whole = gz(format!("patient,day\n{}", "p2,2026-01-02\n".repeat(5001)).as_bytes());
+    folder.write("in/day2.csv", &whole[..whole.len() / 2]);
+    for _ in 0..2 {
+        let report = folder.run_json("test", 3);
+        assert_eq!(report["files_refused"].as_array().unwrap().len(), 1);
+        assert_eq!((years(2012), folder.count("SELECT count(*) FROM visits")), (2, 9));
+    }
+    folder.write("in/day2.csv", &whole);
+    folder.run_json("test", 0);
+    assert_eq!((years(2012), years(2026)), (0, 5001));
+    assert_eq!(waiting(&folder).len(), 3);
+    assert_eq!(folder.run_json("test", 0)["rows_in"], 0);
+}

@@ -68,9 +68,108 @@ fn a_damaged_vault_stops_the_run_before_anything_is_written() {
         bytes[middle] ^= 0x40;
         fs::write(file, bytes).unwrap();
     }
-    let said = folder.cordon(&["vault", "verify"]);
-    assert!(matches!(said.code, 6 | 7), "{}: {}", said.code, said.all());
+    let said = folder.cordon(&["vault", "verify"]).exits(7);
     assert!(said.err.contains("vault"), "{}", said.err);
+
+    let state = fs::read(folder.path().join(".cordon/state/test/done.sealed")).unwrap();
+    folder.write("in/b.csv", "patient,day\np3,2020-01-02\n");
+    folder.cordon(&["run", "test", "-q"]).exits(7);
+    assert_eq!(fs::read(folder.path().join(".cordon/state/test/done.sealed")).unwrap(), state);
+    assert_eq!(folder.count("SELECT count(*) FROM visits"), 2);
+}
+
+#[test]
+fn a_vault_that_is_gone_or_old_does_not_become_a_new_one() {
+    let folder = small();
+    let copy = folder.dir.path().join("old");
+    let vault = folder.path().join(".cordon/vault");
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    };
+    folder.run_json("test", 0);
+    copied(&vault, &copy);
+    folder.write("in/b.csv", "patient,day\np3,2020-01-02\n");
+    folder.run_json("test", 0);
+    fs::rename(&vault, folder.dir.path().join("away")).unwrap();
+    let said = folder.cordon(&["run", "test", "-q"]).exits(6);
+    assert!(said.err.contains("no vault") && said.err.contains("mount"), "{}", said.err);
+    assert!(!vault.join("MANIFEST").exists());
+    copied(&copy, &vault);
+    folder.write("in/c.csv", "patient,day\np3,2020-01-02\n");
+    let said = folder.cordon(&["run", "test", "-q"]).exits(7);
+    assert!(said.err.contains("older copy"), "{}", said.err);
+    fs::remove_dir_all(&vault).unwrap();
+    fs::rename(folder.dir.path().join("away"), &vault).unwrap();
+    folder.run_json("test", 0);
+    assert_eq!(folder.count("SELECT count(DISTINCT patient) FROM visits"), 3);
+}
+
+#[test]
+fn an_audit_log_that_is_gone_or_was_put_back_stops_everything() {
+    let folder = small();
+    folder.run_json("test", 0);
+    let audit = folder.path().join(".cordon/audit");
+    let old = folder.dir.path().join("old");
+    assert!(Command::new("cp").arg("-a").arg(&audit).arg(&old).status().unwrap().success());
+    folder.count("SELECT count(*) FROM visits");
+    let new = folder.dir.path().join("new");
+    fs::rename(&audit, &new).unwrap();
+    let query = ["sql", "SELECT count(*) FROM visits", "--as", "engineer", "--purpose", "operations"];
+    for args in [&["run", "test", "-q"][..], &query, &["audit", "verify"]] {
+        folder.cordon(args).exits(7);
+    }
+    assert!(!audit.join("head").exists(), "no new log takes the place of the old one");
+    // The copy agrees with every table; only the mark outside of it knows of the query since.
+    fs::rename(&old, &audit).unwrap();
+    for args in [&["run", "test", "-q"][..], &query, &["audit", "verify"]] {
+        folder.cordon(args).exits(7);
+    }
+    fs::remove_dir_all(&audit).unwrap();
+    fs::rename(&new, &audit).unwrap();
+    folder.cordon(&["audit", "verify"]).ok();
+    // Without the mark the log begins a new one, on the record.
+    fs::remove_file(folder.path().join(".cordon/state/audit.sealed")).unwrap();
+    folder.cordon(&["audit", "verify"]).ok();
+    assert!(
+        folder
+            .cordon(&["audit", "list", "--kind", "anchor_missing", "--format", "json"])
+            .ok()
+            .out
+            .contains("anchor_missing")
+    );
+}
+
+#[test]
+fn sealed_files_cannot_stand_in_for_one_another() {
+    let folder = small();
+    folder.write(
+        "pipelines/more.yaml",
+        folder.read("pipelines/test.yaml").replace("pipeline: test", "pipeline: more").replace("in/*", "more/*")
+            + "sink: { prefix: more_ }\n",
+    );
+    folder.write("in/a.csv", "patient,day\np1,2020-01-02\np2,2020-13-06\n");
+    folder.write("more/a.csv", "patient,day\np1,2020-01-02\np2,2020-13-06\n");
+    for pipeline in ["test", "more"] {
+        folder.run_json(pipeline, 3);
+    }
+    let swap = |one: &std::path::Path, other: &std::path::Path| {
+        let (a, b) = (fs::read(one).unwrap(), fs::read(other).unwrap());
+        fs::write(one, b).unwrap();
+        fs::write(other, a).unwrap();
+    };
+    let states = ["test", "more"].map(|name| folder.path().join(".cordon/state").join(name).join("done.sealed"));
+    let held = ["test", "more"].map(|name| {
+        let mut files = Vec::new();
+        collect(&folder.path().join(".cordon/quarantine").join(name), &mut files);
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    });
+    for [one, other] in [&states, &held] {
+        swap(one, other);
+        folder.cordon(&["quarantine", "list"]).exits(7);
+        swap(one, other);
+    }
+    folder.cordon(&["quarantine", "list"]).ok();
 }
 
 #[test]

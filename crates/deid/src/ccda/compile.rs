@@ -12,7 +12,7 @@ use super::section::CcdaSection;
 use crate::document::{Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::policy::check::Common;
-use crate::policy::file::{FieldSection, Undeclared};
+use crate::policy::file::{Action, FieldSection, Undeclared};
 use crate::yaml::{At, Position, nearest};
 
 const SUBJECT: &str = "recordTarget/patientRole/id";
@@ -92,6 +92,7 @@ impl Compiler<'_> {
                     None,
                 );
             } else if let Some(rule) = self.rule(&format!("identifiers.{root}"), at, root) {
+                self.by_path(&format!("identifiers.{root}"), rule);
                 identifiers.insert(root.as_str().into(), rule);
             }
         }
@@ -173,6 +174,15 @@ impl Compiler<'_> {
         }
     }
 
+    /// What is scrubbed is named by its path: the types of text hold names and numbers elsewhere.
+    fn by_path(&mut self, place: &str, rule: RuleId) {
+        if let Some(rule) = self.all.get(usize::from(rule)).filter(|rule| rule.action == Action::Scrub) {
+            let message = format!("`{place}`: what is scrubbed is named by its path");
+            let help = "such as `section/text` or `observation/value` under `elements`".to_owned();
+            self.rules.issue(rule.position, message, Some(help));
+        }
+    }
+
     fn type_rules(&mut self, section: &CcdaSection) -> TypeRules {
         let (mut by_type, mut by_part) = (HashMap::new(), HashMap::new());
         for (text, at) in &section.types {
@@ -187,6 +197,7 @@ impl Compiler<'_> {
             };
             let Some(part) = part else {
                 if let Some(rule) = self.rule(&place, at, text) {
+                    self.by_path(&place, rule);
                     self.hold(&place, rule, floor::of_element(of, NameId::UNKNOWN));
                     by_type.insert(of, rule);
                 }
@@ -213,6 +224,7 @@ impl Compiler<'_> {
                 (inner, _) => floor::of_element(inner, part_name),
             };
             if let Some(rule) = self.rule(&place, at, text) {
+                self.by_path(&place, rule);
                 // A part of a person's name is a name, whatever type it has.
                 let floor = if of == CdaType::Pn { floor.or(Some(Kind::Name)) } else { floor };
                 self.hold(&place, rule, floor);
@@ -255,6 +267,13 @@ impl Compiler<'_> {
                 continue;
             }
             let Some(rule) = self.rule(text, at, text) else { continue };
+            let is_scrub = self.all.get(usize::from(rule)).is_some_and(|rule| rule.action == Action::Scrub);
+            // Of a value of any type the walk scrubs texts alone.
+            let is_text = |of: &CdaType| matches!(of.family(), Family::Text | Family::Narrative | Family::Any);
+            if is_scrub && (path.attribute().is_some() || !found.iter().all(is_text)) {
+                let message = format!("`elements.{text}` is not of a type of running text (ED, ST, narrative)");
+                self.rules.issue(at.position, message, Some("use another action".to_owned()));
+            }
             self.path_floors(text, &path, &found, rule, at.position);
             let families = || found.iter().map(|of| of.family());
             if path.attribute().is_none() {

@@ -29,7 +29,8 @@ impl Fits {
     pub(super) fn of(rule: &Rule, method: Method) -> Self {
         let fits = |floor: &Kind| {
             let lifted = rule.reasoned && (*floor == Kind::FreeText || method == Method::ExpertDetermination);
-            let made = rule.action != Action::Keep && rule.kind.clause().is_some();
+            // To scrub is to hope that what stands there is recognised.
+            let made = !matches!(rule.action, Action::Keep | Action::Scrub) && rule.kind.clause().is_some();
             lifted || made || method::refusal(method, *floor, rule.action).is_none()
         };
         let bits = FLOORS.iter().enumerate().filter(|(_, floor)| fits(floor));

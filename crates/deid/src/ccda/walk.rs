@@ -17,7 +17,7 @@ use crate::fhir::FailureReason;
 use crate::fhir::form as words;
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Kernel, SpanUnit};
-use crate::policy::file::Undeclared;
+use crate::policy::file::{Action, Undeclared};
 
 /// The code system of LOINC.
 const LOINC: &str = "2.16.840.1.113883.6.1";
@@ -512,7 +512,11 @@ where
         let recipe = self.walk.recipe;
         let floor = floor::of_element(of, event.name);
         let by_path = self.matcher.elements().filter_map(|path| recipe.path_rules.get(path));
-        let by_path = by_path.copied().find(|path| self.allows(path.rule, floor));
+        let is_text = matches!(of.family(), Family::Text | Family::Narrative);
+        let by_path = by_path.copied().find(|path| {
+            let is_scrub = self.rule(path.rule).is_some_and(|rule| rule.action == Action::Scrub);
+            self.allows(path.rule, floor) && (is_text || !is_scrub)
+        });
         if of == CdaType::Ii
             && !by_path.is_some_and(|path| path.names_root)
             && let Some(root) = self.document.attribute_value(at, self.walk.names.root)
@@ -593,7 +597,9 @@ where
                     });
                 let is_zip = matches!(self.kernel(column), Some(Kernel::Zip3(_)));
                 let foreign = is_zip && !self.is_domestic(frame);
-                if shared || foreign {
+                // What is in an encoding cannot be looked through.
+                let opaque = matches!(self.kernel(column), Some(Kernel::Scrub(_))) && !self.is_plain(at);
+                if shared || foreign || opaque {
                     let spot = self.spot(Leaf::Text);
                     self.change(what, frame.node, spot);
                 } else {
@@ -601,6 +607,15 @@ where
                 }
             }
         }
+    }
+
+    /// Whether a text is one, and no document in an encoding.
+    fn is_plain(&self, at: usize) -> bool {
+        let says = |name: NameId| self.document.attribute_value(at, name);
+        let names = &self.walk.names;
+        says(names.representation).is_none_or(|how| how == "TXT")
+            && says(names.compression).is_none()
+            && says(names.media_type).is_none_or(|media| media.trim().eq_ignore_ascii_case("text/plain"))
     }
 
     /// The first digits of another country's postal codes stand for another number of people.

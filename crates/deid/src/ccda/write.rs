@@ -109,7 +109,7 @@ fn apply(edits: &mut Edits, document: &Document, what: What, text: Option<&str>)
             let mut at = content.start;
             while let Some(piece) = document.event(at).filter(|_| at < content.end) {
                 if matches!(piece.kind, Kind::Text | Kind::CData) && !document.piece(piece).trim().is_empty() {
-                    edits.set_piece(document, at, text.take().unwrap_or_default());
+                    edits.set_piece(document, at, &spaced(&document.piece(piece), text.take()));
                 }
                 at = (piece.next as usize).max(at + 1);
             }
@@ -120,7 +120,9 @@ fn apply(edits: &mut Edits, document: &Document, what: What, text: Option<&str>)
             text.is_some()
         }
         What::Piece { event } => {
-            edits.set_piece(document, event, text.unwrap_or_default());
+            if let Some(piece) = document.event(event) {
+                edits.set_piece(document, event, &spaced(&document.piece(piece), text));
+            }
             text.is_some()
         }
         What::Whole { event } => {
@@ -133,6 +135,17 @@ fn apply(edits: &mut Edits, document: &Document, what: What, text: Option<&str>)
             }
             false
         }
+    }
+}
+
+/// A text with the white space that was around what it replaces: words beside it stay words of their own.
+fn spaced(old: &str, new: Option<&str>) -> String {
+    let behind = old.len() - old.trim_end().len();
+    let before = old.len() - old.trim_start().len();
+    let space = |from: usize, to: usize| old.get(from..to).unwrap_or_default();
+    match new {
+        Some(new) => [space(0, before), new, space(old.len() - behind, old.len())].concat(),
+        None => String::new(),
     }
 }
 

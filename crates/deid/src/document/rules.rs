@@ -118,7 +118,10 @@ impl<'a> Rules<'a> {
 
     /// Says when a rule calls harmless what the format itself knows to be an identifier.
     pub(crate) fn hold_to_floor(&mut self, place: &str, rule: &Rule, floor: IdentifierKind) {
-        if rule.kind.clause().is_some() || (floor == IdentifierKind::FreeText && rule.reasoned) {
+        // What else is listed has rules as strict, but to scrub is to hope that what stands there is recognised.
+        if rule.kind.clause().is_some() && rule.action != Action::Scrub
+            || (floor == IdentifierKind::FreeText && rule.reasoned)
+        {
             return;
         }
         // A rule by type holds in many places; one of them says enough.
@@ -157,7 +160,7 @@ impl<'a> Rules<'a> {
             Kernel::Token { .. } | Kernel::Hash { .. } | Kernel::Fpe(_) | Kernel::Zip3(_) | Kernel::FirstChars { .. }
         );
         self.kernels.push(GatherRule {
-            needs_subject: matches!(kernel, Kernel::ShiftDate(_) | Kernel::Surrogate(_)),
+            needs_subject: kernel.needs_subject(),
             gives_numbers: matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
             once,
             kernel,

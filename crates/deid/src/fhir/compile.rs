@@ -294,19 +294,29 @@ impl Compiler<'_> {
         }
     }
 
-    /// A condition looks at what stands beside an element, so only the rule of a path has one.
+    /// A condition looks at what stands beside an element, and only some texts are running text: both belong to the rule
+    /// of a path.
     fn without_condition(&mut self, place: &str, rule: &Rule) {
+        if rule.action == Action::Scrub {
+            self.not_by_path(place, rule.position);
+        }
         if rule.condition.is_some() {
             let message = format!("`{place}`: `blank-where` belongs to a rule under `elements`");
             self.issue(rule.position, message, None);
         }
     }
 
+    fn not_by_path(&mut self, place: &str, position: Position) {
+        let message = format!("`{place}`: what is scrubbed is named by its path");
+        self.issue(position, message, Some("such as `Observation.note.text` under `elements`".to_owned()));
+    }
+
     /// Whether a rule goes below what its element is. A place or a date stays one whatever it is called; of another
-    /// identifier every kind that is listed is good enough, for its rules are as strict.
+    /// identifier every kind that is listed is good enough, for its rules are as strict; but to scrub is to hope that what
+    /// stands there is recognised.
     fn is_beneath(&self, rule: &Rule, floor: Floor) -> bool {
         let in_place_or_time = matches!(floor.kind.clause(), Some(SafeHarborClause::B | SafeHarborClause::C));
-        (rule.kind.clause().is_none() || in_place_or_time)
+        (rule.kind.clause().is_none() || in_place_or_time || rule.action == Action::Scrub)
             && floor.refuses(self.common.method, rule.action, rule.reasoned)
     }
 
@@ -340,7 +350,7 @@ impl Compiler<'_> {
             Kernel::Token { .. } | Kernel::Hash { .. } | Kernel::Fpe(_) | Kernel::Zip3(_) | Kernel::FirstChars { .. }
         );
         self.kernels.push(GatherRule {
-            needs_subject: matches!(kernel, Kernel::ShiftDate(_) | Kernel::Surrogate(_)),
+            needs_subject: kernel.needs_subject(),
             // A kept number is spelled as it was.
             gives_numbers: matches!(kernel, Kernel::SpanCap { .. } | Kernel::Keep(_))
                 || matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
@@ -490,6 +500,10 @@ impl Compiler<'_> {
         {
             Ok(None) => {
                 self.issue(position, format!("`{place}`: a column that is dropped is none"), None);
+                None
+            }
+            Ok(Some(Kernel::Scrub(_))) => {
+                self.not_by_path(place, position);
                 None
             }
             Ok(Some(kernel)) => {
@@ -645,6 +659,17 @@ impl Compiler<'_> {
         let floor = floor::of(def, element, kind.name);
         if let Some(rule) = &found {
             self.hold_to_floor(&format!("{}.{}", def.name, element.name), rule, floor);
+            if rule.action == Action::Scrub && !["string", "markdown"].contains(&kind.name) {
+                let message = format!(
+                    "`{}.{}` is of type `{}`, and `scrub` reads `string` and `markdown`",
+                    def.name, element.name, kind.name
+                );
+                self.issue(
+                    rule.position,
+                    message,
+                    Some("name such a text within it, or use another action".to_owned()),
+                );
+            }
         }
         // What is kept around an element does not reach below what the element is: it goes by its type.
         let flavor = match (flavor, floor) {

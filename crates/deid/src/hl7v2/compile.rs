@@ -12,7 +12,7 @@ use crate::document::{Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::kernel::Kernel;
 use crate::policy::check::Common;
-use crate::policy::file::Undeclared;
+use crate::policy::file::{Action, Undeclared};
 use crate::yaml::{Position, nearest};
 
 /// Segments about people who are not the patient.
@@ -71,6 +71,9 @@ fn floor_of(data_type: &str) -> Option<IdentifierKind> {
     })
 }
 
+/// What is typed without a form. Others hold parts, or documents in an encoding.
+const TEXTS: [&str; 3] = ["ST", "TX", "FT"];
+
 /// `PID-5.1`.
 fn name_of(place: &Place) -> String {
     let numbers: Vec<String> = place.numbers.iter().map(u16::to_string).collect();
@@ -93,6 +96,7 @@ impl Compiler<'_> {
         let mut identifiers = HashMap::new();
         for (code, at) in &section.identifiers {
             if let Some(rule) = self.rules.rule(&format!("identifiers.{code}"), at, &code.to_lowercase()) {
+                self.by_path(&format!("identifiers.{code}"), &rule);
                 identifiers.insert(code.as_str().into(), rule.settled);
             }
         }
@@ -185,8 +189,21 @@ impl Compiler<'_> {
                 continue;
             }
             if let Some(rule) = self.rules.rule(&format!("types.{text}"), at, text) {
+                self.by_path(&format!("types.{text}"), &rule);
                 self.types.insert(place, rule);
             }
+        }
+    }
+
+    /// What is scrubbed is named by its path: the types of text hold given names and numbers elsewhere.
+    fn by_path(&mut self, place: &str, rule: &Rule) {
+        if rule.action == Action::Scrub {
+            let message = format!("`{place}`: what is scrubbed is named by its path");
+            self.rules.issue(
+                rule.position,
+                message,
+                Some("such as `OBX-5[TX]` or `NTE-3` under `elements`".to_owned()),
+            );
         }
     }
 
@@ -279,6 +296,13 @@ impl Compiler<'_> {
         class: &mut KeyClass,
     ) -> NodeId {
         let own = self.rule_at(place, within);
+        if let Some(own) = own.filter(|own| own.action == Action::Scrub)
+            && (!TEXTS.contains(&data_type) || place.numbers.len() > 1)
+        {
+            let message = format!("`{}` is not of a type of running text ({})", name_of(place), TEXTS.join(", "));
+            let help = "name the type, such as `OBX-5[TX]`, or use another action".to_owned();
+            self.rules.issue(own.position, message, Some(help));
+        }
         if let (Some(own), Some(floor)) = (&own, floor_of(data_type)) {
             self.rules.hold_to_floor(&name_of(place), own, floor);
         }

@@ -281,7 +281,7 @@ impl Walk<'_> {
     /// A code stays with its text where its system is one; else it must look like the entry of a table, and no text stays.
     fn coded(&mut self, nodes: &[NodeId], value: &Value<'_>, depth: usize, here: Here, plan: &mut Plan<'_>) {
         let parts: Vec<Value<'_>> = if depth == 0 { value.components() } else { value.subcomponents() }.collect();
-        let text = |at: usize| parts.get(at).map(Value::text).unwrap_or_default();
+        let text = |at: usize| parts.get(at).map(cordon_formats::hl7v2::Value::text).unwrap_or_default();
         // Code, text and system: of the code, of the alternate and of the second alternate code (CWE-10 to 12).
         let is_known = [0, 3, 9].map(|first| !text(first).is_empty() && form::is_system(&text(first + 2)));
         for (at, part) in parts.iter().enumerate() {

@@ -3,8 +3,8 @@
 //! What holds for every kernel:
 //!
 //! - Null in, null out, and no failure.
-//! - The empty string counts as "no value" and gives null, except in [`Kernel::Keep`] of text, [`Kernel::Redact`] and
-//!   [`Kernel::FirstChars`], which keep or replace text as it stands. Kernels that parse or identify (tokens, hashes,
+//! - The empty string counts as "no value" and gives null, except in [`Kernel::Keep`] of text, [`Kernel::Redact`],
+//!   [`Kernel::FirstChars`] and [`Kernel::Scrub`], which keep or replace text as it stands. Kernels that parse or identify (tokens, hashes,
 //!   surrogates, subjects) also trim white space first: `" 7"` and `"7"` are one number.
 //! - A value that a rule cannot handle gives null and a [`Failure`] that says where and what kind. It never passes
 //!   through unchanged (the pipeline sends it to quarantine) and it is never in the failure's text.
@@ -19,6 +19,7 @@ mod fpe;
 mod hash;
 mod keep;
 mod redact;
+mod scrub;
 mod shift_date;
 mod surrogate;
 mod text;
@@ -39,6 +40,7 @@ pub use age::{AgeRule, SpanUnit};
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
 pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
+pub use scrub::{ScrubRule, ScrubWith};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::{SurrogateKind, SurrogateRule};
 pub use text::text_of;
@@ -175,6 +177,8 @@ pub enum Kernel {
     Fpe(FpeRule),
     /// An invented value that looks real.
     Surrogate(SurrogateRule),
+    /// Free text with what identifies taken out, as far as it is recognised.
+    Scrub(ScrubRule),
 }
 
 /// The type that kept text is read as.
@@ -216,7 +220,8 @@ impl Kernel {
             | Self::Token { .. }
             | Self::Hash { .. }
             | Self::Fpe(_)
-            | Self::Surrogate(_) => DataType::Utf8View,
+            | Self::Surrogate(_)
+            | Self::Scrub(_) => DataType::Utf8View,
         }
     }
 
@@ -239,7 +244,26 @@ impl Kernel {
             Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash),
             Self::Fpe(rule) => fpe::apply(rule, values, &env.keys.fpe)?,
             Self::Surrogate(rule) => surrogate::apply(*rule, column, &env.keys.surrogate),
+            Self::Scrub(rule) => scrub::apply(rule, column, &env.keys),
         })
+    }
+
+    /// Whether the outcome depends on whose value it is.
+    pub(crate) fn needs_subject(&self) -> bool {
+        match self {
+            Self::ShiftDate(_) | Self::Surrogate(_) => true,
+            Self::Scrub(rule) => rule.with != ScrubWith::Label,
+            _ => false,
+        }
+    }
+
+    /// How dates move under it: the domain and the furthest.
+    pub(crate) fn shift(&self) -> Option<(&str, u32)> {
+        match self {
+            Self::ShiftDate(rule) => Some((&rule.domain, rule.max_days)),
+            Self::Scrub(ScrubRule { with: ScrubWith::Surrogate { max_days, domain }, .. }) => Some((domain, *max_days)),
+            _ => None,
+        }
     }
 }
 

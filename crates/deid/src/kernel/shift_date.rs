@@ -108,14 +108,14 @@ pub(super) fn apply(rule: &ShiftRule, column: &Column<'_>, key: &KeyedHash) -> O
 /// The years 1 to 9999, as days since 1970-01-01.
 const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
 
-fn moved(day: Day, shift: i32) -> Result<Day, Reason> {
+pub(super) fn moved(day: Day, shift: i32) -> Result<Day, Reason> {
     let moved = Day(day.0.saturating_add(shift));
     DAYS.contains(&moved.0).then_some(moved).ok_or(Reason::DateOutOfRange)
 }
 
 /// The shifts of the subjects of one batch: rows of one subject mostly stand together, and one HMAC a row costs more
 /// than everything else here.
-struct Shifts<'a> {
+pub(super) struct Shifts<'a> {
     key: KeyedHash,
     max_days: u32,
     known: HashMap<&'a str, i32>,
@@ -123,13 +123,13 @@ struct Shifts<'a> {
 }
 
 impl<'a> Shifts<'a> {
-    fn new(key: KeyedHash, max_days: u32) -> Self {
+    pub(super) fn new(key: KeyedHash, max_days: u32) -> Self {
         // No subject has an empty identity, so the first never matches.
         Self { key, max_days: max_days.clamp(1, 3_652_058), known: HashMap::new(), last: ("", 0) }
     }
 
     #[inline]
-    fn of(&mut self, subject: &'a str) -> i32 {
+    pub(super) fn of(&mut self, subject: &'a str) -> i32 {
         if self.last.0 != subject {
             let (key, max_days) = (&self.key, self.max_days);
             let days = *self.known.entry(subject).or_insert_with(|| days(&key.tag(subject.as_bytes()), max_days));

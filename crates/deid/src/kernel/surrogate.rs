@@ -10,10 +10,11 @@
 //! every surrogate does, and a test notices.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cordon_crypto::KeyedHash;
 use fake::locales::{Data, EN};
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::text::{to_text, trimmed};
@@ -136,6 +137,32 @@ pub(super) fn apply(rule: SurrogateRule, column: &Column<'_>, key: &KeyedHash) -
         Ok(rule.kind.write(&Draw::new(key.tag_parts(&[what, of.as_bytes()])), out).is_ok())
     });
     Outcome { values: Arc::new(values), failures }
+}
+
+/// Invents in place of one value of a subject: the same value, however it is punctuated, gives the same.
+pub(super) fn invent(kind: SurrogateKind, key: &KeyedHash, subject: &str, value: &str, out: &mut String) -> bool {
+    let tag = key.derive(kind.label()).tag_parts(&[b"value of subject", subject.as_bytes(), folded(value).as_bytes()]);
+    kind.write(&Draw::new(tag), out).is_ok()
+}
+
+/// A name in place of one word of a name of a subject's texts: a given name for a given name, and never the word itself.
+pub(super) fn invent_name(key: &KeyedHash, subject: &str, word: &str) -> &'static str {
+    static GIVEN: LazyLock<HashSet<String>> = LazyLock::new(|| FIRST_NAMES.iter().map(|name| folded(name)).collect());
+    let (key, word) = (key.derive("word of a name"), folded(word));
+    let pool = if GIVEN.contains(&word) { FIRST_NAMES } else { LAST_NAMES };
+    let draws =
+        (0..8_u8).map(|again| Draw::new(key.tag_parts(&[subject.as_bytes(), word.as_bytes(), &[again]])).from(0, pool));
+    let initial = word.chars().count() == 1;
+    let mut others = draws.filter(|name| {
+        let name = folded(name);
+        name != word && !(initial && name.starts_with(&word))
+    });
+    others.next().unwrap_or("X")
+}
+
+/// Letters and digits in lower case: what makes a value itself in running text.
+fn folded(value: &str) -> String {
+    value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Four independent numbers.

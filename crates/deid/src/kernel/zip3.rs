@@ -96,6 +96,16 @@ pub(super) fn apply(rule: Zip3Rule, values: &StringViewArray) -> Outcome {
     Outcome { values: Arc::new(out.finish()), failures }
 }
 
+/// The three digits that stand for a ZIP code of all its five or nine digits. `None` if this is none.
+pub(super) fn prefix_of_five(text: &str, vintage: Vintage) -> Option<&'static str> {
+    let text = trimmed(text);
+    if text.bytes().take_while(u8::is_ascii_digit).count() < 5 {
+        return None;
+    }
+    let start = usize::from(prefix(text.as_bytes(), false)?) * 3;
+    shown(vintage).get(start..start + 3)
+}
+
 /// What each prefix becomes, three digits behind three digits. Made once, as batches of documents can be short.
 fn shown(vintage: Vintage) -> &'static str {
     type Table = LazyLock<String>;

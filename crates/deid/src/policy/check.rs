@@ -12,8 +12,8 @@ use super::file::{Action, DatasetSection, FieldSection, Otherwise, PolicyFile, U
 use super::method;
 use crate::document::Documents;
 use crate::kernel::{
-    AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ShiftForm, ShiftRule,
-    SurrogateKind, SurrogateRule, Vintage as Zip3Vintage, YearRule, Zip3Rule,
+    AgeRule, Alphabet, BinRule, DateFormats, Day, FpeRule, Kernel, Otherwise as NoZip, Parse, ScrubRule, ScrubWith,
+    ShiftForm, ShiftRule, SurrogateKind, SurrogateRule, Vintage as Zip3Vintage, YearRule, Zip3Rule,
 };
 use crate::recipe::{Allow, FieldRule, Limits, Recipe, TableRecipe};
 use crate::yaml::{At, Issue, Issues, Position, nearest};
@@ -74,12 +74,12 @@ struct Shift {
 impl Common {
     /// Notes how a kernel moves dates, for the check that one subject moves by one number of days.
     pub(crate) fn note_shift(&self, dataset: &str, position: Position, kernel: &Kernel) {
-        if let Kernel::ShiftDate(rule) = kernel {
+        if let Some((domain, max_days)) = kernel.shift() {
             self.shifts.borrow_mut().push(Shift {
                 dataset: dataset.to_owned(),
                 position,
-                domain: rule.domain.clone(),
-                max_days: rule.max_days,
+                domain: domain.to_owned(),
+                max_days,
             });
         }
     }
@@ -577,12 +577,8 @@ pub(crate) fn rule_kernel(
         Action::Bin => Kernel::Bin(bin_rule(section)?),
         Action::FirstChars => Kernel::FirstChars { n: section.chars.unwrap_or(1) },
         Action::ShiftDate => Kernel::ShiftDate(ShiftRule {
-            max_days: match section.max_days {
-                Some(0) => return wrong("`max-days` must be at least 1".to_owned(), ""),
-                Some(most) if most > 3650 => return wrong("`max-days` must be at most 3650".to_owned(), ""),
-                other => other.unwrap_or(365),
-            },
-            domain: section.domain.clone().unwrap_or_else(|| common.subject_domain.clone()),
+            max_days: max_days(section)?,
+            domain: shift_domain(section, common),
             form: match section.value_type {
                 Some(ValueType::Timestamp) => ShiftForm::Timestamp,
                 Some(ValueType::Text) => ShiftForm::Text,
@@ -600,6 +596,7 @@ pub(crate) fn rule_kernel(
             },
             domain: domain(),
         }),
+        Action::Scrub => Kernel::Scrub(scrub_rule(section, whose, common)?),
         Action::Surrogate => Kernel::Surrogate(SurrogateRule { kind: surrogate_of(section)?, of_value: by_expert }),
     }))
 }
@@ -639,6 +636,63 @@ fn parse_of(value_type: Option<ValueType>, formats: DateFormats) -> Parse {
         Some(ValueType::Date) => Parse::Date(formats),
         Some(ValueType::Timestamp) => Parse::Timestamp(formats),
     }
+}
+
+fn max_days(section: &FieldSection) -> Result<u32, Wrong> {
+    match section.max_days {
+        Some(0) => Err(("`max-days` must be at least 1".to_owned(), None)),
+        Some(most) if most > 3650 => Err(("`max-days` must be at most 3650".to_owned(), None)),
+        other => Ok(other.unwrap_or(365)),
+    }
+}
+
+fn shift_domain(section: &FieldSection, common: &Common) -> String {
+    section.domain.clone().unwrap_or_else(|| common.subject_domain.clone())
+}
+
+fn scrub_rule(section: &FieldSection, whose: Subject, common: &Common) -> Result<ScrubRule, Wrong> {
+    let wrong = |message: &str, help: &str| Err((message.to_owned(), Some(help.to_owned())));
+    let by_expert = common.method == Method::ExpertDetermination;
+    let with = match section.with.as_deref() {
+        None | Some("label") => ScrubWith::Label,
+        Some("surrogate") if !by_expert => {
+            return wrong(
+                "surrogates of what stands in a text are derived from it, 164.514(c)(1), and shifted dates are dates",
+                "leave `with` out, or use a policy by `expert-determination`",
+            );
+        }
+        Some("surrogate") if whose == Subject::None => {
+            return wrong(
+                "surrogates and shifted dates follow from the subject, and this dataset has none",
+                "add `subject: FIELD`",
+            );
+        }
+        Some("surrogate") => {
+            ScrubWith::Surrogate { max_days: max_days(section)?, domain: shift_domain(section, common) }
+        }
+        Some(_) => {
+            return wrong(
+                "`scrub` replaces what it finds by a `label` or a `surrogate`",
+                "use `with: surrogate`, or leave it out",
+            );
+        }
+    };
+    if with == ScrubWith::Label && (section.max_days.is_some() || section.domain.is_some()) {
+        return wrong("`max-days` and `domain` mean nothing where no date is shifted", "add `with: surrogate`");
+    }
+    if section.keep_organizations && !by_expert {
+        return wrong(
+            "identifiers of employers are listed too, 164.514(b)(2)(i), and no program knows an employer from a hospital",
+            "leave `keep-organizations` out, or use a policy by `expert-determination`",
+        );
+    }
+    Ok(ScrubRule {
+        with,
+        reference: day(common.ages_capped_at),
+        vintage: common.vintage,
+        limited: common.method == Method::LimitedDataSet,
+        keep_organizations: section.keep_organizations,
+    })
 }
 
 fn bin_rule(section: &FieldSection) -> Result<BinRule, Wrong> {
@@ -696,17 +750,22 @@ fn surrogate_of(section: &FieldSection) -> Result<SurrogateKind, Wrong> {
 /// A parameter that its action does not read is a misunderstanding, and is said.
 fn parameters_fit(section: &FieldSection, action: Action) -> Result<(), Wrong> {
     let given = [
-        ("domain", section.domain.is_some(), &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate][..]),
+        (
+            "domain",
+            section.domain.is_some(),
+            &[Action::Token, Action::Hash, Action::Encrypt, Action::ShiftDate, Action::Scrub][..],
+        ),
         ("allow", section.allow.is_some(), &[Action::Keep]),
         ("blank-where", section.blank_where.is_some(), &[Action::Keep]),
         ("unit", section.unit.is_some(), &[Action::Keep]),
         ("type", section.value_type.is_some(), &[Action::Keep, Action::ShiftDate]),
         ("of-prefixes", section.of_prefixes, &[Action::Zip3]),
-        ("with", section.with.is_some(), &[Action::Redact]),
+        ("with", section.with.is_some(), &[Action::Redact, Action::Scrub]),
         ("width", section.width.is_some(), &[Action::Bin]),
         ("edges", section.edges.is_some(), &[Action::Bin]),
         ("chars", section.chars.is_some(), &[Action::FirstChars]),
-        ("max-days", section.max_days.is_some(), &[Action::ShiftDate]),
+        ("max-days", section.max_days.is_some(), &[Action::ShiftDate, Action::Scrub]),
+        ("keep-organizations", section.keep_organizations, &[Action::Scrub]),
         ("alphabet", section.alphabet.is_some(), &[Action::Encrypt]),
         ("surrogate", section.surrogate.is_some(), &[Action::Surrogate]),
         ("formats", section.formats.is_some(), &[Action::Keep, Action::Year, Action::Age, Action::ShiftDate]),

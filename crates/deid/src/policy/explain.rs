@@ -162,6 +162,9 @@ pub fn why(method: Method, kind: IdentifierKind, action: Action) -> &'static str
         }
         Action::Hash => "a keyed hash; derived from the value, so by expert determination only",
         Action::Encrypt => "format-preserving encryption (FF1); by expert determination only",
+        Action::Scrub => {
+            "what the detector recognises is replaced; this is no proof: what it does not recognise stays, see docs/detection.md"
+        }
         Action::Surrogate => "made up, the same for all records of the subject",
     }
 }

@@ -154,7 +154,7 @@ pub struct FieldSection {
     /// In `derive` only: the field that the column is made from.
     #[serde(default)]
     pub from: Option<String>,
-    /// `token`, `hash`, `encrypt`, `shift-date`: values of one domain are comparable, of two are not.
+    /// `token`, `hash`, `encrypt`, `shift-date`, `scrub` with surrogates: values of one domain are comparable, of two are not.
     #[serde(default)]
     pub domain: Option<String>,
     /// `keep`: the only values that may stay; all others become blank. `numbers` stands for numbers as results are
@@ -170,7 +170,8 @@ pub struct FieldSection {
     /// it shows an age over 89.
     #[serde(default)]
     pub unit: Option<String>,
-    /// `redact`: the constant.
+    /// `redact`: the constant. `scrub`: `label` (default) or, by expert determination, `surrogate`: made-up values, and
+    /// dates that are shifted as the subject's other dates are.
     #[serde(default)]
     pub with: Option<String>,
     /// `bin`: the width of each bin, from zero.
@@ -182,7 +183,7 @@ pub struct FieldSection {
     /// `first-chars`: how many.
     #[serde(default)]
     pub chars: Option<usize>,
-    /// `shift-date`: the largest shift, in days (default 365).
+    /// `shift-date`, `scrub` with surrogates: the largest shift, in days (default 365).
     #[serde(default)]
     pub max_days: Option<u32>,
     /// `encrypt`: the alphabet of the characters that are encrypted; all others stay in place.
@@ -201,6 +202,9 @@ pub struct FieldSection {
     /// a spreadsheet left of `00501`.
     #[serde(default)]
     pub of_prefixes: bool,
+    /// `scrub`: names of hospitals, insurers and employers stay. By expert determination only.
+    #[serde(default)]
+    pub keep_organizations: bool,
     /// Why the rule departs from the default. Required where an expert keeps a direct identifier.
     #[serde(default)]
     pub because: Option<String>,
@@ -286,6 +290,8 @@ pub enum Action {
     Encrypt,
     /// A made-up value of the same sort, the same for all records of the subject.
     Surrogate,
+    /// Free text in which what is recognised as identifying is replaced. No proof: what is not recognised stays.
+    Scrub,
 }
 
 impl Action {
@@ -306,6 +312,7 @@ impl Action {
             Self::Hash => "hash",
             Self::Encrypt => "encrypt",
             Self::Surrogate => "surrogate",
+            Self::Scrub => "scrub",
         }
     }
 }

@@ -44,6 +44,13 @@ pub fn refusal(method: Method, kind: Kind, action: Action) -> Option<Refusal> {
     if matches!(action, Action::Drop | Action::Blank | Action::Redact) {
         return None;
     }
+    if action == Action::Scrub {
+        return (kind != Kind::FreeText).then(|| Refusal {
+            clause: method.clause().to_owned(),
+            why: "an identifier in a field of its own must not depend on being recognised",
+            instead: "`kind: free-text` if it is running text, or another action",
+        });
+    }
     match method {
         Method::SafeHarbor => safe_harbor(kind, action),
         Method::LimitedDataSet => limited_data_set(kind, action),

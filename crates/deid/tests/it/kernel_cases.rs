@@ -127,4 +127,5 @@ kernels! {
     hash = "hash";
     fpe = "fpe";
     surrogate = "surrogate";
+    scrub = "scrub";
 }

@@ -24,7 +24,7 @@ use super::fhir::env;
 
 const METHODS: [Method; 3] = [Method::SafeHarbor, Method::LimitedDataSet, Method::ExpertDetermination];
 
-const ACTIONS: [Action; 15] = [
+const ACTIONS: [Action; 16] = [
     Action::Keep,
     Action::Drop,
     Action::Blank,
@@ -40,6 +40,7 @@ const ACTIONS: [Action; 15] = [
     Action::Hash,
     Action::Encrypt,
     Action::Surrogate,
+    Action::Scrub,
 ];
 
 fn compiled(policy: &str, run_date: &str) -> Result<Recipe, Issues> {

@@ -118,13 +118,19 @@ impl Manifest {
     }
 
     pub(super) fn arrow_schema(&self) -> Option<SchemaRef> {
-        let bytes = BASE64.decode(self.schema.as_bytes()).ok()?;
-        let reader = arrow_ipc::reader::StreamReader::try_new(bytes.as_slice(), None).ok()?;
-        Some(reader.schema())
+        decode_schema(&self.schema)
     }
 }
 
-fn encode_schema(schema: &Arc<Schema>) -> Result<String, EngineError> {
+/// What [`encode_schema`] wrote.
+pub fn decode_schema(text: &str) -> Option<SchemaRef> {
+    let bytes = BASE64.decode(text.as_bytes()).ok()?;
+    let reader = arrow_ipc::reader::StreamReader::try_new(bytes.as_slice(), None).ok()?;
+    Some(reader.schema())
+}
+
+/// A schema as text, for manifests and journals.
+pub fn encode_schema(schema: &Arc<Schema>) -> Result<String, EngineError> {
     let encode = || {
         let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), schema)?;
         writer.finish()?;

@@ -17,18 +17,22 @@ mod part;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use cordon_crypto::{SealKey, Sealer};
+use cordon_crypto::{SealKey, Sealer, sub_key};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
+pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 
 use crate::errors::EngineError;
+use crate::inputs::{InputKeys, ParquetInput};
 use crate::keytools::KeyTools;
 
 const DATA: &str = "data";
@@ -60,8 +64,8 @@ pub struct Commit {
     pub base: Option<u64>,
     pub schema: SchemaRef,
     pub add: Vec<PartInfo>,
-    /// Sources whose parts leave the table (their keyed hashes). A part that holds other sources too is an error.
-    pub remove_sources: Vec<String>,
+    /// Files of the parts that leave the table. One that the table does not hold has left it already.
+    pub remove_parts: Vec<String>,
     /// All earlier parts leave, and the schema may change.
     pub replace: bool,
     pub provenance: Provenance,
@@ -91,7 +95,7 @@ impl TableStore {
         make_dir(&root)?;
         // An absolute root, so that a later change of directory moves nothing.
         let root = root.canonicalize().map_err(|error| EngineError::io("open the table store", &root, &error))?;
-        Ok(Self(Arc::new(Inner { root, keys, sealer: Sealer::for_key(seal) })))
+        Ok(Self(Arc::new(Inner { root, keys, sealer: Sealer::new(&sub_key(seal, "cordon/manifest/v1")) })))
     }
 
     pub fn root(&self) -> &Path {
@@ -138,6 +142,8 @@ impl TableStore {
         let dir = self.dir(table, STAGING).join(run);
         for _ in 0..STAGE_TRIES {
             make_dir(&dir)?;
+            // The folders above may be as new.
+            dir.ancestors().skip(1).take(3).try_for_each(sync_dir)?;
             let lock = lock_file(&dir)?;
             // Another worker of the same run may hold it too, hence shared.
             lock.lock_shared().map_err(|error| EngineError::io("lock the staging folder", &dir, &error))?;
@@ -161,9 +167,7 @@ impl TableStore {
         lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
 
         let before = self.current(table)?;
-        if let Some(before) = &before
-            && before.manifest.recent_commits.iter().any(|known| known == &commit.id)
-        {
+        if let Some(before) = before.as_ref().filter(|before| before.has_commit(&commit.id)) {
             return Ok(before.manifest.version);
         }
         let parent = before.as_ref().map_or(0, |before| before.manifest.version);
@@ -176,23 +180,88 @@ impl TableStore {
             self.adopt(table, &data, part)?;
         }
         sync_dir(&data)?;
+        // The folders may be as new as what is in them.
+        sync_dir(&self.0.root.join(table))?;
+        sync_dir(&self.0.root)?;
         self.publish(table, &manifests, &manifest)?;
         Ok(manifest.version)
     }
 
+    /// Whether [`Self::commit`] could be carried out now: the columns fit and every part is in its place. A commit that
+    /// is the table's already could.
+    pub fn check(&self, table: &str, commit: &Commit) -> Result<(), EngineError> {
+        check_name("table", table)?;
+        let before = self.current(table)?;
+        if before.as_ref().is_some_and(|before| before.has_commit(&commit.id)) {
+            return Ok(());
+        }
+        next_manifest(table, before.as_ref(), commit)?;
+        let data = self.dir(table, DATA);
+        commit.add.iter().try_for_each(|part| self.find_staged(table, &data, part).map(drop))
+    }
+
     /// Moves a staged part into the table; one that a killed commit had moved before is accepted.
     fn adopt(&self, table: &str, data: &Path, part: &PartInfo) -> Result<(), EngineError> {
+        let Some(from) = self.find_staged(table, data, part)? else { return Ok(()) };
         let to = data.join(&part.file);
+        fs::rename(&from, &to).map_err(|error| EngineError::io("move the staged part", &to, &error))
+    }
+
+    /// Where the part waits to be moved; `None` when it is in the table's folder already.
+    fn find_staged(&self, table: &str, data: &Path, part: &PartInfo) -> Result<Option<PathBuf>, EngineError> {
         let size = |path: &Path| fs::metadata(path).map(|meta| meta.len());
-        if size(&to).is_ok_and(|len| len == part.bytes) {
-            return Ok(());
+        if size(&data.join(&part.file)).is_ok_and(|len| len == part.bytes) {
+            return Ok(None);
         }
         let from = self.dir(table, STAGING).join(&part.run).join(&part.file);
         let len = size(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?;
         if len != part.bytes {
             return Err(EngineError::Damaged { what: "staged part", path: from });
         }
-        fs::rename(&from, &to).map_err(|error| EngineError::io("move the staged part", &to, &error))
+        Ok(Some(from))
+    }
+
+    /// Stages a new part that holds the rows of `part` at the places in `keep`, which are in order and do not overlap.
+    /// For rows whose source is gone while others of the part are made again.
+    pub fn copy_rows(
+        &self,
+        table: &str,
+        part: &PartInfo,
+        keep: &[Range<u64>],
+        staging: &Staging,
+        options: &PartOptions,
+        sources: Vec<SourceRef>,
+    ) -> Result<PartInfo, EngineError> {
+        check_name("table", table)?;
+        let path = self.dir(table, DATA).join(&part.file);
+        part::check_footer(&path, part)?;
+        let keys = InputKeys { tools: Some(self.0.keys.clone()), ..InputKeys::default() };
+        let Some(current) = self.current(table)? else { return Err(EngineError::NoSuchTable) };
+        let mut writer = staging.part(&current.schema, options)?;
+        let mut wanted = keep.iter().peekable();
+        let mut at = 0;
+        for batch in ParquetInput::open(&path, &keys, 8192)? {
+            let batch = batch?;
+            let end = at + batch.num_rows() as u64;
+            while let Some(range) = wanted.peek() {
+                let (from, to) = (range.start.max(at), range.end.min(end));
+                if from < to {
+                    let rows = batch.slice((from - at) as usize, (to - from) as usize);
+                    let rows = RecordBatch::try_new(current.schema.clone(), rows.columns().to_vec())
+                        .map_err(|error| EngineError::arrow(&error))?;
+                    writer.write(&rows)?;
+                }
+                if range.end > end {
+                    break;
+                }
+                wanted.next();
+            }
+            at = end;
+        }
+        if at != part.rows || writer.rows() != keep.iter().map(|range| range.end - range.start).sum::<u64>() {
+            return Err(EngineError::Damaged { what: "part", path });
+        }
+        writer.finish(sources)
     }
 
     fn publish(&self, table: &str, dir: &Path, manifest: &Manifest) -> Result<(), EngineError> {
@@ -335,6 +404,11 @@ impl TableVersion {
         self.manifest.parts.iter().map(|part| part.rows).sum()
     }
 
+    /// Whether the version, or one shortly before it, is of this commit.
+    pub fn has_commit(&self, id: &str) -> bool {
+        self.manifest.recent_commits.iter().any(|known| known == id)
+    }
+
     pub fn part_path(&self, part: &PartInfo) -> PathBuf {
         self.store.dir(&self.table, DATA).join(&part.file)
     }
@@ -384,6 +458,11 @@ impl Staging {
         PartWriter::create(&self.dir, file, &self.run, &self.keys, schema, options)
     }
 
+    /// Makes the names of its parts durable.
+    pub fn sync(&self) -> Result<(), EngineError> {
+        sync_dir(&self.dir)
+    }
+
     /// After the last commit of the run: nothing of it is left here.
     pub fn remove(self) -> Result<(), EngineError> {
         drop(self.lock);
@@ -404,14 +483,8 @@ fn next_manifest(table: &str, before: Option<&TableVersion>, commit: &Commit) ->
             if !same_columns(&before.schema, &commit.schema) {
                 return Err(EngineError::SchemaMismatch { table: table.to_owned() });
             }
-            for part in &manifest.parts {
-                let leaving = part.sources.iter().filter(|source| commit.remove_sources.contains(&source.id)).count();
-                if leaving == 0 {
-                    parts.push(part.clone());
-                } else if leaving != part.sources.len() {
-                    return Err(EngineError::SharedPart { table: table.to_owned(), file: part.file.clone() });
-                }
-            }
+            let leaving: BTreeSet<&str> = commit.remove_parts.iter().map(String::as_str).collect();
+            parts.extend(manifest.parts.iter().filter(|part| !leaving.contains(part.file.as_str())).cloned());
         }
     }
     recent.push(commit.id.clone());

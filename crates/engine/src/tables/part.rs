@@ -98,6 +98,11 @@ impl PartWriter {
         self.inner.memory_size()
     }
 
+    /// Ends the row group, so that the memory it takes is free again.
+    pub fn flush(&mut self) -> Result<(), EngineError> {
+        self.inner.flush().map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))
+    }
+
     /// About how long the file is so far.
     pub fn bytes(&self) -> usize {
         self.inner.bytes_written() + self.inner.in_progress_size()

@@ -105,15 +105,7 @@ pub fn stage(store: &TableStore, table: &str, run: &str, batch: &RecordBatch, fr
 
 pub fn commit(id: &str, schema: &SchemaRef, add: Vec<PartInfo>) -> Commit {
     let provenance = Provenance { created: "2026-11-23T00:00:00Z".into(), run: id.into(), ..Provenance::default() };
-    Commit {
-        id: id.into(),
-        base: None,
-        schema: schema.clone(),
-        add,
-        remove_sources: vec![],
-        replace: false,
-        provenance,
-    }
+    Commit { id: id.into(), base: None, schema: schema.clone(), add, remove_parts: vec![], replace: false, provenance }
 }
 
 /// A store with `patients`, `rows` of them.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use cordon_crypto::SealKey;
 use cordon_engine::tables::Recovered;
-use cordon_engine::{EngineError, PartOptions, TableStore};
+use cordon_engine::{EngineError, InputKeys, ParquetInput, PartOptions, TableStore};
 
 use crate::support::{CANARY, all_bytes, all_keys, commit, holds, hospital, patients, patients_schema, stage, store};
 
@@ -36,31 +36,83 @@ fn every_part_begins_and_ends_with_pare_and_nothing_is_in_clear() {
 }
 
 #[test]
-fn a_commit_is_applied_once_and_sources_can_be_replaced() {
+fn a_commit_is_applied_once_and_parts_can_be_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(dir.path(), 10);
     let schema = patients_schema();
     let part = stage(&store, "patients", "run-2", &patients(10, 30), "b.csv");
     let second = commit("run-2", &schema, vec![part]);
+    store.check("patients", &second).unwrap();
     assert_eq!(store.commit("patients", &second).unwrap(), 2);
     assert_eq!(store.commit("patients", &second).unwrap(), 2, "tried again after a crash");
-    assert_eq!(store.current("patients").unwrap().unwrap().rows(), 30);
+    store.check("patients", &second).unwrap();
+    let version = store.current("patients").unwrap().unwrap();
+    assert_eq!(version.rows(), 30);
 
     // a.csv has changed: its old part leaves as its new one comes.
+    let old = version.manifest.parts.iter().find(|part| part.sources[0].id == "a.csv").unwrap().file.clone();
     let part = stage(&store, "patients", "run-3", &patients(0, 7), "a.csv");
     let mut third = commit("run-3", &schema, vec![part]);
-    third.remove_sources = vec!["a.csv".into()];
+    third.remove_parts = vec![old, "left already".into()];
     assert_eq!(store.commit("patients", &third).unwrap(), 3);
     assert_eq!(store.current("patients").unwrap().unwrap().rows(), 27);
     assert_eq!(store.history("patients").unwrap().len(), 3);
+}
 
-    // A part of two sources cannot lose one of them.
-    let mut part = stage(&store, "patients", "run-4", &patients(0, 5), "c.csv");
-    part.sources.push(crate::support::source("d.csv"));
-    store.commit("patients", &commit("run-4", &schema, vec![part])).unwrap();
-    let mut fifth = commit("run-5", &schema, vec![]);
-    fifth.remove_sources = vec!["c.csv".into()];
-    assert!(matches!(store.commit("patients", &fifth), Err(EngineError::SharedPart { .. })));
+#[test]
+fn a_commit_that_cannot_be_carried_out_is_known_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = hospital(dir.path(), 10);
+    let part = stage(&store, "patients", "run-2", &patients(10, 30), "b.csv");
+    let good = commit("run-2", &patients_schema(), vec![part]);
+    store.check("patients", &good).unwrap();
+    fs::remove_file(store.root().join("patients/_staging/run-2").join(&good.add[0].file)).unwrap();
+    assert!(store.check("patients", &good).is_err(), "a part is missing");
+
+    let other = Arc::new(arrow_schema::Schema::new(vec![arrow_schema::Field::new(
+        "other",
+        arrow_schema::DataType::Int64,
+        true,
+    )]));
+    let wrong = commit("run-3", &other, vec![]);
+    assert!(matches!(store.check("patients", &wrong), Err(EngineError::SchemaMismatch { .. })));
+    let mut replaced = commit("run-3", &other, vec![]);
+    replaced.replace = true;
+    store.check("patients", &replaced).unwrap();
+}
+
+#[test]
+fn rows_are_copied_by_their_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = hospital(dir.path(), 20_000);
+    let old = store.current("patients").unwrap().unwrap().manifest.parts[0].clone();
+    let staging = store.stage("patients", "run-2").unwrap();
+    let copy = |keep: &[std::ops::Range<u64>]| {
+        store.copy_rows(
+            "patients",
+            &old,
+            keep,
+            &staging,
+            &PartOptions::default(),
+            vec![crate::support::source("a.csv")],
+        )
+    };
+    let part = copy(&[0..1, 8_000..8_500, 19_999..20_000]).unwrap();
+    assert_eq!(part.rows, 502);
+    assert!(copy(&[0..1, 19_999..20_001]).is_err(), "more than there is");
+    let mut next = commit("run-2", &patients_schema(), vec![part]);
+    next.remove_parts = vec![old.file.clone()];
+    store.commit("patients", &next).unwrap();
+    let version = store.current("patients").unwrap().unwrap();
+    version.verify().unwrap();
+    let path = version.part_path(&version.manifest.parts[0]);
+    let keys = InputKeys { tools: Some(store.keys().clone()), ..InputKeys::default() };
+    let copied: Vec<_> = ParquetInput::open(&path, &keys, 100_000).unwrap().map(Result::unwrap).collect();
+    let all = patients(0, 20_000);
+    let expected = [all.slice(0, 1), all.slice(8_000, 500), all.slice(19_999, 1)];
+    let expected = arrow::compute::concat_batches(&all.schema(), &expected).unwrap();
+    let copied = arrow::compute::concat_batches(&copied[0].schema(), &copied).unwrap();
+    assert_eq!(copied.columns(), expected.columns());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 
 pub use self::options::CsvOptions;
 use self::scan::{Dialect, Found, Record, Skipper};
@@ -77,23 +77,31 @@ impl<R: Read> CsvReader<R> {
     /// When the options contradict each other, when there is no header, or when it does not give each
     /// column a name of its own.
     pub fn new(reader: R, options: CsvOptions) -> Result<Self, FormatError> {
+        let mut this = Self::with_header(reader, options, Vec::new())?;
+        this.header = this.read_header()?;
+        this.schema = text_schema(&this.header);
+        Ok(this)
+    }
+
+    /// Reads records of a file whose columns are known: the text holds records only.
+    ///
+    /// # Errors
+    /// When the options contradict each other.
+    pub fn with_header(reader: R, options: CsvOptions, header: Vec<String>) -> Result<Self, FormatError> {
         options.check()?;
-        let mut this = Self {
+        Ok(Self {
             reader,
             dialect: Dialect::new(&options),
             meaning: Meaning::new(&options.null_values, options.trim),
             options,
-            header: Vec::new(),
-            schema: Arc::new(Schema::empty()),
+            schema: text_schema(&header),
+            header,
             chunk: Chunk::new(Vec::new(), false),
             line: 1,
             at_start: true,
             at_end: false,
             has_failed: false,
-        };
-        this.header = this.read_header()?;
-        this.schema = text_schema(&this.header);
-        Ok(this)
+        })
     }
 
     /// The columns' names.

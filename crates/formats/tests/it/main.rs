@@ -8,3 +8,4 @@ mod csv_differential;
 mod hl7v2;
 mod ndjson_cases;
 mod support;
+mod x12;

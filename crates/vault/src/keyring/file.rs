@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use cordon_crypto::{CryptoError, KeyedHash, RootKey, kdf, random_bytes, unwrap, wrap};
+use cordon_crypto::{CryptoError, KeyedHash, RootKey, kdf, random_bytes, same_tag, unwrap, wrap};
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -151,7 +151,7 @@ impl RingFile {
             let key = entry.unwrap(root, &self.ring_id).map_err(|_| damaged(entry.name()))?;
             keys.push(key);
         }
-        if self.seal != self.seal(root) {
+        if !same_tag(self.seal.as_bytes(), self.seal(root).as_bytes()) {
             return Err(damaged("the list of its keys is not as it was written".to_owned()));
         }
         Ok(keys)

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::{Argon2Params, KeyedHash, RootKey, argon2id, random_bytes};
+use cordon_crypto::{Argon2Params, KeyedHash, RootKey, argon2id, random_bytes, same_tag};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -111,7 +111,7 @@ pub(super) fn root_key(secret: &RootSecret, root: &Root, path: &Path) -> Result<
             })?;
             let params = Argon2Params { memory_kib: *memory_kib, passes: *passes, lanes: *lanes };
             let key = argon2id(passphrase.as_bytes(), &salt, params)?;
-            if check_value(&key) == *check {
+            if same_tag(check_value(&key).as_bytes(), check.as_bytes()) {
                 Ok(key)
             } else {
                 Err(KeyRingError::WrongPassphrase { path: path.to_owned() })
@@ -120,7 +120,7 @@ pub(super) fn root_key(secret: &RootSecret, root: &Root, path: &Path) -> Result<
         (RootSecret::KeyFile(key_file), Root::KeyFile { fingerprint: expected }) => {
             let key = read_key_file(key_file)?;
             let found = fingerprint(&key);
-            if found == *expected {
+            if same_tag(found.as_bytes(), expected.as_bytes()) {
                 Ok(key)
             } else {
                 Err(KeyRingError::WrongKeyFile {

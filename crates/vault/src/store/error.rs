@@ -17,6 +17,8 @@ pub enum VaultError {
     /// The bytes on disk are not what was written. Nothing is changed on disk when this is said.
     #[error("{} is damaged at byte {offset}: {what}; restore it from a backup", file.display())]
     Damaged { file: PathBuf, offset: u64, what: &'static str },
+    #[error("there is no vault in {}; if its disk is not mounted, mount it; else restore it from a backup", dir.display())]
+    Missing { dir: PathBuf },
     #[error("the {which} key is not the one that the vault {} was made with", dir.display())]
     WrongKey { which: &'static str, dir: PathBuf },
     #[error("the vault {} has format version {found}, this program knows version {known}", dir.display())]

@@ -13,6 +13,7 @@
 
 use cordon_crypto::Sealer;
 use cordon_phi::Token;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
@@ -33,7 +34,7 @@ pub(super) const MAX_DOMAIN: usize = 1 << 10;
 pub(super) const MAX_SEALED: usize = MAX_VALUE + TARGET_BYTES + (1 << 20);
 
 /// A place between two frames: where the next one goes and what it must chain to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub segment: u32,
     pub offset: u32,

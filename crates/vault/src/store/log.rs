@@ -155,6 +155,11 @@ impl Log {
     }
 }
 
+/// Whether a log was ever begun here.
+pub(super) fn is_begun(dir: &Path) -> bool {
+    dir.join("log-00000001").exists()
+}
+
 /// What comes after a segment.
 pub(super) enum Follow {
     Nothing,

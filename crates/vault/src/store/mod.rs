@@ -34,6 +34,8 @@ use std::{
 
 use cordon_crypto::{BlindIndexKey, KeyedHash, VaultKey};
 use cordon_phi::{Phi, Token, TokenError, TokenStore};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
 
 use self::{
     cache::Cache,
@@ -57,6 +59,13 @@ const NONE: Token = Token([0; 16]);
 pub struct VaultKeys {
     pub blind: BlindIndexKey,
     pub values: VaultKey,
+}
+
+/// A place in the history of one vault.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultMark {
+    vault: String,
+    position: frame::Position,
 }
 
 /// Sizes. The defaults keep a process below 300 MB at twenty million tokens.
@@ -114,6 +123,53 @@ impl TokenVault {
     #[expect(clippy::needless_pass_by_value, reason = "keys are handed over, and wiped here")]
     pub fn open(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
         writer::open(dir, &keys, options)
+    }
+
+    /// Opens a vault that must be there. One that is not, because its disk is not mounted, must not become a new one:
+    /// people who have a token would get a second.
+    pub fn open_existing(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
+        Self::must_exist(dir)?;
+        Self::open(dir, keys, options)
+    }
+
+    /// Whether there is a vault, whole or not; [`VaultError::Missing`] if not.
+    pub fn must_exist(dir: &Path) -> Result<(), VaultError> {
+        if manifest::Manifest::exists(dir)? || log::is_begun(dir) {
+            return Ok(());
+        }
+        Err(VaultError::Missing { dir: dir.to_owned() })
+    }
+
+    /// Where the vault stands, for who wants to know later that it is still the same and no older copy.
+    pub fn mark(&self) -> Result<VaultMark, VaultError> {
+        self.exclusive(|writer| {
+            Ok(VaultMark { vault: HEXLOWER.encode(&writer.manifest.vault), position: writer.position })
+        })
+    }
+
+    /// Whether everything that was in the vault when `mark` was taken is in it.
+    pub fn contains(&self, mark: &VaultMark) -> Result<bool, VaultError> {
+        self.exclusive(|writer| {
+            let (now, then) = (&writer.position, &mark.position);
+            if HEXLOWER.encode(&writer.manifest.vault) != mark.vault || now.sequence < then.sequence {
+                return Ok(false);
+            }
+            if now.sequence == then.sequence {
+                return Ok(now.tag == then.tag);
+            }
+            // What was appended since must follow what was last then.
+            let follows = match self.log.reader().step(then) {
+                Ok(Step::Frame(..)) => Ok(true),
+                Ok(Step::Bad(_)) => Ok(false),
+                Ok(Step::End) => self.log.follow(then).map(|next| matches!(next, log::Follow::Segment(_))),
+                Err(error) => Err(error),
+            };
+            match follows {
+                // Another history may have other segments.
+                Err(VaultError::Damaged { .. }) => Ok(false),
+                follows => follows,
+            }
+        })
     }
 
     /// Returns when every token that this vault has given out is on disk (fdatasync). Call it before anything that

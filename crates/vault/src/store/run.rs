@@ -19,7 +19,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use cordon_crypto::{CryptoError, KeyedHash, Sealer, random_bytes};
+use cordon_crypto::{CryptoError, KeyedHash, Sealer, random_bytes, same_tag};
 use zeroize::Zeroizing;
 
 use super::{
@@ -171,7 +171,7 @@ impl Run {
         let tag = self.tags.get(chunk as usize).ok_or_else(|| self.damage(start))?;
         let (nonce, _) = tag.split_first_chunk().ok_or_else(|| self.damage(start))?;
         let found = chunk_tag(&self.sealer, *nonce, buffer).map_err(|_| self.damage(start))?;
-        if found == *tag { Ok(()) } else { Err(self.damage(start)) }
+        if same_tag(&found, tag) { Ok(()) } else { Err(self.damage(start)) }
     }
 
     fn damage(&self, offset: u64) -> RunDamage {

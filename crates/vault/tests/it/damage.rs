@@ -6,7 +6,7 @@ use cordon_phi::{Token, TokenError};
 use cordon_vault::{TokenVault, VaultError};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{files, open, same, scratch, tokens, try_open, try_tokens};
+use crate::{files, keys, open, same, scratch, tiny, tokens, try_open, try_tokens};
 
 const VALUES: u64 = 3_000;
 
@@ -188,4 +188,55 @@ fn errors_name_the_file_and_no_value() {
     let error = try_open(&dir).err().unwrap().to_string();
     assert!(error.contains("log-") && error.contains("damaged at byte"), "{error}");
     assert!(!error.contains("canary") && !error.contains("mrn"), "{error}");
+}
+
+#[test]
+fn a_mark_tells_an_older_copy_and_another_vault() {
+    let dir = scratch();
+    let (vault, copy) = (dir.path().join("vault"), dir.path().join("copy"));
+    let first = {
+        let vault = open(&vault);
+        tokens(&vault, "mrn", 0..300);
+        vault.sync().unwrap();
+        vault.mark().unwrap()
+    };
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(&vault).unwrap().flatten() {
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let vault = open(&vault);
+    // Over several segments, so that marks stand in the middle of one and at its end.
+    let mut marks = vec![first.clone()];
+    for batch in 1..40 {
+        tokens(&vault, "mrn", batch * 300..batch * 300 + 300);
+        marks.push(vault.mark().unwrap());
+    }
+    assert!(files(&dir.path().join("vault"), "log-").len() > 3);
+    for mark in &marks {
+        assert!(vault.contains(mark).unwrap());
+    }
+    let copy = open(&copy);
+    assert!(copy.contains(&first).unwrap());
+    assert!(!copy.contains(&marks[1]).unwrap(), "an older copy");
+    for batch in 100..160 {
+        tokens(&copy, "mrn", batch * 300..batch * 300 + 300);
+    }
+    assert!(copy.contains(&first).unwrap());
+    assert!(marks[1..].iter().all(|mark| !copy.contains(mark).unwrap()), "it went another way since");
+    let other = open(&dir.path().join("other"));
+    assert!(!other.contains(&first).unwrap());
+}
+
+#[test]
+fn only_a_vault_that_is_there_is_opened_as_an_existing_one() {
+    let dir = scratch();
+    let place = dir.path().join("vault");
+    let opened = TokenVault::open_existing(&place, keys(), tiny());
+    assert!(matches!(opened, Err(VaultError::Missing { .. })));
+    assert!(!place.exists());
+    drop(open(&place));
+    TokenVault::open_existing(&place, keys(), tiny()).map(drop).unwrap();
+    // Its log alone is damage, not absence.
+    std::fs::remove_file(place.join("MANIFEST")).unwrap();
+    assert!(!matches!(TokenVault::open_existing(&place, keys(), tiny()), Err(VaultError::Missing { .. })));
 }

@@ -311,9 +311,31 @@ fn narrative_is_one_value_a_piece_and_keeps_its_markup() {
     );
     let anchor = token_text("anchor", "r1");
     let want = section(&format!(
-        "<text><table border=\"1\"><tbody><tr ID=\"_{anchor}\"><th>gone<br/>gone</th><td>5.1</td></tr></tbody></table></text>\
+        "<text><table border=\"1\"><tbody><tr ID=\"_{anchor}\"><th>gone <br/> gone</th><td>5.1</td></tr></tbody></table></text>\
          <entry><observation><code><originalText><reference value=\"#_{anchor}\"/></originalText></code></observation></entry>"
     ));
+    assert_eq!(one(&policy, &sent), want);
+}
+
+#[test]
+fn scrubbed_texts_keep_their_markup_and_what_is_no_text_goes_by_its_type() {
+    let policy = format!(
+        "{HEAD}      types:\n        PQ: {{ kind: clinical }}\n      elements:\n        \
+         section/text: {{ kind: free-text, action: scrub }}\n        observation/text: {{ kind: free-text, action: scrub }}\n        \
+         observation/value: {{ kind: free-text, action: scrub }}\n"
+    );
+    let sent = section(
+        "<text><paragraph>Mr. Okafor &amp; wife <content styleCode=\"Bold\">seen 3/4/2021</content></paragraph></text>\
+         <entry><observation><text>Seen by Dr. Okafor</text><value xsi:type=\"ST\">Mr. Okafor is stable</value>\
+         <value xsi:type=\"PQ\" value=\"5.1\" unit=\"mg\"/><value xsi:type=\"CD\" code=\"Okafor\"/>\
+         <value xsi:type=\"ED\" representation=\"B64\">T2thZm9y</value></observation></entry>",
+    );
+    let want = section(
+        "<text><paragraph>Mr. [NAME] &amp; wife <content styleCode=\"Bold\">seen [DATE 2021]</content></paragraph></text>\
+         <entry><observation><text>Seen by Dr. [NAME]</text><value xsi:type=\"ST\">Mr. [NAME] is stable</value>\
+         <value xsi:type=\"PQ\" value=\"5.1\" unit=\"mg\"/><value nullFlavor=\"MSK\" xsi:type=\"CD\"/>\
+         <value nullFlavor=\"MSK\" xsi:type=\"ED\"></value></observation></entry>",
+    );
     assert_eq!(one(&policy, &sent), want);
 }
 
@@ -533,6 +555,9 @@ fn mistakes_say_what_would_be_right() {
         ),
         ("types:\n        AD.postalCode: { kind: clinical, action: keep }", "is `postal-code` by its data type"),
         ("types:\n        NARRATIVE: { kind: clinical, action: keep }", "list what may stay"),
+        ("types:\n        ED: { kind: free-text, action: scrub }", "named by its path"),
+        ("elements:\n        patient/name: { kind: free-text, action: scrub }", "running text"),
+        ("elements:\n        \"//@displayName\": { kind: free-text, action: scrub }", "running text"),
         ("identifiers:\n        SSN: { kind: ssn }", "a root is an OID"),
         ("subject: recordTarget//name", "a path to identifiers"),
         ("exclude: { participants: [addr] }", "holds others"),

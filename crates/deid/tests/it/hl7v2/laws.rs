@@ -137,3 +137,21 @@ fn mistakes_say_what_would_be_right() {
         assert!(issues.to_string().contains(want), "{rules}: {issues}");
     }
 }
+
+/// Line breaks and escaped marks stay; highlighting is no part of a text, and goes.
+#[test]
+fn scrubbed_text_keeps_its_escapes_and_repetitions() {
+    let policy = format!(
+        "{HEAD}      elements:\n        OBX-2: {{ kind: operational }}\n        \"OBX-5[TX]\": {{ kind: free-text, action: scrub }}\n        \
+         \"OBX-5[FT]\": {{ kind: free-text, action: scrub }}\n        NTE-3: {{ kind: free-text, action: scrub }}\n"
+    );
+    let sent = "MSH|^~\\&|||||||ORU^R01|||2.5\r\
+        OBX||TX|||Mr. Okafor \\T\\ wife seen 3/4/2021 ~A\\F\\B \\S\\ Mr. Okafor\r\
+        OBX||FT|||Seen by Dr. Okafor.\\.br\\MRN: 00123456\\.br\\\\H\\stable\\N\\\r\
+        NTE|1||BP 120/80 \\R\\ Parkinson disease\r";
+    let want = "MSH|^~\\&|||||||ORU^R01|||2.5\r\
+        OBX||TX|||Mr. [NAME] \\T\\ wife seen [DATE 2021] ~A\\F\\B \\S\\ Mr. [NAME]\r\
+        OBX||FT|||Seen by Dr. [NAME].\\.br\\MRN: [MRN]\\.br\\stable\r\
+        NTE|||BP 120/80 \\R\\ Parkinson disease\r";
+    assert_eq!(one(&policy, sent), want);
+}

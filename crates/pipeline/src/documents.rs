@@ -1,0 +1,102 @@
+//! Batches of documents, whatever their format: the rules they go by, and what came of them.
+
+use arrow_array::RecordBatch;
+use cordon_deid::fhir::FhirRecipe;
+use cordon_deid::hl7v2::Hl7v2Recipe;
+use cordon_deid::kernel::{Env, KernelError};
+use cordon_formats::fhir::ResourceBatch;
+use cordon_formats::hl7v2::{MessageBatch, RecordKind};
+
+use crate::state::LeftOut;
+
+/// Documents on their way to a worker.
+pub(crate) enum DocumentBatch<'a> {
+    Fhir(&'a FhirRecipe, Box<ResourceBatch>),
+    Hl7v2(&'a Hl7v2Recipe, Box<MessageBatch>),
+}
+
+/// What came of a batch of documents.
+pub(crate) struct Came {
+    pub tables: Vec<(String, RecordBatch)>,
+    /// Documents: read, written, left out as the policy wants it.
+    pub read: u64,
+    pub written: u64,
+    pub excluded: u64,
+    pub failures: Vec<Failed>,
+    pub left_out: LeftOut,
+}
+
+/// A document that a rule could not handle. It holds PHI: no `Debug`.
+pub(crate) struct Failed {
+    pub line: u64,
+    pub path: String,
+    pub reason: String,
+    /// As it can be read again alone.
+    pub raw: Vec<u8>,
+}
+
+impl DocumentBatch<'_> {
+    /// How many documents there are.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Fhir(_, batch) => batch.len() as u64,
+            Self::Hl7v2(_, batch) => messages(batch),
+        }
+    }
+
+    pub fn apply(&self, env: &Env) -> Result<Came, KernelError> {
+        match self {
+            Self::Fhir(recipe, batch) => {
+                let output = recipe.apply(batch, env)?;
+                let failures = output.failures.iter().map(|failure| Failed {
+                    line: batch.origin(failure.index).map_or(0, position),
+                    path: failure.path.clone(),
+                    reason: failure.reason.to_string(),
+                    raw: batch.standalone(failure.index).as_bytes().to_vec(),
+                });
+                let failures = failures.collect();
+                let excluded = output.excluded.values().sum::<u64>();
+                Ok(Came {
+                    read: batch.len() as u64,
+                    written: output.tables.iter().map(|(_, rows)| rows.num_rows() as u64).sum(),
+                    excluded,
+                    failures,
+                    tables: output.tables,
+                    left_out: LeftOut {
+                        elements: output.undeclared,
+                        unlisted: output.unlisted,
+                        references: output.unresolved_references,
+                        excluded: output.excluded,
+                    },
+                })
+            }
+            Self::Hl7v2(recipe, batch) => {
+                let output = recipe.apply(batch, env)?;
+                let failures = output.failures.iter().map(|failure| Failed {
+                    line: batch.records.get(failure.index).map_or(0, |record| record.line),
+                    path: failure.path.clone(),
+                    reason: failure.reason.to_string(),
+                    raw: batch.raw(failure.index).to_vec(),
+                });
+                let failures = failures.collect();
+                Ok(Came {
+                    read: messages(batch),
+                    written: output.documents,
+                    excluded: 0,
+                    failures,
+                    tables: output.tables,
+                    left_out: LeftOut { elements: output.undeclared, ..LeftOut::default() },
+                })
+            }
+        }
+    }
+}
+
+fn messages(batch: &MessageBatch) -> u64 {
+    batch.records.iter().filter(|record| record.kind == RecordKind::Message).count() as u64
+}
+
+/// Where a resource stood: its line, or its place among a bundle's entries, from one.
+pub(crate) fn position(origin: cordon_formats::fhir::Origin) -> u64 {
+    origin.entry.map_or(origin.line, |entry| entry + 1)
+}
