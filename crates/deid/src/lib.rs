@@ -25,6 +25,7 @@
 //! ```
 
 pub mod allow;
+pub mod ccda;
 pub mod document;
 pub mod fhir;
 pub mod hl7v2;

@@ -24,6 +24,7 @@
 //! # Ok::<(), cordon_formats::FormatError>(())
 //! ```
 
+pub mod ccda;
 mod columns;
 mod compression;
 mod csv;
@@ -31,7 +32,6 @@ mod error;
 pub mod fhir;
 pub mod hl7v2;
 mod lines;
-
 mod ndjson;
 mod text;
 pub mod x12;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 
-pub(crate) use plan::{Person, Plan, Replacement, SeedBy};
+pub(crate) use plan::{Change, Person, Plan, Replacement, SeedBy};
 pub(crate) use rules::{Issue, Rule, Rules};
 
 pub use crate::fhir::FailureReason;
@@ -22,6 +22,7 @@ use crate::fhir::recipe::RuleLine;
 use arrow_schema::SchemaRef;
 use cordon_phi::Method;
 
+use crate::ccda::CcdaRecipe;
 use crate::fhir::FhirRecipe;
 use crate::hl7v2::Hl7v2Recipe;
 use crate::policy::explain::{FieldLine, why};
@@ -31,6 +32,7 @@ use crate::policy::file::Undeclared;
 pub enum Documents {
     Fhir(FhirRecipe),
     Hl7v2(Hl7v2Recipe),
+    Ccda(Box<CcdaRecipe>),
 }
 
 impl Documents {
@@ -39,6 +41,7 @@ impl Documents {
         match self {
             Self::Fhir(recipe) => recipe.schemas(),
             Self::Hl7v2(recipe) => recipe.schemas(),
+            Self::Ccda(recipe) => recipe.schemas(),
         }
     }
 
@@ -47,6 +50,7 @@ impl Documents {
         match self {
             Self::Fhir(recipe) => recipe.undeclared(),
             Self::Hl7v2(recipe) => recipe.undeclared(),
+            Self::Ccda(recipe) => recipe.undeclared(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Documents {
         match self {
             Self::Fhir(recipe) => recipe.open_writers(),
             Self::Hl7v2(_) => 12,
+            Self::Ccda(_) => 3,
         }
     }
 
@@ -63,20 +68,28 @@ impl Documents {
         match self {
             Self::Fhir(_) => "FHIR documents",
             Self::Hl7v2(_) => "HL7 v2 messages",
+            Self::Ccda(_) => "CDA documents",
         }
     }
 
     pub fn fhir(&self) -> Option<&FhirRecipe> {
         match self {
             Self::Fhir(recipe) => Some(recipe),
-            Self::Hl7v2(_) => None,
+            Self::Hl7v2(_) | Self::Ccda(_) => None,
         }
     }
 
     pub fn hl7v2(&self) -> Option<&Hl7v2Recipe> {
         match self {
             Self::Hl7v2(recipe) => Some(recipe),
-            Self::Fhir(_) => None,
+            Self::Fhir(_) | Self::Ccda(_) => None,
+        }
+    }
+
+    pub fn ccda(&self) -> Option<&CcdaRecipe> {
+        match self {
+            Self::Ccda(recipe) => Some(recipe),
+            Self::Fhir(_) | Self::Hl7v2(_) => None,
         }
     }
 
@@ -85,6 +98,7 @@ impl Documents {
         match self {
             Self::Fhir(_) => "the Patient of each resource's compartment".to_owned(),
             Self::Hl7v2(recipe) => recipe.subject_text(),
+            Self::Ccda(recipe) => recipe.subject_text(),
         }
     }
 
@@ -92,6 +106,7 @@ impl Documents {
         match self {
             Self::Fhir(recipe) => crate::fhir::explain(recipe, method),
             Self::Hl7v2(recipe) => explain("fields and segments without a rule", &recipe.lines, method),
+            Self::Ccda(recipe) => explain("elements and attributes without a rule", &recipe.lines, method),
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Change<'a> {
     pub start: u32,
     pub end: u32,
     pub with: Replacement<'a>,
+    /// What the walk marked it with.
+    pub mark: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -330,7 +332,12 @@ impl Done {
             With::Slot { column, row } => {
                 let results = self.results.get(usize::from(column)).and_then(Option::as_ref);
                 let Some(results) = results else {
-                    return Ok(Change { start: edit.start, end: edit.end, with: Replacement::Nothing });
+                    return Ok(Change {
+                        start: edit.start,
+                        end: edit.end,
+                        with: Replacement::Nothing,
+                        mark: edit.mark,
+                    });
                 };
                 if let Ok(at) = results.failures.binary_search_by_key(&row, |(row, _)| *row) {
                     let reason = results.failures.get(at).map_or(Reason::NotADate, |(_, reason)| *reason);
@@ -344,6 +351,6 @@ impl Done {
                 }
             }
         };
-        Ok(Change { start: edit.start, end: edit.end, with })
+        Ok(Change { start: edit.start, end: edit.end, with, mark: edit.mark })
     }
 }

@@ -4,7 +4,7 @@ use arrow_schema::DataType;
 use cordon_phi::IdentifierKind;
 
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::check::{Common, Subject, limits_of, rule_kernel};
 use crate::policy::file::{Action, FieldSection, Otherwise, ValueType};
 use crate::policy::method;
@@ -142,6 +142,11 @@ impl<'a> Rules<'a> {
             };
             self.issue(rule.position, message, Some(help.to_owned()));
         }
+    }
+
+    /// The columns that cap spans of time at 90 years, in the order of [`SpanUnit::ALL`].
+    pub(crate) fn span_caps(&mut self) -> [Gathered; SpanUnit::ALL.len()] {
+        SpanUnit::ALL.map(|unit| self.gather(Kernel::SpanCap { unit }, None, true))
     }
 
     fn gather(&mut self, kernel: Kernel, allow: Option<Allow>, lenient: bool) -> Gathered {

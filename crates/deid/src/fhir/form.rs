@@ -63,7 +63,7 @@ impl Form {
 }
 
 /// A code of FHIR's own lists.
-pub(super) fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     let mut digits = 0;
     (1..=LONGEST_WORD).contains(&text.len())
         && text.bytes().all(|byte| {
@@ -73,12 +73,12 @@ pub(super) fn is_word(text: &str) -> bool {
 }
 
 /// A code of any list.
-pub(super) fn is_symbol(text: &str) -> bool {
+pub(crate) fn is_symbol(text: &str) -> bool {
     (1..=LONGEST_SYMBOL).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A media type without its parameters; `None` when it is none.
-pub(super) fn mime(text: &str) -> Option<&str> {
+pub(crate) fn mime(text: &str) -> Option<&str> {
     const TOP: [&str; 10] =
         ["application", "audio", "example", "font", "image", "message", "model", "multipart", "text", "video"];
     let bare = text.split(';').next()?.trim_end();
@@ -97,7 +97,7 @@ pub(super) fn is_unit(text: &str, coded: bool) -> bool {
     text.len() <= LONGEST_UNIT && (coded || !text.contains(char::is_whitespace))
 }
 
-pub(super) fn is_place(text: &str) -> bool {
+pub(crate) fn is_place(text: &str) -> bool {
     text.len() <= LONGEST_PLACE && !text.contains(|character: char| character.is_numeric() || character == '@')
 }
 
@@ -110,7 +110,7 @@ pub(super) fn is_time(text: &str) -> bool {
 }
 
 /// Whether a country has ZIP codes of the United States Postal Service.
-pub(super) fn has_zip_codes(country: &str) -> bool {
+pub(crate) fn has_zip_codes(country: &str) -> bool {
     const NAMES: [&str; 12] = [
         "US",
         "USA",

@@ -11,7 +11,7 @@ mod compile;
 mod emit;
 mod explain;
 mod floor;
-mod form;
+pub(crate) mod form;
 pub(crate) mod gather;
 mod output;
 mod path;

@@ -6,6 +6,7 @@ use cordon_phi::{IdentifierKind, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ccda::CcdaSection;
 use crate::fhir::FhirSection;
 use crate::hl7v2::Hl7v2Section;
 use crate::yaml::At;
@@ -127,6 +128,9 @@ pub struct DatasetSection {
     /// The rules of HL7 v2 messages, in place of `fields`.
     #[serde(default)]
     pub hl7v2: Option<Hl7v2Section>,
+    /// The rules of CDA R2 documents (C-CDA), in place of `fields`.
+    #[serde(default)]
+    pub ccda: Option<CcdaSection>,
 }
 
 /// What a field is and what is done with it. Without an action, the method's default for the kind applies.

@@ -395,7 +395,7 @@ fn tables_of_messages() {
         ("pid", "pid_5_1_family_name", "Doe,Roe"),
         ("pid", "pid_5_2_given_name", "Jane&Ann,Max"),
         ("pid", "pid_5_3_second_and_further_given_names_or_initials_thereof", ",~"),
-        ("pid", "3_1_id_number", "p1,p9"),
+        ("pid", "pid_3_1_id_number", "p1,p9"),
         ("pid", "pid_19_ssn_number_patient", "~,~"),
         ("obx", "obx_5_observation_value", "260^Detected^SCT,line one\ntwo~more"),
         ("obx", "obx_5_1", "260,line one\ntwo"),
