@@ -97,6 +97,8 @@ pub enum Template {
     Synthea,
     /// HL7 v2 messages.
     Hl7v2,
+    /// C-CDA documents.
+    Ccda,
 }
 
 #[derive(ClapArgs)]

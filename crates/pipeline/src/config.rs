@@ -161,7 +161,7 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`).
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR and C-CDA are always said.
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
@@ -184,6 +184,8 @@ pub enum Format {
     Fhir,
     /// HL7 v2 messages, any number in a file, batch files and MLLP frames too.
     Hl7v2,
+    /// CDA R2 documents: C-CDA, CCD, eICR; one or several in a file.
+    Ccda,
 }
 
 /// Where tables go.

@@ -1,9 +1,12 @@
 //! Batches of documents, whatever their format: the rules they go by, and what came of them.
 
 use arrow_array::RecordBatch;
+use cordon_deid::ccda::CcdaRecipe;
+use cordon_deid::document::DocumentOutput;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::{Env, KernelError};
+use cordon_formats::ccda;
 use cordon_formats::fhir::ResourceBatch;
 use cordon_formats::hl7v2::{MessageBatch, RecordKind};
 
@@ -13,6 +16,7 @@ use crate::state::LeftOut;
 pub(crate) enum DocumentBatch<'a> {
     Fhir(&'a FhirRecipe, Box<ResourceBatch>),
     Hl7v2(&'a Hl7v2Recipe, Box<MessageBatch>),
+    Ccda(&'a CcdaRecipe, Box<ccda::DocumentBatch>),
 }
 
 /// What came of a batch of documents.
@@ -41,6 +45,7 @@ impl DocumentBatch<'_> {
         match self {
             Self::Fhir(_, batch) => batch.len() as u64,
             Self::Hl7v2(_, batch) => messages(batch),
+            Self::Ccda(_, batch) => batch.documents.len() as u64,
         }
     }
 
@@ -70,25 +75,30 @@ impl DocumentBatch<'_> {
                     },
                 })
             }
-            Self::Hl7v2(recipe, batch) => {
-                let output = recipe.apply(batch, env)?;
-                let failures = output.failures.iter().map(|failure| Failed {
-                    line: batch.records.get(failure.index).map_or(0, |record| record.line),
-                    path: failure.path.clone(),
-                    reason: failure.reason.to_string(),
-                    raw: batch.raw(failure.index).to_vec(),
-                });
-                let failures = failures.collect();
-                Ok(Came {
-                    read: messages(batch),
-                    written: output.documents,
-                    excluded: 0,
-                    failures,
-                    tables: output.tables,
-                    left_out: LeftOut { elements: output.undeclared, ..LeftOut::default() },
-                })
-            }
+            Self::Hl7v2(recipe, batch) => Ok(came(recipe.apply(batch, env)?, messages(batch), |index| {
+                (batch.records.get(index).map_or(0, |record| record.line), batch.raw(index).to_vec())
+            })),
+            Self::Ccda(recipe, batch) => Ok(came(recipe.apply(batch, env)?, batch.documents.len() as u64, |index| {
+                let document = batch.documents.get(index);
+                document.map_or((0, Vec::new()), |document| (document.line, document.text().as_bytes().to_vec()))
+            })),
         }
+    }
+}
+
+/// What came of documents that are changed in place. `place` gives a document's line and text by its number.
+fn came(output: DocumentOutput, read: u64, place: impl Fn(usize) -> (u64, Vec<u8>)) -> Came {
+    let failures = output.failures.into_iter().map(|failure| {
+        let (line, raw) = place(failure.index);
+        Failed { line, path: failure.path, reason: failure.reason.to_string(), raw }
+    });
+    Came {
+        read,
+        written: output.documents,
+        excluded: 0,
+        failures: failures.collect(),
+        tables: output.tables,
+        left_out: LeftOut { elements: output.undeclared, ..LeftOut::default() },
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use cordon_deid::ccda::CcdaRecipe;
 use cordon_deid::document::Documents;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
@@ -20,6 +21,7 @@ use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
+use cordon_formats::ccda::{self, DocumentReader};
 use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
 use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::{
@@ -476,7 +478,9 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         return reader.replay(replay).map(|rejected| (String::new(), rejected));
     }
     let path = &planned.file.path;
-    if planned.file.stamp.size == 0 && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2) {
+    if planned.file.stamp.size == 0
+        && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2 | Format::Ccda)
+    {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
     }
@@ -497,6 +501,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         Format::Ndjson => reader.ndjson(hashed)?,
         Format::Fhir | Format::Parquet => reader.fhir(hashed)?,
         Format::Hl7v2 => reader.hl7v2(hashed)?,
+        Format::Ccda => reader.ccda(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -647,6 +652,12 @@ impl<'a> Reader<'a, '_, '_> {
         self.whole(seen)
     }
 
+    fn ccda(&self, input: impl Read) -> Result<u64, Stop> {
+        let recipe = self.ccda_rules()?;
+        let seen = self.ccda_documents(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
     fn documents(&self, format: &'static str) -> Result<&'a Documents, Stop> {
         let dataset = &self.planned.file.dataset;
         self.shared.context.recipe.documents.get(dataset).ok_or_else(|| {
@@ -667,6 +678,35 @@ impl<'a> Reader<'a, '_, '_> {
     fn message_rules(&self) -> Result<&'a Hl7v2Recipe, Stop> {
         let documents = self.documents("HL7 v2")?;
         documents.hl7v2().ok_or_else(|| self.of_another_format(documents, "HL7 v2"))
+    }
+
+    fn ccda_rules(&self) -> Result<&'a CcdaRecipe, Stop> {
+        let documents = self.documents("C-CDA")?;
+        documents.ccda().ok_or_else(|| self.of_another_format(documents, "C-CDA"))
+    }
+
+    fn ccda_documents(
+        &self,
+        input: impl Read,
+        origin: &Arc<OriginSlot>,
+        recipe: &'a CcdaRecipe,
+    ) -> Result<Seen, Trouble> {
+        let defaults = ccda::ReadOptions::default();
+        let most = defaults.max_bytes.min(self.shared.context.project.project.memory / 8);
+        let mut reader = DocumentReader::new(input, ccda::ReadOptions { max_bytes: most, ..defaults });
+        let mut seen = Seen::default();
+        while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(|error| self.trouble(&error))? {
+            for reject in std::mem::take(&mut batch.rejects) {
+                self.began.set(true);
+                let reason = reject.reason.to_string();
+                self.shared.put_aside(origin, reject.line, None, reason, reject.cut > 0, &reject.raw)?;
+                seen.rejected += 1;
+            }
+            let batch = DocumentBatch::Ccda(recipe, Box::new(batch));
+            seen.rows += batch.len();
+            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+        }
+        Ok(seen)
     }
 
     fn hl7v2_messages(
@@ -731,6 +771,7 @@ impl<'a> Reader<'a, '_, '_> {
             Ndjson(Arc<BoundTable<'a>>, Vec<String>),
             Fhir(&'a FhirRecipe),
             Hl7v2(&'a Hl7v2Recipe),
+            Ccda(&'a CcdaRecipe),
         }
         let format = self.planned.file.format;
         let target = match format {
@@ -741,6 +782,7 @@ impl<'a> Reader<'a, '_, '_> {
             }
             Format::Fhir => Target::Fhir(self.resource_rules()?),
             Format::Hl7v2 => Target::Hl7v2(self.message_rules()?),
+            Format::Ccda => Target::Ccda(self.ccda_rules()?),
         };
         let origin = Arc::new(origin_of(self.planned, input.header.clone()));
         let number = Arc::new(Mutex::new(None));
@@ -776,6 +818,7 @@ impl<'a> Reader<'a, '_, '_> {
                 Target::Ndjson(bound, declared) => self.ndjson_rows(text.as_slice(), declared, &slot, bound),
                 Target::Fhir(recipe) => self.fhir_documents(text.as_slice(), &slot, recipe),
                 Target::Hl7v2(recipe) => self.hl7v2_messages(text.as_slice(), &slot, recipe),
+                Target::Ccda(recipe) => self.ccda_documents(text.as_slice(), &slot, recipe),
             };
             let alone = group.len() == 1;
             let why = match seen {
@@ -878,7 +921,7 @@ fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
             plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
         }
         Format::Ndjson => plain,
-        Format::Fhir | Format::Hl7v2 => false,
+        Format::Fhir | Format::Hl7v2 | Format::Ccda => false,
     }
 }
 

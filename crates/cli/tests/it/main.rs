@@ -4,6 +4,7 @@
 
 mod access;
 mod canaries;
+mod ccda;
 mod evidence;
 mod fhir_input;
 mod hl7v2;
