@@ -48,6 +48,8 @@ pub enum OutputFormat {
 pub enum Command {
     /// Make a project folder: configuration, policies, a pipeline and keys.
     Init(InitArgs),
+    /// Say what the columns of files seem to hold, and draft a policy for them.
+    Inspect(InspectArgs),
     /// Run a pipeline: read, de-identify, write encrypted tables.
     Run(RunArgs),
     /// Query the tables as a user, for a purpose.
@@ -99,6 +101,18 @@ pub enum Template {
     Hl7v2,
     /// C-CDA documents.
     Ccda,
+}
+
+#[derive(ClapArgs)]
+pub struct InspectArgs {
+    /// A file, or a folder of files: CSV, Parquet or NDJSON.
+    pub path: PathBuf,
+    /// Look at so many rows of each file.
+    #[arg(long, default_value_t = 100_000)]
+    pub rows: u64,
+    /// Write a draft of a policy to this file, which must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]

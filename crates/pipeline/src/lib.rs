@@ -15,6 +15,7 @@ mod documents;
 pub mod error;
 pub mod evidence;
 pub mod init;
+pub mod inspect;
 mod places;
 pub mod plan;
 pub mod progress;

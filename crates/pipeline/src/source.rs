@@ -146,7 +146,7 @@ fn extension(path: &Path) -> Option<String> {
     uncompressed(&name).rsplit_once('.').map(|(_, extension)| extension.to_owned())
 }
 
-fn format_of(path: &Path) -> Option<Format> {
+pub(crate) fn format_of(path: &Path) -> Option<Format> {
     match extension(path)?.as_str() {
         "csv" | "tsv" | "txt" => Some(Format::Csv),
         "parquet" => Some(Format::Parquet),

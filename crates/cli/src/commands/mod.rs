@@ -3,6 +3,7 @@
 mod audit;
 mod demo;
 mod init;
+mod inspect;
 mod keys;
 mod policy;
 mod quarantine;
@@ -34,6 +35,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
     let place = Place { dir: args.project };
     match args.command {
         Command::Init(init) => init::init(ui, &init),
+        Command::Inspect(inspect) => inspect::inspect(ui, &inspect),
         Command::Run(run) => run::run(ui, &place, &run),
         Command::Sql(sql) => sql::sql(ui, &place, &sql),
         Command::Tables(tables) => tables::tables(ui, &place, tables),

@@ -24,7 +24,7 @@ fn safe_harbor_keeps_results_and_removes_the_person() {
     let control = token_text("message", "77");
     let want = format!(
         "MSH|^~\\&|LAB|GH|||2025||ADT^A08|{control}|P|2.5\r\
-         PID|1||{mrn}^^^GH^MR~^^^SSA^SS||||1957|F|||^^^MA^021|||||||{account}^^^GH^AN|\r\
+         PID|1||{mrn}^^^GH^MR~^^^SSA^SS||||1957|F|||^^^MA^021|||||||{account}^^^^|\r\
          OBX|1|NM|718-7^Hemoglobin^LN||13.2|g/dL^^UCUM|12-16|N|||F\rOBX|2|TX|X^Note^L||||||||F\r"
     );
     assert_eq!(out, want);

@@ -1,0 +1,265 @@
+//! What the columns of files seem to hold, and a draft of a policy for them. Nothing is written but what the caller writes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use cordon_detect::{ColumnVerdict, ProfileBuilder};
+use cordon_engine::{InputKeys, ParquetInput};
+use cordon_formats::{CsvOptions, CsvReader, NdjsonOptions, NdjsonReader, open_decoded, text_columns};
+use cordon_phi::IdentifierKind;
+use walkdir::WalkDir;
+
+use crate::config::Format;
+use crate::error::RunError;
+use crate::source::format_of;
+
+/// A file, looked at.
+pub struct Inspected {
+    pub path: PathBuf,
+    /// A name for it in a policy: that of the file, as a table may be named.
+    pub dataset: String,
+    pub rows: u64,
+    /// Records that could not become a row.
+    pub rejected: u64,
+    pub columns: Vec<(String, ColumnVerdict)>,
+}
+
+/// Below this a person has to look; until then the column counts as text that may hold anything.
+pub const SURE: f32 = 0.5;
+
+/// Looks at a file, or at all files of a folder whose names say that they are tables. At most `rows` rows of each.
+pub fn inspect(path: &Path, rows: u64) -> Result<Vec<Inspected>, RunError> {
+    let mut found = Vec::new();
+    let mut files = Vec::new();
+    for entry in WalkDir::new(path).sort_by_file_name() {
+        let entry = entry.map_err(|error| {
+            let at = error.path().unwrap_or(path).to_path_buf();
+            RunError::io(
+                "read",
+                &at,
+                &error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links")),
+            )
+        })?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    let alone = files.len() == 1;
+    let mut names = BTreeSet::new();
+    for file in files {
+        let format = match format_of(&file) {
+            Some(format @ (Format::Csv | Format::Parquet | Format::Ndjson)) => format,
+            _ if alone => {
+                return Err(RunError::usage(
+                    format!("{} is no table that can be told by its name", file.display()),
+                    "inspect `.csv`, `.tsv`, `.txt`, `.parquet`, `.ndjson` or `.jsonl` files, plain or compressed",
+                ));
+            }
+            _ => continue,
+        };
+        let mut one = one_file(&file, format, rows)?;
+        // Parts of one table are named alike but for a number.
+        while !names.insert(one.dataset.clone()) {
+            one.dataset.push('_');
+        }
+        found.push(one);
+    }
+    if found.is_empty() {
+        return Err(RunError::usage(
+            format!("{} holds no table", path.display()),
+            "name a file or folder with `.csv`, `.tsv`, `.txt`, `.parquet`, `.ndjson` or `.jsonl` files",
+        ));
+    }
+    Ok(found)
+}
+
+struct Profiles {
+    columns: Vec<(String, ProfileBuilder)>,
+    rows: u64,
+    rejected: u64,
+    most: u64,
+}
+
+impl Profiles {
+    fn new(names: &[String], most: u64) -> Self {
+        let columns = names.iter().map(|name| (name.clone(), ProfileBuilder::new(name))).collect();
+        Self { columns, rows: 0, rejected: 0, most }
+    }
+
+    /// Takes a batch of text columns; says whether there is room for more.
+    fn take(&mut self, batch: &RecordBatch, rejected: usize) -> bool {
+        self.rejected += rejected as u64;
+        let rows = (batch.num_rows() as u64).min(self.most - self.rows) as usize;
+        for ((_, profile), column) in self.columns.iter_mut().zip(batch.columns()) {
+            let Some(text) = column.as_string_view_opt() else { continue };
+            let values: Vec<Option<&str>> = (0..rows).map(|row| text.is_valid(row).then(|| text.value(row))).collect();
+            profile.update(&values);
+        }
+        self.rows += rows as u64;
+        self.rows < self.most
+    }
+}
+
+fn one_file(path: &Path, format: Format, most: u64) -> Result<Inspected, RunError> {
+    let unreadable =
+        |what: String| RunError::usage(format!("{}: {what}", path.display()), "mend the file, or leave it out");
+    let open = || -> Result<File, RunError> { File::open(path).map_err(|error| RunError::io("open", path, &error)) };
+    let profiles = match format {
+        Format::Parquet => {
+            let reader = ParquetInput::open(path, &InputKeys::default(), 8192)?;
+            let mut profiles: Option<Profiles> = None;
+            for batch in reader {
+                let text = text_columns(&batch?, |_| true).map_err(|error| unreadable(error.to_string()))?.batch;
+                let names: Vec<String> = text.schema().fields().iter().map(|field| field.name().clone()).collect();
+                if !profiles.get_or_insert_with(|| Profiles::new(&names, most)).take(&text, 0) {
+                    break;
+                }
+            }
+            profiles.unwrap_or_else(|| Profiles::new(&[], most))
+        }
+        Format::Ndjson => {
+            let names = keys(open()?).map_err(&unreadable)?;
+            let decoded = open_decoded(open()?).map_err(|error| unreadable(error.to_string()))?;
+            let mut reader = NdjsonReader::new(decoded, &names, NdjsonOptions::default())
+                .map_err(|error| unreadable(error.to_string()))?;
+            let mut profiles = Profiles::new(&names, most);
+            while let Some(batch) = reader.next_batch().map_err(|error| unreadable(error.to_string()))? {
+                if !profiles.take(&batch.batch, batch.rejects.len()) {
+                    break;
+                }
+            }
+            profiles
+        }
+        _ => {
+            let decoded = open_decoded(open()?).map_err(|error| unreadable(error.to_string()))?;
+            let mut options = CsvOptions::default();
+            if path.to_string_lossy().to_lowercase().contains(".tsv") {
+                options.delimiter = b'\t';
+            }
+            let mut reader = CsvReader::new(decoded, options).map_err(|error| unreadable(error.to_string()))?;
+            let mut profiles = Profiles::new(&reader.header().to_vec(), most);
+            while let Some(batch) = reader.next_batch().map_err(|error| unreadable(error.to_string()))? {
+                if !profiles.take(&batch.batch, batch.rejects.len()) {
+                    break;
+                }
+            }
+            profiles
+        }
+    };
+    let Profiles { columns, rows, rejected, .. } = profiles;
+    let columns = columns.into_iter().map(|(name, profile)| (name, profile.finish())).collect();
+    Ok(Inspected { path: path.to_path_buf(), dataset: dataset_name(path), rows, rejected, columns })
+}
+
+/// The keys of the first lines. One that does not look like a column's name is data, and is left to the policy's refusal.
+fn keys(file: File) -> Result<Vec<String>, String> {
+    const LINES: usize = 1000;
+    const LONGEST: u64 = 16 << 20;
+    let decoded = open_decoded(file).map_err(|error| error.to_string())?;
+    let mut reader = BufReader::new(decoded.take(LONGEST));
+    let mut names = BTreeSet::new();
+    let mut line = Vec::new();
+    for _ in 0..LINES {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).map_err(|_| "it cannot be read".to_owned())? == 0 {
+            break;
+        }
+        if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(&line) {
+            let is_name = |key: &&String| {
+                key.len() <= 64
+                    && key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                    && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ' '))
+            };
+            names.extend(
+                object
+                    .iter()
+                    .filter(|(_, value)| !value.is_object() && !value.is_array())
+                    .map(|(key, _)| key)
+                    .filter(is_name)
+                    .cloned(),
+            );
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// The file's name as a table may be named.
+fn dataset_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let stem = name.split('.').next().unwrap_or_default();
+    let mut out: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if !out.starts_with(|c: char| c.is_ascii_lowercase()) {
+        out.insert_str(0, "t_");
+    }
+    out
+}
+
+/// The field by which the rows of a table are a person's: the surest number of a record, where one has a person's name.
+fn subject(columns: &[(String, ColumnVerdict)]) -> Option<&str> {
+    let of_person = |name: &str| {
+        let name = name.to_lowercase();
+        ["patient", "person", "member", "mrn", "subject"].iter().any(|word| name.contains(word))
+    };
+    let is_number = |verdict: &ColumnVerdict| {
+        matches!(verdict.kind, IdentifierKind::MedicalRecordNumber | IdentifierKind::UniqueId) && verdict.nulls == 0
+    };
+    let mut numbers = columns.iter().filter(|(name, verdict)| is_number(verdict) && of_person(name));
+    numbers.next().map(|(name, _)| name.as_str())
+}
+
+/// A draft by Safe Harbor, to be read by a privacy officer before it is used. What is not sure counts as text that may
+/// hold anything: it is scrubbed where it is prose, else dropped.
+pub fn draft(found: &[Inspected]) -> String {
+    let mut out = String::from(
+        "# Drafted by `cordon inspect` from what the files look like. It is a draft: read each line, and above all those with a\n\
+         # comment, before anything runs under it. What is not named never passes.\n\
+         policy: draft\nmethod: safe-harbor\nsubject: { domain: patient }\nundeclared: drop\n\ndatasets:\n",
+    );
+    for file in found {
+        let _ = writeln!(out, "  {}:", file.dataset);
+        if let Some(subject) = subject(&file.columns) {
+            let _ = writeln!(out, "    subject: {}", quoted(subject));
+        }
+        let _ = writeln!(out, "    fields:");
+        for (name, verdict) in &file.columns {
+            let sure = verdict.confidence >= SURE;
+            let rule = match verdict.kind {
+                IdentifierKind::FreeText if verdict.prose > 0.2 => "{ kind: free-text, action: scrub }".to_owned(),
+                kind if sure => format!("{{ kind: {} }}", kind.name()),
+                _ => "{ kind: free-text, action: drop }".to_owned(),
+            };
+            let doubt = if sure {
+                String::new()
+            } else {
+                format!("   # looks like {}, {:.0} % sure: look at it", verdict.kind.name(), verdict.confidence * 100.0)
+            };
+            let _ = writeln!(out, "      {}: {rule}{doubt}", quoted(name));
+        }
+    }
+    out
+}
+
+/// Writes the draft to a file of its own: a policy that somebody has read is never written over.
+pub fn write_draft(found: &[Inspected], path: &Path) -> Result<(), RunError> {
+    let written = OpenOptions::new().write(true).create_new(true).open(path);
+    match written.and_then(|mut file| file.write_all(draft(found).as_bytes())) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(RunError::usage(
+            format!("{} is there already", path.display()),
+            "name a file that does not exist: what somebody has read is not written over",
+        )),
+        written => written.map_err(|error| RunError::io("write", path, &error)),
+    }
+}
+
+/// A YAML key: plain where that is safe.
+fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&name.to_lowercase().as_str());
+    if plain { name.to_owned() } else { serde_json::to_string(name).unwrap_or_default() }
+}
