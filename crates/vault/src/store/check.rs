@@ -81,7 +81,8 @@ impl TokenVault {
             let mut answers = vec![NONE; keys.len()];
             let unknown = self.known(&keys, &mut answers);
             let mut found = vec![NONE; unknown.len()];
-            self.find_in_runs(&unknown, &mut found)?;
+            let runs = std::sync::Arc::clone(&read(&self.runs));
+            self.find_in_runs(&runs, &unknown, &mut found)?;
             let mut found = found.into_iter();
             let mut unknown = unknown.into_iter().map(|(_, place)| place).peekable();
             for (number, ((_, _, token), answer)) in (0..).zip(asked.iter().zip(answers)) {

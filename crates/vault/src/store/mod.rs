@@ -239,9 +239,10 @@ impl TokenVault {
         let mut unique = missing.clone();
         unique.dedup_by_key(|(key, _)| *key);
         let mut answers: Vec<Token> = std::iter::repeat_n(NONE, unique.len()).collect();
-        self.find_in_runs(&unique, &mut answers)?;
+        let runs = Arc::clone(&read(&self.runs));
+        self.find_in_runs(&runs, &unique, &mut answers)?;
         if answers.contains(&NONE) {
-            self.create(domain, epoch, &unique, values, &mut answers)?;
+            self.create(domain, epoch, &runs, &unique, values, &mut answers)?;
         }
         let mut answered = unique.iter().map(|(key, _)| *key).zip(answers);
         let mut current = answered.next();
@@ -266,8 +267,7 @@ impl TokenVault {
     }
 
     /// Answers what the runs know. `unique` is sorted; its second part is the place in the batch as it came.
-    fn find_in_runs(&self, unique: &[(Key, u32)], answers: &mut [Token]) -> Result<(), Fault> {
-        let runs = Arc::clone(&read(&self.runs));
+    fn find_in_runs(&self, runs: &[Arc<Run>], unique: &[(Key, u32)], answers: &mut [Token]) -> Result<(), Fault> {
         let mut buffer = Vec::new();
         let mut found = Vec::new();
         if runs.is_empty() {

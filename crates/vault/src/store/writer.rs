@@ -166,11 +166,13 @@ impl TokenVault {
         work(&mut writer)
     }
 
-    /// Gives tokens to what has none. `epoch` is from before the look-up that did not find them.
+    /// Gives tokens to what has none. `epoch` is from before the look-up that did not find them, `runs` are those that it
+    /// looked in.
     pub(super) fn create(
         &self,
         domain: &str,
         epoch: u64,
+        runs: &Arc<[Arc<Run>]>,
         unique: &[(Key, u32)],
         values: &[&[u8]],
         answers: &mut [Token],
@@ -182,11 +184,18 @@ impl TokenVault {
         self.catch_up(&mut writer)?;
         if self.epoch.load(Ordering::Acquire) != epoch {
             let table = read(&self.table);
-            for ((key, _), answer) in unique.iter().zip(answers.iter_mut()).filter(|(_, answer)| **answer == NONE) {
-                *answer = table.get(*key).unwrap_or(NONE);
+            for (keys, answers) in unique.chunks(WARM).zip(answers.chunks_mut(WARM)) {
+                table.warm(keys.iter().map(|(key, _)| *key));
+                for ((key, _), answer) in keys.iter().zip(answers).filter(|(_, answer)| **answer == NONE) {
+                    *answer = table.get(*key).unwrap_or(NONE);
+                }
             }
             drop(table);
-            self.find_in_runs(unique, answers)?;
+            // What has come since is in the table, unless it has been written as a run: then these are other runs.
+            let now = Arc::clone(&read(&self.runs));
+            if !Arc::ptr_eq(&now, runs) {
+                self.find_in_runs(&now, unique, answers)?;
+            }
         }
         let mut new = Vec::with_capacity(random.len() / 16);
         let unseen = unique.iter().zip(answers.iter_mut()).filter(|(_, answer)| **answer == NONE);
