@@ -142,7 +142,7 @@ fn one_file(path: &Path, format: Format, most: u64) -> Result<Inspected, RunErro
                 options.delimiter = b'\t';
             }
             let mut reader = CsvReader::new(decoded, options).map_err(|error| unreadable(error.to_string()))?;
-            let mut profiles = Profiles::new(&reader.header().to_vec(), most);
+            let mut profiles = Profiles::new(reader.header(), most);
             while let Some(batch) = reader.next_batch().map_err(|error| unreadable(error.to_string()))? {
                 if !profiles.take(&batch.batch, batch.rejects.len()) {
                     break;

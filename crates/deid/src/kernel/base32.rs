@@ -1,6 +1,6 @@
 //! How a 128-bit pseudonym is spelled: 26 characters of RFC 4648 base32, lower case, without padding.
 
-use arrow_array::{Array, StringArray, StringViewArray};
+use arrow_array::{Array as _, StringArray, StringViewArray};
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
 use super::text::trimmed;
@@ -22,29 +22,32 @@ pub(super) fn spell(bits: [u8; 16]) -> [u8; LENGTH] {
     out
 }
 
-/// A pseudonym for each value that is there; the empty string is none.
+/// A pseudonym for each value that is there, white space around it apart; the empty string is none. `None` when the
+/// spellings are more than an array can hold, at 82 million of them.
 ///
 /// All spellings are written one behind the other and checked to be text at once: value by value that costs more than
 /// the spelling.
 #[inline]
-pub(super) fn spell_column(values: &StringViewArray, mut bits_of: impl FnMut(&[u8]) -> [u8; 16]) -> StringViewArray {
+pub(super) fn spell_column(
+    values: &StringViewArray,
+    mut bits_of: impl FnMut(&[u8]) -> [u8; 16],
+) -> Option<StringViewArray> {
     let mut text: Vec<u8> = Vec::with_capacity(values.len() * LENGTH);
     let mut ends: Vec<i32> = Vec::with_capacity(values.len() + 1);
     let mut there = BooleanBufferBuilder::new(values.len());
     ends.push(0);
     for value in values {
-        let value = value.filter(|text| !text.is_empty());
+        let value = value.map(trimmed).filter(|text| !text.is_empty());
         if let Some(value) = value {
             text.extend_from_slice(&spell(bits_of(value.as_bytes())));
         }
         there.append(value.is_some());
-        ends.push(i32::try_from(text.len()).unwrap_or(i32::MAX));
+        ends.push(i32::try_from(text.len()).ok()?);
     }
     let nulls = NullBuffer::new(there.finish());
     let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-    // The alphabet is ASCII and the offsets were counted, so this fits for every batch below 2 GiB of spellings.
-    StringArray::try_new(offsets, Buffer::from_vec(text), Some(nulls))
-        .map_or_else(|_| StringViewArray::new_null(values.len()), |spelled| StringViewArray::from(&spelled))
+    let spelled = StringArray::try_new(offsets, Buffer::from_vec(text), Some(nulls)).ok()?;
+    Some(StringViewArray::from(&spelled))
 }
 
 #[cfg(test)]

@@ -241,7 +241,7 @@ impl Kernel {
             Self::FirstChars { n } => first_chars::apply(*n, values),
             Self::ShiftDate(rule) => shift_date::apply(rule, column, &env.keys.shift),
             Self::Token { domain } => token::apply(domain, values, env.tokens.as_ref())?,
-            Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash),
+            Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash)?,
             Self::Fpe(rule) => fpe::apply(rule, values, &env.keys.fpe)?,
             Self::Surrogate(rule) => surrogate::apply(*rule, column, &env.keys.surrogate),
             Self::Scrub(rule) => scrub::apply(rule, column, &env.keys),

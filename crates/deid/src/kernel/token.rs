@@ -6,9 +6,9 @@ use arrow_array::StringViewArray;
 use cordon_phi::{Token, TokenError, TokenStore};
 
 use super::text::trimmed;
-use super::{Outcome, base32};
+use super::{KernelError, Outcome, base32};
 
-pub(super) fn apply(domain: &str, values: &StringViewArray, store: &dyn TokenStore) -> Result<Outcome, TokenError> {
+pub(super) fn apply(domain: &str, values: &StringViewArray, store: &dyn TokenStore) -> Result<Outcome, KernelError> {
     // One call a batch: the store looks up equal values once and may sort the rest as its files like.
     let there: Vec<&[u8]> =
         values.iter().flatten().map(trimmed).filter(|text| !text.is_empty()).map(str::as_bytes).collect();
@@ -16,9 +16,10 @@ pub(super) fn apply(domain: &str, values: &StringViewArray, store: &dyn TokenSto
     store.get_or_create(domain, &there, &mut tokens)?;
     if tokens.len() != there.len() {
         // A store that loses count would give one person's pseudonym to another.
-        return Err(TokenError::Damaged("it gave another number of tokens than it was asked for".to_owned()));
+        return Err(TokenError::Damaged("it gave another number of tokens than it was asked for".to_owned()).into());
     }
     let mut tokens = tokens.into_iter();
     let spelled = base32::spell_column(values, |_| tokens.next().map_or([0; 16], |Token(bits)| bits));
+    let spelled = spelled.ok_or(KernelError::Shape)?;
     Ok(Outcome::complete(Arc::new(spelled)))
 }
