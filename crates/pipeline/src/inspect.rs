@@ -137,10 +137,8 @@ fn one_file(path: &Path, format: Format, most: u64) -> Result<Inspected, RunErro
         }
         _ => {
             let decoded = open_decoded(open()?).map_err(|error| unreadable(error.to_string()))?;
-            let mut options = CsvOptions::default();
-            if path.to_string_lossy().to_lowercase().contains(".tsv") {
-                options.delimiter = b'\t';
-            }
+            let first = open_decoded(open()?).map_err(|error| unreadable(error.to_string()))?;
+            let options = CsvOptions { delimiter: delimiter_of(first), ..CsvOptions::default() };
             let mut reader = CsvReader::new(decoded, options).map_err(|error| unreadable(error.to_string()))?;
             let mut profiles = Profiles::new(reader.header(), most);
             while let Some(batch) = reader.next_batch().map_err(|error| unreadable(error.to_string()))? {
@@ -154,6 +152,17 @@ fn one_file(path: &Path, format: Format, most: u64) -> Result<Inspected, RunErro
     let Profiles { columns, rows, rejected, .. } = profiles;
     let columns = columns.into_iter().map(|(name, profile)| (name, profile.finish())).collect();
     Ok(Inspected { path: path.to_path_buf(), dataset: dataset_name(path), rows, rejected, columns })
+}
+
+/// The sign that parts the header: of those in use, the one that stands there most often.
+fn delimiter_of(file: impl Read) -> u8 {
+    const LONGEST: u64 = 64 << 10;
+    let mut line = Vec::new();
+    // A file that cannot be read says so when its rows are.
+    let _ = BufReader::new(file.take(LONGEST)).read_until(b'\n', &mut line);
+    let count = |sign: u8| memchr::memchr_iter(sign, &line).count();
+    // Of equals the last: a comma.
+    [b'|', b';', b'\t', b','].into_iter().max_by_key(|sign| count(*sign)).unwrap_or(b',')
 }
 
 /// The keys of the first lines. One that does not look like a column's name is data, and is left to the policy's refusal.

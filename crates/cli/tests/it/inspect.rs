@@ -77,6 +77,18 @@ fn what_identifies_in_a_real_export_is_seen() {
 }
 
 #[test]
+fn the_sign_between_columns_is_told_from_the_header() {
+    let folder = Folder::init("hospital");
+    folder.write("in/tabs.csv", "mrn\tbirth_date\n7\t1957-03-01\n8\t1960-04-02\n");
+    folder.write("in/bars.txt", "mrn|email\n7|a@example.org\n8|b@example.org\n");
+    folder.write("in/one.csv", "mrn\n7\n");
+    let report = folder.cordon(&["inspect", "in", "--format", "json"]).ok().json();
+    assert_eq!(columns(&report, "tabs")[1].1, "birth-date");
+    assert_eq!(columns(&report, "bars")[1].1, "email");
+    assert_eq!(columns(&report, "one").len(), 1);
+}
+
+#[test]
 fn what_is_no_table_is_said() {
     let folder = Folder::init("hospital");
     folder.write("in/picture.png", [0x89, b'P', b'N', b'G']);
