@@ -13,8 +13,7 @@ use super::{LIMITED, SHIPPED, documents, recipe, run};
 fn folder() -> Option<PathBuf> {
     let given = std::env::var_os("CORDON_SHARED_DATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).map(|root| root.join("shared/data"));
-    let fixed = Some(PathBuf::from("/work/shared/data"));
-    [given, beside, fixed].into_iter().flatten().map(|data| data.join("ccda")).find(|folder| folder.is_dir())
+    [given, beside].into_iter().flatten().map(|data| data.join("ccda")).find(|folder| folder.is_dir())
 }
 
 pub fn files() -> Option<Vec<PathBuf>> {

@@ -9,13 +9,10 @@ use cordon_formats::hl7v2::{Message, MessageReader, ReadOptions, RecordKind};
 use super::{SHIPPED, messages, recipe, run};
 
 fn folder() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?;
-    let folder = root.join("shared/data/hl7v2");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let folder = Path::new("/work/shared/data/hl7v2");
-    folder.is_dir().then(|| folder.to_path_buf())
+    let named = std::env::var_os("CORDON_SHARED_DATA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared/data");
+    let folder = named.unwrap_or(beside).join("hl7v2");
+    folder.is_dir().then_some(folder)
 }
 
 fn files(folder: &Path, out: &mut Vec<PathBuf>) {
