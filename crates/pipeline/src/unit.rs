@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -658,31 +659,26 @@ impl<'a> Reader<'a, '_, '_> {
         self.whole(seen)
     }
 
-    fn documents(&self, format: &'static str) -> Result<&'a Documents, Stop> {
+    /// The rules of the file's dataset, which must be of its format.
+    fn rules<R>(&self, format: &str, of: impl FnOnce(&'a Documents) -> Option<&'a R>) -> Result<&'a R, Stop> {
         let dataset = &self.planned.file.dataset;
-        self.shared.context.recipe.documents.get(dataset).ok_or_else(|| {
-            self.refuse_for(format!("the policy declares `{dataset}` as a table and the files are {format}"))
+        let documents = self.shared.context.recipe.documents.get(dataset);
+        documents.and_then(of).ok_or_else(|| {
+            let declared = documents.map_or("a table", Documents::format);
+            self.refuse_for(format!("the policy declares `{dataset}` as {declared} and the files are {format}"))
         })
     }
 
-    fn of_another_format(&self, documents: &Documents, format: &str) -> Stop {
-        let (dataset, declared) = (&self.planned.file.dataset, documents.format());
-        self.refuse_for(format!("the policy declares `{dataset}` as {declared} and the files are {format}"))
-    }
-
     fn resource_rules(&self) -> Result<&'a FhirRecipe, Stop> {
-        let documents = self.documents("FHIR")?;
-        documents.fhir().ok_or_else(|| self.of_another_format(documents, "FHIR"))
+        self.rules("FHIR", Documents::fhir)
     }
 
     fn message_rules(&self) -> Result<&'a Hl7v2Recipe, Stop> {
-        let documents = self.documents("HL7 v2")?;
-        documents.hl7v2().ok_or_else(|| self.of_another_format(documents, "HL7 v2"))
+        self.rules("HL7 v2", Documents::hl7v2)
     }
 
     fn ccda_rules(&self) -> Result<&'a CcdaRecipe, Stop> {
-        let documents = self.documents("C-CDA")?;
-        documents.ccda().ok_or_else(|| self.of_another_format(documents, "C-CDA"))
+        self.rules("C-CDA", Documents::ccda)
     }
 
     fn ccda_documents(
@@ -697,14 +693,10 @@ impl<'a> Reader<'a, '_, '_> {
         let mut seen = Seen::default();
         while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(|error| self.trouble(&error))? {
             for reject in std::mem::take(&mut batch.rejects) {
-                self.began.set(true);
-                let reason = reject.reason.to_string();
-                self.shared.put_aside(origin, reject.line, None, reason, reject.cut > 0, &reject.raw)?;
+                self.reject(origin, reject.line, &reject.reason, reject.cut, &reject.raw)?;
                 seen.rejected += 1;
             }
-            let batch = DocumentBatch::Ccda(recipe, Box::new(batch));
-            seen.rows += batch.len();
-            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+            seen.rows += self.hand_on(origin, DocumentBatch::Ccda(recipe, Box::new(batch)))?;
         }
         Ok(seen)
     }
@@ -719,14 +711,10 @@ impl<'a> Reader<'a, '_, '_> {
         let mut seen = Seen::default();
         while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(|error| self.trouble(&error))? {
             for reject in std::mem::take(&mut batch.rejects) {
-                self.began.set(true);
-                let reason = reject.reason.to_string();
-                self.shared.put_aside(origin, reject.line, None, reason, reject.cut > 0, &reject.raw)?;
+                self.reject(origin, reject.line, &reject.reason, reject.cut, &reject.raw)?;
                 seen.rejected += 1;
             }
-            let batch = DocumentBatch::Hl7v2(recipe, Box::new(batch));
-            seen.rows += batch.len();
-            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+            seen.rows += self.hand_on(origin, DocumentBatch::Hl7v2(recipe, Box::new(batch)))?;
         }
         Ok(seen)
     }
@@ -751,14 +739,10 @@ impl<'a> Reader<'a, '_, '_> {
         let mut seen = Seen::default();
         while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(broken)? {
             for reject in std::mem::take(&mut batch.rejects) {
-                let (line, reason) = (position(reject.origin), reject.reason.to_string());
-                self.began.set(true);
-                self.shared.put_aside(origin, line, None, reason, reject.cut > 0, &reject.raw)?;
+                self.reject(origin, position(reject.origin), &reject.reason, reject.cut, &reject.raw)?;
                 seen.rejected += 1;
             }
-            let batch = DocumentBatch::Fhir(recipe, Box::new(batch));
-            seen.rows += batch.len();
-            self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+            seen.rows += self.hand_on(origin, DocumentBatch::Fhir(recipe, Box::new(batch)))?;
         }
         Ok(seen)
     }
@@ -847,11 +831,30 @@ impl<'a> Reader<'a, '_, '_> {
         }
     }
 
+    /// Sets a record aside that could not be read. `cut`: so many bytes are missing from `raw`.
+    fn reject(
+        &self,
+        slot: &OriginSlot,
+        line: u64,
+        why: &impl fmt::Display,
+        cut: u64,
+        raw: &[u8],
+    ) -> Result<(), RunError> {
+        self.began.set(true);
+        self.shared.put_aside(slot, line, None, why.to_string(), cut > 0, raw)
+    }
+
+    /// Hands documents to the workers; says how many.
+    fn hand_on(&self, origin: &Arc<OriginSlot>, batch: DocumentBatch<'a>) -> Result<u64, Stop> {
+        let count = batch.len();
+        self.send(Work::Documents { origin: Arc::clone(origin), batch })?;
+        Ok(count)
+    }
+
     fn put_aside_rejects(&self, slot: &OriginSlot, rejects: Vec<Reject>) -> Result<u64, RunError> {
         let count = rejects.len() as u64;
         for reject in rejects {
-            self.began.set(true);
-            self.shared.put_aside(slot, reject.line, None, reject.reason.to_string(), reject.cut > 0, &reject.raw)?;
+            self.reject(slot, reject.line, &reject.reason, reject.cut, &reject.raw)?;
         }
         Ok(count)
     }
