@@ -1,6 +1,5 @@
 //! The rules of a document format as they are compiled: each is checked against the method once, here.
 
-use arrow_schema::DataType;
 use cordon_phi::IdentifierKind;
 
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
@@ -150,22 +149,11 @@ impl<'a> Rules<'a> {
     }
 
     fn gather(&mut self, kernel: Kernel, allow: Option<Allow>, lenient: bool) -> Gathered {
-        let rules = self.kernels.iter().zip(&self.lenient);
-        let known = rules.map(|(rule, known)| rule.kernel == kernel && rule.allow == allow && *known == lenient);
-        if let Some(known) = known.into_iter().position(|same| same) {
+        let mut rules = self.kernels.iter().zip(&self.lenient);
+        if let Some(known) = rules.position(|(rule, known)| rule.is(&kernel, allow.as_ref()) && *known == lenient) {
             return known as Gathered;
         }
-        let once = matches!(
-            kernel,
-            Kernel::Token { .. } | Kernel::Hash { .. } | Kernel::Fpe(_) | Kernel::Zip3(_) | Kernel::FirstChars { .. }
-        );
-        self.kernels.push(GatherRule {
-            needs_subject: kernel.needs_subject(),
-            gives_numbers: matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
-            once,
-            kernel,
-            allow,
-        });
+        self.kernels.push(GatherRule::new(kernel, allow));
         self.lenient.push(lenient);
         (self.kernels.len() - 1) as Gathered
     }

@@ -341,23 +341,10 @@ impl Compiler<'_> {
     }
 
     fn gather(&mut self, kernel: Kernel, allow: Option<Allow>) -> Gathered {
-        let same = |rule: &GatherRule| rule.kernel == kernel && rule.allow == allow;
-        if let Some(known) = self.kernels.iter().position(same) {
+        if let Some(known) = self.kernels.iter().position(|rule| rule.is(&kernel, allow.as_ref())) {
             return known as Gathered;
         }
-        let once = matches!(
-            kernel,
-            Kernel::Token { .. } | Kernel::Hash { .. } | Kernel::Fpe(_) | Kernel::Zip3(_) | Kernel::FirstChars { .. }
-        );
-        self.kernels.push(GatherRule {
-            needs_subject: kernel.needs_subject(),
-            // A kept number is spelled as it was.
-            gives_numbers: matches!(kernel, Kernel::SpanCap { .. } | Kernel::Keep(_))
-                || matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
-            once,
-            kernel,
-            allow,
-        });
+        self.kernels.push(GatherRule::new(kernel, allow));
         (self.kernels.len() - 1) as Gathered
     }
 

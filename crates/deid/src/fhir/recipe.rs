@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use cordon_formats::fhir::{Definitions, Json, NameId, TypeId};
 use cordon_phi::IdentifierKind;
 use hashbrown::HashMap;
@@ -76,6 +76,32 @@ pub(crate) struct GatherRule {
     pub once: bool,
     /// Results are numbers, as JSON spells them.
     pub gives_numbers: bool,
+}
+
+impl GatherRule {
+    pub(crate) fn new(kernel: Kernel, allow: Option<Allow>) -> Self {
+        Self {
+            needs_subject: kernel.needs_subject(),
+            // A kept number is spelled as it was.
+            gives_numbers: matches!(kernel, Kernel::SpanCap { .. } | Kernel::Keep(_))
+                || matches!(kernel.output_type(), DataType::Int32 | DataType::Int64 | DataType::Float64),
+            once: matches!(
+                kernel,
+                Kernel::Token { .. }
+                    | Kernel::Hash { .. }
+                    | Kernel::Fpe(_)
+                    | Kernel::Zip3(_)
+                    | Kernel::FirstChars { .. }
+            ),
+            kernel,
+            allow,
+        }
+    }
+
+    /// Whether it does the same to a value.
+    pub(crate) fn is(&self, kernel: &Kernel, allow: Option<&Allow>) -> bool {
+        self.kernel == *kernel && self.allow.as_ref() == allow
+    }
 }
 
 /// What is done with a single value.

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use indexmap::IndexMap;
 
 use super::path::{Place, TypePlace, segment_name};
-use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId, Segment};
+use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId, Segment, tables_of};
 use super::section::Hl7v2Section;
 use crate::document::{Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
@@ -153,6 +153,7 @@ impl Compiler<'_> {
         let has_surrogates = self.rules.kernels.iter().any(|rule| matches!(rule.kernel, Kernel::Surrogate(_)));
         Hl7v2Recipe {
             nodes: std::mem::take(&mut self.nodes),
+            tables: tables_of(&segments),
             segments,
             kernels: std::mem::take(&mut self.rules.kernels),
             lenient: std::mem::take(&mut self.rules.lenient),

@@ -20,6 +20,8 @@ pub(super) type NodeId = u32;
 pub struct Hl7v2Recipe {
     pub(super) nodes: Vec<Node>,
     pub(super) segments: HashMap<[u8; 3], Segment>,
+    /// The schema of each table that can come out.
+    pub(super) tables: BTreeMap<String, SchemaRef>,
     pub(super) kernels: Vec<GatherRule>,
     pub(super) lenient: Vec<bool>,
     /// Rules of identifiers by type code, or `authority^code`.
@@ -92,23 +94,25 @@ impl Hl7v2Recipe {
 
     /// Every table that can come out, with its schema.
     pub fn schemas(&self) -> Vec<(String, SchemaRef)> {
-        let mut names: BTreeMap<String, Option<&Segment>> = BTreeMap::new();
-        for (name, segment) in self.segments.iter().filter(|(_, segment)| !segment.excluded) {
-            names.insert(String::from_utf8_lossy(name).to_ascii_lowercase(), Some(segment));
-        }
-        names.insert(tables::MESSAGE.to_owned(), None);
-        names
-            .into_iter()
-            .filter_map(|(name, segment)| {
-                let schema = tables::table_schema(&name)?;
-                Some((name, classed(&schema, segment)))
-            })
-            .collect()
+        self.tables.iter().map(|(name, schema)| (name.clone(), Arc::clone(schema))).collect()
     }
 }
 
+/// The tables of the segments that may stay, and of messages.
+pub(super) fn tables_of(segments: &HashMap<[u8; 3], Segment>) -> BTreeMap<String, SchemaRef> {
+    let staying = segments.iter().filter(|(_, segment)| !segment.excluded);
+    staying
+        .map(|(name, segment)| (String::from_utf8_lossy(name).to_ascii_lowercase(), Some(segment)))
+        .chain([(tables::MESSAGE.to_owned(), None)])
+        .filter_map(|(name, segment)| {
+            let schema = classed(&tables::table_schema(&name)?, segment);
+            Some((name, schema))
+        })
+        .collect()
+}
+
 /// The schema with the class of key that protects each column.
-pub(super) fn classed(schema: &SchemaRef, segment: Option<&Segment>) -> SchemaRef {
+fn classed(schema: &SchemaRef, segment: Option<&Segment>) -> SchemaRef {
     let class_of = |name: &str| match segment {
         // The message as a whole may hold all that the policy lets pass; its header names systems and times.
         None if matches!(name, "message" | "patient" | "control_id") => KeyClass::Direct,

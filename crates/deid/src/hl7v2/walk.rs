@@ -1,6 +1,7 @@
 //! One pass over the segments of each message, driven by the compiled nodes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use cordon_formats::hl7v2::{Field, Message, MessageBatch, RecordKind, Segment as Sent, Value, escape, splice, tables};
@@ -8,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::form;
 use super::path::Place;
-use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId, classed};
+use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId};
 use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy};
 use crate::fhir::FailureReason;
 use crate::fhir::recipe::Settled;
@@ -27,44 +28,39 @@ impl Hl7v2Recipe {
         let mut plan = Plan::new(&self.kernels, &self.lenient, &self.namespaces);
         let mut messages = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
-        for (index, record) in batch.records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Message)
-        {
-            let _ = record;
-            match batch.parse(index) {
-                Ok(message) => {
-                    walk.message(&message, &mut plan);
-                    messages.push(message);
-                    places.push(index);
-                }
-                // A reader hands out only what it could parse.
-                Err(_) => return Err(KernelError::Shape),
-            }
+        let is_message =
+            |index: &usize| batch.records.get(*index).is_some_and(|record| record.kind == RecordKind::Message);
+        for index in (0..batch.len()).filter(is_message) {
+            // A reader hands out only what it could parse.
+            let message = batch.parse(index).map_err(|_| KernelError::Shape)?;
+            walk.message(&message, &mut plan);
+            messages.push(message);
+            places.push(index);
         }
         let by = if self.seed_by_token { SeedBy::Token(None) } else { SeedBy::Identity };
         let done = plan.run(by, env)?;
         let mut written: Vec<Vec<u8>> = Vec::with_capacity(messages.len());
         let mut unfit = false;
+        let (mut texts, mut edits) = (Vec::new(), Vec::new());
         let mut failures = done.documents(
             |_, mark| walk.spot(mark),
             |index, changes| {
                 let Some(message) = messages.get(index) else { return };
                 let mut out = Vec::with_capacity(message.bytes().len());
-                let edits: Vec<(std::ops::Range<usize>, Vec<u8>)> = changes
-                    .iter()
-                    .map(|change| {
-                        let span = change.start as usize..change.end as usize;
+                texts.clear();
+                edits.clear();
+                for change in changes {
+                    let span = change.start as usize..change.end as usize;
+                    let start = texts.len();
+                    if let Replacement::Text(text) = change.with {
                         let old = message.bytes().get(span.clone()).unwrap_or_default();
-                        let new = match change.with {
-                            Replacement::Nothing | Replacement::Removed => Vec::new(),
-                            Replacement::Text(text) => {
-                                let charset = message.charset().of_value(old);
-                                charset.encode(&escape(text, message.delimiters())).into_owned()
-                            }
-                        };
-                        (span, new)
-                    })
-                    .collect();
-                unfit |= splice(message.bytes(), edits, &mut out).is_err();
+                        let charset = message.charset().of_value(old);
+                        texts.extend_from_slice(&charset.encode(&escape(text, message.delimiters())));
+                    }
+                    edits.push((span, start..texts.len()));
+                }
+                let new = edits.iter().map(|(span, text)| (span.clone(), texts.get(text.clone()).unwrap_or_default()));
+                unfit |= splice(message.bytes(), new, &mut out).is_err();
                 written.push(out);
             },
         );
@@ -91,10 +87,8 @@ impl Hl7v2Recipe {
         let flat = tables::flatten(&messages).map_err(|_| KernelError::Shape)?;
         flat.into_iter()
             .map(|(name, rows)| {
-                let key: Option<[u8; 3]> = name.to_ascii_uppercase().as_bytes().try_into().ok();
-                let segment = key.and_then(|key| self.segments.get(&key)).filter(|_| name != tables::MESSAGE);
-                let schema = classed(&rows.schema(), segment);
-                let rows = rows.with_schema(schema).map_err(|_| KernelError::Shape)?;
+                let schema = self.tables.get(&name).ok_or(KernelError::Shape)?;
+                let rows = rows.with_schema(Arc::clone(schema)).map_err(|_| KernelError::Shape)?;
                 Ok((name, rows))
             })
             .collect()
