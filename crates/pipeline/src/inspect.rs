@@ -140,6 +140,10 @@ fn one_file(path: &Path, format: Format, most: u64) -> Result<Inspected, RunErro
             let first = open_decoded(open()?).map_err(|error| unreadable(error.to_string()))?;
             let options = CsvOptions { delimiter: delimiter_of(first), ..CsvOptions::default() };
             let mut reader = CsvReader::new(decoded, options).map_err(|error| unreadable(error.to_string()))?;
+            // A row that is taken for the header would be shown as names of columns.
+            if reader.header().iter().any(|name| is_value(name)) {
+                return Err(unreadable("its first line holds values and not the names of columns".to_owned()));
+            }
             let mut profiles = Profiles::new(reader.header(), most);
             while let Some(batch) = reader.next_batch().map_err(|error| unreadable(error.to_string()))? {
                 if !profiles.take(&batch.batch, batch.rejects.len()) {
@@ -163,6 +167,11 @@ fn delimiter_of(file: impl Read) -> u8 {
     let count = |sign: u8| memchr::memchr_iter(sign, &line).count();
     // Of equals the last: a comma.
     [b'|', b';', b'\t', b','].into_iter().max_by_key(|sign| count(*sign)).unwrap_or(b',')
+}
+
+/// Whether a text is a value rather than the name of a column: a date, a number of somebody, an address of mail.
+fn is_value(name: &str) -> bool {
+    name.contains('@') || name.bytes().filter(u8::is_ascii_digit).count() >= 5
 }
 
 /// The keys of the first lines. One that does not look like a column's name is data, and is left to the policy's refusal.

@@ -95,6 +95,10 @@ fn what_is_no_table_is_said() {
     let said = folder.cordon(&["inspect", "in/picture.png"]).exits(2);
     assert!(said.err.contains("no table"), "{}", said.err);
     folder.cordon(&["inspect", "in/none"]).exits(6);
+    folder.write("in/headless.csv", "Doe,1957-03-01,jane@example.org\nRoe,1960-04-02,ann@example.org\n");
+    let said = folder.cordon(&["inspect", "in/headless.csv"]).exits(2);
+    assert!(said.err.contains("names of columns"), "{}", said.err);
+    assert!(["Doe", "1957", "jane"].iter().all(|value| !said.all().contains(value)), "{}", said.all());
     folder.write("in/keys.ndjson", "{\"mrn\":\"77\",\"john@example.org\":\"x\"}\n");
     let said = folder.cordon(&["inspect", "in/keys.ndjson"]).ok();
     assert!(said.out.contains("mrn") && !said.all().contains("john@"), "{}", said.all());
