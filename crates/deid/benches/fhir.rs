@@ -109,7 +109,7 @@ fn main() {
         surrogate: KeyedHash::new(&[3; 32]),
         fpe: FpeKey::from_bytes([4; 32]),
     };
-    let env = Env { tokens: Arc::new(Memory::default()), keys: Arc::new(keys) };
+    let env = Env { tokens: Arc::new(Memory::default()), keys: Arc::new(keys), dossiers: None };
     println!(
         "{:14} {:>9} {:>9} {:>14} {:>14} {:>14} {:>14}",
         "input", "resources", "bytes each", "read+copy /s", "read /s", "apply /s", "read+apply /s"

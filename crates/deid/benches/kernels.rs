@@ -46,7 +46,7 @@ fn run(bencher: Bencher<'_, '_>, kernel: &Kernel, subjects: usize, value: impl F
         surrogate: KeyedHash::new(&[3; 32]),
         fpe: FpeKey::from_bytes([4; 32]),
     };
-    let env = Env { tokens: Arc::new(Memory::default()), keys: Arc::new(keys) };
+    let env = Env { tokens: Arc::new(Memory::default()), keys: Arc::new(keys), dossiers: None };
     let values: StringViewArray = (0..ROWS).map(|row| Some(value(row))).collect();
     // Rows of one subject stand together, as exports have them.
     let subjects: StringViewArray =

@@ -18,11 +18,13 @@
 //! ```
 
 mod kind;
+mod known;
 mod method;
 mod secret;
 mod token;
 
 pub use kind::{IdentifierKind, KeyClass, SafeHarborClause, UnknownKind};
+pub use known::{Dossiers, Identifier, IdentityStore, Known, KnownFacts, Linked, Whose};
 pub use method::Method;
 pub use secret::{Phi, SubjectId};
 pub use token::{Token, TokenError, TokenStore};

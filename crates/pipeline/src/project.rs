@@ -409,7 +409,7 @@ impl OpenProject {
             surrogate: KeyedHash::for_key(&self.ring.key::<SurrogateKey>()?),
             fpe: self.ring.key::<FpeKey>()?,
         };
-        let env = Env { tokens: Arc::clone(&vault) as Arc<dyn TokenStore>, keys: Arc::new(keys) };
+        let env = Env { tokens: Arc::clone(&vault) as Arc<dyn TokenStore>, keys: Arc::new(keys), dossiers: None };
         Ok((vault, env))
     }
 

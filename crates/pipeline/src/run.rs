@@ -191,7 +191,7 @@ impl<'a> Context<'a> {
             *opened = Some((vault, env));
         }
         let Some((vault, env)) = &*opened else { return Err(RunError::Internal("the vault")) };
-        Ok((Arc::clone(vault), Env { tokens: Arc::clone(&env.tokens), keys: Arc::clone(&env.keys) }))
+        Ok((Arc::clone(vault), env.clone()))
     }
 
     /// Where the vault stands now; as before where no unit needed it.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, StringViewArray, new_null_array};
 use arrow_schema::{DataType, TimeUnit};
 use cordon_crypto::{CryptoError, FpeKey, KeyedHash};
-use cordon_phi::{TokenError, TokenStore};
+use cordon_phi::{Dossiers, TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -140,6 +140,8 @@ pub struct DeidKeys {
 pub struct Env {
     pub tokens: Arc<dyn TokenStore>,
     pub keys: Arc<DeidKeys>,
+    /// What is known of each subject, for [`Kernel::Scrub`]; only where identities are declared, so that a subject is a token.
+    pub dossiers: Option<Arc<dyn Dossiers>>,
 }
 
 /// What is done with one declared field.

@@ -53,7 +53,7 @@ pub fn env() -> Env {
         surrogate: KeyedHash::new(&[3; 32]),
         fpe: FpeKey::from_bytes([4; 32]),
     };
-    Env { tokens: Arc::new(Counter::default()), keys: Arc::new(keys) }
+    Env { tokens: Arc::new(Counter::default()), keys: Arc::new(keys), dossiers: None }
 }
 
 /// What is wrong with a file of cases, a line for each row.

@@ -49,7 +49,7 @@ pub fn env() -> Env {
         surrogate: KeyedHash::new(&[3; 32]),
         fpe: FpeKey::from_bytes([4; 32]),
     };
-    Env { tokens: Arc::new(Foretold), keys: Arc::new(keys) }
+    Env { tokens: Arc::new(Foretold), keys: Arc::new(keys), dossiers: None }
 }
 
 /// The FHIR recipe of a policy's dataset `fhir`, at a fixed day.
