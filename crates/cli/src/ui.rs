@@ -184,7 +184,7 @@ impl Ui {
                 format!("undeclared in {dataset}, not passed on: {}", shortened(fields))
             }
             Progress::Refused { file, reason } => format!("refused {file}: {reason}"),
-            Progress::Reading { .. } | Progress::Committed { .. } => return,
+            Progress::Learning { .. } | Progress::Reading { .. } | Progress::Committed { .. } => return,
         };
         if bar.is_hidden() { line_to_stderr(&line) } else { bar.println(line) }
     }

@@ -14,6 +14,7 @@ use crate::allow::blanked;
 use crate::document::Documents;
 use crate::kernel::{Column, Env, Kernel, KernelError, Reason, SpanUnit, trimmed};
 use crate::policy::file::{Action, Undeclared};
+use crate::survey::Survey;
 
 /// Arrow field metadata: the identifier kind that a column was made from.
 pub const KIND_KEY: &str = "cordon.kind";
@@ -48,6 +49,10 @@ pub struct TableRecipe {
     pub rules: Vec<FieldRule>,
     /// The token domain that seeds surrogates, where they may not come from the identity itself.
     pub(crate) seed_domain: Option<String>,
+    /// A pipeline declares who people are: shifted dates and scrubbed text follow from the token too.
+    pub(crate) linked: bool,
+    /// The columns whose values mean the person, each with its namespace.
+    pub(crate) identities: Vec<(String, String)>,
 }
 
 /// One rule: from an input field to an output column.
@@ -172,8 +177,13 @@ impl TableRecipe {
         let conditions =
             |step: &Step<'_>| -> Vec<usize> { step.blank.iter().filter_map(|(at, _)| *at).chain(step.unit).collect() };
         let needed = steps.iter().flat_map(conditions).chain(steps.iter().filter_map(|step| step.input));
-        let needed = needed.chain(subject).collect();
-        Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, undeclared, needed })
+        let identities: Vec<(usize, &str)> = self
+            .identities
+            .iter()
+            .filter_map(|(column, namespace)| Some((find(column)?, namespace.as_str())))
+            .collect();
+        let needed = needed.chain(subject).chain(identities.iter().map(|(at, _)| *at)).collect();
+        Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, identities, undeclared, needed })
     }
 }
 
@@ -239,6 +249,8 @@ pub struct BoundTable<'a> {
     schema: SchemaRef,
     steps: Vec<Step<'a>>,
     subject: Option<usize>,
+    /// Where the identifiers of the person stand, each with its namespace.
+    identities: Vec<(usize, &'a str)>,
     /// Columns of the file that the policy does not name: they do not pass.
     pub undeclared: Vec<String>,
     /// Positions of the columns that any rule reads; the others need not be decoded.
@@ -273,7 +285,8 @@ impl BoundTable<'_> {
                 continue;
             };
             let values = step.limited(batch, text_column(batch, at));
-            let subjects = if matches!(step.kernel, Kernel::Surrogate(_)) { seeds.as_ref() } else { subjects.as_ref() };
+            let seeded = self.recipe.linked || matches!(step.kernel, Kernel::Surrogate(_));
+            let subjects = if seeded { seeds.as_ref() } else { subjects.as_ref() };
             let outcome = step.kernel.apply(&Column { values: &values, subjects }, env)?;
             failures.extend(outcome.failures.into_iter().map(|failure| RowFailure {
                 row: failure.row,
@@ -301,11 +314,34 @@ impl BoundTable<'_> {
         Ok(Applied { batch, failures })
     }
 
-    /// What surrogates are seeded with: the subject's random token, or (by expert determination) the identity.
+    /// Tells whose rows these are: the identifiers that each gives. A row that says what the one before said adds nothing.
+    pub fn survey(&self, batch: &RecordBatch, survey: &mut Survey) {
+        let columns: Vec<_> =
+            self.identities.iter().map(|(at, namespace)| (text_column(batch, *at), *namespace)).collect();
+        for row in 0..batch.num_rows() {
+            let same = |values: &StringViewArray| {
+                row > 0
+                    && values.is_valid(row) == values.is_valid(row - 1)
+                    && (values.is_null(row) || values.value(row) == values.value(row - 1))
+            };
+            if columns.iter().all(|(values, _)| same(values)) {
+                continue;
+            }
+            for (values, namespace) in columns.iter().filter(|(values, _)| values.is_valid(row)) {
+                survey.identifier(namespace, values.value(row));
+            }
+            survey.end_person();
+        }
+    }
+
+    /// What kernels that ask for a subject are given: its random token, or (by expert determination) the identity.
     fn seeds(&self, subjects: Option<&StringViewArray>, env: &Env) -> Result<Option<StringViewArray>, KernelError> {
-        let surrogates = self.steps.iter().any(|step| matches!(step.kernel, Kernel::Surrogate(_)));
+        let wanted = |step: &Step<'_>| match step.kernel {
+            Kernel::Surrogate(_) => true,
+            kernel => self.recipe.linked && kernel.needs_subject(),
+        };
         match (subjects, &self.recipe.seed_domain) {
-            (Some(subjects), Some(domain)) if surrogates => {
+            (Some(subjects), Some(domain)) if self.steps.iter().any(wanted) => {
                 let kernel = Kernel::Token { domain: domain.clone() };
                 let tokens = kernel.apply(&Column { values: subjects, subjects: None }, env)?;
                 Ok(Some(text_array(&tokens.values)))

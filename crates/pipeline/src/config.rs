@@ -4,6 +4,7 @@ use cordon_access::AccessFile;
 use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
 use cordon_formats::CsvOptions;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +171,10 @@ pub struct SourceSection {
     /// No file is no mistake.
     #[serde(default)]
     pub optional: bool,
+    /// Which identifiers mean the person: for each place its namespace, a token domain. Records that share one are the same person's, in every
+    /// format and run. A place is a column, `PID-3[MR]`, `Patient.identifier[SYSTEM]`, `recordTarget/patientRole/id[OID]`, `NM1*IL-09`.
+    #[serde(default)]
+    pub identity: IndexMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,6 +6,7 @@ use cordon_deid::document::DocumentOutput;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::{Env, KernelError};
+use cordon_deid::survey::Survey;
 use cordon_formats::ccda;
 use cordon_formats::fhir::ResourceBatch;
 use cordon_formats::hl7v2::{MessageBatch, RecordKind};
@@ -46,6 +47,15 @@ impl DocumentBatch<'_> {
             Self::Fhir(_, batch) => batch.len() as u64,
             Self::Hl7v2(_, batch) => messages(batch),
             Self::Ccda(_, batch) => batch.documents.len() as u64,
+        }
+    }
+
+    /// Tells whose documents these are.
+    pub fn survey(&self, survey: &mut Survey) {
+        match self {
+            Self::Fhir(recipe, batch) => recipe.survey(batch, survey),
+            Self::Hl7v2(recipe, batch) => recipe.survey(batch, survey),
+            Self::Ccda(recipe, batch) => recipe.survey(batch, survey),
         }
     }
 

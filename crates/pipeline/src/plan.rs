@@ -52,14 +52,16 @@ const UNIT_FILES: usize = 500;
 
 /// What rows depend on besides their file: a unit made under anything else is made again.
 pub(crate) struct Basis {
-    /// The policy and the keys.
+    /// The policy, the keys, and what means a person.
     pub made_under: String,
+    /// How many pairs of people have turned out to be one: tokens from before stand for nobody now.
+    pub merges: u64,
     year: i32,
     age_bound: BTreeSet<String>,
 }
 
 impl Basis {
-    pub fn new(made_under: String, recipe: &Recipe) -> Self {
+    pub fn new(made_under: String, merges: u64, recipe: &Recipe) -> Self {
         let by_age = |kernel: &Kernel| match kernel {
             Kernel::Year(rule) => rule.cap.is_some(),
             Kernel::AgeFromBirth(_) => true,
@@ -71,12 +73,23 @@ impl Basis {
             .filter(|(_, table)| table.rules.iter().filter_map(|rule| rule.kernel.as_ref()).any(by_age));
         // Resources hold birth dates wherever they like.
         let age_bound = tables.map(|(name, _)| name).chain(recipe.documents.keys()).cloned().collect();
-        Self { made_under, year: recipe.ages_capped_at.max(recipe.reference_date).year(), age_bound }
+        Self { made_under, merges, year: recipe.ages_capped_at.max(recipe.reference_date).year(), age_bound }
+    }
+
+    /// What an interrupted run must have in common with this one to be carried on.
+    pub fn key(&self) -> String {
+        format!("{}+{}", self.made_under, self.merges)
     }
 
     /// The year that a unit of the dataset is bound to.
     pub fn ages_of(&self, dataset: &str) -> Option<i32> {
         self.age_bound.contains(dataset).then_some(self.year)
+    }
+
+    /// Whether rows hold tokens from before some people turned out to be one. They are made again where their files are there, and else
+    /// stay: they show nothing that they should not.
+    fn unjoins(&self, unit: &UnitRecord) -> bool {
+        unit.merges != self.merges
     }
 
     /// Why the unit's rows may not stay as they are.
@@ -94,6 +107,8 @@ pub struct Plan {
     /// What was done before, renamed files under their new names.
     pub done: Done,
     pub unchanged: usize,
+    /// Files that are gone while their rows hold tokens from before people turned out to be one.
+    pub unjoined: usize,
     /// The files that are there.
     pub present: BTreeSet<String>,
 }
@@ -120,18 +135,20 @@ impl Plan {
             !unit.is_refusal() || unit.files.iter().any(|file| present.contains_key(&file.source_id))
         });
         let mut stale = BTreeSet::new();
+        let mut unjoined = 0;
         let mut known = BTreeSet::new();
         for unit in done.units.values() {
             let outdated = basis.outdates(unit);
             for file in &unit.files {
                 known.insert(file.source_id.clone());
                 match (present.get(&file.source_id), outdated) {
-                    (Some(now), None) if file.refused.is_none() && !has_changed(file, now)? => {}
+                    (Some(now), None) if file.refused.is_none() && !basis.unjoins(unit) && !has_changed(file, now)? => {
+                    }
                     (Some(_), _) => {
                         stale.insert(file.source_id.clone());
                     }
                     // Its rows stay as they are: nothing asks for making them again.
-                    (None, None) => {}
+                    (None, None) => unjoined += usize::from(basis.unjoins(unit) && file.refused.is_none()),
                     (None, Some(why)) => {
                         return Err(RunError::usage(
                             format!("`{}` is gone, and its rows must be made again because {why}", file.name),
@@ -147,7 +164,7 @@ impl Plan {
             .into_values()
             .filter(|planned| !known.contains(&planned.source_id) || stale.contains(&planned.source_id))
             .collect();
-        Ok(Self { units: group(open, journaled)?, done, unchanged, present: here })
+        Ok(Self { units: group(open, journaled)?, done, unchanged, unjoined, present: here })
     }
 
     pub fn bytes(&self) -> u64 {
@@ -350,7 +367,7 @@ datasets:
     fn basis(policy: &str, year: i32) -> Basis {
         let run_date = NaiveDate::from_ymd_opt(year, 6, 1).unwrap();
         let recipe = compile(policy, Path::new("test.yaml"), CompileOptions::on(run_date)).unwrap();
-        Basis::new("policy and keys".to_owned(), &recipe)
+        Basis::new("policy and keys".to_owned(), 0, &recipe)
     }
 
     fn unit(basis: &Basis, dataset: &str, names: &[&str], refused: bool) -> UnitRecord {
@@ -366,6 +383,7 @@ datasets:
         };
         UnitRecord {
             made_under: basis.made_under.clone(),
+            merges: basis.merges,
             ages_of: basis.ages_of(dataset),
             dataset: dataset.to_owned(),
             files: names.iter().map(file).collect(),

@@ -40,6 +40,11 @@ pub enum Progress<'a> {
     Resumed {
         units: usize,
     },
+    /// Files are read for who their people are.
+    Learning {
+        dataset: &'a str,
+        files: usize,
+    },
     Reading {
         dataset: &'a str,
         files: usize,

@@ -20,6 +20,7 @@ use cordon_engine::tables::{TableStore, valid_name};
 use cordon_phi::TokenStore;
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
 use crate::anchor::AuditMark;
@@ -291,7 +292,19 @@ const MIN_MEMORY: usize = 128 << 20;
 
 impl Pipeline {
     pub fn compile(&self, options: CompileOptions<'_>) -> Result<Recipe, RunError> {
+        let identities = self.identities();
+        let options = CompileOptions { identities: Some(&identities), ..options };
         Ok(compile(&self.policy_text, &self.policy_path, options)?)
+    }
+
+    /// Of each dataset the places that mean a person, each with its namespace; of several sources together.
+    pub(crate) fn identities(&self) -> IndexMap<String, IndexMap<String, String>> {
+        let mut all: IndexMap<String, IndexMap<String, String>> = IndexMap::new();
+        for source in self.file.sources.iter().filter(|source| !source.identity.is_empty()) {
+            let places = all.entry(source.dataset.value.clone()).or_default();
+            places.extend(source.identity.iter().map(|(place, namespace)| (place.clone(), namespace.clone())));
+        }
+        all
     }
 
     /// The table that a dataset's rows go to.
@@ -440,8 +453,15 @@ impl OpenProject {
     }
 
     /// What a unit's rows depend on besides its files: the policy and the keys.
-    pub(crate) fn made_under(&self, recipe: &Recipe) -> String {
-        format!("{}+{}", recipe.hash, self.ring.id())
+    pub(crate) fn made_under(&self, pipeline: &Pipeline, recipe: &Recipe) -> String {
+        use sha2::{Digest, Sha256};
+        let identities = pipeline.identities();
+        if identities.is_empty() {
+            return format!("{}+{}", recipe.hash, self.ring.id());
+        }
+        let identities = Sha256::digest(serde_json::to_vec(&identities).unwrap_or_default());
+        let identities = data_encoding::HEXLOWER.encode(identities.get(..8).unwrap_or_default());
+        format!("{}+{}+{identities}", recipe.hash, self.ring.id())
     }
 
     pub fn state_file(&self, pipeline: &str) -> PathBuf {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use cordon_deid::policy::check::CompileOptions;
+use cordon_phi::IdentityStore as _;
 use serde::Serialize;
 
 use crate::error::RunError;
@@ -140,9 +141,11 @@ fn replay_to_end(
     }
     project.need_vault()?;
     let recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
-    let basis = Basis::new(project.made_under(&recipe), &recipe);
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done);
+    // Records that join people now are written with what was known before; the next run makes all of them again.
+    let merges = context.env()?.0.merges()?;
+    let basis = Basis::new(project.made_under(pipeline, &recipe), merges, &recipe);
 
     let mut replay =
         Replay { context: &context, basis: &basis, next: done.clone(), fresh: Vec::new(), refused: Vec::new() };
@@ -196,7 +199,7 @@ fn replay_to_end(
         unchanged: 0,
         is_replay: true,
     };
-    journal.restart(&context.run, &basis.made_under, recipe.reference_date)?;
+    journal.restart(&context.run, &basis.key(), recipe.reference_date)?;
     let finished = finish(&context, &mut journal, prepared);
     if finished.is_err() && !journal.is_decided()? {
         // Nothing was decided: there is nothing to carry on.
@@ -278,6 +281,9 @@ impl Replay<'_, '_> {
         }
         let id = format!("replay{}", self.fresh.len());
         let unit = Unit { id: id.clone(), dataset: dataset.to_owned(), files };
+        if !self.context.pipeline.identities().is_empty() {
+            unit::learn(self.context, &unit)?;
+        }
         let processed = unit::process(self.context, &unit, self.basis)?;
         for (_, record) in processed.records {
             if record.is_refusal() {

@@ -21,6 +21,7 @@ use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
 use cordon_engine::EngineError;
 use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
+use cordon_phi::IdentityStore as _;
 use cordon_vault::{TokenVault, VaultMark};
 use serde::Serialize;
 
@@ -47,6 +48,10 @@ pub struct RunReport {
     pub rows_in: u64,
     pub rows_out: u64,
     pub quarantined: u64,
+    /// Pairs of people who turned out to be one, by identifiers that this run read: what was written of them is made again.
+    pub people_joined: u64,
+    /// Files that are gone, so that their rows keep tokens from before people turned out to be one.
+    pub files_unjoined: u64,
     /// FHIR resources of types that the policy excludes: rows in = rows out + quarantined + excluded.
     pub excluded: u64,
     pub tables: Vec<TableReport>,
@@ -71,6 +76,8 @@ impl RunReport {
             rows_out: 0,
             quarantined: 0,
             excluded: 0,
+            people_joined: 0,
+            files_unjoined: 0,
             tables: Vec::new(),
             undeclared: BTreeMap::new(),
             left_out: BTreeMap::new(),
@@ -175,20 +182,17 @@ impl<'a> Context<'a> {
         Ok(staging)
     }
 
-    /// The vault, and what kernels need of it. It must be the one that the tables' tokens came from.
+    /// With a vault that is open already.
+    pub(crate) fn with(self, vault: &(Arc<TokenVault>, Env)) -> Self {
+        *self.vault.lock().unwrap_or_else(PoisonError::into_inner) = Some(vault.clone());
+        self
+    }
+
+    /// The vault, and what kernels need of it.
     pub(crate) fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
         let mut opened = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
         if opened.is_none() {
-            let (vault, env) = self.project.env()?;
-            if let Some(mark) = &self.mark
-                && !vault.contains(mark)?
-            {
-                return Err(RunError::damaged(
-                    &self.project.vault_folder(),
-                    "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
-                ));
-            }
-            *opened = Some((vault, env));
+            *opened = Some(open_vault(self.project, self.mark.as_ref())?);
         }
         let Some((vault, env)) = &*opened else { return Err(RunError::Internal("the vault")) };
         Ok((Arc::clone(vault), env.clone()))
@@ -212,6 +216,20 @@ impl<'a> Context<'a> {
         }
         Ok(())
     }
+}
+
+/// Opens the vault. It must be the one that the tables' tokens came from.
+pub(crate) fn open_vault(project: &OpenProject, mark: Option<&VaultMark>) -> Result<(Arc<TokenVault>, Env), RunError> {
+    let (vault, env) = project.env()?;
+    if let Some(mark) = mark
+        && !vault.contains(mark)?
+    {
+        return Err(RunError::damaged(
+            &project.vault_folder(),
+            "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
+        ));
+    }
+    Ok((vault, env))
 }
 
 /// Ends the process where a test says so: a kill at exactly this place. Not in the program as it is shipped.
@@ -289,20 +307,27 @@ fn run_to_end(
 
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     let mut recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
-    let made_under = project.made_under(&recipe);
+    let vault = open_vault(project, done.vault.as_ref())?;
+    let made_under = project.made_under(pipeline, &recipe);
+    let before = vault.0.merges()?;
+    if !pipeline.identities().is_empty() {
+        let basis = Basis::new(made_under.clone(), before, &recipe);
+        let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).with(&vault);
+        learn(&context, &done, &basis)?;
+    }
+    let basis = Basis::new(made_under, vault.0.merges()?, &recipe);
     let mut resumed = carried.is_some();
-    let run = if let Some((run, reference)) = journal.resumable(&made_under, recipe.reference_date.year()) {
+    let run = if let Some((run, reference)) = journal.resumable(&basis.key(), recipe.reference_date.year()) {
         resumed = true;
         recipe = pipeline.compile(CompileOptions::on(reference))?;
         run
     } else {
         let run = new_run_id();
-        journal.restart(&run, &made_under, recipe.reference_date)?;
+        journal.restart(&run, &basis.key(), recipe.reference_date)?;
         run
     };
-    let basis = Basis::new(made_under, &recipe);
     sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
-    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done);
+    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&vault);
     own_tables(&context)?;
     let plan = Plan::make(&context, done, &basis, &journal.units)?;
 
@@ -323,12 +348,29 @@ fn run_to_end(
     }
     let mut report = work(&context, &mut journal, &plan, &basis)?;
     report.resumed = resumed;
+    report.people_joined = basis.merges.saturating_sub(before);
+    report.files_unjoined = plan.unjoined as u64;
     if let Some(carried) = carried {
         report = report.after(carried);
     }
     report.seconds = clock.elapsed().as_secs_f64();
     context.clear_staging()?;
     Ok(report)
+}
+
+/// Reads what is new or changed for who its people are, before anything of it is written.
+fn learn(context: &Context<'_>, done: &Done, basis: &Basis) -> Result<(), RunError> {
+    let plan = Plan::make(context, done.clone(), basis, &BTreeMap::new())?;
+    let read = context.meter.bytes.load(std::sync::atomic::Ordering::Relaxed);
+    for unit in &plan.units {
+        (context.tell)(Progress::Learning { dataset: &unit.dataset, files: unit.files.len() });
+        unit::learn(context, unit)?;
+    }
+    context.meter.bytes.store(read, std::sync::atomic::Ordering::Relaxed);
+    // Nothing may be written with a token that could be lost.
+    let (vault, _) = context.env()?;
+    vault.sync()?;
+    Ok(())
 }
 
 /// A table has one pipeline: another one's first run would take its rows for leftovers.

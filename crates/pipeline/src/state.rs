@@ -28,6 +28,9 @@ pub type Undeclared = BTreeMap<String, BTreeSet<String>>;
 pub struct UnitRecord {
     /// Hash of the policy and ids of the keys it ran under: when they change, its files are read again.
     pub made_under: String,
+    /// How many pairs of people had turned out to be one when it was made.
+    #[serde(default)]
+    pub merges: u64,
     /// The year at which ages were counted, where they were: a birth year that may show today may not in a later year.
     pub ages_of: Option<i32>,
     pub dataset: String,

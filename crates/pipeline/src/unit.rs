@@ -20,6 +20,7 @@ use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
+use cordon_deid::survey::Survey;
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::ccda::{self, DocumentReader};
@@ -29,11 +30,13 @@ use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
     text_columns, text_names,
 };
+use cordon_vault::TokenVault;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Format;
 use crate::documents::{DocumentBatch, Failed, position};
 use crate::error::RunError;
+use crate::people;
 use crate::plan::{Basis, PlannedFile, ReplayInput, Unit};
 use crate::progress::Progress;
 use crate::quarantine::{Origin, QuarantineWriter};
@@ -115,6 +118,7 @@ impl Attempt {
     fn into_records(mut self, unit: &Unit, basis: &Basis, refused: &BTreeMap<usize, String>) -> Processed {
         let record = |files, parts, quarantine, noticed| UnitRecord {
             made_under: basis.made_under.clone(),
+            merges: basis.merges,
             ages_of: basis.ages_of(&unit.dataset),
             dataset: unit.dataset.clone(),
             files,
@@ -295,8 +299,18 @@ struct Aside {
     of_file: BTreeMap<u32, u64>,
 }
 
+/// What a unit is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// To write its rows.
+    Write,
+    /// To know who its people are. Nothing is put aside or reported: that comes when it is read to be written.
+    Learn,
+}
+
 /// What workers share.
 struct Shared<'a, 'b> {
+    task: Task,
     context: &'a Context<'b>,
     env: &'a Env,
     quarantine: Mutex<Aside>,
@@ -319,6 +333,9 @@ impl Shared<'_, '_> {
         cut: bool,
         raw: &[u8],
     ) -> Result<(), RunError> {
+        if self.task == Task::Learn {
+            return Ok(());
+        }
         let mut quarantine = lock(&self.quarantine);
         let mut number = lock(&slot.number);
         let origin = match *number {
@@ -332,7 +349,7 @@ impl Shared<'_, '_> {
     }
 
     fn report_undeclared(&self, dataset: &str, fields: Vec<String>) {
-        if fields.is_empty() {
+        if fields.is_empty() || self.task == Task::Learn {
             return;
         }
         let mut all = lock(&self.noticed);
@@ -361,35 +378,106 @@ fn attempt(
     env: &Env,
     refused: &mut BTreeMap<usize, String>,
 ) -> Result<Attempt, Stop> {
-    let project = context.project;
-    // A quarter of the memory each for the vault, for batches on their way, and for open parts.
-    let share = project.project.memory / 4;
-    let threads = project.project.threads.clamp(1, (share / LEAST_WORKER_BYTES).max(1));
-    let worker_bytes = share / threads;
-    let quarantine_name = format!("{}-{}.sealed", context.run, unit.id);
-    let folder = project.quarantine_folder(&context.pipeline.name);
-    let shared = Shared {
-        context,
-        env,
-        quarantine: Mutex::new(Aside {
-            writer: QuarantineWriter::new(folder.join(&quarantine_name), project.seal_key()?),
-            of_file: BTreeMap::new(),
-        }),
-        noticed: Mutex::default(),
-        sources: Mutex::new(BTreeMap::new()),
-        failed: AtomicBool::new(false),
-        part_options: part_options(worker_bytes),
-        worker_bytes,
-    };
-    let (sender, receiver) = bounded::<Work<'_>>((share / BATCH_MEMORY).clamp(1, threads * 2));
+    let (shared, limits) = Shared::new(Task::Write, context, unit, env)?;
+    let read = drive(&shared, unit, &limits, refused, worker)?;
+    let mut counts = read.counts;
+    let mut parts = Vec::new();
+    for (mine, more) in read.worked {
+        parts.extend(mine);
+        for (file, some) in more {
+            counts.entry(file).or_default().add(some);
+        }
+    }
+    let aside = shared.quarantine.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (file, some) in aside.of_file {
+        counts.entry(file).or_default().quarantined += some;
+    }
+    Ok(Attempt {
+        hashes: read.hashes,
+        counts,
+        parts,
+        quarantine: aside.writer.finish()?,
+        noticed: shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner),
+    })
+}
+
+/// Reads a unit for who its people are: their identifiers are linked in the vault. To do it again changes nothing.
+///
+/// A file that cannot be read is left to the run that writes, which says so.
+pub fn learn(context: &Context<'_>, unit: &Unit) -> Result<(), RunError> {
+    let (vault, env) = context.env()?;
+    let mut skipped = BTreeMap::new();
+    loop {
+        let (shared, limits) = Shared::new(Task::Learn, context, unit, &env)?;
+        let learner = |shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>| learner(shared, receiver, &vault);
+        match drive(&shared, unit, &limits, &mut skipped, learner) {
+            Ok(_) => return Ok(()),
+            Err(Stop::Run(error)) => return Err(error),
+            Err(Stop::File(refusal)) => {
+                skipped.insert(refusal.index, refusal.reason);
+            }
+        }
+    }
+}
+
+/// How many threads work on a unit, and how many batches wait for them.
+struct Limits {
+    threads: usize,
+    waiting: usize,
+}
+
+impl<'a, 'b> Shared<'a, 'b> {
+    fn new(task: Task, context: &'a Context<'b>, unit: &Unit, env: &'a Env) -> Result<(Self, Limits), RunError> {
+        let project = context.project;
+        // A quarter of the memory each for the vault, for batches on their way, and for open parts.
+        let share = project.project.memory / 4;
+        let threads = project.project.threads.clamp(1, (share / LEAST_WORKER_BYTES).max(1));
+        let worker_bytes = share / threads;
+        let quarantine_name = format!("{}-{}.sealed", context.run, unit.id);
+        let folder = project.quarantine_folder(&context.pipeline.name);
+        let shared = Self {
+            task,
+            context,
+            env,
+            quarantine: Mutex::new(Aside {
+                writer: QuarantineWriter::new(folder.join(&quarantine_name), project.seal_key()?),
+                of_file: BTreeMap::new(),
+            }),
+            noticed: Mutex::default(),
+            sources: Mutex::new(BTreeMap::new()),
+            failed: AtomicBool::new(false),
+            part_options: part_options(worker_bytes),
+            worker_bytes,
+        };
+        Ok((shared, Limits { threads, waiting: (share / BATCH_MEMORY).clamp(1, threads * 2) }))
+    }
+}
+
+/// What reading a unit came to; files are named by their number.
+struct UnitRead<T> {
+    hashes: BTreeMap<usize, String>,
+    counts: BTreeMap<u32, Counts>,
+    worked: Vec<T>,
+}
+
+/// Reads the files of a unit here, with workers on their batches.
+fn drive<'a, T: Send>(
+    shared: &Shared<'a, '_>,
+    unit: &Unit,
+    limits: &Limits,
+    refused: &mut BTreeMap<usize, String>,
+    work: impl Fn(&Shared<'a, '_>, &Receiver<Work<'a>>) -> Result<T, RunError> + Sync,
+) -> Result<UnitRead<T>, Stop> {
+    let context = shared.context;
+    let (sender, receiver) = bounded::<Work<'_>>(limits.waiting);
     let mut hashes = BTreeMap::new();
     let mut counts: BTreeMap<u32, Counts> = BTreeMap::new();
     let (read, worked) = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
+        let workers: Vec<_> = (0..limits.threads)
             .map(|_| {
-                let (shared, receiver) = (&shared, receiver.clone());
+                let (work, receiver) = (&work, receiver.clone());
                 scope.spawn(move || {
-                    let outcome = worker(shared, &receiver);
+                    let outcome = work(shared, &receiver);
                     if outcome.is_err() {
                         shared.failed.store(true, Ordering::Relaxed);
                         // Let the reader's sends end instead of waiting for ever.
@@ -405,7 +493,7 @@ fn attempt(
             if refused.contains_key(&index) {
                 continue;
             }
-            let reader = Reader { shared: &shared, index, planned, sender: &sender, began: Cell::new(false) };
+            let reader = Reader { shared, index, planned, sender: &sender, began: Cell::new(false) };
             match read_file(&reader) {
                 Ok((hash, rejected)) => {
                     let source = SourceRef { id: planned.source_id.clone(), sha256: hash.clone() };
@@ -414,6 +502,9 @@ fn attempt(
                     counts.entry(index as u32).or_default().rows_in += rejected;
                 }
                 // Nothing of it has gone anywhere: the others need not be read again.
+                Err(Stop::File(refusal)) if !reader.began.get() && shared.task == Task::Learn => {
+                    refused.insert(refusal.index, refusal.reason);
+                }
                 Err(Stop::File(refusal)) if !reader.began.get() => refuse(context, unit, refused, refusal),
                 Err(stop) => {
                     read = Err(stop);
@@ -425,16 +516,11 @@ fn attempt(
         let worked: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         (read, worked)
     });
-    let mut parts = Vec::new();
+    let mut all = Vec::new();
     let mut failure = None;
     for outcome in worked {
         match outcome {
-            Ok(Ok((mine, more))) => {
-                parts.extend(mine);
-                for (file, some) in more {
-                    counts.entry(file).or_default().add(some);
-                }
-            }
+            Ok(Ok(done)) => all.push(done),
             Ok(Err(error)) => failure = Some(error),
             Err(_) => return Err(Stop::Run(RunError::Internal("a worker"))),
         }
@@ -443,17 +529,24 @@ fn attempt(
         return Err(Stop::Run(error));
     }
     read?;
-    let aside = shared.quarantine.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (file, some) in aside.of_file {
-        counts.entry(file).or_default().quarantined += some;
+    Ok(UnitRead { hashes, counts, worked: all })
+}
+
+/// Takes batches until there are no more; tells the vault who is in them.
+fn learner(shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>, vault: &TokenVault) -> Result<(), RunError> {
+    let mut survey = Survey::default();
+    while let Ok(work) = receiver.recv() {
+        if shared.failed.load(Ordering::Relaxed) {
+            break;
+        }
+        survey.clear();
+        match work {
+            Work::Table { bound, batch, .. } => bound.survey(batch.batch(), &mut survey),
+            Work::Documents { batch, .. } => batch.survey(&mut survey),
+        }
+        people::tell(&survey, vault, shared.env.dossiers.as_deref())?;
     }
-    Ok(Attempt {
-        hashes,
-        counts,
-        parts,
-        quarantine: aside.writer.finish()?,
-        noticed: shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner),
-    })
+    Ok(())
 }
 
 /// How parts are laid out that may take so much memory while they are open.

@@ -113,6 +113,21 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
             ui.hint(format!("Left out ({dataset}): {count} {what}"));
         }
     }
+    if report.people_joined > 0 {
+        ui.say(format!(
+            "{} pair{} of people turned out to be one: what had been written of them was made again",
+            report.people_joined,
+            plural(report.people_joined as usize)
+        ));
+    }
+    if report.files_unjoined > 0 {
+        ui.hint(format!(
+            "The rows of {} file{} that are gone keep tokens from before people turned out to be one; put the files back and run \
+             again to join them",
+            report.files_unjoined,
+            plural(report.files_unjoined as usize)
+        ));
+    }
     for (file, reason) in &report.files_refused {
         ui.say(format!("Refused: {file}: {reason}"));
     }

@@ -143,7 +143,7 @@ impl Compiler<'_> {
             identifiers,
             exclude,
             subject,
-            seed_by_token: common.method != Method::ExpertDetermination || !places.is_empty(),
+            seed_by_token: common.method != Method::ExpertDetermination || common.linked,
             identities: places,
             people: PathSet::new(people),
             namespaces,

@@ -18,6 +18,7 @@ use crate::fhir::form as words;
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
+use crate::survey::is_placeholder;
 
 /// The code system of LOINC.
 const LOINC: &str = "2.16.840.1.113883.6.1";
@@ -81,7 +82,7 @@ impl CcdaRecipe {
                     continue;
                 }
                 let value = document.attribute_value(at, extension).unwrap_or_default();
-                if !value.trim().is_empty() {
+                if !value.trim().is_empty() && (self.identities.is_empty() || !is_placeholder(&value)) {
                     each(namespace, value.trim());
                 }
             }

@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field, Schema};
 use cordon_formats::fhir::{Definitions, ElementDef, Json, TypeDef, TypeId, TypeKind, r4};
 use cordon_phi::{IdentifierKind, KeyClass, Method, SafeHarborClause};
 use hashbrown::HashMap;
+use indexmap::IndexMap;
 
 use super::floor::{self, Floor};
 use super::form::Form;
@@ -37,6 +38,7 @@ pub(crate) fn compile(
     dataset: &str,
     section: &FhirSection,
     undeclared: Undeclared,
+    identities: &IndexMap<String, String>,
     common: &Common,
 ) -> Result<FhirRecipe, Vec<Issue>> {
     let mut compiler = Compiler {
@@ -54,7 +56,15 @@ pub(crate) fn compile(
         conditions: Vec::new(),
         guards: Vec::new(),
     };
-    let recipe = compiler.section(section, undeclared);
+    let mut recipe = compiler.section(section, undeclared);
+    match super::identity::systems(identities, &common.subject_domain) {
+        Ok(systems) => recipe.identities = systems,
+        Err(problems) => {
+            for (message, help) in problems {
+                compiler.issue(Position::default(), message, Some(help));
+            }
+        }
+    }
     if compiler.issues.is_empty() { Ok(recipe) } else { Err(compiler.issues) }
 }
 
@@ -219,8 +229,10 @@ impl Compiler<'_> {
             canonicals: section.canonicals.iter().map(|start| start.as_str().into()).collect(),
             servers: section.servers.iter().map(|base| base.trim_end_matches('/').into()).collect(),
             modifier_fails: section.modifier_extensions == ModifierExtensions::Fail,
-            seed_domain: (self.common.method != Method::ExpertDetermination)
+            seed_domain: (self.common.method != Method::ExpertDetermination || self.common.linked)
                 .then(|| self.common.subject_domain.clone()),
+            linked: self.common.linked,
+            identities: Vec::new(),
             lines: std::mem::take(&mut self.lines),
         }
     }

@@ -13,6 +13,7 @@ mod explain;
 mod floor;
 pub(crate) mod form;
 pub(crate) mod gather;
+mod identity;
 mod output;
 mod path;
 mod plan;

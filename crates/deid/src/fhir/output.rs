@@ -129,10 +129,11 @@ impl FhirRecipe {
             let whose = match resources {
                 None => None,
                 Some(resources) => {
-                    if seeds.is_none() && matches!(rule.kernel, Kernel::Surrogate(_)) {
+                    let seeded = self.linked || matches!(rule.kernel, Kernel::Surrogate(_));
+                    if seeds.is_none() && seeded {
                         seeds = Some(self.seeds(subjects, identities, env)?);
                     }
-                    let seeds = seeds.as_ref().filter(|_| matches!(rule.kernel, Kernel::Surrogate(_)));
+                    let seeds = seeds.as_ref().filter(|_| seeded);
                     Some(whose(&resources, subjects, identities, seeds))
                 }
             };
@@ -142,7 +143,7 @@ impl FhirRecipe {
         Ok(outcomes)
     }
 
-    /// What surrogates are made from, one for each resource: as for tables, the subject's random token where the method
+    /// What surrogates (and with declared identities all that follows from a person) are made from, one for each resource: as for tables, the subject's random token where the method
     /// forbids what is derived from the person.
     fn seeds(
         &self,

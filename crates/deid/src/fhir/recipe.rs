@@ -50,6 +50,10 @@ pub struct FhirRecipe {
     pub(super) modifier_fails: bool,
     /// What surrogates are seeded with: the subject's random token; `None` for the identity itself.
     pub(super) seed_domain: Option<String>,
+    /// A pipeline declares who people are: shifted dates and scrubbed text follow from the token too.
+    pub(super) linked: bool,
+    /// The systems whose identifiers mean the patient, each with its namespace.
+    pub(super) identities: Vec<(Box<str>, String)>,
     pub(super) lines: Vec<RuleLine>,
 }
 

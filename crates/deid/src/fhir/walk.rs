@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
         self.number += 1;
     }
 
-    fn token(&self, at: usize) -> Token {
+    pub(super) fn token(&self, at: usize) -> Token {
         const NOTHING: Token = Token {
             kind: Kind::Null,
             escaped: false,
@@ -189,13 +189,13 @@ impl<'a> Walk<'a> {
     }
 
     /// What a text means; allocates only where it is escaped.
-    fn meant(&self, token: Token) -> Cow<'a, str> {
+    pub(super) fn meant(&self, token: Token) -> Cow<'a, str> {
         let spelled = self.spelled(token);
         if token.escaped { unescape(spelled.as_bytes()).into() } else { spelled.into() }
     }
 
     /// The value of an object's member.
-    fn member(&self, object: usize, name: NameId) -> Option<usize> {
+    pub(super) fn member(&self, object: usize, name: NameId) -> Option<usize> {
         let end = self.token(object).next as usize;
         let mut at = object + 1;
         while at < end {

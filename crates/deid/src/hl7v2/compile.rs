@@ -159,7 +159,7 @@ impl Compiler<'_> {
             lenient: std::mem::take(&mut self.rules.lenient),
             identifiers,
             subject,
-            seed_by_token: common.method != Method::ExpertDetermination || !places.is_empty(),
+            seed_by_token: common.method != Method::ExpertDetermination || common.linked,
             identities: places,
             namespaces,
             undeclared,

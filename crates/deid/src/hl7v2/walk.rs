@@ -15,6 +15,7 @@ use crate::fhir::FailureReason;
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Env, KernelError};
 use crate::policy::file::Undeclared;
+use crate::survey::is_placeholder;
 
 /// A place for messages to people: segment and field. A segment that HL7 does not know is none.
 type Spot = (Option<[u8; 3]>, u16);
@@ -229,7 +230,11 @@ impl Walk<'_> {
     fn subjects(&mut self, segment: &Sent<'_>, plan: &mut Plan<'_>) {
         let recipe = self.recipe;
         for (place, namespace) in &recipe.identities {
-            valued(segment, place, |identity| plan.subject(0, *namespace, identity));
+            valued(segment, place, |identity| {
+                if !is_placeholder(identity) {
+                    plan.subject(0, *namespace, identity);
+                }
+            });
         }
         // With identities declared, an undeclared one would make another person of the same.
         if recipe.identities.is_empty() {

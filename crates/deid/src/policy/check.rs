@@ -60,6 +60,8 @@ pub(crate) struct Common {
     pub ages_capped_at: NaiveDate,
     pub vintage: Zip3Vintage,
     pub subject_domain: String,
+    /// A pipeline declares who people are: whatever follows from a person follows from the token.
+    pub linked: bool,
     /// The date shifts so far.
     shifts: RefCell<Vec<Shift>>,
 }
@@ -118,6 +120,7 @@ impl Checker {
             },
             vintage: self.vintage(written),
             subject_domain: written.subject.domain.clone(),
+            linked: options.identities.is_some_and(|all| !all.is_empty()),
             shifts: RefCell::default(),
         };
         let mut tables = IndexMap::new();
@@ -130,7 +133,7 @@ impl Checker {
             let compiled = match (&section.fhir, &section.hl7v2, &section.ccda) {
                 (None, None, None) => None,
                 (Some(fhir), None, None) => {
-                    Some(crate::fhir::compile(name, fhir, undeclared, &common).map(Documents::Fhir))
+                    Some(crate::fhir::compile(name, fhir, undeclared, identities, &common).map(Documents::Fhir))
                 }
                 (None, Some(hl7v2), None) => {
                     Some(crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2))
@@ -167,7 +170,7 @@ impl Checker {
                     }
                 }
             } else {
-                let table = self.table(name, at, undeclared, &common);
+                let table = self.table(name, at, undeclared, identities, &common);
                 tables.insert(name.clone(), table);
             }
         }
@@ -294,7 +297,14 @@ impl Checker {
         }
     }
 
-    fn table(&mut self, name: &str, at: &At<DatasetSection>, undeclared: Undeclared, common: &Common) -> TableRecipe {
+    fn table(
+        &mut self,
+        name: &str,
+        at: &At<DatasetSection>,
+        undeclared: Undeclared,
+        identities: &IndexMap<String, String>,
+        common: &Common,
+    ) -> TableRecipe {
         let section = &at.value;
         let mut rules = Vec::new();
         if section.fields.is_empty() {
@@ -371,7 +381,59 @@ impl Checker {
             rules.extend(rule.map(|rule| FieldRule { limits: rule.limits.or(&limits_of(&source.value)), ..rule }));
         }
         self.unique_outputs(name, section, &rules);
-        TableRecipe { name: name.to_owned(), subject, undeclared, rules, seed_domain: seed_domain(common) }
+        self.identities(name, at, subject.as_deref(), &rules, identities);
+        let namespace = subject.as_ref().and_then(|subject| identities.get(subject)).cloned();
+        TableRecipe {
+            name: name.to_owned(),
+            subject,
+            undeclared,
+            rules,
+            seed_domain: namespace.or_else(|| seed_domain(common)),
+            linked: common.linked,
+            identities: identities.iter().map(|(column, namespace)| (column.clone(), namespace.clone())).collect(),
+        }
+    }
+
+    /// What a pipeline declares as identity must be what the policy makes tokens of.
+    fn identities(
+        &mut self,
+        name: &str,
+        at: &At<DatasetSection>,
+        subject: Option<&str>,
+        rules: &[FieldRule],
+        identities: &IndexMap<String, String>,
+    ) {
+        for (column, namespace) in identities {
+            if !at.value.fields.contains_key(column) {
+                let help = nearest(column, at.value.fields.keys().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?"));
+                let message =
+                    format!("the pipeline's `identity` names `{column}`, which is not among the fields of `{name}`");
+                self.issue(at.position, message, help);
+            }
+            for rule in rules.iter().filter(|rule| rule.input == *column) {
+                if let Some(Kernel::Token { domain }) = &rule.kernel
+                    && domain != namespace
+                {
+                    self.issue(
+                        at.position,
+                        format!(
+                            "`{name}.{}` gets tokens of the domain `{domain}`, and the pipeline's `identity` puts \
+                             `{column}` in the namespace `{namespace}`: one person would have two tokens",
+                            rule.output
+                        ),
+                        "write the same for both".to_owned(),
+                    );
+                }
+            }
+        }
+        if let Some(subject) = subject.filter(|subject| !identities.is_empty() && !identities.contains_key(*subject)) {
+            self.issue(
+                at.position,
+                format!("the pipeline's `identity` of `{name}` leaves out `{subject}`, by which the policy knows whose a row is"),
+                format!("add `{subject}: NAMESPACE` to it"),
+            );
+        }
     }
 
     /// The fields that a rule looks at besides its own must be there.
@@ -472,7 +534,7 @@ impl Checker {
 
 /// Surrogates of a subject are seeded by its random token where the method forbids what is derived from the person.
 fn seed_domain(common: &Common) -> Option<String> {
-    (common.method != Method::ExpertDetermination).then(|| common.subject_domain.clone())
+    (common.method != Method::ExpertDetermination || common.linked).then(|| common.subject_domain.clone())
 }
 
 fn default_of(method: Method, kind: IdentifierKind, is_subject: bool) -> Action {

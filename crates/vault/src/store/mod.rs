@@ -17,6 +17,7 @@ mod check;
 mod error;
 mod filter;
 mod frame;
+mod link;
 mod log;
 mod manifest;
 mod run;
