@@ -4,8 +4,6 @@
 //! stay in the processor's own cache; entries that were looked up one by one are worth memory for as long as there is
 //! some.
 
-use cordon_phi::Token;
-
 use super::table::{Entry, Key, Lookup, Table};
 
 /// Room for three or four windows of read-ahead.
@@ -56,7 +54,7 @@ impl Lookup for Generations {
         self.old.warm(keys);
     }
 
-    fn get(&self, key: Key) -> Option<Token> {
+    fn get(&self, key: Key) -> Option<&Entry> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 }

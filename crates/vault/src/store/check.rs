@@ -1,6 +1,6 @@
 //! What is asked of a vault seldom and may read all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use cordon_phi::{Phi, Token};
 
@@ -18,29 +18,32 @@ use super::{
 pub struct VerifyReport {
     pub frames: u64,
     pub tokens: u64,
+    pub merges: u64,
+    /// The merges included.
     pub log_bytes: u64,
     pub runs: usize,
 }
 
 impl TokenVault {
-    pub(super) fn search(&self, domain: &str, token: &Token) -> Result<Option<Phi<String>>, VaultError> {
-        let end = self.exclusive(|writer| Ok(writer.position))?;
-        let mut answer = None;
-        self.walk(&end, |frame, at| {
+    /// The first `most` values in `domain` of the person of `token`.
+    pub(super) fn search(&self, domain: &str, token: &Token, most: usize) -> Result<Vec<Phi<String>>, VaultError> {
+        let (end, tokens) = self.exclusive(|writer| Ok((writer.position, self.members(token))))?;
+        let tokens: HashSet<Token> = tokens.into_iter().collect();
+        let mut answers = Vec::new();
+        self.walk(&self.log, &end, |frame, at| {
             if frame.domain() != Some(domain) {
                 return Ok(true);
             }
-            let Some(number) = frame.tokens().position(|candidate| candidate == *token) else {
-                return Ok(true);
-            };
-            let value = frame.values().nth(number).unwrap_or_default();
-            let text = std::str::from_utf8(value).map_err(|_| {
-                VaultError::damaged(&self.log.path(at.segment), at.offset.into(), "a value is not text")
-            })?;
-            answer = Some(Phi::new(text.to_owned()));
-            Ok(false)
+            let found = frame.tokens().zip(frame.values()).filter(|(token, _)| tokens.contains(token));
+            for (_, value) in found.take(most - answers.len()) {
+                let text = std::str::from_utf8(value).map_err(|_| {
+                    VaultError::damaged(&self.log.path(at.segment), at.offset.into(), "a value is not text")
+                })?;
+                answers.push(Phi::new(text.to_owned()));
+            }
+            Ok(answers.len() < most)
         })?;
-        Ok(answer)
+        Ok(answers)
     }
 
     pub(super) fn count(&self) -> Result<VaultStats, VaultError> {
@@ -48,7 +51,8 @@ impl TokenVault {
             let index_bytes = read(&self.runs).iter().filter_map(|run| run.path.metadata().ok()).map(|m| m.len()).sum();
             Ok(VaultStats {
                 domains: writer.domains.iter().map(|(name, count)| (name.clone(), *count)).collect(),
-                log_bytes: log_bytes(&writer.closed, &writer.position),
+                merges: self.merges.count(),
+                log_bytes: log_bytes(&writer.closed, &writer.position) + u64::from(writer.merged.offset),
                 index_bytes,
                 runs: writer.manifest.runs.len(),
                 rebuilt_runs: self.rebuilt.load(std::sync::atomic::Ordering::Relaxed),
@@ -57,10 +61,11 @@ impl TokenVault {
     }
 
     pub(super) fn check(&self) -> Result<VerifyReport, VaultError> {
-        let (end, closed, table, runs, domains) = self.exclusive(|writer| {
+        let (end, merged, merges, closed, table, runs, domains) = self.exclusive(|writer| {
             let runs = std::sync::Arc::clone(&read(&self.runs));
             let (closed, domains) = (writer.closed.clone(), writer.domains.clone());
-            Ok((writer.position, closed, read(&self.table).len() as u64, runs, domains))
+            let table = read(&self.table).len() as u64;
+            Ok((writer.position, writer.merged, self.merges.count(), closed, table, runs, domains))
         })?;
         for run in runs.iter() {
             let mut scan = run.scan();
@@ -74,7 +79,7 @@ impl TokenVault {
         }
         let mut tokens = 0;
         let mut counted = BTreeMap::<String, u64>::new();
-        self.walk(&end, |frame, at| {
+        self.walk(&self.log, &end, |frame, at| {
             let mut asked: Vec<_> = (0..).zip(frame.entries()).map(|(i, entry)| (entry.key, i, entry.token)).collect();
             asked.sort_unstable_by_key(|(key, ..)| *key);
             let keys: Vec<Key> = asked.iter().map(|(key, ..)| *key).collect();
@@ -102,22 +107,32 @@ impl TokenVault {
         if tokens != table + runs.iter().map(|run| run.entries).sum::<u64>() || counted != domains {
             return Err(VaultError::damaged(&self.dir, 0, "the log and the index do not hold as many tokens"));
         }
-        let log_bytes = log_bytes(&closed, &end);
-        Ok(VerifyReport { frames: end.sequence, tokens, log_bytes, runs: runs.len() })
+        let mut read = 0;
+        self.walk(&self.merges.log, &merged, |frame, _| {
+            read += frame.count as u64;
+            Ok(true)
+        })?;
+        if read != merges {
+            let what = "the file holds other merges than were read before";
+            return Err(VaultError::damaged(&self.merges.log.path(1), 0, what));
+        }
+        let log_bytes = log_bytes(&closed, &end) + u64::from(merged.offset);
+        Ok(VerifyReport { frames: end.sequence, tokens, merges, log_bytes, runs: runs.len() })
     }
 
     /// Gives every frame before `end` to `visit`, in order, checking the chain, until it says stop.
     fn walk(
         &self,
+        log: &Log,
         end: &Position,
         mut visit: impl FnMut(&Frame, &Position) -> Result<bool, VaultError>,
     ) -> Result<(), VaultError> {
-        let mut reader = self.log.reader();
-        let Follow::Segment(mut at) = self.log.follow(&Log::NOWHERE)? else {
-            return Err(VaultError::damaged(&self.log.path(1), 0, "the log is missing"));
+        let mut reader = log.reader();
+        let Follow::Segment(mut at) = log.follow(&Log::NOWHERE)? else {
+            return Err(VaultError::damaged(&log.path(1), 0, "the log is missing"));
         };
         while at.sequence < end.sequence {
-            let damaged = |what| VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what);
+            let damaged = |what| VaultError::damaged(&log.path(at.segment), at.offset.into(), what);
             at = match reader.step(&at)? {
                 Step::Frame(frame, next) => {
                     if !visit(&frame, &at)? {
@@ -125,7 +140,7 @@ impl TokenVault {
                     }
                     next
                 }
-                Step::End => match self.log.follow(&at)? {
+                Step::End => match log.follow(&at)? {
                     Follow::Segment(next) => next,
                     _ => return Err(damaged("the log ends too early")),
                 },

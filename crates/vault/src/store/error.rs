@@ -25,6 +25,12 @@ pub enum VaultError {
     Version { dir: PathBuf, found: u32, known: u32 },
     #[error("a value of {len} bytes is too long for the vault (at most {max})")]
     TooLong { len: usize, max: usize },
+    #[error("{what} do not go together: not as many of the one as of the other")]
+    Uneven { what: &'static str },
+    #[error("the dossiers in {} belong to another vault", dir.display())]
+    OtherVault { dir: PathBuf },
+    #[error("{} holds as many merges as one file can", file.display())]
+    Full { file: PathBuf },
     #[error("a domain name must have 1 to {max} bytes")]
     DomainName { max: usize },
     #[error("the operating system gave no random bytes: {0}")]
@@ -35,12 +41,12 @@ pub enum VaultError {
 
 impl VaultError {
     /// For `map_err`: what was being done to which file.
-    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
     }
 
-    pub(super) fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
+    pub(crate) fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
         Self::Damaged { file: file.to_owned(), offset, what }
     }
 }
@@ -55,14 +61,14 @@ impl From<VaultError> for TokenError {
 }
 
 /// A run that does not hold what was written. Not an error yet: the log can write it again.
-pub(super) struct RunDamage {
+pub(crate) struct RunDamage {
     pub id: u64,
     pub path: PathBuf,
     pub offset: u64,
 }
 
 /// What stopped a look-up.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Run(RunDamage),
     Vault(VaultError),
 }

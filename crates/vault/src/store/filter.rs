@@ -7,11 +7,11 @@
 use super::table::Key;
 
 const WORDS: usize = 8;
-pub(super) const BLOCK_BYTES: usize = WORDS * 4;
+pub(crate) const BLOCK_BYTES: usize = WORDS * 4;
 /// About 0.7 % false positives.
 const BITS_PER_KEY: u64 = 12;
 
-pub(super) struct Filter {
+pub(crate) struct Filter {
     blocks: Vec<[u32; WORDS]>,
 }
 
@@ -56,7 +56,7 @@ impl Filter {
 }
 
 /// One bit for each word of a block, from the low half of the key; the high half chooses the block.
-pub(super) struct Bits([u32; WORDS]);
+pub(crate) struct Bits([u32; WORDS]);
 
 impl Bits {
     pub fn of(key: Key) -> Self {

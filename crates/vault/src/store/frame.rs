@@ -1,10 +1,13 @@
 //! One batch of new tokens, as it stands in the log.
 //!
 //! ```text
-//! header (32)   magic "CVF1" | sealed length u32 | sequence u64 | tag of the frame before (16)
+//! header (32)   magic "CVF1" or "CVF2" | sealed length u32 | sequence u64 | tag of the frame before (16)
 //! sealed        nonce (12) | AES-256-GCM ciphertext | tag (16)
 //! plaintext     count u32 | domain length u32 | blind indexes 16·n | tokens 16·n | value lengths 4·n | domain | values | zeros
 //! ```
+//!
+//! In a `CVF2` frame, of linked identifiers, the origins of the tokens (8·n) stand before the value lengths: the place in the
+//! log where the person's token was first given, which tells whose token is older.
 //!
 //! The frame is sealed as a whole (one pass of AES-GCM over half a megabyte costs a few nanoseconds a value). The
 //! associated data are the vault's id, the place in the log and the header: a frame that is moved, repeated, left out
@@ -21,7 +24,10 @@ use super::{
     table::{Entry, Key},
 };
 
-pub(super) const MAGIC: [u8; 4] = *b"CVF1";
+const MAGIC: [u8; 4] = *b"CVF1";
+const MAGIC_LINKED: [u8; 4] = *b"CVF2";
+/// What every frame begins with.
+pub(super) const MAGIC_ANY: &[u8] = b"CVF";
 pub(super) const HEADER: usize = 32;
 /// Nonce and tag of AES-256-GCM.
 pub(super) const SEAL_OVERHEAD: usize = 28;
@@ -60,9 +66,10 @@ pub(super) struct FrameSeal {
 
 impl FrameSeal {
     /// The frame that stands at `at` (header and sealed part), and the place after it.
-    pub fn encode(&self, at: &Position, plain: &[u8]) -> Result<(Vec<u8>, Vec<u8>, Position), VaultError> {
+    pub fn encode(&self, at: &Position, plain: &Plain) -> Result<(Vec<u8>, Vec<u8>, Position), VaultError> {
         let mut header = Vec::with_capacity(HEADER);
-        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(if plain.linked { &MAGIC_LINKED } else { &MAGIC });
+        let plain = &plain.bytes;
         header.extend_from_slice(&((plain.len() + SEAL_OVERHEAD) as u32).to_le_bytes());
         header.extend_from_slice(&at.sequence.to_le_bytes());
         header.extend_from_slice(&at.tag);
@@ -78,7 +85,7 @@ impl FrameSeal {
 
     pub fn open(&self, place: u64, header: &[u8], sealed: &[u8]) -> Option<Frame> {
         let plain = self.sealer.open(&self.associated(place, header), sealed).ok()?;
-        Frame::new(place, Zeroizing::new(plain))
+        Frame::new(place, Zeroizing::new(plain), header.starts_with(&MAGIC_LINKED))
     }
 
     fn associated(&self, place: u64, header: &[u8]) -> Vec<u8> {
@@ -95,7 +102,7 @@ pub(super) struct Header {
 
 impl Header {
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(&MAGIC)?;
+        let rest = bytes.strip_prefix(&MAGIC).or_else(|| bytes.strip_prefix(&MAGIC_LINKED))?;
         let (sealed, rest) = rest.split_first_chunk::<4>()?;
         let (sequence, rest) = rest.split_first_chunk::<8>()?;
         let sealed = u32::from_le_bytes(*sealed) as usize;
@@ -104,32 +111,63 @@ impl Header {
     }
 }
 
-/// Plaintext of a frame with these new entries.
-pub(super) fn plaintext<'a>(
-    domain: &str,
-    new: impl ExactSizeIterator<Item = (Key, Token, &'a [u8])> + Clone,
-) -> Zeroizing<Vec<u8>> {
-    let values: usize = new.clone().map(|(_, _, value)| value.len()).sum();
-    let exact = PREFIX + new.len() * 36 + domain.len() + values;
-    let mut plain = Zeroizing::new(Vec::with_capacity(exact.next_multiple_of(PADDING)));
-    plain.extend_from_slice(&(new.len() as u32).to_le_bytes());
-    plain.extend_from_slice(&(domain.len() as u32).to_le_bytes());
-    for (key, _, _) in new.clone() {
-        plain.extend_from_slice(&key.to_bytes());
+/// What goes into a frame for one value.
+#[derive(Clone, Copy)]
+pub(super) struct New<'a> {
+    pub key: Key,
+    pub token: Token,
+    pub value: &'a [u8],
+    /// Where the token was first given; of an identifier that was not linked, the frame itself.
+    pub origin: Option<u64>,
+}
+
+impl New<'_> {
+    /// In the frame, but for padding.
+    pub fn bytes(&self) -> usize {
+        width(self.origin.is_some()) + self.value.len()
     }
-    for (_, token, _) in new.clone() {
-        plain.extend_from_slice(&token.0);
+}
+
+fn width(linked: bool) -> usize {
+    if linked { 44 } else { 36 }
+}
+
+/// The content of a frame, before it is sealed.
+pub(super) struct Plain {
+    bytes: Zeroizing<Vec<u8>>,
+    linked: bool,
+}
+
+impl Plain {
+    /// Of new entries, which have all an origin or none.
+    pub fn new(domain: &str, new: &[New<'_>]) -> Self {
+        let linked = new.first().is_some_and(|new| new.origin.is_some());
+        let exact = PREFIX + domain.len() + new.iter().map(New::bytes).sum::<usize>();
+        let mut plain = Zeroizing::new(Vec::with_capacity(exact.next_multiple_of(PADDING)));
+        plain.extend_from_slice(&(new.len() as u32).to_le_bytes());
+        plain.extend_from_slice(&(domain.len() as u32).to_le_bytes());
+        for new in new {
+            plain.extend_from_slice(&new.key.to_bytes());
+        }
+        for new in new {
+            plain.extend_from_slice(&new.token.0);
+        }
+        if linked {
+            for new in new {
+                plain.extend_from_slice(&new.origin.unwrap_or_default().to_le_bytes());
+            }
+        }
+        for new in new {
+            plain.extend_from_slice(&(new.value.len() as u32).to_le_bytes());
+        }
+        plain.extend_from_slice(domain.as_bytes());
+        for new in new {
+            plain.extend_from_slice(new.value);
+        }
+        let padded = plain.len().next_multiple_of(PADDING);
+        plain.resize(padded, 0);
+        Self { bytes: plain, linked }
     }
-    for (_, _, value) in new.clone() {
-        plain.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    }
-    plain.extend_from_slice(domain.as_bytes());
-    for (_, _, value) in new {
-        plain.extend_from_slice(value);
-    }
-    let padded = plain.len().next_multiple_of(PADDING);
-    plain.resize(padded, 0);
-    plain
 }
 
 /// A frame that was opened. Holds values: wiped when dropped.
@@ -137,37 +175,41 @@ pub(super) struct Frame {
     pub place: u64,
     pub count: usize,
     domain: usize,
+    linked: bool,
     plain: Zeroizing<Vec<u8>>,
 }
 
 impl Frame {
-    fn new(place: u64, plain: Zeroizing<Vec<u8>>) -> Option<Self> {
+    fn new(place: u64, plain: Zeroizing<Vec<u8>>, linked: bool) -> Option<Self> {
         let (count, rest) = plain.split_first_chunk::<4>()?;
         let domain = u32::from_le_bytes(*rest.first_chunk()?) as usize;
         let count = u32::from_le_bytes(*count) as usize;
-        let frame = Self { place, count, domain, plain };
+        let frame = Self { place, count, domain, linked, plain };
         let bytes: usize = frame.lengths().sum();
-        let shape = PREFIX.checked_add(count.checked_mul(36)?)?.checked_add(domain)?.checked_add(bytes)?;
+        let shape = PREFIX.checked_add(count.checked_mul(width(linked))?)?.checked_add(domain)?.checked_add(bytes)?;
         (frame.plain.len() == shape.next_multiple_of(PADDING) && frame.domain().is_some()).then_some(frame)
     }
 
     pub fn domain(&self) -> Option<&str> {
-        let bytes = self.plain.get(PREFIX + self.count * 36..)?.get(..self.domain)?;
+        let bytes = self.plain.get(self.head()..)?.get(..self.domain)?;
         std::str::from_utf8(bytes).ok()
     }
 
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        let keys = self.part(PREFIX, 16).as_chunks::<16>().0.iter();
-        let tokens = self.tokens();
-        keys.zip(tokens).map(|(key, token)| Entry { key: Key::from_bytes(*key), token, place: self.place })
+        let keys = self.part(0, 16).as_chunks::<16>().0.iter();
+        let mut origins = self.part(32, if self.linked { 8 } else { 0 }).as_chunks::<8>().0.iter();
+        keys.zip(self.tokens()).map(move |(key, token)| {
+            let place = origins.next().map_or(self.place, |origin| u64::from_le_bytes(*origin));
+            Entry { key: Key::from_bytes(*key), token, place }
+        })
     }
 
     pub fn tokens(&self) -> impl Iterator<Item = Token> {
-        self.part(PREFIX + self.count * 16, 16).as_chunks::<16>().0.iter().map(|token| Token(*token))
+        self.part(16, 16).as_chunks::<16>().0.iter().map(|token| Token(*token))
     }
 
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.plain.get(PREFIX + self.count * 36 + self.domain..).unwrap_or_default();
+        let mut rest = self.plain.get(self.head() + self.domain..).unwrap_or_default();
         self.lengths().map_while(move |len| {
             let (value, after) = rest.split_at_checked(len)?;
             rest = after;
@@ -176,11 +218,18 @@ impl Frame {
     }
 
     fn lengths(&self) -> impl Iterator<Item = usize> {
-        let lengths = self.part(PREFIX + self.count * 32, 4).as_chunks::<4>().0.iter();
+        let lengths = self.part(width(self.linked) - 4, 4).as_chunks::<4>().0.iter();
         lengths.map(|len| u32::from_le_bytes(*len) as usize)
     }
 
-    fn part(&self, from: usize, width: usize) -> &[u8] {
+    /// Bytes before the domain's name.
+    fn head(&self) -> usize {
+        PREFIX + self.count * width(self.linked)
+    }
+
+    /// The column that stands behind `before` bytes an entry.
+    fn part(&self, before: usize, width: usize) -> &[u8] {
+        let from = PREFIX + self.count * before;
         self.plain.get(from..).and_then(|rest| rest.get(..self.count * width)).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! The truth: every token ever given out, in segments that are only appended to.
+//! The truth: every token ever given out, in segments that are only appended to. The merges of people are a second log.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::VaultError,
-    frame::{self, Frame, FrameSeal, HEADER, Header, Position},
+    frame::{self, Frame, FrameSeal, HEADER, Header, Plain, Position},
 };
 
 const MAGIC: [u8; 8] = *b"CORDVLTL";
@@ -25,6 +25,8 @@ const READ_AHEAD: usize = 1 << 20;
 
 pub(super) struct Log {
     dir: PathBuf,
+    /// What its files are called.
+    name: &'static str,
     vault: [u8; 16],
     keys: KeyedHash,
     segments: Mutex<BTreeMap<u32, Arc<Segment>>>,
@@ -53,7 +55,12 @@ impl Segment {
 
 impl Log {
     pub fn new(dir: &Path, vault: [u8; 16], keys: KeyedHash) -> Self {
-        Self { dir: dir.to_owned(), vault, keys, segments: Mutex::default() }
+        Self { dir: dir.to_owned(), name: "log", vault, keys, segments: Mutex::default() }
+    }
+
+    /// Of merges, under keys of its own.
+    pub fn of_merges(dir: &Path, vault: [u8; 16], keys: &KeyedHash) -> Self {
+        Self { name: "merges", ..Self::new(dir, vault, keys.derive("merges")) }
     }
 
     /// Before the first segment.
@@ -62,7 +69,7 @@ impl Log {
     pub const START: Position = Position { segment: 1, offset: SEGMENT_HEADER, ..Self::NOWHERE };
 
     pub fn path(&self, segment: u32) -> PathBuf {
-        self.dir.join(format!("log-{segment:08}"))
+        self.dir.join(format!("{}-{segment:08}", self.name))
     }
 
     pub fn segment(&self, number: u32) -> Result<Arc<Segment>, VaultError> {
@@ -118,7 +125,7 @@ impl Log {
     }
 
     /// Writes a frame and moves `at` behind it. A write that fails (disk full) leaves nothing behind.
-    pub fn append(&self, at: &mut Position, plain: &[u8]) -> Result<(), VaultError> {
+    pub fn append(&self, at: &mut Position, plain: &Plain) -> Result<(), VaultError> {
         let segment = self.segment(at.segment)?;
         let (header, sealed, next) = segment.seal.encode(at, plain)?;
         let offset = u64::from(at.offset);
@@ -239,7 +246,7 @@ impl Reader<'_> {
         let mut rest = vec![0; length.saturating_sub(u64::from(offset) + 1) as usize];
         let from = u64::from(offset) + 1;
         segment.file.read_exact_at(&mut rest, from).map_err(VaultError::io("read", &segment.path))?;
-        for at in memchr::memmem::find_iter(&rest, &frame::MAGIC) {
+        for at in memchr::memmem::find_iter(&rest, frame::MAGIC_ANY) {
             let place = u64::from(number) << 32 | (from + at as u64);
             if matches!(self.jump(place)?, Step::Frame(..)) {
                 return Ok(true);

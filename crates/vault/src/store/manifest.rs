@@ -24,7 +24,8 @@ use super::{error::VaultError, frame::Position, log::Log};
 
 const FILE: &str = "MANIFEST";
 const MAGIC: [u8; 8] = *b"CORDVLTM";
-const VERSION: u32 = 1;
+/// Version 1 knew no merges; it is read as a vault without any.
+const VERSION: u32 = 2;
 const HEAD: usize = 84;
 
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub(super) struct Manifest {
     pub next_run: u64,
     /// What is before this place was on disk (fdatasync) when the manifest was written.
     pub synced: Position,
+    /// The same for the merges.
+    pub merged: Position,
     /// Lengths of the segments before the one that [`Self::covered`] is in.
     pub closed: Vec<u32>,
     /// In the order of the log, without gaps.
@@ -76,7 +79,8 @@ impl Keys {
 /// Where the index ends and the table in memory begins.
 impl Manifest {
     pub fn new(vault: [u8; 16]) -> Self {
-        Self { vault, generation: 0, next_run: 1, synced: Log::START, closed: Vec::new(), runs: Vec::new() }
+        let (synced, merged) = (Log::START, Log::START);
+        Self { vault, generation: 0, next_run: 1, synced, merged, closed: Vec::new(), runs: Vec::new() }
     }
 
     pub fn covered(&self) -> Position {
@@ -118,7 +122,7 @@ impl Manifest {
         let mut body = Vec::new();
         file.read_to_end(&mut body).map_err(VaultError::io("read", &path))?;
         let body = keys.sealer().open(&head.bytes, &body).ok();
-        body.and_then(|body| Self::decode(head.vault, head.generation, &body))
+        body.and_then(|body| Self::decode(head.version, head.vault, head.generation, &body))
             .ok_or_else(|| VaultError::damaged(&path, HEAD as u64, "the manifest is not authentic"))
     }
 
@@ -173,10 +177,11 @@ impl Manifest {
                 out.extend_from_slice(&count.to_le_bytes());
             }
         }
+        put_position(&mut out, &self.merged);
         out
     }
 
-    fn decode(vault: [u8; 16], generation: u64, body: &[u8]) -> Option<Self> {
+    fn decode(version: u32, vault: [u8; 16], generation: u64, body: &[u8]) -> Option<Self> {
         let mut from = Fields(body);
         let next_run = from.u64()?;
         let synced = from.position()?;
@@ -193,7 +198,8 @@ impl Manifest {
             }
             runs.push(RunMeta { id, entries, level, from: start, to, domains });
         }
-        from.0.is_empty().then_some(Self { vault, generation, next_run, synced, closed, runs })
+        let merged = if version == 1 { Log::START } else { from.position()? };
+        from.0.is_empty().then_some(Self { vault, generation, next_run, synced, merged, closed, runs })
     }
 }
 
@@ -203,6 +209,7 @@ fn path(dir: &Path) -> PathBuf {
 
 struct Head {
     bytes: [u8; HEAD],
+    version: u32,
     vault: [u8; 16],
     blind: [u8; 16],
     values: [u8; 16],
@@ -225,19 +232,19 @@ fn read_head(dir: &Path) -> Result<(File, Head), VaultError> {
     let mut from = Fields(&bytes);
     let parse = |from: &mut Fields<'_>| {
         let (magic, version, vault) = (from.array::<8>()?, from.u32()?, from.array()?);
-        let head = Head { bytes, vault, blind: from.array()?, values: from.array()?, generation: from.u64()? };
+        let head = Head { bytes, version, vault, blind: from.array()?, values: from.array()?, generation: from.u64()? };
         let sum = checksum(bytes.get(..HEAD - 16)?);
-        (magic == MAGIC && from.array()? == sum).then_some((version, head))
+        (magic == MAGIC && from.array()? == sum).then_some(head)
     };
     match parse(&mut from) {
-        Some((VERSION, head)) => Ok((file, head)),
-        Some((found, _)) => Err(VaultError::Version { dir: dir.to_owned(), found, known: VERSION }),
+        Some(head) if (1..=VERSION).contains(&head.version) => Ok((file, head)),
+        Some(head) => Err(VaultError::Version { dir: dir.to_owned(), found: head.version, known: VERSION }),
         None => Err(VaultError::damaged(&path, 0, "the manifest's head has a wrong checksum")),
     }
 }
 
 /// Not a secret: only tells damage from a wrong key.
-fn checksum(bytes: &[u8]) -> [u8; 16] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 16] {
     KeyedHash::new(&[0; 32]).tag128(bytes)
 }
 
@@ -248,28 +255,48 @@ fn put_position(out: &mut Vec<u8>, at: &Position) {
     out.extend_from_slice(&at.tag);
 }
 
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
+    pub fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.first_chunk().copied()
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
     fn position(&mut self) -> Option<Position> {
         Some(Position { segment: self.u32()?, offset: self.u32()?, sequence: self.u64()?, tag: self.array()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_manifest_from_before_merges_is_read_and_one_that_lost_them_is_not() {
+        let merged = Position { segment: 1, offset: 200, sequence: 3, tag: [7; 16] };
+        let manifest = Manifest { next_run: 5, merged, ..Manifest::new([1; 16]) };
+        let body = manifest.encode();
+        let now = Manifest::decode(2, [1; 16], 9, &body).unwrap();
+        assert!(now.merged == merged && now.next_run == 5);
+        let old = &body[..body.len() - 32];
+        let before = Manifest::decode(1, [1; 16], 9, old).unwrap();
+        assert!(before.merged == Log::START && before.next_run == 5);
+        assert!(Manifest::decode(2, [1; 16], 9, old).is_none());
+        assert!(Manifest::decode(1, [1; 16], 9, &body).is_none());
     }
 }

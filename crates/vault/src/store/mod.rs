@@ -5,24 +5,27 @@
 //! | `log-NNNNNNNN` | sealed batches of (blind index, token, value), appended only: the truth | an error, nothing is touched |
 //! | `run-NNNNNNNN` | a sorted part of the index blind index → token | written again from the log |
 //! | `MANIFEST` | which runs there are; up to where the log is on disk | an error |
+//! | `merges-NNNNNNNN` | sealed batches of (token, token that stands for it now), appended only | an error, nothing is touched |
 //! | `lock` | empty; held (`flock`) by the process that appends | |
 //!
 //! A value is looked up by its *blind index*, HMAC-SHA256 under the domain's own key, first in memory, then in the
 //! runs. What nobody has seen is given random tokens under the lock, after reading what other processes appended, so
 //! that no value ever gets two. The frame is written before the token is given out; [`TokenVault::sync`] makes it
-//! outlive the machine. Memory holds the newest entries (bounded), a cache (bounded) and 14 bits a token of filters.
+//! outlive the machine. Memory holds the newest entries (bounded), a cache (bounded), 14 bits a token of filters, and about 50
+//! bytes a token that was merged with another.
 
 mod cache;
 mod check;
-mod error;
-mod filter;
+pub(crate) mod error;
+pub(crate) mod filter;
 mod frame;
 mod link;
 mod log;
-mod manifest;
+pub(crate) mod manifest;
 mod run;
-mod table;
-mod writer;
+mod sets;
+pub(crate) mod table;
+pub(crate) mod writer;
 
 use std::{
     fs::File,
@@ -43,16 +46,19 @@ use self::{
     error::Fault,
     filter::Bits,
     frame::{MAX_DOMAIN, MAX_VALUE},
+    link::Merges,
     log::{Log, Step},
     manifest::Keys,
     run::Run,
-    table::{Key, Lookup, Table},
+    table::{Entry, Key, Lookup, Table},
     writer::Writer,
 };
 pub use self::{check::VerifyReport, error::VaultError};
 
 /// How many look-ups are prepared together: as many cache lines as a core has in flight, or so.
 const WARM: usize = 32;
+/// Bounds the memory of one call, whatever the caller's batch.
+const AT_ONCE: usize = 1 << 16;
 /// Not yet answered. As a random token it would come once in 2¹²⁸.
 const NONE: Token = Token([0; 16]);
 
@@ -67,6 +73,9 @@ pub struct VaultKeys {
 pub struct VaultMark {
     vault: String,
     position: frame::Position,
+    /// Of the merges. A mark from before there were any has none.
+    #[serde(default)]
+    merged: Option<frame::Position>,
 }
 
 /// Sizes. The defaults keep a process below 300 MB at twenty million tokens.
@@ -93,6 +102,9 @@ impl Default for VaultOptions {
 pub struct VaultStats {
     /// Tokens of each domain, by domain name.
     pub domains: Vec<(String, u64)>,
+    /// Pairs of people who turned out to be one.
+    pub merges: u64,
+    /// The merges included.
     pub log_bytes: u64,
     pub index_bytes: u64,
     pub runs: usize,
@@ -115,6 +127,7 @@ pub struct TokenVault {
     /// Goes up whenever an entry may have come that a look-up before did not see.
     epoch: AtomicU64,
     rebuilt: AtomicU64,
+    merges: Merges,
 }
 
 impl TokenVault {
@@ -144,32 +157,20 @@ impl TokenVault {
     /// Where the vault stands, for who wants to know later that it is still the same and no older copy.
     pub fn mark(&self) -> Result<VaultMark, VaultError> {
         self.exclusive(|writer| {
-            Ok(VaultMark { vault: HEXLOWER.encode(&writer.manifest.vault), position: writer.position })
+            let (vault, position) = (HEXLOWER.encode(&writer.manifest.vault), writer.position);
+            Ok(VaultMark { vault, position, merged: Some(writer.merged) })
         })
     }
 
     /// Whether everything that was in the vault when `mark` was taken is in it.
     pub fn contains(&self, mark: &VaultMark) -> Result<bool, VaultError> {
         self.exclusive(|writer| {
-            let (now, then) = (&writer.position, &mark.position);
-            if HEXLOWER.encode(&writer.manifest.vault) != mark.vault || now.sequence < then.sequence {
+            if HEXLOWER.encode(&writer.manifest.vault) != mark.vault {
                 return Ok(false);
             }
-            if now.sequence == then.sequence {
-                return Ok(now.tag == then.tag);
-            }
-            // What was appended since must follow what was last then.
-            let follows = match self.log.reader().step(then) {
-                Ok(Step::Frame(..)) => Ok(true),
-                Ok(Step::Bad(_)) => Ok(false),
-                Ok(Step::End) => self.log.follow(then).map(|next| matches!(next, log::Follow::Segment(_))),
-                Err(error) => Err(error),
-            };
-            match follows {
-                // Another history may have other segments.
-                Err(VaultError::Damaged { .. }) => Ok(false),
-                follows => follows,
-            }
+            let merged = mark.merged.unwrap_or(Log::START);
+            Ok(follows(&self.log, &writer.position, &mark.position)?
+                && follows(&self.merges.log, &writer.merged, &merged)?)
         })
     }
 
@@ -179,10 +180,16 @@ impl TokenVault {
         self.sync_log()
     }
 
-    /// The value that `token` stands for in `domain`. Reads the log from its beginning: a rare act of two persons, not
-    /// a query. Whoever calls it writes the audit entry first.
+    /// The value that `token` stands for in `domain`; of a person with several, the first that was seen. Reads the log from its
+    /// beginning: a rare act of two persons, not a query. Whoever calls it writes the audit entry first.
     pub fn reveal(&self, domain: &str, token: &Token) -> Result<Option<Phi<String>>, VaultError> {
-        self.search(domain, token)
+        Ok(self.search(domain, token, 1)?.pop())
+    }
+
+    /// Every value that `token` stands for in `domain`, in the order in which they were seen, under whichever token of the
+    /// person they were. As [`Self::reveal`].
+    pub fn reveal_all(&self, domain: &str, token: &Token) -> Result<Vec<Phi<String>>, VaultError> {
+        self.search(domain, token, usize::MAX)
     }
 
     pub fn stats(&self) -> Result<VaultStats, VaultError> {
@@ -196,42 +203,55 @@ impl TokenVault {
     }
 
     fn tokens_for(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), VaultError> {
-        /// Bounds the memory of one call, whatever the caller's batch.
-        const AT_ONCE: usize = 1 << 16;
-        /// A run that is found damaged is rebuilt and the batch tried again; a disk that damages them all is an error.
-        const ATTEMPTS: usize = 8;
-
         if domain.is_empty() || domain.len() > MAX_DOMAIN {
             return Err(VaultError::DomainName { max: MAX_DOMAIN });
         }
         if let Some(value) = values.iter().find(|value| value.len() > MAX_VALUE) {
             return Err(VaultError::TooLong { len: value.len(), max: MAX_VALUE });
         }
+        self.see_merges()?;
+        let before = out.len();
         let hash = self.keys.blind.derive(domain);
         for values in values.chunks(AT_ONCE) {
             let keys = blind_indexes(&hash, values);
             let start = out.len();
-            for attempt in 1.. {
+            self.with_repairs(|| {
                 out.truncate(start);
                 out.extend(std::iter::repeat_n(NONE, values.len()));
                 let tokens = out.get_mut(start..).unwrap_or_default();
-                match self.batch(domain, &keys, values, tokens) {
-                    Ok(()) => break,
-                    Err(Fault::Run(damage)) if attempt < ATTEMPTS => self.repair(&damage)?,
-                    Err(fault) => return Err(fault.into()),
-                }
+                self.batch(domain, &keys, values, tokens)
+            })?;
+        }
+        self.to_roots(out.get_mut(before..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Tries again when a run was found damaged, which is then written anew; a disk that damages them all is an error.
+    fn with_repairs<T>(&self, mut work: impl FnMut() -> Result<T, Fault>) -> Result<T, VaultError> {
+        const ATTEMPTS: usize = 8;
+        for _ in 1..ATTEMPTS {
+            match work() {
+                Err(Fault::Run(damage)) => self.repair(&damage)?,
+                done => return Ok(done?),
             }
         }
-        Ok(())
+        Ok(work()?)
     }
 
     /// Puts the token of each value in its place in `tokens`.
     fn batch(&self, domain: &str, keys: &[Key], values: &[&[u8]], tokens: &mut [Token]) -> Result<(), Fault> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let mut missing = self.known(keys, tokens);
-        if missing.is_empty() {
-            return Ok(());
+        let mut asked = self.look_up(keys, tokens)?;
+        if asked.answers.contains(&NONE) {
+            self.create(domain, &mut asked, values)?;
         }
+        asked.spread(tokens);
+        Ok(())
+    }
+
+    /// Answers what memory knows in its place in `known`, and what the runs know in what is given back.
+    fn look_up<A: Answer>(&self, keys: &[Key], known: &mut [A]) -> Result<Asked<A>, Fault> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let mut missing = self.known(keys, known);
         // One word is compared faster than two, and decides, but for duplicates and one chance in 2⁶⁴.
         missing.sort_unstable_by_key(|(key, _)| key.hi);
         if !missing.is_sorted_by_key(|(key, _)| *key) {
@@ -239,27 +259,15 @@ impl TokenVault {
         }
         let mut unique = missing.clone();
         unique.dedup_by_key(|(key, _)| *key);
-        let mut answers: Vec<Token> = std::iter::repeat_n(NONE, unique.len()).collect();
+        let answers = vec![A::NONE; unique.len()];
         let runs = Arc::clone(&read(&self.runs));
-        self.find_in_runs(&runs, &unique, &mut answers)?;
-        if answers.contains(&NONE) {
-            self.create(domain, epoch, &runs, &unique, values, &mut answers)?;
-        }
-        let mut answered = unique.iter().map(|(key, _)| *key).zip(answers);
-        let mut current = answered.next();
-        for (key, place) in missing {
-            while current.is_some_and(|(of, _)| of < key) {
-                current = answered.next();
-            }
-            if let (Some(token), Some((_, answer))) = (tokens.get_mut(place as usize), current) {
-                *token = answer;
-            }
-        }
-        Ok(())
+        let mut asked = Asked { epoch, runs, missing, unique, answers };
+        self.find_in_runs(&asked.runs, &asked.unique, &mut asked.answers)?;
+        Ok(asked)
     }
 
     /// Answers what memory knows; gives back the keys that it does not, with their places in the batch.
-    fn known(&self, keys: &[Key], tokens: &mut [Token]) -> Vec<(Key, u32)> {
+    fn known<A: Answer>(&self, keys: &[Key], tokens: &mut [A]) -> Vec<(Key, u32)> {
         let mut missing: Vec<_> = keys.iter().copied().zip(0..).collect();
         // While a window is being used up nearly everything is in it, and it is smaller than the table.
         answer_from(&read(&self.cache).windows, &mut missing, tokens);
@@ -268,10 +276,15 @@ impl TokenVault {
     }
 
     /// Answers what the runs know. `unique` is sorted; its second part is the place in the batch as it came.
-    fn find_in_runs(&self, runs: &[Arc<Run>], unique: &[(Key, u32)], answers: &mut [Token]) -> Result<(), Fault> {
+    fn find_in_runs<A: Answer>(
+        &self,
+        runs: &[Arc<Run>],
+        unique: &[(Key, u32)],
+        answers: &mut [A],
+    ) -> Result<(), Fault> {
         let mut buffer = Vec::new();
         let mut found = Vec::new();
-        if runs.is_empty() {
+        if runs.is_empty() || unique.is_empty() {
             return Ok(());
         }
         let mut wanted: Vec<(Key, u32)> = Vec::new();
@@ -280,7 +293,7 @@ impl TokenVault {
             wanted.clear();
             let asked = unique.iter().zip(&bits).zip(answers.iter());
             for (number, (((key, _), bits), answer)) in (0..).zip(asked) {
-                if run.may_hold(*key, bits) && *answer == NONE {
+                if run.may_hold(*key, bits) && answer.is_none() {
                     wanted.push((*key, number));
                 }
             }
@@ -288,7 +301,7 @@ impl TokenVault {
             self.read_ahead(run, unique, &mut wanted, answers, &mut buffer)?;
             run.find(&wanted, &mut buffer, |number, entry| {
                 if let Some(answer) = answers.get_mut(number as usize) {
-                    *answer = entry.token;
+                    *answer = A::of(&entry);
                 }
                 found.push(entry);
             })?;
@@ -305,12 +318,12 @@ impl TokenVault {
     /// Values that came together come together again: last night's export, in last night's order. So a few of the
     /// batch's first values are looked up, and if the log holds them side by side, that part of the log is read into
     /// the cache, for a hundredth of what look-ups one by one would cost (Zhu, Li, Patterson: FAST '08).
-    fn read_ahead(
+    fn read_ahead<A: Answer>(
         &self,
         run: &Run,
         unique: &[(Key, u32)],
         wanted: &mut Vec<(Key, u32)>,
-        answers: &mut [Token],
+        answers: &mut [A],
         buffer: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         const SAMPLE: usize = 64;
@@ -380,8 +393,76 @@ impl TokenStore for TokenVault {
     }
 }
 
+/// What a look-up wants to know of an entry.
+trait Answer: Copy {
+    const NONE: Self;
+    fn of(entry: &Entry) -> Self;
+    fn is_none(&self) -> bool;
+}
+
+impl Answer for Token {
+    const NONE: Self = NONE;
+
+    fn of(entry: &Entry) -> Self {
+        entry.token
+    }
+
+    fn is_none(&self) -> bool {
+        *self == NONE
+    }
+}
+
+/// What memory did not know of a batch.
+struct Asked<A> {
+    /// From before the look-up.
+    epoch: u64,
+    /// Those that were looked in.
+    runs: Arc<[Arc<Run>]>,
+    /// Keys with their places in the batch, in order.
+    missing: Vec<(Key, u32)>,
+    /// Each key once.
+    unique: Vec<(Key, u32)>,
+    /// Of `unique`.
+    answers: Vec<A>,
+}
+
+impl<A: Answer> Asked<A> {
+    /// Puts the answers in their places of the batch.
+    fn spread(&self, batch: &mut [A]) {
+        let mut answered = self.unique.iter().map(|(key, _)| *key).zip(&self.answers);
+        let mut current = answered.next();
+        for (key, place) in &self.missing {
+            while current.is_some_and(|(of, _)| of < *key) {
+                current = answered.next();
+            }
+            if let (Some(token), Some((_, answer))) = (batch.get_mut(*place as usize), current) {
+                *token = *answer;
+            }
+        }
+    }
+}
+
+/// Whether the log, which ends at `now`, holds all that it held when it ended at `then`.
+fn follows(log: &Log, now: &frame::Position, then: &frame::Position) -> Result<bool, VaultError> {
+    if now.sequence <= then.sequence {
+        return Ok(now.sequence == then.sequence && now.tag == then.tag);
+    }
+    // What was appended since must follow what was last then.
+    let follows = match log.reader().step(then) {
+        Ok(Step::Frame(..)) => Ok(true),
+        Ok(Step::Bad(_)) => Ok(false),
+        Ok(Step::End) => log.follow(then).map(|next| matches!(next, log::Follow::Segment(_))),
+        Err(error) => Err(error),
+    };
+    match follows {
+        // Another history may have other segments.
+        Err(VaultError::Damaged { .. }) => Ok(false),
+        follows => follows,
+    }
+}
+
 /// Answers what `known` holds and leaves the rest wanted, in their order.
-fn answer_from(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut [Token]) {
+fn answer_from<A: Answer>(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut [A]) {
     if known.is_empty() {
         return;
     }
@@ -394,8 +475,8 @@ fn answer_from(known: &impl Lookup, wanted: &mut Vec<(Key, u32)>, answers: &mut 
             let Some((key, number)) = wanted.get(i).copied() else {
                 break;
             };
-            if let (Some(token), Some(answer)) = (known.get(key), answers.get_mut(number as usize)) {
-                *answer = token;
+            if let (Some(entry), Some(answer)) = (known.get(key), answers.get_mut(number as usize)) {
+                *answer = A::of(entry);
                 continue;
             }
             if let Some(slot) = wanted.get_mut(kept) {

@@ -8,7 +8,7 @@ use cordon_phi::Token;
 
 /// A blind index: 128 bits of HMAC-SHA256 under the domain's key, as a big-endian number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub hi: u64,
     pub lo: u64,
 }
@@ -29,9 +29,10 @@ impl Key {
     }
 }
 
-/// A blind index, its token, and where in the log the frame that made them stands (never zero).
+/// A blind index, its token, and where in the log the token was first given (never zero): the frame that made the entry, or
+/// of an identifier that was linked to a person, an older one.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub key: Key,
     pub token: Token,
     pub place: u64,
@@ -60,18 +61,18 @@ impl Entry {
 }
 
 /// Where a key's token may be found in memory.
-pub(super) trait Lookup {
+pub(crate) trait Lookup {
     fn is_empty(&self) -> bool;
 
     /// Loads what `keys` will need, without a branch between them: the processor fetches it all at once, where the
     /// look-ups themselves would wait for one after the other. For a few dozen keys at a time.
     fn warm(&self, keys: impl Iterator<Item = Key> + Clone);
 
-    fn get(&self, key: Key) -> Option<Token>;
+    fn get(&self, key: Key) -> Option<&Entry>;
 }
 
 /// A sorted linear-probing table. It does not wrap: what overflows its end is pushed behind it.
-pub(super) struct Table {
+pub(crate) struct Table {
     slots: Vec<Entry>,
     homes: u64,
     len: usize,
@@ -179,13 +180,13 @@ impl Lookup for Table {
         std::hint::black_box(seen);
     }
 
-    fn get(&self, key: Key) -> Option<Token> {
+    fn get(&self, key: Key) -> Option<&Entry> {
         for slot in self.slots.get(self.home(key)..)? {
             if slot.is_empty() || slot.key > key {
                 return None;
             }
             if slot.key == key {
-                return Some(slot.token);
+                return Some(slot);
             }
         }
         None
@@ -216,7 +217,7 @@ mod tests {
             let key = Key { hi, lo: rng.random_range(0..3) };
             let token = Token(rng.random());
             let before = model.get(&key).copied();
-            assert!(table.get(key) == before);
+            assert!(table.get(key).map(|entry| entry.token) == before);
             assert!(table.insert(Entry { key, token, place: round + 1 }) == before);
             model.entry(key).or_insert(token);
         }

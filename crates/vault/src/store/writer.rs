@@ -20,15 +20,16 @@ use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
 use super::{
-    NONE, TokenVault, VaultKeys, VaultOptions, WARM,
+    Answer, Asked, NONE, TokenVault, VaultKeys, VaultOptions, WARM,
     cache::Cache,
     error::{Fault, RunDamage, VaultError},
-    frame::{self, Frame, Position, TARGET_BYTES},
+    frame::{Frame, New, Plain, Position, TARGET_BYTES},
+    link::Merges,
     log::{Follow, Log, SEGMENT_HEADER, Step},
     manifest::{Keys, Manifest, RunMeta},
     read,
     run::{self, Run, RunWriter},
-    table::{Entry, Key, Lookup as _, Table},
+    table::{Entry, Lookup as _, Table},
     write,
 };
 
@@ -41,13 +42,15 @@ pub(super) struct Writer {
     pub closed: Vec<u32>,
     /// Tokens by domain, up to `position`.
     pub domains: BTreeMap<String, u64>,
+    /// The same as `position`, of the merges.
+    pub merged: Position,
 }
 
 /// The advisory lock between processes; threads of this one are kept apart by the writer's mutex.
-struct Exclusive<'a>(&'a File);
+pub(crate) struct Exclusive<'a>(&'a File);
 
 impl<'a> Exclusive<'a> {
-    fn take(dir: &Path, file: &'a File) -> Result<Self, VaultError> {
+    pub fn take(dir: &Path, file: &'a File) -> Result<Self, VaultError> {
         loop {
             match flock(file, FlockOperation::LockExclusive) {
                 Ok(()) => return Ok(Self(file)),
@@ -85,6 +88,7 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
     remove_strays(dir, &manifest);
     let log = Log::new(dir, manifest.vault, keys.values.clone());
     check_segments(&log, &manifest)?;
+    let merges = Merges::open(Log::of_merges(dir, manifest.vault, &keys.values), &manifest)?;
     drop(held);
 
     let vault = TokenVault {
@@ -97,6 +101,7 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
         runs: RwLock::new(Arc::new([])),
         writer: Mutex::new(Writer {
             position: Log::START,
+            merged: Log::START,
             closed: Vec::new(),
             domains: BTreeMap::new(),
             // An older generation than any on disk: the first to hold the lock loads it.
@@ -105,6 +110,7 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
         options,
         epoch: AtomicU64::new(0),
         rebuilt: AtomicU64::new(0),
+        merges,
     };
     vault.exclusive(|_| Ok(()))?;
     Ok(vault)
@@ -166,74 +172,79 @@ impl TokenVault {
         work(&mut writer)
     }
 
-    /// Gives tokens to what has none. `epoch` is from before the look-up that did not find them, `runs` are those that it
-    /// looked in.
-    pub(super) fn create(
-        &self,
-        domain: &str,
-        epoch: u64,
-        runs: &Arc<[Arc<Run>]>,
-        unique: &[(Key, u32)],
-        values: &[&[u8]],
-        answers: &mut [Token],
-    ) -> Result<(), Fault> {
-        let random = random_bytes(answers.iter().filter(|answer| **answer == NONE).count() * 16)?;
+    /// Gives tokens to what has none.
+    pub(super) fn create(&self, domain: &str, asked: &mut Asked<Token>, values: &[&[u8]]) -> Result<(), Fault> {
+        let random = random_bytes(asked.answers.iter().filter(|answer| **answer == NONE).count() * 16)?;
 
         let mut writer = self.writer();
         let _held = Exclusive::take(&self.dir, &self.lock)?;
         self.catch_up(&mut writer)?;
-        if self.epoch.load(Ordering::Acquire) != epoch {
-            let table = read(&self.table);
-            for (keys, answers) in unique.chunks(WARM).zip(answers.chunks_mut(WARM)) {
-                table.warm(keys.iter().map(|(key, _)| *key));
-                for ((key, _), answer) in keys.iter().zip(answers).filter(|(_, answer)| **answer == NONE) {
-                    *answer = table.get(*key).unwrap_or(NONE);
-                }
-            }
-            drop(table);
-            // What has come since is in the table, unless it has been written as a run: then these are other runs.
-            let now = Arc::clone(&read(&self.runs));
-            if !Arc::ptr_eq(&now, runs) {
-                self.find_in_runs(&now, unique, answers)?;
-            }
-        }
+        self.look_again(asked)?;
         let mut new = Vec::with_capacity(random.len() / 16);
-        let unseen = unique.iter().zip(answers.iter_mut()).filter(|(_, answer)| **answer == NONE);
+        let unseen = asked.unique.iter().zip(asked.answers.iter_mut()).filter(|(_, answer)| **answer == NONE);
         for (((key, place), answer), fresh) in unseen.zip(random.as_chunks::<16>().0) {
             let value = values.get(*place as usize).copied().unwrap_or_default();
             *answer = Token(*fresh);
-            new.push((*key, Token(*fresh), value));
+            new.push(New { key: *key, token: Token(*fresh), value, origin: None });
         }
         Ok(self.append(&mut writer, domain, &new)?)
     }
 
-    fn append(&self, writer: &mut Writer, domain: &str, new: &[(Key, Token, &[u8])]) -> Result<(), VaultError> {
+    /// Answers what has come since the look-up. For who holds the lock and has caught up: what is not answered then has no
+    /// token.
+    pub(super) fn look_again<A: Answer>(&self, asked: &mut Asked<A>) -> Result<(), Fault> {
+        if self.epoch.load(Ordering::Acquire) == asked.epoch {
+            return Ok(());
+        }
+        let table = read(&self.table);
+        for (keys, answers) in asked.unique.chunks(WARM).zip(asked.answers.chunks_mut(WARM)) {
+            table.warm(keys.iter().map(|(key, _)| *key));
+            for ((key, _), answer) in keys.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
+                *answer = table.get(*key).map_or(A::NONE, A::of);
+            }
+        }
+        drop(table);
+        // What has come since is in the table, unless it has been written as a run: then these are other runs.
+        let now = Arc::clone(&read(&self.runs));
+        if !Arc::ptr_eq(&now, &asked.runs) {
+            self.find_in_runs(&now, &asked.unique, &mut asked.answers)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment when this one is full.
+    pub(super) fn roll(&self, writer: &mut Writer) -> Result<(), VaultError> {
+        if writer.position.offset >= self.options.segment_bytes {
+            self.log.segment(writer.position.segment)?.sync()?;
+            let next = self.log.create(&writer.position)?;
+            writer.closed.push(writer.position.offset);
+            writer.position = next;
+        }
+        Ok(())
+    }
+
+    pub(super) fn append(&self, writer: &mut Writer, domain: &str, new: &[New<'_>]) -> Result<(), VaultError> {
         if read(&self.table).len() + new.len() > self.options.memory_entries {
             self.flush(writer)?;
         }
         let mut rest = new;
         while !rest.is_empty() {
             let mut bytes = 0;
-            let fits = |(_, _, value): &&(Key, Token, &[u8])| {
-                bytes += 36 + value.len();
+            let fits = |new: &&New<'_>| {
+                bytes += new.bytes();
                 bytes <= TARGET_BYTES
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = later;
-            if writer.position.offset >= self.options.segment_bytes {
-                self.log.segment(writer.position.segment)?.sync()?;
-                let next = self.log.create(&writer.position)?;
-                writer.closed.push(writer.position.offset);
-                writer.position = next;
-            }
+            self.roll(writer)?;
             let place = writer.position.place();
-            self.log.append(&mut writer.position, &frame::plaintext(domain, now.iter().copied()))?;
+            self.log.append(&mut writer.position, &Plain::new(domain, now))?;
             let mut table = write(&self.table);
             for some in now.chunks(WARM) {
-                table.warm(some.iter().map(|(key, ..)| *key));
-                for (key, token, _) in some {
-                    table.insert(Entry { key: *key, token: *token, place });
+                table.warm(some.iter().map(|new| new.key));
+                for new in some {
+                    table.insert(Entry { key: new.key, token: new.token, place: new.origin.unwrap_or(place) });
                 }
             }
             drop(table);
@@ -244,7 +255,7 @@ impl TokenVault {
     }
 
     /// Reads what other processes wrote since.
-    fn catch_up(&self, writer: &mut Writer) -> Result<(), VaultError> {
+    pub(super) fn catch_up(&self, writer: &mut Writer) -> Result<(), VaultError> {
         if Manifest::generation(&self.dir)? != writer.manifest.generation {
             self.reload(writer)?;
         }
@@ -258,7 +269,7 @@ impl TokenVault {
                         writer.position = next;
                     }
                     Step::Bad(what) => {
-                        self.cut_torn_end(&writer.position, &writer.manifest.synced, what)?;
+                        cut_torn_end(&self.log, &writer.position, &writer.manifest.synced, what)?;
                         reader = self.log.reader();
                     }
                     Step::End => {
@@ -281,7 +292,7 @@ impl TokenVault {
             let offset = writer.position.offset.into();
             return Err(VaultError::damaged(&path, offset, "the log is shorter than it was when it was last synced"));
         }
-        Ok(())
+        self.catch_up_merges(writer)
     }
 
     /// Puts another process's frame into the table.
@@ -299,18 +310,6 @@ impl TokenVault {
         self.epoch.fetch_add(1, Ordering::Release);
         count_domain(&mut writer.domains, frame.domain().unwrap_or_default(), frame.count);
         Ok(())
-    }
-
-    /// What a killed process, or a machine that lost power, left at the end: never given out by a `sync`, so it goes.
-    /// Anything else that does not open is damage, and stays as it is.
-    fn cut_torn_end(&self, at: &Position, synced: &Position, what: &'static str) -> Result<(), VaultError> {
-        let segment = self.log.segment(at.segment)?;
-        let promised = at.sequence < synced.sequence;
-        let last = matches!(self.log.follow(at), Ok(Follow::Nothing));
-        if promised || !last || self.log.reader().any_after(at.segment, at.offset)? {
-            return Err(VaultError::damaged(&segment.path, at.offset.into(), what));
-        }
-        segment.cut(at.offset.into())
     }
 
     /// Takes over the manifest that another process wrote.
@@ -507,7 +506,7 @@ impl TokenVault {
     pub(super) fn sync_log(&self) -> Result<(), VaultError> {
         let segment = {
             let writer = self.writer();
-            if writer.position == writer.manifest.synced {
+            if writer.position == writer.manifest.synced && writer.merged == writer.manifest.merged {
                 return Ok(());
             }
             writer.position.segment
@@ -517,6 +516,10 @@ impl TokenVault {
         self.exclusive(|writer| {
             self.log.segment(writer.position.segment)?.sync()?;
             let mut manifest = writer.manifest.clone();
+            if writer.merged != manifest.merged {
+                self.merges.log.segment(writer.merged.segment)?.sync()?;
+                manifest.merged = writer.merged;
+            }
             manifest.synced = writer.position;
             manifest.store(&self.dir, &self.keys)?;
             writer.manifest = manifest;
@@ -525,8 +528,25 @@ impl TokenVault {
     }
 }
 
+/// What a killed process, or a machine that lost power, left at the end: never given out by a `sync`, so it goes. Anything
+/// else that does not open is damage, and stays as it is.
+pub(super) fn cut_torn_end(
+    log: &Log,
+    at: &Position,
+    synced: &Position,
+    what: &'static str,
+) -> Result<(), VaultError> {
+    let segment = log.segment(at.segment)?;
+    let promised = at.sequence < synced.sequence;
+    let last = matches!(log.follow(at), Ok(Follow::Nothing));
+    if promised || !last || log.reader().any_after(at.segment, at.offset)? {
+        return Err(VaultError::damaged(&segment.path, at.offset.into(), what));
+    }
+    segment.cut(at.offset.into())
+}
+
 /// From ChaCha20 with a fresh seed of the operating system for each batch; nothing that is not random goes in.
-fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
+pub(super) fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
     let mut bytes = vec![0; count];
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;

@@ -4,6 +4,7 @@
 mod basics;
 mod damage;
 mod disk;
+mod link;
 mod processes;
 
 use std::path::Path;
