@@ -370,6 +370,7 @@ fn learn(context: &Context<'_>, done: &Done, basis: &Basis) -> Result<(), RunErr
     // Nothing may be written with a token that could be lost.
     let (vault, _) = context.env()?;
     vault.sync()?;
+    fail_point("learned");
     Ok(())
 }
 

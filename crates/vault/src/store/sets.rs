@@ -51,11 +51,8 @@ impl Sets {
         let (one, other) = (self.number_or_new(token), self.number_or_new(root));
         let Some((one_set, other_set)) = self.set_number(one).zip(self.set_number(other)) else { return };
         let size = |number: u32| self.sets.get(number as usize).map_or(0, |set| set.size);
-        let (smaller, larger, member) = if size(one_set) < size(other_set) {
-            (one_set, other_set, one)
-        } else {
-            (other_set, one_set, other)
-        };
+        let (smaller, larger, member) =
+            if size(one_set) < size(other_set) { (one_set, other_set, one) } else { (other_set, one_set, other) };
         if smaller != larger {
             let sum = size(smaller).saturating_add(size(larger));
             self.renumber(member, larger);
