@@ -27,8 +27,9 @@ pub struct VerifyReport {
 impl TokenVault {
     /// The first `most` values in `domain` of the person of `token`.
     pub(super) fn search(&self, domain: &str, token: &Token, most: usize) -> Result<Vec<Phi<String>>, VaultError> {
-        let (end, tokens) = self.exclusive(|writer| Ok((writer.position, self.members(token))))?;
-        let tokens: HashSet<Token> = tokens.into_iter().collect();
+        let end = self.exclusive(|writer| Ok(writer.position))?;
+        let mut tokens = HashSet::new();
+        self.members(&[*token], |_, member| tokens.extend([member]));
         let mut answers = Vec::new();
         self.walk(&self.log, &end, |frame, at| {
             if frame.domain() != Some(domain) {
