@@ -31,6 +31,6 @@ pub mod dossier;
 pub mod keyring;
 mod store;
 
-pub use dossier::{DossierOptions, DossierStats, DossierStore};
+pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, TABLE_MASTER_KEYS};
 pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};

@@ -1,6 +1,6 @@
 //! Facts that were added lately and are not on disk yet.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use cordon_phi::{Known, Token};
 use hashbrown::{HashTable, hash_table};
@@ -37,19 +37,34 @@ struct Fact {
     before: u32,
     /// When it was added last.
     seen: u32,
+    hash: u32,
+}
+
+impl Fact {
+    fn range(&self) -> std::ops::Range<usize> {
+        self.at as usize..(self.at + self.len) as usize
+    }
+
+    /// A table looks at the first bits and at the last ones.
+    fn spread_hash(&self) -> u64 {
+        u64::from(self.hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
 }
 
 impl Buffer {
     /// Most that numbers of 32 bits can count.
     pub const MOST_BYTES: usize = 1 << 30;
 
-    pub fn new() -> Self {
+    /// With room for as much as in `before`.
+    pub fn like(before: Option<&Self>) -> Self {
+        let count = |of: fn(&Self) -> usize| before.map_or(0, of);
+        let (people, facts) = (count(|of| of.people.len()), count(|of| of.facts.len()));
         Self {
-            people: Vec::new(),
-            facts: Vec::new(),
-            bytes: Zeroizing::default(),
-            by_token: HashTable::new(),
-            by_fact: HashTable::new(),
+            people: Vec::with_capacity(people),
+            facts: Vec::with_capacity(facts),
+            bytes: Zeroizing::new(Vec::with_capacity(count(|of| of.bytes.len()))),
+            by_token: HashTable::with_capacity(people),
+            by_fact: HashTable::with_capacity(facts),
             hasher: RandomState::new(),
             last: NOBODY,
             clock: 0,
@@ -62,9 +77,11 @@ impl Buffer {
 
     /// Bytes of memory, or so.
     pub fn used(&self) -> usize {
-        let (facts, people) = (self.facts.capacity(), self.people.capacity());
-        self.bytes.capacity() + facts * size_of::<Fact>() + people * size_of::<Person>()
-            + (self.by_token.capacity() + self.by_fact.capacity()) * 6
+        /// A slot of a table that is not full.
+        const SLOT: usize = 8;
+        self.bytes.len()
+            + self.facts.len() * (size_of::<Fact>() + SLOT)
+            + self.people.len() * (size_of::<Person>() + SLOT)
     }
 
     pub fn add(&mut self, token: Token, fact: &Known<'_>) {
@@ -74,15 +91,19 @@ impl Buffer {
         }
         let person = self.person(token);
         let Self { people, facts, bytes, by_fact, hasher, clock, .. } = self;
-        let of = |fact: &Fact| bytes.get(fact.at as usize..(fact.at + fact.len) as usize).unwrap_or_default();
-        let new = Fact { at: at as u32, len: (bytes.len() - at) as u32, person, before: NOBODY, seen: *clock };
-        *clock += 1;
-        let hash = |fact: &Fact| hasher.hash_one((fact.person, of(fact)));
+        let of = |fact: &Fact| bytes.get(fact.range()).unwrap_or_default();
+        let mut new =
+            Fact { at: at as u32, len: (bytes.len() - at) as u32, person, before: NOBODY, seen: *clock, hash: 0 };
+        *clock = clock.wrapping_add(1);
+        let mut hashing = hasher.build_hasher();
+        hashing.write(of(&new));
+        new.hash = hashing.finish() as u32 ^ person.wrapping_mul(0x9E37_79B9);
         let same = |number: &u32| {
-            facts.get(*number as usize).is_some_and(|fact| fact.person == person && of(fact) == of(&new))
+            let known = facts.get(*number as usize).filter(|known| known.hash == new.hash && known.person == person);
+            known.is_some_and(|known| of(known) == of(&new))
         };
-        let again = |number: &u32| facts.get(*number as usize).map_or(0, hash);
-        match by_fact.entry(hash(&new), same, again) {
+        let again = |number: &u32| facts.get(*number as usize).map_or(0, Fact::spread_hash);
+        match by_fact.entry(new.spread_hash(), same, again) {
             hash_table::Entry::Occupied(known) => {
                 if let Some(known) = facts.get_mut(*known.get() as usize) {
                     known.seen = new.seen;
@@ -92,7 +113,8 @@ impl Buffer {
             hash_table::Entry::Vacant(free) => {
                 let number = facts.len() as u32;
                 free.insert(number);
-                let before = people.get_mut(person as usize).map_or(NOBODY, |of| std::mem::replace(&mut of.newest, number));
+                let before =
+                    people.get_mut(person as usize).map_or(NOBODY, |of| std::mem::replace(&mut of.newest, number));
                 facts.push(Fact { before, ..new });
             }
         }
@@ -137,7 +159,7 @@ impl Buffer {
         let mut chain: Vec<&Fact> = chain.collect();
         chain.sort_unstable_by_key(|fact| fact.seen);
         out.clear();
-        out.extend(chain.iter().filter_map(|fact| self.bytes.get(fact.at as usize..(fact.at + fact.len) as usize)));
+        out.extend(chain.iter().filter_map(|fact| self.bytes.get(fact.range())));
         facts::keep_newest(out);
     }
 }

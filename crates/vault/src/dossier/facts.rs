@@ -149,8 +149,7 @@ mod tests {
         let mut facts = KnownFacts::default();
         each(&out).for_each(|fact| read(fact, &mut facts).unwrap());
         let back: Vec<_> = facts.iter().map(|fact| (fact.kind, fact.whose)).collect();
-        let all: Vec<_> =
-            IdentifierKind::ALL.iter().flat_map(|kind| Whose::ALL.map(|whose| (*kind, whose))).collect();
+        let all: Vec<_> = IdentifierKind::ALL.iter().flat_map(|kind| Whose::ALL.map(|whose| (*kind, whose))).collect();
         assert_eq!(back, all);
         assert!(!push(&mut out, &Known { kind: IdentifierKind::Name, whose: Whose::Subject, text: "" }));
         let long = "x".repeat(MAX_TEXT + 1);

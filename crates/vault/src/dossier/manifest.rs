@@ -22,6 +22,8 @@ const HEAD: usize = 52;
 
 #[derive(Clone)]
 pub(super) struct Manifest {
+    /// Random, for one store.
+    pub store: [u8; 16],
     pub generation: u64,
     pub next_run: u64,
     /// The oldest first.
@@ -38,8 +40,8 @@ pub(super) struct RunMeta {
 }
 
 impl Manifest {
-    pub fn new() -> Self {
-        Self { generation: 0, next_run: 1, runs: Vec::new() }
+    pub fn new(store: [u8; 16]) -> Self {
+        Self { store, generation: 0, next_run: 1, runs: Vec::new() }
     }
 
     pub fn exists(dir: &Path) -> Result<bool, VaultError> {
@@ -72,6 +74,7 @@ impl Manifest {
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&checksum(&bytes));
         let mut body = Vec::new();
+        body.extend_from_slice(&self.store);
         body.extend_from_slice(&self.next_run.to_le_bytes());
         body.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
         for run in &self.runs {
@@ -86,12 +89,12 @@ impl Manifest {
 
     fn decode(generation: u64, body: &[u8]) -> Option<Self> {
         let mut from = Fields(body);
-        let next_run = from.u64()?;
+        let (store, next_run) = (from.array()?, from.u64()?);
         let mut runs = Vec::new();
         for _ in 0..from.u32()? {
             runs.push(RunMeta { id: from.u64()?, people: from.u64()?, bytes: from.u64()? });
         }
-        from.0.is_empty().then_some(Self { generation, next_run, runs })
+        from.0.is_empty().then_some(Self { store, generation, next_run, runs })
     }
 }
 

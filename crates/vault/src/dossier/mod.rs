@@ -55,6 +55,8 @@ use std::{
 
 use cordon_crypto::KeyedHash;
 use cordon_phi::{Dossiers, KnownFacts, Token, TokenError};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use self::{
@@ -74,7 +76,7 @@ const SMALL: u64 = 64 << 10;
 /// Sizes.
 #[derive(Clone, Debug)]
 pub struct DossierOptions {
-    /// Facts not yet on disk, in bytes of memory. At most 2 GiB.
+    /// Facts not yet on disk, in bytes of memory, or so. At most 2 GiB.
     pub memory_bytes: usize,
     /// So many runs of one size become one of the next.
     pub fan_in: usize,
@@ -93,6 +95,13 @@ pub struct DossierStats {
     /// Dossiers in all runs: a person who is in two counts twice.
     pub people: u64,
     pub bytes: u64,
+}
+
+/// A place in the history of one store.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DossierMark {
+    store: String,
+    generation: u64,
 }
 
 /// What is known of each person. See the [module's](self) words on how.
@@ -128,23 +137,18 @@ impl DossierStore {
         open.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = open.open(&lock_path).map_err(VaultError::io("open for writing", &lock_path))?;
         let keys = vault.hash_for("dossiers v1");
-        let state = State { generation: 0, runs: Arc::new([]), frozen: None, active: Buffer::new() };
-        let store = Self {
-            dir: dir.to_owned(),
-            vault,
-            keys,
-            options,
-            lock,
-            state: RwLock::new(state),
-            writer: Mutex::new(()),
-        };
+        let state = State { generation: 0, runs: Arc::new([]), frozen: None, active: Buffer::like(None) };
+        let store =
+            Self { dir: dir.to_owned(), vault, keys, options, lock, state: RwLock::new(state), writer: Mutex::new(()) };
         {
             let _held = Exclusive::take(dir, &store.lock)?;
             if !Manifest::exists(dir)? {
                 if runs_on_disk(dir).next().is_some() {
                     return Err(VaultError::damaged(&dir.join("MANIFEST"), 0, "the file is missing"));
                 }
-                Manifest::new().store(dir, &store.keys)?;
+                let mut id = [0; 16];
+                getrandom::fill(&mut id)?;
+                Manifest::new(id).store(dir, &store.keys)?;
             }
             let manifest = store.refresh()?;
             // What a killed process was writing, or had merged and not yet removed.
@@ -169,6 +173,20 @@ impl DossierStore {
     /// as read after this.
     pub fn sync(&self) -> Result<(), VaultError> {
         self.flush(1)
+    }
+
+    /// Where the store stands, for who wants to know later that it is still the same and no older copy. After a
+    /// [`Self::sync`], or the mark is of what was there before.
+    pub fn mark(&self) -> Result<DossierMark, VaultError> {
+        let manifest = Manifest::load(&self.dir, &self.keys)?;
+        Ok(DossierMark { store: HEXLOWER.encode(&manifest.store), generation: manifest.generation })
+    }
+
+    /// Whether the store is the one of `mark` and was written to no less often. An older copy that was put back and written to
+    /// since, before anybody asked, is not noticed.
+    pub fn contains(&self, mark: &DossierMark) -> Result<bool, VaultError> {
+        let now = self.mark()?;
+        Ok(now.store == mark.store && now.generation >= mark.generation)
     }
 
     pub fn stats(&self) -> Result<DossierStats, VaultError> {
@@ -290,7 +308,9 @@ impl DossierStore {
                     Some(left) => (left, true),
                     None if state.active.is_empty() || state.active.used() < least => return Ok(()),
                     None => {
-                        let frozen = Arc::new(std::mem::replace(&mut state.active, Buffer::new()));
+                        // Filled up once, it will be so again; at the end of a file it may not.
+                        let next = Buffer::like((least > 1).then_some(&state.active));
+                        let frozen = Arc::new(std::mem::replace(&mut state.active, next));
                         state.frozen = Some(Arc::clone(&frozen));
                         (frozen, false)
                     }
@@ -460,7 +480,9 @@ impl Pieces {
             if let Some(person) = buffer.find(token) {
                 buffer.facts(person, &mut facts);
                 let start = self.bytes.len();
-                facts.iter().for_each(|fact| self.bytes.extend_from_slice(fact));
+                for fact in &facts {
+                    self.bytes.extend_from_slice(fact);
+                }
                 self.spans.push((*number, age, start, self.bytes.len()));
             }
         }

@@ -80,7 +80,8 @@ pub(super) fn open(dir: &Path, keys: &KeyedHash, meta: RunMeta) -> Result<Option
     let ending = length.checked_sub(16).ok_or_else(|| damaged(0))?;
     file.read_exact_at(&mut last, ending).map_err(VaultError::io("read", &path))?;
     let (tail, magic) = last.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-    let end = ending.checked_sub(u64::from_le_bytes(*tail)).filter(|_| magic == MAGIC).ok_or_else(|| damaged(ending))?;
+    let end =
+        ending.checked_sub(u64::from_le_bytes(*tail)).filter(|_| magic == MAGIC).ok_or_else(|| damaged(ending))?;
     let mut tail = vec![0; (ending - end) as usize];
     file.read_exact_at(&mut tail, end).map_err(VaultError::io("read", &path))?;
     let sealer = sealer(keys, meta.id);
@@ -228,7 +229,8 @@ impl Scan<'_> {
             self.at = 4;
         }
         let mut from = Fields(self.plain.get(self.at..).unwrap_or_default());
-        let entry = from.array().zip(from.u32()).and_then(|(token, length)| Some((token, from.bytes(length as usize)?)));
+        let entry =
+            from.array().zip(from.u32()).and_then(|(token, length)| Some((token, from.bytes(length as usize)?)));
         let Some((token, bytes)) = entry else {
             return Err(VaultError::damaged(&self.run.path, self.run.offset(self.block - 1), "a dossier is cut short"));
         };
@@ -377,14 +379,12 @@ pub(super) fn merge(dir: &Path, keys: &KeyedHash, id: u64, runs: &[&Run]) -> Res
             let mut at = 0;
             while let Some(head) = heads.get_mut(at) {
                 if head.token == token {
-                    match head.scan.next(&mut head.piece)? {
-                        Some(next) => head.token = next,
-                        None => {
-                            // Their order is their age.
-                            heads.remove(at);
-                            continue;
-                        }
-                    }
+                    let Some(next) = head.scan.next(&mut head.piece)? else {
+                        // Their order is their age.
+                        heads.remove(at);
+                        continue;
+                    };
+                    head.token = next;
                 }
                 at += 1;
             }

@@ -185,11 +185,8 @@ impl TokenVault {
             }
             let new: Vec<New<'_>> = merges.iter().map(as_new).collect();
             self.merges.log.append(&mut writer.merged, &Plain::new("", &new))?;
-            let entries = new.iter().map(|new| Entry {
-                key: new.key,
-                token: new.token,
-                place: new.origin.unwrap_or_default(),
-            });
+            let entries =
+                new.iter().map(|new| Entry { key: new.key, token: new.token, place: new.origin.unwrap_or_default() });
             self.merges.absorb(entries, writer.merged.offset);
         }
         Ok(())

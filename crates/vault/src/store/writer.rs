@@ -530,12 +530,7 @@ impl TokenVault {
 
 /// What a killed process, or a machine that lost power, left at the end: never given out by a `sync`, so it goes. Anything
 /// else that does not open is damage, and stays as it is.
-pub(super) fn cut_torn_end(
-    log: &Log,
-    at: &Position,
-    synced: &Position,
-    what: &'static str,
-) -> Result<(), VaultError> {
+pub(super) fn cut_torn_end(log: &Log, at: &Position, synced: &Position, what: &'static str) -> Result<(), VaultError> {
     let segment = log.segment(at.segment)?;
     let promised = at.sequence < synced.sequence;
     let last = matches!(log.follow(at), Ok(Follow::Nothing));

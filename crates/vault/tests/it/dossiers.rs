@@ -132,7 +132,9 @@ fn several_handles_agree_with_a_simple_model() {
             stores[at] = store(home.path(), &vaults[at % 2]);
         }
         if round % 20 == 19 {
-            stores.iter().for_each(|store| store.sync().unwrap());
+            for store in &stores {
+                store.sync().unwrap();
+            }
             let asked: Vec<usize> = (0..200).map(|_| rng.random_range(0..150)).collect();
             for store in &stores {
                 let found = try_known(store, &asked.iter().map(|n| people[*n]).collect::<Vec<_>>()).unwrap();
@@ -211,10 +213,7 @@ fn dossiers_belong_to_one_vault() {
     let home = scratch();
     let mine = vault(home.path());
     let dir = home.path().join("dossiers");
-    assert!(matches!(
-        DossierStore::open_existing(&dir, Arc::clone(&mine), tiny()),
-        Err(VaultError::NoDossiers { .. })
-    ));
+    assert!(matches!(DossierStore::open_existing(&dir, Arc::clone(&mine), tiny()), Err(VaultError::NoDossiers { .. })));
     assert!(!dir.exists());
     drop(store(home.path(), &mine));
     DossierStore::open_existing(&dir, mine, tiny()).map(drop).unwrap();
@@ -275,6 +274,29 @@ fn no_byte_may_change_and_none_may_go() {
 }
 
 #[test]
+fn a_mark_tells_an_older_copy_and_another_store() {
+    let home = scratch();
+    let (dir, old) = (home.path().join("dossiers"), home.path().join("old"));
+    let vault = vault(home.path());
+    let person = tokens(&vault, "mrn", [1])[0];
+    let (first, second) = {
+        let store = store(home.path(), &vault);
+        let first = store.mark().unwrap();
+        copy(&dir, &old);
+        add(&store, &[(person, name("Ann"))]);
+        store.sync().unwrap();
+        let second = store.mark().unwrap();
+        assert!(store.contains(&first).unwrap() && store.contains(&second).unwrap());
+        (first, second)
+    };
+    copy(&old, &dir);
+    let older = store(home.path(), &vault);
+    assert!(older.contains(&first).unwrap() && !older.contains(&second).unwrap());
+    let other = DossierStore::open(&home.path().join("other"), vault, tiny()).unwrap();
+    assert!(!other.contains(&first).unwrap());
+}
+
+#[test]
 fn blocks_and_runs_may_not_change_places() {
     let home = scratch();
     let dir = home.path().join("dossiers");
@@ -316,7 +338,8 @@ fn threads_add_and_ask_at_once() {
             scope.spawn(move || {
                 for round in 0..40 {
                     let from = (round + thread * 13) % 40 * 10;
-                    let mine: Vec<_> = people[from..from + 10].iter().map(|token| (*token, name(&format!("by {thread}")))).collect();
+                    let mine: Vec<_> =
+                        people[from..from + 10].iter().map(|token| (*token, name(&format!("by {thread}")))).collect();
                     add(store, &mine);
                     let found = try_known(store, &people[from..from + 10]).unwrap();
                     assert!(found.iter().all(|facts| facts.contains(&name(&format!("by {thread}")))));

@@ -23,7 +23,8 @@ fn named(n: u32) -> (&'static str, String) {
 
 fn try_link(vault: &TokenVault, groups: &[Vec<u32>]) -> Result<(Vec<Option<Token>>, Linked), cordon_phi::TokenError> {
     let names: Vec<_> = groups.iter().flatten().map(|n| named(*n)).collect();
-    let all: Vec<_> = names.iter().map(|(namespace, value)| Identifier { namespace, value: value.as_bytes() }).collect();
+    let all: Vec<_> =
+        names.iter().map(|(namespace, value)| Identifier { namespace, value: value.as_bytes() }).collect();
     let mut end = 0;
     let ends: Vec<usize> = groups.iter().map(|group| (end += group.len(), end).1).collect();
     let mut out = Vec::new();
@@ -130,7 +131,9 @@ fn the_order_within_a_group_and_of_groups_changes_nothing() {
         let vault = open(&one);
         let expected = link(&vault, &groups).1;
         groups.shuffle(&mut rng);
-        groups.iter_mut().for_each(|group| group.shuffle(&mut rng));
+        for group in &mut groups {
+            group.shuffle(&mut rng);
+        }
         let shuffled = open(&other);
         assert_eq!(link(&shuffled, &groups).1, expected, "round {round}");
         for n in (0..22).filter(|n| ![2, 4, 5, 8, 10, 11].contains(n)) {
@@ -575,7 +578,10 @@ fn a_million_groups() {
     eprintln!("synced and opened again in {:.2} s", start.elapsed().as_secs_f64());
     assert_eq!(vault.merges().unwrap(), 500_000);
     let firsts = link(&vault, &pairs[..1_000]).0;
-    same(&firsts.into_iter().flatten().collect::<Vec<_>>(), &(0..1_000).map(|n| token(&vault, n * 6 + 3)).collect::<Vec<_>>());
+    same(
+        &firsts.into_iter().flatten().collect::<Vec<_>>(),
+        &(0..1_000).map(|n| token(&vault, n * 6 + 3)).collect::<Vec<_>>(),
+    );
 }
 
 pub(crate) fn cpu_seconds() -> f64 {
