@@ -88,7 +88,8 @@ impl Drop for KnownFacts {
     }
 }
 
-/// What is known of each subject, for the narrative: filled while records are read, asked when notes are.
+/// What is known of each subject, for the narrative: filled while records are read, asked when notes are. Of a person with
+/// very many facts it holds the newest, and of a text too long to be an identifier nothing.
 pub trait Dossiers: Send + Sync {
     /// Adds facts, the first of the subject with the first token and so on; what a dossier holds already is not added
     /// again.
@@ -119,8 +120,9 @@ pub trait IdentityStore: TokenStore {
     /// Takes the identifiers of each group for those of one person; `ends` says where each group ends in `identifiers`. Appends to
     /// `out` the token of each group, and of an empty group `None`.
     ///
-    /// Where none of a group is known it gets a new token. Where they had different tokens, the oldest stands for all from now
-    /// on, in [`TokenStore::get_or_create`] too.
+    /// Where none of a group is known it gets a new token. Where they had different tokens, the oldest (of two that were first
+    /// given in one call, the one with the smaller bytes) stands for all from now on, in [`TokenStore::get_or_create`] too.
+    /// Groups that share an identifier are one.
     fn link(
         &self,
         identifiers: &[Identifier<'_>],

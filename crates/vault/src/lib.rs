@@ -3,7 +3,8 @@
 //! This crate exists because a Safe Harbor pseudonym must not be derived from the person it stands for (164.514(c)):
 //! somebody has to remember which random token was given to whom, for years, for a hundred million people, and
 //! without ever giving one person two. [`TokenVault`] is that memory: one directory, no server beside it, several
-//! processes at once. [`KeyRing`] holds the keys of this and every other room, wrapped under one root.
+//! processes at once. It also knows which identifiers are one person's ([`cordon_phi::IdentityStore`]), and a
+//! [`DossierStore`] beside it what records say of that person. [`KeyRing`] holds the keys of this and every other room, wrapped under one root.
 //!
 //! It refuses to derive a token from a value, to write a value or a domain's name in clear, to go on over damage in
 //! its log, and to name a value in an error.
@@ -26,8 +27,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod dossier;
 pub mod keyring;
 mod store;
 
+pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, TABLE_MASTER_KEYS};
 pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};

@@ -27,10 +27,11 @@ pub struct VerifyReport {
 impl TokenVault {
     /// The first `most` values in `domain` of the person of `token`.
     pub(super) fn search(&self, domain: &str, token: &Token, most: usize) -> Result<Vec<Phi<String>>, VaultError> {
-        let (end, tokens) = self.exclusive(|writer| Ok((writer.position, self.members(token))))?;
-        let tokens: HashSet<Token> = tokens.into_iter().collect();
+        let end = self.exclusive(|writer| Ok(writer.position))?;
+        let mut tokens = HashSet::new();
+        self.members(&[*token], |_, member| tokens.extend([member]));
         let mut answers = Vec::new();
-        self.walk(&self.log, &end, |frame, at| {
+        walk(&self.log, &end, |frame, at| {
             if frame.domain() != Some(domain) {
                 return Ok(true);
             }
@@ -79,7 +80,7 @@ impl TokenVault {
         }
         let mut tokens = 0;
         let mut counted = BTreeMap::<String, u64>::new();
-        self.walk(&self.log, &end, |frame, at| {
+        walk(&self.log, &end, |frame, at| {
             let mut asked: Vec<_> = (0..).zip(frame.entries()).map(|(i, entry)| (entry.key, i, entry.token)).collect();
             asked.sort_unstable_by_key(|(key, ..)| *key);
             let keys: Vec<Key> = asked.iter().map(|(key, ..)| *key).collect();
@@ -108,7 +109,7 @@ impl TokenVault {
             return Err(VaultError::damaged(&self.dir, 0, "the log and the index do not hold as many tokens"));
         }
         let mut read = 0;
-        self.walk(&self.merges.log, &merged, |frame, _| {
+        walk(&self.merges.log, &merged, |frame, _| {
             read += frame.count as u64;
             Ok(true)
         })?;
@@ -119,36 +120,35 @@ impl TokenVault {
         let log_bytes = log_bytes(&closed, &end) + u64::from(merged.offset);
         Ok(VerifyReport { frames: end.sequence, tokens, merges, log_bytes, runs: runs.len() })
     }
+}
 
-    /// Gives every frame before `end` to `visit`, in order, checking the chain, until it says stop.
-    fn walk(
-        &self,
-        log: &Log,
-        end: &Position,
-        mut visit: impl FnMut(&Frame, &Position) -> Result<bool, VaultError>,
-    ) -> Result<(), VaultError> {
-        let mut reader = log.reader();
-        let Follow::Segment(mut at) = log.follow(&Log::NOWHERE)? else {
-            return Err(VaultError::damaged(&log.path(1), 0, "the log is missing"));
-        };
-        while at.sequence < end.sequence {
-            let damaged = |what| VaultError::damaged(&log.path(at.segment), at.offset.into(), what);
-            at = match reader.step(&at)? {
-                Step::Frame(frame, next) => {
-                    if !visit(&frame, &at)? {
-                        return Ok(());
-                    }
-                    next
+/// Gives every frame before `end` to `visit`, in order, checking the chain, until it says stop.
+fn walk(
+    log: &Log,
+    end: &Position,
+    mut visit: impl FnMut(&Frame, &Position) -> Result<bool, VaultError>,
+) -> Result<(), VaultError> {
+    let mut reader = log.reader();
+    let Follow::Segment(mut at) = log.follow(&Log::NOWHERE)? else {
+        return Err(VaultError::damaged(&log.path(1), 0, "the log is missing"));
+    };
+    while at.sequence < end.sequence {
+        let damaged = |what| VaultError::damaged(&log.path(at.segment), at.offset.into(), what);
+        at = match reader.step(&at)? {
+            Step::Frame(frame, next) => {
+                if !visit(&frame, &at)? {
+                    return Ok(());
                 }
-                Step::End => match log.follow(&at)? {
-                    Follow::Segment(next) => next,
-                    _ => return Err(damaged("the log ends too early")),
-                },
-                Step::Bad(what) => return Err(damaged(what)),
-            };
-        }
-        Ok(())
+                next
+            }
+            Step::End => match log.follow(&at)? {
+                Follow::Segment(next) => next,
+                _ => return Err(damaged("the log ends too early")),
+            },
+            Step::Bad(what) => return Err(damaged(what)),
+        };
     }
+    Ok(())
 }
 
 fn log_bytes(closed: &[u32], at: &Position) -> u64 {

@@ -27,6 +27,8 @@ pub enum VaultError {
     TooLong { len: usize, max: usize },
     #[error("{what} do not go together: not as many of the one as of the other")]
     Uneven { what: &'static str },
+    #[error("there are no dossiers in {}; if their disk is not mounted, mount it; else restore them from a backup", dir.display())]
+    NoDossiers { dir: PathBuf },
     #[error("the dossiers in {} belong to another vault", dir.display())]
     OtherVault { dir: PathBuf },
     #[error("{} holds as many merges as one file can", file.display())]

@@ -103,7 +103,7 @@ impl Answer for Found {
 
 impl TokenVault {
     /// Reads what other processes merged: one look at a file's length if there is nothing.
-    pub(super) fn see_merges(&self) -> Result<(), VaultError> {
+    pub(crate) fn see_merges(&self) -> Result<(), VaultError> {
         if self.merges.log.segment(1)?.len()? != self.merges.seen.load(Ordering::Acquire) {
             self.exclusive(|_| Ok(()))?;
         }
@@ -111,7 +111,7 @@ impl TokenVault {
     }
 
     /// As far as this process knows.
-    pub(super) fn to_roots(&self, tokens: &mut [Token]) {
+    pub(crate) fn to_roots(&self, tokens: &mut [Token]) {
         if self.merges.count() == 0 {
             return;
         }
@@ -126,13 +126,17 @@ impl TokenVault {
         }
     }
 
-    /// Every token of the person of `token`, as far as this process knows.
-    pub(crate) fn members(&self, token: &Token) -> Vec<Token> {
-        let mut members = vec![*token];
-        if self.merges.count() > 0 {
-            members.extend(read(&self.merges.sets).members(token).filter(|member| member != token));
+    /// Every token of the person of each of `tokens`, as far as this process knows: `each` gets the number of the one and
+    /// the other.
+    pub(crate) fn members(&self, tokens: &[Token], mut each: impl FnMut(u32, Token)) {
+        let sets = (self.merges.count() > 0).then(|| read(&self.merges.sets));
+        for (number, token) in (0..).zip(tokens) {
+            let mut merged = sets.as_ref().map(|sets| sets.members(token)).into_iter().flatten().peekable();
+            if merged.peek().is_none() {
+                each(number, *token);
+            }
+            merged.for_each(|member| each(number, member));
         }
-        members
     }
 
     /// A hash that only holders of this vault's key have.

@@ -128,8 +128,6 @@ impl Manifest {
 
     /// Replaces the manifest on disk by this one, which becomes the next generation.
     pub fn store(&mut self, dir: &Path, keys: &Keys) -> Result<(), VaultError> {
-        let path = path(dir);
-        let temporary = dir.join("MANIFEST.tmp");
         let generation = self.generation + 1;
         let [blind, values] = keys.checks(&self.vault);
         let mut bytes = Vec::new();
@@ -143,16 +141,7 @@ impl Manifest {
         let sealed = keys.sealer().seal(&bytes, &self.encode())?;
         bytes.extend_from_slice(&sealed);
 
-        let write = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let mut file = options.open(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(VaultError::io("write", &path))?;
+        replace(dir, FILE, &bytes)?;
         self.generation = generation;
         Ok(())
     }
@@ -201,6 +190,21 @@ impl Manifest {
         let merged = if version == 1 { Log::START } else { from.position()? };
         from.0.is_empty().then_some(Self { vault, generation, next_run, synced, merged, closed, runs })
     }
+}
+
+/// Puts a file in the place of the one of that name, on disk before this returns; a crash leaves the one or the other.
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), VaultError> {
+    let (path, temporary) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(VaultError::io("write", &path))
 }
 
 fn path(dir: &Path) -> PathBuf {

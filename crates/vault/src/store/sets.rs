@@ -10,7 +10,7 @@ use hashbrown::{HashTable, hash_table};
 #[derive(Default)]
 pub(super) struct Sets {
     tokens: Vec<Member>,
-    sets: Vec<Set>,
+    people: Vec<Set>,
     /// Numbers in `tokens`. Tokens are random, so that their first bytes are their hash.
     numbers: HashTable<u32>,
 }
@@ -50,7 +50,7 @@ impl Sets {
     pub fn merge(&mut self, token: Token, root: Token, origin: u64) {
         let (one, other) = (self.number_or_new(token), self.number_or_new(root));
         let Some((one_set, other_set)) = self.set_number(one).zip(self.set_number(other)) else { return };
-        let size = |number: u32| self.sets.get(number as usize).map_or(0, |set| set.size);
+        let size = |number: u32| self.people.get(number as usize).map_or(0, |set| set.size);
         let (smaller, larger, member) =
             if size(one_set) < size(other_set) { (one_set, other_set, one) } else { (other_set, one_set, other) };
         if smaller != larger {
@@ -61,11 +61,11 @@ impl Sets {
             if let Ok([one, other]) = links {
                 std::mem::swap(&mut one.next, &mut other.next);
             }
-            if let Some(set) = self.sets.get_mut(larger as usize) {
+            if let Some(set) = self.people.get_mut(larger as usize) {
                 set.size = sum;
             }
         }
-        if let Some(set) = self.sets.get_mut(larger as usize) {
+        if let Some(set) = self.people.get_mut(larger as usize) {
             (set.root, set.origin) = (other, origin);
         }
     }
@@ -82,7 +82,7 @@ impl Sets {
     }
 
     fn set_of(&self, token: &Token) -> Option<&Set> {
-        self.sets.get(self.set_number(self.number(token)?)? as usize)
+        self.people.get(self.set_number(self.number(token)?)? as usize)
     }
 
     fn set_number(&self, number: u32) -> Option<u32> {
@@ -95,7 +95,7 @@ impl Sets {
     }
 
     fn number_or_new(&mut self, token: Token) -> u32 {
-        let Self { tokens, sets, numbers } = self;
+        let Self { tokens, people, numbers } = self;
         let same = |number: &u32| tokens.get(*number as usize).is_some_and(|member| member.token == token);
         let again = |number: &u32| tokens.get(*number as usize).map_or(0, |member| hash(&member.token));
         match numbers.entry(hash(&token), same, again) {
@@ -105,7 +105,7 @@ impl Sets {
                 let number = tokens.len() as u32;
                 free.insert(number);
                 tokens.push(Member { token, set: number, next: number });
-                sets.push(Set { root: number, size: 1, origin: 0 });
+                people.push(Set { root: number, size: 1, origin: 0 });
                 number
             }
         }

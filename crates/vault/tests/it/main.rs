@@ -4,6 +4,7 @@
 mod basics;
 mod damage;
 mod disk;
+mod dossiers;
 mod link;
 mod processes;
 

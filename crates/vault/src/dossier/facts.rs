@@ -1,0 +1,172 @@
+//! Facts as bytes: kind (1) | whose (1) | length of the text (2) | text. A *piece* is facts in a row, the oldest first.
+
+use std::collections::HashSet;
+
+use cordon_phi::{IdentifierKind, Known, KnownFacts, Whose};
+
+pub(super) const HEAD: usize = 4;
+/// What is longer than this is no identifier that could stand in a sentence.
+pub(super) const MAX_TEXT: usize = 1 << 10;
+/// What is kept of one person: the newest, so that a person with a record a day for years, or a number that thousands of
+/// records share by mistake, costs as much as any other. A name and an address come again with every record and
+/// stay; numbers of old visits go. For a note it is the people and numbers of its own time that count.
+pub(super) const MOST_FACTS: usize = 512;
+/// The same, of the facts' bytes.
+pub(super) const MOST_BYTES: usize = 64 << 10;
+
+/// The kinds as this program numbers them. The numbers stand in files, so a file says which kinds they mean.
+pub(super) fn kind_names() -> impl Iterator<Item = &'static str> {
+    IdentifierKind::ALL.iter().map(|kind| kind.name())
+}
+
+/// Appends a fact, if it is one to keep.
+pub(super) fn push(out: &mut Vec<u8>, fact: &Known<'_>) -> bool {
+    let (kind, whose) = (fact.kind as usize as u8, whose_code(fact.whose));
+    if fact.text.is_empty() || fact.text.len() > MAX_TEXT {
+        return false;
+    }
+    out.extend_from_slice(&[kind, whose]);
+    out.extend_from_slice(&(fact.text.len() as u16).to_le_bytes());
+    out.extend_from_slice(fact.text.as_bytes());
+    true
+}
+
+fn whose_code(whose: Whose) -> u8 {
+    match whose {
+        Whose::Subject => 0,
+        Whose::Relative => 1,
+        Whose::Provider => 2,
+        Whose::Organization => 3,
+    }
+}
+
+/// The facts of a piece, each with its head; ends where the piece is not whole.
+pub(super) fn each(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = piece;
+    std::iter::from_fn(move || {
+        let length = rest.get(2..HEAD)?.first_chunk().map(|bytes| usize::from(u16::from_le_bytes(*bytes)))?;
+        let (fact, after) = rest.split_at_checked(HEAD + length)?;
+        rest = after;
+        Some(fact)
+    })
+}
+
+/// Gives the kinds of a piece the numbers of this program. `None` for a kind that it does not know.
+pub(super) fn renumber(piece: &mut [u8], kinds: &[Option<u8>]) -> Option<()> {
+    let mut rest = piece;
+    while !rest.is_empty() {
+        let length = usize::from(u16::from_le_bytes(*rest.get(2..HEAD)?.first_chunk()?));
+        let (fact, after) = rest.split_at_mut_checked(HEAD + length)?;
+        let kind = fact.first_mut()?;
+        *kind = (*kinds.get(usize::from(*kind))?)?;
+        rest = after;
+    }
+    Some(())
+}
+
+/// The facts of a person's pieces, which come oldest first: of equal ones the newest, and of all the newest that may be kept.
+pub(super) fn newest<'a>(pieces: &[&'a [u8]], kept: &mut Vec<&'a [u8]>) {
+    kept.clear();
+    match pieces {
+        [] => {}
+        // What was written together has no two that are equal.
+        [only] => kept.extend(each(only)),
+        several => {
+            kept.extend(several.iter().flat_map(|piece| each(piece)));
+            let mut seen = HashSet::with_capacity(kept.len());
+            kept.reverse();
+            kept.retain(|fact| seen.insert(*fact));
+            kept.reverse();
+        }
+    }
+    keep_newest(kept);
+}
+
+/// Drops the oldest of too many.
+pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
+    let mut bytes = 0;
+    let fits = |fact: &&&[u8]| {
+        bytes += fact.len();
+        bytes <= MOST_BYTES
+    };
+    let count = facts.iter().rev().take(MOST_FACTS).take_while(fits).count();
+    facts.drain(..facts.len() - count);
+}
+
+/// `None` where the bytes are no fact.
+pub(super) fn read(fact: &[u8], out: &mut KnownFacts) -> Option<()> {
+    let (head, text) = fact.split_at_checked(HEAD)?;
+    let kind = IdentifierKind::ALL.get(usize::from(*head.first()?))?;
+    let whose = Whose::ALL.into_iter().find(|whose| whose_code(*whose) == head.get(1).copied().unwrap_or(u8::MAX))?;
+    out.push(*kind, whose, std::str::from_utf8(text).ok()?);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn piece(texts: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for text in texts {
+            assert!(push(&mut out, &Known { kind: IdentifierKind::City, whose: Whose::Relative, text }));
+        }
+        out
+    }
+
+    fn texts(facts: &[&[u8]]) -> Vec<String> {
+        facts.iter().map(|fact| String::from_utf8(fact[HEAD..].to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn of_equal_facts_the_newest_stays_and_of_many_the_newest_ones() {
+        let (old, new) = (piece(&["a", "b", "c"]), piece(&["b", "d"]));
+        let mut kept = Vec::new();
+        newest(&[&old, &new], &mut kept);
+        assert_eq!(texts(&kept), ["a", "c", "b", "d"]);
+
+        let many: Vec<String> = (0..600).map(|n| n.to_string()).collect();
+        let many = piece(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        newest(&[&new, &many], &mut kept);
+        assert!(kept.len() == MOST_FACTS && texts(&kept)[0] == "88" && texts(&kept)[511] == "599");
+
+        let long = "x".repeat(MAX_TEXT - 4);
+        let long: Vec<String> = (0..100).map(|n| format!("{long}{n}")).collect();
+        let long = piece(&long.iter().map(String::as_str).collect::<Vec<_>>());
+        newest(&[&long], &mut kept);
+        assert!(kept.iter().map(|fact| fact.len()).sum::<usize>() <= MOST_BYTES && kept.len() > 60);
+    }
+
+    #[test]
+    fn every_kind_and_whose_comes_back() {
+        let mut out = Vec::new();
+        for kind in IdentifierKind::ALL {
+            for whose in Whose::ALL {
+                push(&mut out, &Known { kind: *kind, whose, text: "té" });
+            }
+        }
+        let mut facts = KnownFacts::default();
+        each(&out).for_each(|fact| read(fact, &mut facts).unwrap());
+        let back: Vec<_> = facts.iter().map(|fact| (fact.kind, fact.whose)).collect();
+        let all: Vec<_> = IdentifierKind::ALL.iter().flat_map(|kind| Whose::ALL.map(|whose| (*kind, whose))).collect();
+        assert_eq!(back, all);
+        assert!(!push(&mut out, &Known { kind: IdentifierKind::Name, whose: Whose::Subject, text: "" }));
+        let long = "x".repeat(MAX_TEXT + 1);
+        assert!(!push(&mut out, &Known { kind: IdentifierKind::Name, whose: Whose::Subject, text: &long }));
+    }
+
+    #[test]
+    fn kinds_of_another_program_are_renumbered_or_refused() {
+        let mut bytes = piece(&["a", "b"]);
+        let code = bytes[0];
+        let mut kinds = vec![None; 40];
+        assert!(renumber(&mut bytes, &kinds).is_none());
+        kinds[usize::from(code)] = Some(0);
+        renumber(&mut bytes, &kinds).unwrap();
+        assert!(each(&bytes).all(|fact| fact[0] == 0) && texts(&each(&bytes).collect::<Vec<_>>()) == ["a", "b"]);
+        bytes.pop();
+        kinds[0] = Some(0);
+        assert!(renumber(&mut bytes, &kinds).is_none(), "cut short");
+    }
+}
