@@ -355,15 +355,15 @@ fn nursing(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>, at: i64) {
     pen.say("NURSING NOTE  ").date(rng, Day::of(at)).say(" ").clock(at).say("\n");
     pen.heading_name(rng, cast).say(" / ").put("medical-record-number", cast.mrn).say("\n\n");
     pen.them(rng, cast).say(" resting in bed, rates pain 3/10. ").say(rng.word(FINDINGS));
-    pen.say(her).say(" ").relative(rng, cast, true).say(" at bedside. ");
+    pen.say("At bedside: ").say(her).say(" ").relative(rng, cast, true).say(". ");
     pen.them(rng, cast).say(" asked for water and was helped to the chair. ");
     if rng.chance(0.5) {
         pen.say("Belongings labeled ").name_capitals(cast).say(". ");
     }
     pen.doctor_last(cast, cast.encounter.provider).say(" paged at ").clock(at + 900).say(". ");
     if rng.chance(0.4) {
-        pen.relative(rng, cast, false).say(" can be reached at ").exact("phone", Who::Contact, &person.contact_phone);
-        pen.say(" overnight. ");
+        pen.say("Overnight ").say(her).say(" ").relative(rng, cast, false).say(" can be reached at ").exact("phone", Who::Contact, &person.contact_phone);
+        pen.say(". ");
     }
     pen.say("\n-- ").nurse(cast, cast.other).say("\n");
 }
@@ -438,7 +438,7 @@ fn social(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>, at: i64) {
     if !person.email.is_empty() {
         pen.say(", e-mail ").put("email", &person.email);
     }
-    pen.say(". ").them(rng, cast).say(" wishes to go home. ").relative(rng, cast, false);
+    pen.say(". ").them(rng, cast).say(" wishes to go home; ").say(her).say(" ").relative(rng, cast, false);
     pen.say(" will help after discharge from ").hospital(cast).say(".\n\nSigned ").nurse(cast, cast.other).say("\n");
 }
 
@@ -456,7 +456,7 @@ fn to_patient(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>) {
     }
     let full = |out: &mut String| person.write_name(out);
     pen.mark("name", Who::Patient, "full-middle", full, |out| {
-        out.push_str(title(person));
+        out.push_str(if cast.age() < 13 { "" } else { title(person) });
         out.push_str(&person.first);
         if !person.middle.is_empty() {
             out.push(' ');

@@ -225,9 +225,7 @@ fn header(x: &mut Xml<'_>, record: &Record, staff: &Staff, provider: usize, end:
     if !p.ssn.is_empty() {
         x.id(SSN_AUTHORITY.1, &p.ssn);
     }
-    if let Some((authority, _)) = member(p) {
-        x.id(authority.1, &p.plan_id);
-    }
+    x.id(member(p).0.1, &p.plan_id);
     if !p.licence.is_empty() {
         x.id(LICENCE_AUTHORITY.1, &p.licence);
     }

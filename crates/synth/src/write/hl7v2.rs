@@ -20,12 +20,12 @@ pub const MBI_AUTHORITY: (&str, &str) = ("CMS", "2.16.840.1.113883.4.927");
 pub const MEMBER_AUTHORITY: (&str, &str) = ("PAYER", "2.999.4270.4");
 pub const LICENCE_AUTHORITY: (&str, &str) = ("DMV", "2.999.4270.5");
 
-/// The namespace, OID and identifier type of the number that the payer gave.
-pub fn member(person: &Person) -> Option<((&'static str, &'static str), &'static str)> {
+/// The namespace, OID and identifier type of the number that the payer gave. Those who pay themselves have one as in
+/// all other formats.
+pub fn member(person: &Person) -> ((&'static str, &'static str), &'static str) {
     match person.payer {
-        "Self-pay" => None,
-        "Medicare" => Some((MBI_AUTHORITY, "MC")),
-        _ => Some((MEMBER_AUTHORITY, "MB")),
+        "Medicare" => (MBI_AUTHORITY, "MC"),
+        _ => (MEMBER_AUTHORITY, "MB"),
     }
 }
 
@@ -200,6 +200,11 @@ impl Message<'_> {
                 out
             }
         }
+    }
+
+    /// Words of the system itself, in letters that it has.
+    fn readable(&self, text: &str) -> String {
+        if self.manner.letters == Letters::Ascii { self.typed(text) } else { text.to_owned() }
     }
 
     fn day(&mut self, day: Day) -> &mut Self {
@@ -380,13 +385,13 @@ fn facility_of(staff: &Staff, encounter: &Encounter) -> usize {
     staff.provider(encounter.provider).facility
 }
 
-fn pid(m: &mut Message<'_>, record: &Record, mrn: &str) {
+/// Whose message it is, as was known at that time.
+fn pid(m: &mut Message<'_>, record: &Record, mrn: &str, when: i64) {
     let (p, chart) = (&record.person, &record.chart);
     let old = m.manner.version == "2.3";
     m.seg("PID").f("1").f(if old { mrn } else { "" }).f(mrn).cx(MRN_AUTHORITY, "MR");
-    if let Some((authority, code)) = member(p) {
-        m.r(&p.plan_id).cx(authority, code);
-    }
+    let (authority, code) = member(p);
+    m.r(&p.plan_id).cx(authority, code);
     if !p.licence.is_empty() && !old {
         m.r(&p.licence).cx(LICENCE_AUTHORITY, "DL");
     }
@@ -404,8 +409,9 @@ fn pid(m: &mut Message<'_>, record: &Record, mrn: &str) {
         m.r("").xpn(&p.last, chart.nickname, "", "", "N");
     }
     m.f("").day(p.birth).f(p.gender).f("");
-    m.f(p.race.code).c(p.race.display).c("CDCREC").f("").xad(p).f(p.place.county);
-    m.f("").xtn(&p.phone);
+    m.f(p.race.code).c(p.race.display).c("CDCREC").f("").xad(p);
+    let county = m.readable(p.place.county);
+    m.f(&county).f("").xtn(&p.phone);
     if !p.email.is_empty() {
         m.r("").c("NET").c("Internet").c(&p.email);
     }
@@ -419,7 +425,7 @@ fn pid(m: &mut Message<'_>, record: &Record, mrn: &str) {
     });
     m.f(if old { &p.licence } else { "" }).f("").f(p.ethnicity.code).f("");
     m.f(if p.twin { "Y" } else { "" }).skip(4);
-    if let Some(death) = p.death {
+    if let Some(death) = p.death.filter(|death| death.start() <= when) {
         m.day(death).f("Y");
     }
 }
@@ -479,10 +485,13 @@ fn insurance(m: &mut Message<'_>, record: &Record) {
             m.f(&employer);
         }
     }
-    let Some((authority, code)) = member(p) else { return };
+    if p.payer == "Self-pay" {
+        return;
+    }
+    let (authority, code) = member(p);
     let payer = m.typed(p.payer);
     m.seg("IN1").f("1").f("PLAN").c(&payer).f(super::x12::payer_id(p.payer)).f(&payer).skip(3);
-    m.f(if p.employer.is_empty() { "" } else { "GRP4270" }).skip(7).f("");
+    m.f(super::x12::group(p.payer)).skip(7).f("");
     match guardian.filter(|_| super::x12::is_dependent(record)) {
         Some(guardian) => {
             m.xpn(&guardian.family, &guardian.given, "", "", "L").f("PAR").c("Parent").c("HL70063").day(guardian.birth);
@@ -497,12 +506,14 @@ fn insurance(m: &mut Message<'_>, record: &Record) {
 fn diagnoses(m: &mut Message<'_>, record: &Record, encounter: &Encounter, admitting: bool) {
     if admitting {
         if let Some(reason) = encounter.reason {
-            m.seg("DG1").f("1").f("").f(reason.icd10).c(reason.spoken).c("I10").f("").time(encounter.start).f("A");
+            let spoken = m.readable(reason.spoken);
+            m.seg("DG1").f("1").f("").f(reason.icd10).c(&spoken).c("I10").f("").time(encounter.start).f("A");
         }
         return;
     }
     for (nth, one) in (1..).zip(record.diagnoses.iter().filter(|one| one.encounter == encounter.id)) {
-        m.seg("DG1").number(nth).f("").f(one.what.icd10).c(one.what.spoken).c("I10").f("").time(one.recorded).f("F");
+        let spoken = m.readable(one.what.spoken);
+        m.seg("DG1").number(nth).f("").f(one.what.icd10).c(&spoken).c("I10").f("").time(one.recorded).f("F");
     }
 }
 
@@ -535,7 +546,7 @@ fn registration(sender: &mut Sender<'_>, place: usize, encounter: &Encounter) {
         sender.send(0, facility, when, ("ADT", trigger, structure), |m, record, staff| {
             let done = nth == 2;
             evn(m, trigger, when);
-            pid(m, record, record.chart.mrn_of(&record.person, place));
+            pid(m, record, record.chart.mrn_of(&record.person, place), when);
             if !done {
                 nk1(m, record);
             }
@@ -559,7 +570,7 @@ fn merge(sender: &mut Sender<'_>, next: &Encounter, from: &str, into: &str, when
     sender.send(0, facility, when, ("ADT", trigger, structure), |m, record, _| {
         let p = &record.person;
         evn(m, trigger, when);
-        pid(m, record, into);
+        pid(m, record, into, when);
         m.seg("MRG").f(from).cx(MRN_AUTHORITY, "MR");
         m.skip(2).f("").f("").f("").f("").xpn(&p.last, &p.first, "", "", "L");
     });
@@ -594,7 +605,7 @@ fn results(sender: &mut Sender<'_>, truth: Option<&mut Truth>, place: usize, enc
     let when = vitals.iter().chain(&tests).map(|one| one.at).max().unwrap_or(encounter.start).max(encounter.start) + 2_000;
     let facility = facility_of(sender.staff, encounter);
     let control = sender.send(1, facility, when, ("ORU", "R01", "ORU_R01"), |m, record, staff| {
-        pid(m, record, record.chart.mrn_of(&record.person, place));
+        pid(m, record, record.chart.mrn_of(&record.person, place), when);
         pv1(m, encounter, staff, false);
         let mut nth = 1;
         if !tests.is_empty() {
@@ -631,7 +642,7 @@ fn document(sender: &mut Sender<'_>, truth: Option<&mut Truth>, note: &Note) {
         if !report {
             evn(m, "T02", when);
         }
-        pid(m, record, record.chart.mrn_of(&record.person, place));
+        pid(m, record, record.chart.mrn_of(&record.person, place), when);
         pv1(m, encounter, staff, false);
         if report {
             m.seg("OBR").f("1").f(note.id.text()).c("CRH").f(note.id.text()).c("DOCSYS");
@@ -672,7 +683,7 @@ fn vaccination(sender: &mut Sender<'_>, nth: usize) {
     let facility = facility_of(sender.staff, encounter);
     sender.send(3, facility, shot.at + 600, ("VXU", "V04", "VXU_V04"), |m, record, staff| {
         let provider = staff.provider(encounter.provider);
-        pid(m, record, record.chart.mrn_of(&record.person, shot.encounter));
+        pid(m, record, record.chart.mrn_of(&record.person, shot.encounter), shot.at);
         nk1(m, record);
         m.seg("ORC").f("RE").f("").f(&format!("{}-V{nth}", encounter.id.text().get(..8).unwrap_or_default())).c("CRH");
         m.skip(8).f("").xcn(provider);

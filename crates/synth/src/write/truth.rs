@@ -76,7 +76,7 @@ impl Truth {
         let texts: [(&str, &str); 20] = [
             ("ssn", &p.ssn),
             ("payer", p.payer),
-            ("member_id", if p.payer == "Self-pay" { "" } else { &p.plan_id }),
+            ("member_id", &p.plan_id),
             ("account_number", &p.account),
             ("first_name", &p.first),
             ("middle_name", &p.middle),

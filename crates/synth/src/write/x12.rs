@@ -48,6 +48,11 @@ pub fn is_dependent(record: &Record) -> bool {
     record.chart.guardian.is_some() && !matches!(payer, "Self-pay" | "Medicare" | "Medicaid")
 }
 
+/// Of insurers that employers choose.
+pub fn group(payer: &str) -> &'static str {
+    if matches!(payer, "Medicare" | "Medicaid" | "Self-pay") { "" } else { "GRP4270" }
+}
+
 fn filing(payer: &str) -> &'static str {
     match payer {
         "Medicare" => "MB",
@@ -414,7 +419,7 @@ fn who(set: &mut Set<'_>, record: &Record) {
     let p = &record.person;
     let dependent = is_dependent(record);
     let subscriber = set.level(Some(1), "22", dependent);
-    set.seg("SBR").e("P").e(if dependent { "" } else { "18" }).e("GRP4270").skip(5).e(filing(p.payer)).end();
+    set.seg("SBR").e("P").e(if dependent { "" } else { "18" }).e(group(p.payer)).skip(5).e(filing(p.payer)).end();
     if dependent {
         set.guardian_name("IL", record).e("MI").e(&p.plan_id).end();
         set.payer("PR", p.payer);
