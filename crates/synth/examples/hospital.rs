@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let formats = if formats == Formats::NONE { Formats::CSV } else { formats };
     let dirt = if has("clean") { Dirt::none() } else { Dirt::default() };
     let threads = rest.iter().find_map(|arg| arg.parse().ok()).unwrap_or(0);
-    let hospital = Hospital::new(SynthOptions { patients, formats, dirt, threads, truth: has("truth"), ..Default::default() });
+    let hospital =
+        Hospital::new(SynthOptions { patients, formats, dirt, threads, truth: has("truth"), ..Default::default() });
     let start = Instant::now();
     let summary = hospital.write(dir.as_ref(), &|_| ())?;
     let seconds = start.elapsed().as_secs_f64();

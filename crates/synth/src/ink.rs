@@ -46,6 +46,11 @@ pub trait Ink {
         }
     }
 
+    /// `width` digits, or more where the number has more.
+    fn at_least(&mut self, value: u64, width: u32) {
+        if value < 10u64.pow(width.min(18)) { self.pad(value, width) } else { self.int(value) }
+    }
+
     /// `units` of 10^-scale: 1375 of scale 2 is 13.75.
     #[inline]
     fn fixed(&mut self, units: i64, scale: u32) {
@@ -190,12 +195,11 @@ pub fn ascii_capitals(text: &str, out: &mut String) {
             '伟' => "WEI",
             '强' => "QIANG",
             '军' => "JUN",
-            '洋' => "YANG",
+            '洋' | '阳' => "YANG",
             '李' => "LI",
             '王' => "WANG",
             '张' => "ZHANG",
             '欧' => "OU",
-            '阳' => "YANG",
             ascii if ascii.is_ascii() => {
                 out.push(ascii.to_ascii_uppercase());
                 continue;
@@ -224,6 +228,8 @@ mod tests {
         assert_eq!(both(|w| w.int(0)), "0");
         assert_eq!(both(|w| w.int(18_446_744_073_709_551)), "18446744073709551");
         assert_eq!(both(|w| w.pad(42, 5)), "00042");
+        assert_eq!(both(|w| w.at_least(999, 3)), "999");
+        assert_eq!(both(|w| w.at_least(1_000, 3)), "1000");
         assert_eq!(both(|w| w.fixed(-7_103_905, 6)), "-7.103905");
         assert_eq!(both(|w| w.fixed(5, 2)), "0.05");
         assert_eq!(both(|w| w.fixed(120, 0)), "120");

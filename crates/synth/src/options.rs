@@ -72,6 +72,7 @@ impl Default for People {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set, any of which may be asked for")]
 pub struct Formats {
     pub csv: bool,
     pub parquet: bool,

@@ -12,8 +12,7 @@ use crate::options::SynthOptions;
 use crate::rng::{Rng, Stream};
 use crate::world::staff::Staff;
 
-const ADMISSION: NoteKind =
-    NoteKind { name: "Admission note", loinc: "34117-2", display: "History and physical note" };
+const ADMISSION: NoteKind = NoteKind { name: "Admission note", loinc: "34117-2", display: "History and physical note" };
 const NURSING: NoteKind = NoteKind { name: "Nursing note", loinc: "34746-8", display: "Nurse Note" };
 pub const RADIOLOGY: NoteKind =
     NoteKind { name: "Radiology report", loinc: "18748-4", display: "Diagnostic imaging study" };
@@ -30,6 +29,8 @@ struct Cast<'a> {
     mrn: &'a str,
     /// A colleague's place in the staff.
     other: usize,
+    /// The visit before.
+    previous: Option<Day>,
 }
 
 impl Cast<'_> {
@@ -79,38 +80,43 @@ impl Pen<'_> {
     fn heading_name(&mut self, rng: &mut Rng, cast: &Cast<'_>) -> &mut Self {
         let person = cast.person;
         let style = rng.below(4);
-        self.mark_as("name", Who::Patient, |out| person.write_name(out), |out| match style {
-            0 => {
-                out.push_str(&person.last.to_uppercase());
-                out.push_str(", ");
-                out.push_str(&person.first.to_uppercase());
-                let mut rest = String::new();
-                cast.initial(&mut rest);
-                out.push_str(&rest.to_uppercase());
-                Look::of("last-first-capitals")
-            }
-            1 => {
-                out.push_str(&person.last);
-                out.push_str(", ");
-                out.push_str(&person.first);
-                cast.initial(out);
-                Look::of("last-first-initial")
-            }
-            2 => {
-                out.push_str(&person.first);
-                cast.initial(out);
-                out.push_str(if person.middle.is_empty() { " " } else { ". " });
-                out.push_str(&person.last);
-                cast.suffix(out);
-                Look::of("full-initial")
-            }
-            _ => {
-                let mut name = String::new();
-                person.write_name(&mut name);
-                out.push_str(&name.to_uppercase());
-                Look::of("full-capitals")
-            }
-        })
+        self.mark_as(
+            "name",
+            Who::Patient,
+            |out| person.write_name(out),
+            |out| match style {
+                0 => {
+                    out.push_str(&person.last.to_uppercase());
+                    out.push_str(", ");
+                    out.push_str(&person.first.to_uppercase());
+                    let mut rest = String::new();
+                    cast.initial(&mut rest);
+                    out.push_str(&rest.to_uppercase());
+                    Look::of("last-first-capitals")
+                }
+                1 => {
+                    out.push_str(&person.last);
+                    out.push_str(", ");
+                    out.push_str(&person.first);
+                    cast.initial(out);
+                    Look::of("last-first-initial")
+                }
+                2 => {
+                    out.push_str(&person.first);
+                    cast.initial(out);
+                    out.push_str(if person.middle.is_empty() { " " } else { ". " });
+                    out.push_str(&person.last);
+                    cast.suffix(out);
+                    Look::of("full-initial")
+                }
+                _ => {
+                    let mut name = String::new();
+                    person.write_name(&mut name);
+                    out.push_str(&name.to_uppercase());
+                    Look::of("full-capitals")
+                }
+            },
+        )
     }
 
     /// The patient in the run of a text.
@@ -118,37 +124,48 @@ impl Pen<'_> {
         let person = cast.person;
         let child = cast.age() < 13;
         let style = rng.below(8);
-        self.mark_as("name", Who::Patient, |out| person.write_name(out), |out| match style {
-            0 => {
-                let first = typed(rng, &person.first, out);
-                out.push(' ');
-                let last = typed(rng, &person.last, out);
-                look("full", first || last)
-            }
-            1 | 2 if !cast.chart.nickname.is_empty() => look("nickname", typed(rng, cast.chart.nickname, out)),
-            3..=5 if !child => {
-                out.push_str(title(person));
-                look("title-last", typed(rng, &person.last, out))
-            }
-            6 if !child => {
-                let mut name = title(person).to_uppercase();
-                name.push_str(&person.last.to_uppercase());
-                look("title-last-capitals", typed(rng, &name, out))
-            }
-            _ => look("first", typed(rng, &person.first, out)),
-        })
+        self.mark_as(
+            "name",
+            Who::Patient,
+            |out| person.write_name(out),
+            |out| match style {
+                0 => {
+                    let first = typed(rng, &person.first, out);
+                    out.push(' ');
+                    let last = typed(rng, &person.last, out);
+                    look("full", first || last)
+                }
+                1 | 2 if !cast.chart.nickname.is_empty() => look("nickname", typed(rng, cast.chart.nickname, out)),
+                3..=5 if !child => {
+                    out.push_str(title(person));
+                    look("title-last", typed(rng, &person.last, out))
+                }
+                6 if !child => {
+                    let mut name = title(person).to_uppercase();
+                    name.push_str(&person.last.to_uppercase());
+                    look("title-last-capitals", typed(rng, &name, out))
+                }
+                _ => look("first", typed(rng, &person.first, out)),
+            },
+        )
     }
 
     fn initials(&mut self, cast: &Cast<'_>, dots: bool) -> &mut Self {
         let person = cast.person;
-        self.mark("name", Who::Patient, "initials", |out| person.write_name(out), |out| {
-            for letter in [person.first.chars().next(), person.last.chars().next()].into_iter().flatten() {
-                out.extend(letter.to_uppercase());
-                if dots {
-                    out.push('.');
+        self.mark(
+            "name",
+            Who::Patient,
+            "initials",
+            |out| person.write_name(out),
+            |out| {
+                for letter in [person.first.chars().next(), person.last.chars().next()].into_iter().flatten() {
+                    out.extend(letter.to_uppercase());
+                    if dots {
+                        out.push('.');
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     /// A relative: the word for them and their name.
@@ -157,21 +174,31 @@ impl Pen<'_> {
         match &cast.chart.guardian {
             Some(guardian) if rng.chance(0.7) => {
                 self.say(guardian.relation().1).say(" ");
-                self.mark_as("name", Who::Guardian, |out| guardian.write_name(out), |out| {
-                    let mut slip = typed(rng, &guardian.given, out);
-                    if full {
-                        out.push(' ');
-                        slip |= typed(rng, &guardian.family, out);
-                    }
-                    look(if full { "full" } else { "first" }, slip)
-                })
+                self.mark_as(
+                    "name",
+                    Who::Guardian,
+                    |out| guardian.write_name(out),
+                    |out| {
+                        let mut slip = typed(rng, &guardian.given, out);
+                        if full {
+                            out.push(' ');
+                            slip |= typed(rng, &guardian.family, out);
+                        }
+                        look(if full { "full" } else { "first" }, slip)
+                    },
+                )
             }
             _ => {
                 self.say(person.relation.1).say(" ");
-                self.mark_as("name", Who::Contact, |out| out.push_str(&person.contact), |out| {
-                    let name = if full { person.contact.as_str() } else { person.contact_given };
-                    look(if full { "full" } else { "first" }, typed(rng, name, out))
-                })
+                self.mark_as(
+                    "name",
+                    Who::Contact,
+                    |out| out.push_str(&person.contact),
+                    |out| {
+                        let name = if full { person.contact.as_str() } else { person.contact_given };
+                        look(if full { "full" } else { "first" }, typed(rng, name, out))
+                    },
+                )
             }
         }
     }
@@ -179,20 +206,32 @@ impl Pen<'_> {
     /// A member of staff with a title and the family name alone.
     fn doctor_last(&mut self, cast: &Cast<'_>, place: usize) -> &mut Self {
         let provider = cast.staff.provider(place);
-        self.mark("name", Who::Provider(place), "title-last", |out| provider.write_name(out), |out| {
-            out.push_str("Dr. ");
-            out.push_str(provider.family);
-        })
+        self.mark(
+            "name",
+            Who::Provider(place),
+            "title-last",
+            |out| provider.write_name(out),
+            |out| {
+                out.push_str("Dr. ");
+                out.push_str(provider.family);
+            },
+        )
     }
 
     /// A member of staff as notes of nurses are signed.
     fn nurse(&mut self, cast: &Cast<'_>, place: usize) -> &mut Self {
         let provider = cast.staff.provider(place);
-        self.mark("name", Who::Provider(place), "initial-last", |out| provider.write_name(out), |out| {
-            out.extend(provider.given.chars().next());
-            out.push_str(". ");
-            out.push_str(provider.family);
-        })
+        self.mark(
+            "name",
+            Who::Provider(place),
+            "initial-last",
+            |out| provider.write_name(out),
+            |out| {
+                out.extend(provider.given.chars().next());
+                out.push_str(". ");
+                out.push_str(provider.family);
+            },
+        )
         .say(", RN")
     }
 
@@ -214,13 +253,19 @@ impl Pen<'_> {
     /// A date that is never without its year.
     fn long_date(&mut self, kind: &'static str, day: Day) -> &mut Self {
         let (year, month, date) = day.civil();
-        self.mark(kind, Who::Patient, "date", |out| out.day(day), |out| {
-            out.put(MONTHS.get(month as usize - 1).unwrap_or(&""));
-            out.ascii(b' ');
-            out.int(u64::from(date));
-            out.put(", ");
-            out.four(year as u32);
-        })
+        self.mark(
+            kind,
+            Who::Patient,
+            "date",
+            |out| out.day(day),
+            |out| {
+                out.put(MONTHS.get(month as usize - 1).unwrap_or(&""));
+                out.ascii(b' ');
+                out.int(u64::from(date));
+                out.put(", ");
+                out.four(year as u32);
+            },
+        )
     }
 
     fn clock(&mut self, at: i64) -> &mut Self {
@@ -241,14 +286,20 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
     let (mut letters, mut comments, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
     for (place, encounter) in encounters.iter().enumerate() {
         let other = rng.below(staff.providers.len() as u32) as usize;
-        let cast = Cast { person, chart, staff, encounter, mrn: chart.mrn_of(person, place), other };
+        let previous = place.checked_sub(1).and_then(|before| encounters.get(before)).map(|one| Day::of(one.start));
+        let cast = Cast { person, chart, staff, encounter, mrn: chart.mrn_of(person, place), other, previous };
         let length = encounter.stop - encounter.start;
         let (inpatient, emergency) = (encounter.kind.class == "IMP", encounter.kind.class == "EMER");
         let visited = encounter.kind.class != "VR";
         let planned: [(bool, &'static NoteKind, i64, usize); 6] = [
             (inpatient, &ADMISSION, encounter.start + length / 20, encounter.provider),
             (inpatient || (emergency && rng.chance(0.6)), &NURSING, encounter.start + length / 8, other),
-            (visited && rng.chance(if inpatient { 0.6 } else { 0.12 }), &RADIOLOGY, encounter.start + length / 4, other),
+            (
+                visited && rng.chance(if inpatient { 0.6 } else { 0.12 }),
+                &RADIOLOGY,
+                encounter.start + length / 4,
+                other,
+            ),
             (inpatient && rng.chance(0.7), &PROGRESS, encounter.start + length / 2, encounter.provider),
             (inpatient && rng.chance(0.35), &SOCIAL, encounter.start + length * 3 / 4, other),
             (visited && rng.chance(if inpatient { 0.5 } else { 0.15 }), &LETTER, encounter.stop, encounter.provider),
@@ -312,7 +363,11 @@ fn admission(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>) {
     let day = Day::of(encounter.start);
     let (she, her) = person.pronoun();
     pen.hospital(cast).say("\nADMISSION HISTORY AND PHYSICAL\n\nName: ").heading_name(rng, cast);
-    pen.say("\nMRN: ").put("medical-record-number", cast.mrn).say("   DOB: ").dated_full("birth-date", rng, person.birth);
+    pen.say("\nMRN: ").put("medical-record-number", cast.mrn).say("   DOB: ").dated_full(
+        "birth-date",
+        rng,
+        person.birth,
+    );
     pen.say("\nAdmitted: ").date(rng, day).say(" at ").clock(encounter.start);
     pen.say("   Attending: ").doctor(encounter.provider, cast.staff.provider(encounter.provider));
     pen.say("\nAddress: ").address(person, false).say("   Tel: ").put("phone", &person.phone);
@@ -337,7 +392,11 @@ fn admission(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>) {
         pen.patient(person, "nickname", cast.chart.nickname).say("\". ");
     }
     pen.initials(cast, true).say(" was well until ").date(rng, day.plus(-2).max(person.birth)).say(". ");
-    pen.say("Seen before admission by ").doctor_last(cast, cast.other).say(". ").say(rng.word(ASIDES)).say(rng.word(ASIDES));
+    pen.say("Seen before admission by ")
+        .doctor_last(cast, cast.other)
+        .say(". ")
+        .say(rng.word(ASIDES))
+        .say(rng.word(ASIDES));
     pen.say("\n\nALLERGIES: ");
     for (place, allergy) in cast.chart.allergies.iter().enumerate() {
         pen.say(if place > 0 { ", " } else { "" }).say(allergy.display).say(" (").say(allergy.reaction.1).say(")");
@@ -362,7 +421,11 @@ fn nursing(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>, at: i64) {
     }
     pen.doctor_last(cast, cast.encounter.provider).say(" paged at ").clock(at + 900).say(". ");
     if rng.chance(0.4) {
-        pen.say("Overnight ").say(her).say(" ").relative(rng, cast, false).say(" can be reached at ").exact("phone", Who::Contact, &person.contact_phone);
+        pen.say("Overnight ").say(her).say(" ").relative(rng, cast, false).say(" can be reached at ").exact(
+            "phone",
+            Who::Contact,
+            &person.contact_phone,
+        );
         pen.say(". ");
     }
     pen.say("\n-- ").nurse(cast, cast.other).say("\n");
@@ -383,21 +446,26 @@ impl Pen<'_> {
 fn radiology(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>, at: i64) {
     let person = cast.person;
     let day = Day::of(at);
-    pen.say("RADIOLOGY REPORT\nPATIENT: ").heading_name(rng, cast).say("   MRN ").put("medical-record-number", cast.mrn);
+    pen.say("RADIOLOGY REPORT\nPATIENT: ")
+        .heading_name(rng, cast)
+        .say("   MRN ")
+        .put("medical-record-number", cast.mrn);
     pen.say("   DOB ").dated_full("birth-date", rng, person.birth).say("\nEXAM DATE: ").date(rng, day);
     pen.say("\nORDERED BY: ").doctor(cast.encounter.provider, cast.staff.provider(cast.encounter.provider));
     pen.say("\nEXAM: Chest, two views\nINDICATION: ").age(cast.age(), " y.o. with ").reason(cast);
     pen.say("\nCOMPARISON: ");
-    if rng.chance(0.5) {
-        let before = day.plus(-90 - rng.below(600) as i32).max(person.birth);
-        pen.date(rng, before);
-    } else {
-        pen.say("none");
-    }
+    match cast.previous {
+        Some(before) => pen.date(rng, before),
+        None => pen.say("none"),
+    };
     pen.say("\n\nFINDINGS: Heart size normal. No Kerley lines. Hampton hump absent. Lungs clear.\n");
     pen.say("IMPRESSION: No acute disease. ");
     if rng.chance(0.4) {
-        pen.say("Told to ").doctor_last(cast, cast.encounter.provider).say(" by telephone at ").clock(at + 1_200).say(". ");
+        pen.say("Told to ")
+            .doctor_last(cast, cast.encounter.provider)
+            .say(" by telephone at ")
+            .clock(at + 1_200)
+            .say(". ");
     }
     if rng.chance(0.2) {
         pen.say("Films given to ").relative(rng, cast, true).say(". ");
@@ -414,14 +482,22 @@ fn day_note(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>, at: i64) {
     pen.say("\nA/P: ").reason(cast).say(", better since ").date(rng, day.plus(-1).max(Day::of(cast.encounter.start)));
     let full = rng.chance(0.5);
     pen.say(". ").say(rng.word(STEPS)).say("Spoke with ").relative(rng, cast, full).say(" and ");
-    pen.doctor_last(cast, cast.other).say(".\n\n").doctor(cast.encounter.provider, cast.staff.provider(cast.encounter.provider));
+    pen.doctor_last(cast, cast.other)
+        .say(".\n\n")
+        .doctor(cast.encounter.provider, cast.staff.provider(cast.encounter.provider));
     pen.say("\n");
 }
 
 fn social(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>, at: i64) {
     let person = cast.person;
     let (she, her) = person.pronoun();
-    pen.say("SOCIAL WORK NOTE\n").date(rng, Day::of(at)).say("\n\nMet with ").them(rng, cast).say(" and ").say(her).say(" ");
+    pen.say("SOCIAL WORK NOTE\n")
+        .date(rng, Day::of(at))
+        .say("\n\nMet with ")
+        .them(rng, cast)
+        .say(" and ")
+        .say(her)
+        .say(" ");
     pen.relative(rng, cast, true).say(". ").say(she).say(" lives at ").address(person, false).say(". ");
     if !person.employer.is_empty() {
         pen.say("Employed at ").name(Who::Employer, "exact", person.employer, person.employer).say(". ");
@@ -493,9 +569,15 @@ fn to_colleague(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>) {
     letterhead(pen, cast);
     pen.say("RE: ").heading_name(rng, cast).say(", born ").dated_full("birth-date", rng, person.birth);
     pen.say(", MRN ").put("medical-record-number", cast.mrn).say("\n\nDear ").doctor_last(cast, cast.other);
-    pen.say(",\n\nThank you for sending ").them(rng, cast).say(", whom I saw on ").date(rng, Day::of(cast.encounter.start));
+    pen.say(",\n\nThank you for sending ")
+        .them(rng, cast)
+        .say(", whom I saw on ")
+        .date(rng, Day::of(cast.encounter.start));
     pen.say(" with ").say(her).say(" ").relative(rng, cast, true).say(" because of ").reason(cast).say(". ");
     pen.them(rng, cast).say(" (").initials(cast, true).say(") is ").age(cast.age(), " years old. ");
+    if let Some(previous) = cast.previous {
+        pen.say("Our last visit was on ").date(rng, previous).say(". ");
+    }
     pen.say(rng.word(FINDINGS)).say(rng.word(STEPS)).say(she).say(" will see you in two weeks; ");
     pen.initials(cast, true).say("'s ").relative(rng, cast, false).say(" has my number.\n\nWith kind regards,\n");
     pen.doctor(cast.encounter.provider, cast.staff.provider(cast.encounter.provider)).say("\n");
@@ -516,7 +598,10 @@ fn comment(pen: &mut Pen<'_>, rng: &mut Rng, cast: &Cast<'_>) {
         }
         2 => {
             pen.say("Label read ").heading_name(rng, cast).say(", MRN ").put("medical-record-number", cast.mrn);
-            pen.say(", DOB ").dated_full("birth-date", rng, person.birth).say("; identity confirmed by ").relative(rng, cast, true);
+            pen.say(", DOB ")
+                .dated_full("birth-date", rng, person.birth)
+                .say("; identity confirmed by ")
+                .relative(rng, cast, true);
             pen.say(".");
         }
         3 => {
@@ -550,18 +635,31 @@ fn remark(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, staff: &Staff, prov
             pen.say("CORRECTED DOB FOR ").mark("name", Who::Patient, "last-capitals", full, |out| {
                 ascii_capitals(&person.last, out);
             });
-            pen.say(" IS ").mark("birth-date", Who::Patient, "date", |out| out.day(person.birth), |out| out.day_us(person.birth));
+            pen.say(" IS ").mark(
+                "birth-date",
+                Who::Patient,
+                "date",
+                |out| out.day(person.birth),
+                |out| out.day_us(person.birth),
+            );
         }
         2 => {
             pen.say("REFERRED BY DR ");
             let who = staff.provider(provider);
-            pen.mark("name", Who::Provider(provider), "last-capitals", |out| who.write_name(out), |out| {
-                ascii_capitals(who.family, out);
-            });
+            pen.mark(
+                "name",
+                Who::Provider(provider),
+                "last-capitals",
+                |out| who.write_name(out),
+                |out| {
+                    ascii_capitals(who.family, out);
+                },
+            );
             pen.say(" MRN ").put("medical-record-number", &person.mrn);
         }
         _ => {
-            pen.say("CALL ").mark("name", Who::Patient, "first-capitals", full, |out| ascii_capitals(&person.first, out));
+            pen.say("CALL ")
+                .mark("name", Who::Patient, "first-capitals", full, |out| ascii_capitals(&person.first, out));
             pen.say(" AT ").put("phone", &person.phone).say(" BEFORE BILLING");
         }
     }

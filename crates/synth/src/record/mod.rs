@@ -12,7 +12,7 @@ mod person;
 pub use chart::Chart;
 pub use letters::RADIOLOGY;
 pub use notes::NoteKind;
-pub use pen::{Span, Who};
+pub use pen::{Look, Span, Who};
 pub use person::Person;
 
 use std::ops::Range;

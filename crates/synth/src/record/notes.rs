@@ -286,7 +286,11 @@ fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter
     if rng.chance(0.5) {
         pen.say("Call ").say(her).say(" at ").put("phone", &person.phone);
         if rng.chance(0.5) {
-            pen.say(" or ").say(person.relation.1).say(" ").name(Who::Contact, "first", &person.contact, person.contact_given).say(" at ");
+            pen.say(" or ")
+                .say(person.relation.1)
+                .say(" ")
+                .name(Who::Contact, "first", &person.contact, person.contact_given)
+                .say(" at ");
             pen.exact("phone", Who::Contact, &person.contact_phone);
         }
         pen.say(". ");

@@ -134,7 +134,13 @@ impl Pen<'_> {
 
     /// With the title, as notes are signed.
     pub fn doctor(&mut self, place: usize, provider: &Provider) -> &mut Self {
-        self.mark("name", Who::Provider(place), "title-full", |out| provider.write_name(out), |out| out.push_str(&provider.name))
+        self.mark(
+            "name",
+            Who::Provider(place),
+            "title-full",
+            |out| provider.write_name(out),
+            |out| out.push_str(&provider.name),
+        )
     }
 
     pub fn date(&mut self, rng: &mut Rng, day: Day) -> &mut Self {
@@ -148,10 +154,16 @@ impl Pen<'_> {
     /// A date with its year: a birth date in a heading always has it.
     pub fn dated_full(&mut self, kind: &'static str, rng: &mut Rng, day: Day) -> &mut Self {
         let packed = rng.below(4);
-        self.mark(kind, Who::Patient, "date", |out| out.day(day), |out| match packed {
-            0 => out.day(day),
-            _ => out.day_us(day),
-        })
+        self.mark(
+            kind,
+            Who::Patient,
+            "date",
+            |out| out.day(day),
+            |out| match packed {
+                0 => out.day(day),
+                _ => out.day_us(day),
+            },
+        )
     }
 
     /// Ages are identifiers only above 89, yet every one of them is marked: a detector decides by the number.

@@ -2,11 +2,11 @@
 
 use super::hl7v2::{LICENCE_AUTHORITY, MRN_AUTHORITY, SSN_AUTHORITY, VISIT_AUTHORITY, member};
 use super::papers::Papers;
-use super::truth::{At, Truth};
+use super::truth::{At, Mention, Truth};
 use crate::day::Day;
 use crate::ink::Ink;
 use crate::options::SynthOptions;
-use crate::record::{Encounter, Note, Observation, Person, Record};
+use crate::record::{Encounter, Look, Note, Observation, Person, Record, Who};
 use crate::world::clinical::{Condition, Drug};
 use crate::world::staff::{Facility, Provider, Staff};
 
@@ -21,6 +21,8 @@ const ICD10: &str = "2.16.840.1.113883.6.90";
 const CVX: &str = "2.16.840.1.113883.12.292";
 const ROLES: &str = "2.16.840.1.113883.5.111";
 const RACES: &str = "2.16.840.1.113883.6.238";
+
+const TITLE: &str = "Continuity of Care Document: ";
 
 struct Xml<'a>(&'a mut Vec<u8>);
 
@@ -107,12 +109,18 @@ impl Xml<'_> {
 
     fn address(&mut self, person: &Person) -> &mut Self {
         self.raw("<addr use=\"HP\">").element("streetAddressLine", &person.street).element("city", person.place.city);
-        self.element("state", person.place.state).element("postalCode", &person.zip).element("country", "US").raw("</addr>")
+        self.element("state", person.place.state)
+            .element("postalCode", &person.zip)
+            .element("country", "US")
+            .raw("</addr>")
     }
 
     fn workplace(&mut self, facility: &Facility) -> &mut Self {
         self.raw("<addr use=\"WP\">").element("streetAddressLine", facility.street).element("city", facility.city);
-        self.element("state", facility.state).element("postalCode", facility.zip).element("country", "US").raw("</addr>")
+        self.element("state", facility.state)
+            .element("postalCode", facility.zip)
+            .element("country", "US")
+            .raw("</addr>")
     }
 
     fn name(&mut self, given: &str, middle: &str, family: &str, suffix: &str, usage: &str) -> &mut Self {
@@ -132,13 +140,21 @@ impl Xml<'_> {
     }
 
     fn provider(&mut self, tag: &str, person_tag: &str, provider: &Provider, facility: &Facility) -> &mut Self {
-        self.raw("<").raw(tag).raw(">").id(NPI, &provider.npi).workplace(facility).raw("<telecom nullFlavor=\"UNK\"/><");
+        self.raw("<")
+            .raw(tag)
+            .raw(">")
+            .id(NPI, &provider.npi)
+            .workplace(facility)
+            .raw("<telecom nullFlavor=\"UNK\"/><");
         self.raw(person_tag).raw("><name><prefix>Dr.</prefix>").element("given", provider.given);
         self.element("family", provider.family).raw("</name></").raw(person_tag).raw("></").raw(tag).raw(">")
     }
 
     fn author(&mut self, at: i64, provider: &Provider, facility: &Facility) -> &mut Self {
-        self.raw("<author>").time("time", at).provider("assignedAuthor", "assignedPerson", provider, facility).raw("</author>")
+        self.raw("<author>")
+            .time("time", at)
+            .provider("assignedAuthor", "assignedPerson", provider, facility)
+            .raw("</author>")
     }
 
     fn entry_id(&mut self, id: &str) -> &mut Self {
@@ -184,7 +200,7 @@ fn file_name(record: &Record) -> String {
 
 pub fn document(
     papers: &mut Papers,
-    truth: Option<&mut Truth>,
+    mut truth: Option<&mut Truth>,
     record: &Record,
     staff: &Staff,
     options: &SynthOptions,
@@ -198,7 +214,14 @@ pub fn document(
     x.raw("<realmCode code=\"US\"/><typeId root=\"2.16.840.1.113883.1.3\" extension=\"POCD_HD000040\"/>");
     x.template("2.16.840.1.113883.10.20.22.1.1", "2015-08-01").template("2.16.840.1.113883.10.20.22.1.2", "2015-08-01");
     x.id(DOCUMENTS, p.id.text()).code("34133-9", LOINC, "Summarization of Episode Note");
-    x.raw("<title>Continuity of Care Document: ").text(&p.first).raw(" ").text(&p.last).raw("</title>");
+    let mut full = String::new();
+    p.write_name(&mut full);
+    x.raw("<title>").raw(TITLE).text(&full).raw("</title>");
+    if let Some(truth) = &mut truth {
+        let (start, look) = (TITLE.len() as u32, Look::of("full"));
+        let mention = Mention { start, spelt: &full, value: &full, kind: "name", who: Who::Patient, look };
+        truth.one(record, staff, At { file: &name, record: p.id.text(), field: "title" }, &mention);
+    }
     x.time("effectiveTime", end).code_in("confidentialityCode", "N", "2.16.840.1.113883.5.25", "");
     x.raw("<languageCode code=\"en-US\"/>");
     header(&mut x, record, staff, provider, end);
@@ -209,7 +232,7 @@ pub fn document(
     results(&mut x, record, false);
     results(&mut x, record, true);
     immunizations(&mut x, record);
-    encounters(&mut x, record, staff);
+    encounters(&mut x, truth.as_deref_mut(), record, staff, &name);
     notes(&mut x, truth, record, staff, &name);
     x.raw("</structuredBody></component></ClinicalDocument>\n");
     papers.end(name);
@@ -232,7 +255,11 @@ fn header(x: &mut Xml<'_>, record: &Record, staff: &Staff, provider: usize, end:
     x.address(p).telecom("tel:", &p.phone, "HP").telecom("fax:", &p.fax, "HP").telecom("mailto:", &p.email, "HP");
     x.raw("<patient>").name(&p.first, &p.middle, &p.last, chart.suffix, "L");
     if !p.maiden.is_empty() {
-        x.raw("<name><given>").text(&p.first).raw("</given><family qualifier=\"BR\">").text(&p.maiden).raw("</family></name>");
+        x.raw("<name><given>")
+            .text(&p.first)
+            .raw("</given><family qualifier=\"BR\">")
+            .text(&p.maiden)
+            .raw("</family></name>");
     }
     if !chart.nickname.is_empty() {
         x.name(chart.nickname, "", &p.last, "", "P");
@@ -278,7 +305,13 @@ fn organization(x: &mut Xml<'_>, tag: &str, facility: &Facility) {
 
 fn allergies(x: &mut Xml<'_>, record: &Record) {
     let id = record.person.id.text();
-    x.section("2.16.840.1.113883.10.20.22.2.6.1", "2015-08-01", "48765-2", "Allergies and adverse reactions", "Allergies");
+    x.section(
+        "2.16.840.1.113883.10.20.22.2.6.1",
+        "2015-08-01",
+        "48765-2",
+        "Allergies and adverse reactions",
+        "Allergies",
+    );
     if record.chart.allergies.is_empty() {
         x.raw("<paragraph>No known allergies</paragraph></text></section></component>\n");
         return;
@@ -290,11 +323,17 @@ fn allergies(x: &mut Xml<'_>, record: &Record) {
     x.raw("</tbody></table></text>");
     for (nth, allergy) in record.chart.allergies.iter().enumerate() {
         let key = format!("{id}-A{nth}");
-        x.raw("<entry typeCode=\"DRIV\"><act classCode=\"ACT\" moodCode=\"EVN\">").template("2.16.840.1.113883.10.20.22.4.30", "2015-08-01");
+        x.raw("<entry typeCode=\"DRIV\"><act classCode=\"ACT\" moodCode=\"EVN\">")
+            .template("2.16.840.1.113883.10.20.22.4.30", "2015-08-01");
         x.entry_id(&key).code("CONC", "2.16.840.1.113883.5.6", "").status("active").raw("<effectiveTime>");
-        x.day("low", record.person.birth).raw("</effectiveTime><entryRelationship typeCode=\"SUBJ\"><observation classCode=\"OBS\" moodCode=\"EVN\">");
+        x.day("low", record.person.birth).raw(
+            "</effectiveTime><entryRelationship typeCode=\"SUBJ\"><observation classCode=\"OBS\" moodCode=\"EVN\">",
+        );
         x.template("2.16.840.1.113883.10.20.22.4.7", "2014-06-09").entry_id(&format!("{key}-1"));
-        x.code("ASSERTION", "2.16.840.1.113883.5.4", "").status("completed").raw("<effectiveTime>").day("low", record.person.birth);
+        x.code("ASSERTION", "2.16.840.1.113883.5.4", "")
+            .status("completed")
+            .raw("<effectiveTime>")
+            .day("low", record.person.birth);
         x.raw("</effectiveTime><value xsi:type=\"CD\" code=\"419199007\" codeSystem=\"").raw(SNOMED);
         x.raw("\" displayName=\"Allergy to substance\"/><participant typeCode=\"CSM\"><participantRole classCode=\"MANU\"><playingEntity classCode=\"MMAT\">");
         x.code(allergy.code, allergy.oid, allergy.display);
@@ -304,7 +343,8 @@ fn allergies(x: &mut Xml<'_>, record: &Record) {
 }
 
 fn drug(x: &mut Xml<'_>, drug: &Drug) {
-    x.raw("<consumable><manufacturedProduct classCode=\"MANU\">").template("2.16.840.1.113883.10.20.22.4.23", "2014-06-09");
+    x.raw("<consumable><manufacturedProduct classCode=\"MANU\">")
+        .template("2.16.840.1.113883.10.20.22.4.23", "2014-06-09");
     x.raw("<manufacturedMaterial>").code(drug.rxnorm, RXNORM, drug.display);
     x.raw("</manufacturedMaterial></manufacturedProduct></consumable>");
 }
@@ -324,7 +364,9 @@ fn medications(x: &mut Xml<'_>, record: &Record, staff: &Staff) {
     for one in &record.medications {
         x.raw("<entry typeCode=\"DRIV\"><substanceAdministration classCode=\"SBADM\" moodCode=\"EVN\">");
         x.template("2.16.840.1.113883.10.20.22.4.16", "2014-06-09").entry_id(one.id.text());
-        x.status(if one.stop.is_some() { "completed" } else { "active" }).raw("<effectiveTime xsi:type=\"IVL_TS\">").time("low", one.start);
+        x.status(if one.stop.is_some() { "completed" } else { "active" })
+            .raw("<effectiveTime xsi:type=\"IVL_TS\">")
+            .time("low", one.start);
         if let Some(stop) = one.stop {
             x.time("high", stop);
         }
@@ -337,7 +379,11 @@ fn medications(x: &mut Xml<'_>, record: &Record, staff: &Staff) {
 }
 
 fn problem(x: &mut Xml<'_>, what: &Condition) {
-    x.raw("<value xsi:type=\"CD\" code=\"").raw(what.snomed).raw("\" codeSystem=\"").raw(SNOMED).raw("\" displayName=\"");
+    x.raw("<value xsi:type=\"CD\" code=\"")
+        .raw(what.snomed)
+        .raw("\" codeSystem=\"")
+        .raw(SNOMED)
+        .raw("\" displayName=\"");
     x.text(what.display).raw("\">").code_in("translation", what.icd10, ICD10, "").raw("</value>");
 }
 
@@ -355,8 +401,13 @@ fn problems(x: &mut Xml<'_>, record: &Record) {
     x.raw("</text>");
     for one in &record.diagnoses {
         let over = one.abatement.is_some();
-        x.raw("<entry typeCode=\"DRIV\"><act classCode=\"ACT\" moodCode=\"EVN\">").template("2.16.840.1.113883.10.20.22.4.3", "2015-08-01");
-        x.entry_id(one.id.text()).code("CONC", "2.16.840.1.113883.5.6", "").status(if over { "completed" } else { "active" });
+        x.raw("<entry typeCode=\"DRIV\"><act classCode=\"ACT\" moodCode=\"EVN\">")
+            .template("2.16.840.1.113883.10.20.22.4.3", "2015-08-01");
+        x.entry_id(one.id.text()).code("CONC", "2.16.840.1.113883.5.6", "").status(if over {
+            "completed"
+        } else {
+            "active"
+        });
         x.raw("<effectiveTime>").time("low", one.recorded);
         if let Some(abatement) = one.abatement {
             x.day("high", abatement.max(Day::of(one.recorded)));
@@ -377,9 +428,23 @@ fn problems(x: &mut Xml<'_>, record: &Record) {
 /// Laboratory results, or vital signs: an organizer an encounter.
 fn results(x: &mut Xml<'_>, record: &Record, vital: bool) {
     let (section, code, display, title, organizer, observation) = if vital {
-        ("2.16.840.1.113883.10.20.22.2.4.1", "8716-3", "Vital signs", "Vital signs", "2.16.840.1.113883.10.20.22.4.26", "2.16.840.1.113883.10.20.22.4.27")
+        (
+            "2.16.840.1.113883.10.20.22.2.4.1",
+            "8716-3",
+            "Vital signs",
+            "Vital signs",
+            "2.16.840.1.113883.10.20.22.4.26",
+            "2.16.840.1.113883.10.20.22.4.27",
+        )
     } else {
-        ("2.16.840.1.113883.10.20.22.2.3.1", "30954-2", "Relevant diagnostic tests and/or laboratory data", "Results", "2.16.840.1.113883.10.20.22.4.1", "2.16.840.1.113883.10.20.22.4.2")
+        (
+            "2.16.840.1.113883.10.20.22.2.3.1",
+            "30954-2",
+            "Relevant diagnostic tests and/or laboratory data",
+            "Results",
+            "2.16.840.1.113883.10.20.22.4.1",
+            "2.16.840.1.113883.10.20.22.4.2",
+        )
     };
     x.section(section, "2015-08-01", code, display, title);
     let of = |encounter: &Encounter| -> Vec<&Observation> {
@@ -403,17 +468,23 @@ fn results(x: &mut Xml<'_>, record: &Record, vital: bool) {
     for encounter in &record.encounters {
         let found = of(encounter);
         let Some(first) = found.first() else { continue };
-        x.raw("<entry typeCode=\"DRIV\"><organizer classCode=\"CLUSTER\" moodCode=\"EVN\">").template(organizer, "2015-08-01");
+        x.raw("<entry typeCode=\"DRIV\"><organizer classCode=\"CLUSTER\" moodCode=\"EVN\">")
+            .template(organizer, "2015-08-01");
         x.entry_id(&format!("{}-{}", encounter.id.text(), if vital { "V" } else { "L" }));
         if vital {
             x.code("46680005", SNOMED, "Vital signs");
         } else {
             x.code("24323-8", LOINC, "Comprehensive metabolic 2000 panel");
         }
-        x.status("completed").raw("<effectiveTime>").time("low", first.at).time("high", found.last().map_or(first.at, |last| last.at));
+        x.status("completed")
+            .raw("<effectiveTime>")
+            .time("low", first.at)
+            .time("high", found.last().map_or(first.at, |last| last.at));
         x.raw("</effectiveTime>");
         for one in found {
-            x.raw("<component><observation classCode=\"OBS\" moodCode=\"EVN\">").template(observation, "2015-08-01").entry_id(one.id.text());
+            x.raw("<component><observation classCode=\"OBS\" moodCode=\"EVN\">")
+                .template(observation, "2015-08-01")
+                .entry_id(one.id.text());
             x.code(one.test.loinc, LOINC, one.test.display).status("completed").time("effectiveTime", one.at);
             x.raw("<value xsi:type=\"PQ\" value=\"");
             x.0.fixed(one.value, one.test.scale);
@@ -429,38 +500,63 @@ fn immunizations(x: &mut Xml<'_>, record: &Record) {
     if shots.is_empty() {
         return;
     }
-    x.section("2.16.840.1.113883.10.20.22.2.2.1", "2015-08-01", "11369-6", "Immunizations", "Immunizations").table(&["Vaccine", "Date"]);
+    x.section("2.16.840.1.113883.10.20.22.2.2.1", "2015-08-01", "11369-6", "Immunizations", "Immunizations")
+        .table(&["Vaccine", "Date"]);
     for shot in shots {
         x.row(&[shot.vaccine.display, &day_text(Day::of(shot.at))]);
     }
     x.raw("</tbody></table></text>");
     for (nth, shot) in shots.iter().enumerate() {
         x.raw("<entry typeCode=\"DRIV\"><substanceAdministration classCode=\"SBADM\" moodCode=\"EVN\" negationInd=\"false\">");
-        x.template("2.16.840.1.113883.10.20.22.4.52", "2015-08-01").entry_id(&format!("{}-S{nth}", record.person.id.text()));
-        x.status("completed").time("effectiveTime", shot.at).raw("<consumable><manufacturedProduct classCode=\"MANU\">");
-        x.template("2.16.840.1.113883.10.20.22.4.54", "2014-06-09").raw("<manufacturedMaterial>").code(shot.vaccine.cvx, CVX, shot.vaccine.display);
+        x.template("2.16.840.1.113883.10.20.22.4.52", "2015-08-01")
+            .entry_id(&format!("{}-S{nth}", record.person.id.text()));
+        x.status("completed")
+            .time("effectiveTime", shot.at)
+            .raw("<consumable><manufacturedProduct classCode=\"MANU\">");
+        x.template("2.16.840.1.113883.10.20.22.4.54", "2014-06-09").raw("<manufacturedMaterial>").code(
+            shot.vaccine.cvx,
+            CVX,
+            shot.vaccine.display,
+        );
         x.element("lotNumberText", &format!("L{:06}", shot.lot));
         x.raw("</manufacturedMaterial></manufacturedProduct></consumable></substanceAdministration></entry>");
     }
     x.raw("</section></component>\n");
 }
 
-fn encounters(x: &mut Xml<'_>, record: &Record, staff: &Staff) {
+fn encounters(x: &mut Xml<'_>, mut truth: Option<&mut Truth>, record: &Record, staff: &Staff, file: &str) {
     x.section("2.16.840.1.113883.10.20.22.2.22.1", "2015-08-01", "46240-8", "History of encounters", "Encounters");
     x.table(&["Visit", "Date", "Seen by", "Where"]);
-    for one in &record.encounters {
-        x.row(&[one.kind.display, &day_text(Day::of(one.start)), &staff.provider(one.provider).name, staff.facility(one.provider).name]);
+    for (nth, one) in (1u64..).zip(&record.encounters) {
+        let provider = staff.provider(one.provider);
+        let mut field = String::from("#seen-");
+        field.int(nth);
+        x.raw("<tr>").element("td", one.kind.display).element("td", &day_text(Day::of(one.start))).raw("<td ID=\"");
+        x.raw(field.get(1..).unwrap_or_default()).raw("\">").text(&provider.name).raw("</td>");
+        x.element("td", staff.facility(one.provider).name).raw("</tr>");
+        if let Some(truth) = &mut truth {
+            let mut full = String::new();
+            provider.write_name(&mut full);
+            let (who, look) = (Who::Provider(one.provider), Look::of("title-full"));
+            let mention = Mention { start: 0, spelt: &provider.name, value: &full, kind: "name", who, look };
+            truth.one(record, staff, At { file, record: one.id.text(), field: &field }, &mention);
+        }
     }
     x.raw("</tbody></table></text>");
     for one in &record.encounters {
-        x.raw("<entry typeCode=\"DRIV\"><encounter classCode=\"ENC\" moodCode=\"EVN\">").template("2.16.840.1.113883.10.20.22.4.49", "2015-08-01");
+        x.raw("<entry typeCode=\"DRIV\"><encounter classCode=\"ENC\" moodCode=\"EVN\">")
+            .template("2.16.840.1.113883.10.20.22.4.49", "2015-08-01");
         x.id(VISIT_AUTHORITY.1, one.id.text()).code(one.kind.snomed, SNOMED, one.kind.display);
         x.raw("<effectiveTime>").time("low", one.start).time("high", one.stop).raw("</effectiveTime><performer>");
         x.provider("assignedEntity", "assignedPerson", staff.provider(one.provider), staff.facility(one.provider));
         x.raw("</performer>");
         if let Some(reason) = one.reason {
-            x.raw("<entryRelationship typeCode=\"RSON\"><observation classCode=\"OBS\" moodCode=\"EVN\">").template("2.16.840.1.113883.10.20.22.4.19", "2014-06-09");
-            x.entry_id(&format!("{}-R", one.id.text())).code("55607006", SNOMED, "Problem").status("completed").time("effectiveTime", one.start);
+            x.raw("<entryRelationship typeCode=\"RSON\"><observation classCode=\"OBS\" moodCode=\"EVN\">")
+                .template("2.16.840.1.113883.10.20.22.4.19", "2014-06-09");
+            x.entry_id(&format!("{}-R", one.id.text()))
+                .code("55607006", SNOMED, "Problem")
+                .status("completed")
+                .time("effectiveTime", one.start);
             problem(x, reason);
             x.raw("</observation></entryRelationship>");
         }
@@ -489,9 +585,12 @@ fn notes(x: &mut Xml<'_>, mut truth: Option<&mut Truth>, record: &Record, staff:
     }
     x.raw("</text>");
     for (nth, note) in (1u64..).zip(&all) {
-        x.raw("<entry><act classCode=\"ACT\" moodCode=\"EVN\">").template("2.16.840.1.113883.10.20.22.4.202", "2016-11-01").entry_id(note.id.text());
+        x.raw("<entry><act classCode=\"ACT\" moodCode=\"EVN\">")
+            .template("2.16.840.1.113883.10.20.22.4.202", "2016-11-01")
+            .entry_id(note.id.text());
         x.raw("<code code=\"34109-9\" codeSystem=\"").raw(LOINC).raw("\" displayName=\"Note\">");
-        x.code_in("translation", note.kind.loinc, LOINC, note.kind.display).raw("</code><text><reference value=\"#note-");
+        x.code_in("translation", note.kind.loinc, LOINC, note.kind.display)
+            .raw("</code><text><reference value=\"#note-");
         x.0.int(nth);
         x.raw("\"/></text>").status("completed").time("effectiveTime", note.at);
         x.author(note.at, staff.provider(note.provider), staff.facility(note.provider)).raw("</act></entry>");

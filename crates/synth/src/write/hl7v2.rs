@@ -96,7 +96,7 @@ impl Feed {
             out.put(name);
             out.put("||");
             out.put(letter);
-            out.pad(number + 1, 5);
+            out.at_least(number + 1, 5);
             out.push(b'\r');
         }
         for (_, start, end) in &order {
@@ -321,7 +321,7 @@ pub fn file_name(feed: &str, run: u64) -> String {
     let mut name = String::from("hl7v2/");
     name.put(feed);
     name.ascii(b'_');
-    name.pad(run + 1, 5);
+    name.at_least(run + 1, 5);
     name.put(".hl7");
     name
 }
@@ -340,7 +340,7 @@ impl Sender<'_> {
         let mut control = String::with_capacity(18);
         control.put(at::<&str>(&["A", "L", "D", "V"], feed));
         control.pad(self.record.person.number, 9);
-        control.pad(self.sequence, 5);
+        control.at_least(self.sequence, 5);
         let sender = at::<&str>(&["REGADT", "LABSYS", "DOCSYS", "VAXREG"], feed);
         let mut manner = *at(&MANNERS, facility);
         if feed >= 2 && manner.letters != Letters::AsTyped {
@@ -473,17 +473,14 @@ fn insurance(m: &mut Message<'_>, record: &Record) {
     let digits: String = p.ssn.chars().filter(char::is_ascii_digit).collect();
     // The guarantor stands before the insurance.
     m.seg("GT1").f("1").f("").f("");
-    match guardian {
-        Some(guardian) => {
-            m.xpn(&guardian.family, &guardian.given, "", "", "L").f("").f("").xad(p).f("").xtn(&p.phone).f("");
-            m.day(guardian.birth).f(if guardian.female { "F" } else { "M" }).f("").f(guardian.relation().0);
-        }
-        None => {
-            m.xpn(&p.last, &p.first, &p.middle, record.chart.suffix, "L").f("").f("").xad(p).f("").xtn(&p.phone).f("");
-            m.day(p.birth).f(p.gender).f("").f("SEL").f(&digits).skip(3);
-            let employer = m.typed(p.employer);
-            m.f(&employer);
-        }
+    if let Some(guardian) = guardian {
+        m.xpn(&guardian.family, &guardian.given, "", "", "L").f("").f("").xad(p).f("").xtn(&p.phone).f("");
+        m.day(guardian.birth).f(if guardian.female { "F" } else { "M" }).f("").f(guardian.relation().0);
+    } else {
+        m.xpn(&p.last, &p.first, &p.middle, record.chart.suffix, "L").f("").f("").xad(p).f("").xtn(&p.phone).f("");
+        m.day(p.birth).f(p.gender).f("").f("SEL").f(&digits).skip(3);
+        let employer = m.typed(p.employer);
+        m.f(&employer);
     }
     if p.payer == "Self-pay" {
         return;
@@ -576,7 +573,14 @@ fn merge(sender: &mut Sender<'_>, next: &Encounter, from: &str, into: &str, when
     });
 }
 
-fn panel(m: &mut Message<'_>, record: &Record, encounter: &Encounter, of: (&str, &str), results: &[&Observation], nth: u64) {
+fn panel(
+    m: &mut Message<'_>,
+    record: &Record,
+    encounter: &Encounter,
+    of: (&str, &str),
+    results: &[&Observation],
+    nth: u64,
+) {
     let first = results.first().map_or(encounter.start, |first| first.at);
     let order = format!("{}-{nth}", encounter.id.text().get(..8).unwrap_or_default());
     m.seg("OBR").number(nth).f(&order).c("CRH").f(&order).c("LABSYS").f(of.0).c(of.1).c("LN").f("").f("").time(first);
@@ -602,21 +606,36 @@ fn results(sender: &mut Sender<'_>, truth: Option<&mut Truth>, place: usize, enc
         return;
     }
     let comment = sender.record.chart.comments.iter().find(|comment| comment.of == place);
-    let when = vitals.iter().chain(&tests).map(|one| one.at).max().unwrap_or(encounter.start).max(encounter.start) + 2_000;
+    let when =
+        vitals.iter().chain(&tests).map(|one| one.at).max().unwrap_or(encounter.start).max(encounter.start) + 2_000;
     let facility = facility_of(sender.staff, encounter);
     let control = sender.send(1, facility, when, ("ORU", "R01", "ORU_R01"), |m, record, staff| {
         pid(m, record, record.chart.mrn_of(&record.person, place), when);
         pv1(m, encounter, staff, false);
         let mut nth = 1;
         if !tests.is_empty() {
-            panel(m, record, encounter, ("24323-8", "Comprehensive metabolic 2000 panel - Serum or Plasma"), &tests, nth);
+            panel(
+                m,
+                record,
+                encounter,
+                ("24323-8", "Comprehensive metabolic 2000 panel - Serum or Plasma"),
+                &tests,
+                nth,
+            );
             nth += 1;
             if let Some(comment) = comment {
                 m.seg("NTE").f("1").f("L").f(record.comment_text(comment));
             }
         }
         if !vitals.is_empty() {
-            panel(m, record, encounter, ("85353-1", "Vital signs, weight, height, head circumference, oxygen saturation and BMI panel"), &vitals, nth);
+            panel(
+                m,
+                record,
+                encounter,
+                ("85353-1", "Vital signs, weight, height, head circumference, oxygen saturation and BMI panel"),
+                &vitals,
+                nth,
+            );
         }
     });
     if let (Some(truth), Some(comment), false) = (truth, comment, tests.is_empty()) {
@@ -628,7 +647,8 @@ fn results(sender: &mut Sender<'_>, truth: Option<&mut Truth>, place: usize, enc
 
 fn document(sender: &mut Sender<'_>, truth: Option<&mut Truth>, note: &Note) {
     let record = sender.record;
-    let Some((place, encounter)) = record.encounters.iter().enumerate().find(|(_, one)| one.id == note.encounter) else {
+    let Some((place, encounter)) = record.encounters.iter().enumerate().find(|(_, one)| one.id == note.encounter)
+    else {
         return;
     };
     let text = record.note_text(note);
@@ -646,10 +666,35 @@ fn document(sender: &mut Sender<'_>, truth: Option<&mut Truth>, note: &Note) {
         pv1(m, encounter, staff, false);
         if report {
             m.seg("OBR").f("1").f(note.id.text()).c("CRH").f(note.id.text()).c("DOCSYS");
-            m.f("36643-5").c("XR Chest 2 Views").c("LN").f("").f("").time(note.at).skip(8).f("").xcn(staff.provider(encounter.provider));
-            m.skip(5).time(when).f("").f("RAD").f("F").skip(6).f(author.npi.as_str()).sub(author.family).sub(author.given);
+            m.f("36643-5")
+                .c("XR Chest 2 Views")
+                .c("LN")
+                .f("")
+                .f("")
+                .time(note.at)
+                .skip(8)
+                .f("")
+                .xcn(staff.provider(encounter.provider));
+            m.skip(5)
+                .time(when)
+                .f("")
+                .f("RAD")
+                .f("F")
+                .skip(6)
+                .f(author.npi.as_str())
+                .sub(author.family)
+                .sub(author.given);
         } else {
-            m.seg("TXA").f("1").f(note.kind.loinc).c(note.kind.name).c("LN").f("TX").time(note.at).f("").xcn(author).time(note.at);
+            m.seg("TXA")
+                .f("1")
+                .f(note.kind.loinc)
+                .c(note.kind.name)
+                .c("LN")
+                .f("TX")
+                .time(note.at)
+                .f("")
+                .xcn(author)
+                .time(note.at);
             m.skip(2).f("").xcn(author).skip(2).f(note.id.text()).skip(4).f("AU");
         }
         let pieces: Vec<&str> = if lines { text.lines().collect() } else { vec![text] };
@@ -689,7 +734,14 @@ fn vaccination(sender: &mut Sender<'_>, nth: usize) {
         m.skip(8).f("").xcn(provider);
         m.seg("RXA").f("0").f("1").time(shot.at).f("").f(shot.vaccine.cvx).c(shot.vaccine.display).c("CVX");
         m.f("0.5").f("mL").c("").c("UCUM").f("").f("00").c("New immunization record").c("NIP001").f("").xcn(provider);
-        m.f("").c("").c("").c(at(FACILITIES, facility).name).skip(3).f(&format!("L{:06}", shot.lot)).f("").f(shot.vaccine.mvx);
+        m.f("")
+            .c("")
+            .c("")
+            .c(at(FACILITIES, facility).name)
+            .skip(3)
+            .f(&format!("L{:06}", shot.lot))
+            .f("")
+            .f(shot.vaccine.mvx);
         m.skip(2).f("CP").f("A");
         m.seg("RXR").f("IM").c("Intramuscular").c("HL70162").f("LA").c("Left arm").c("HL70163");
     });

@@ -39,7 +39,7 @@ fn file_name(record: &Record, nth: usize, note: &Note) -> String {
     name.put("notes/");
     name.put(&record.person.mrn);
     name.ascii(b'_');
-    name.pad(nth as u64 + 1, 3);
+    name.at_least(nth as u64 + 1, 3);
     name.ascii(b'_');
     name.day_packed(Day::of(note.at));
     name.put(".txt");

@@ -2,7 +2,7 @@
 
 use super::fhir::Json;
 use crate::ink::{Ink, ascii_capitals};
-use crate::record::{Record, Span, Who};
+use crate::record::{Look, Record, Span, Who};
 use crate::world::staff::Staff;
 
 #[derive(Default)]
@@ -23,6 +23,23 @@ pub struct At<'a> {
     pub field: &'a str,
 }
 
+/// One mention: where it begins in its text, how it is written there, and what is meant.
+#[derive(Clone, Copy)]
+pub struct Mention<'a> {
+    pub start: u32,
+    pub spelt: &'a str,
+    pub value: &'a str,
+    pub kind: &'static str,
+    pub who: Who,
+    pub look: Look,
+}
+
+impl Mention<'_> {
+    fn of(span: &Span) -> Self {
+        Self { start: span.start, spelt: "", value: "", kind: span.kind, who: span.who, look: span.look }
+    }
+}
+
 impl Truth {
     pub fn clear(&mut self) {
         self.people.clear();
@@ -37,21 +54,26 @@ impl Truth {
         for span in spans.iter().filter(|span| span.start >= from && span.end <= to) {
             let spelt = text.get(span.start as usize..span.end as usize).unwrap_or_default();
             let value = record.values.get(span.value.0 as usize..span.value.1 as usize).unwrap_or_default();
-            let mut json = Json(&mut self.mentions);
-            json.raw(r#"{"file":"#).string(at.file).raw(r#","record":"#).string(at.record);
-            json.raw(r#","field":"#).string(at.field).raw(r#","start":"#);
-            json.0.int(u64::from(span.start - from));
-            json.raw(r#","end":"#);
-            json.0.int(u64::from(span.end - from));
-            json.raw(r#","kind":""#).raw(span.kind).raw(r#"","role":""#);
-            json.raw(if span.who == Who::Employer { "organisation" } else { span.who.role() });
-            json.raw(r#"","patient_id":""#).raw(record.person.id.text()).raw(r#"","subject":"#);
-            subject(&mut json, record, staff, span.who);
-            json.raw(r#","form":""#).raw(span.look.form).raw(r#"","text":"#).string(spelt);
-            json.raw(r#","value":"#).string(value).raw(r#","misspelt":"#);
-            json.raw(if span.look.misspelt { "true" } else { "false" }).raw("}\n");
-            self.count += 1;
+            self.one(record, staff, at, &Mention { start: span.start - from, spelt, value, ..Mention::of(span) });
         }
+    }
+
+    pub fn one(&mut self, record: &Record, staff: &Staff, at: At<'_>, mention: &Mention<'_>) {
+        let Mention { start, spelt, value, kind, who, look } = *mention;
+        let mut json = Json(&mut self.mentions);
+        json.raw(r#"{"file":"#).string(at.file).raw(r#","record":"#).string(at.record);
+        json.raw(r#","field":"#).string(at.field).raw(r#","start":"#);
+        json.0.int(u64::from(start));
+        json.raw(r#","end":"#);
+        json.0.int(u64::from(start) + spelt.len() as u64);
+        json.raw(r#","kind":""#).raw(kind).raw(r#"","role":""#);
+        json.raw(if who == Who::Employer { "organisation" } else { who.role() });
+        json.raw(r#"","patient_id":""#).raw(record.person.id.text()).raw(r#"","subject":"#);
+        subject(&mut json, record, staff, who);
+        json.raw(r#","form":""#).raw(look.form).raw(r#"","text":"#).string(spelt);
+        json.raw(r#","value":"#).string(value).raw(r#","misspelt":"#);
+        json.raw(if look.misspelt { "true" } else { "false" }).raw("}\n");
+        self.count += 1;
     }
 
     pub fn whole(&mut self, record: &Record, staff: &Staff, at: At<'_>, text: &str, spans: &[Span]) {

@@ -204,7 +204,15 @@ impl Set<'_> {
     }
 
     fn staff(&mut self, code: &str, provider: &Provider) {
-        self.seg("NM1").e(code).e("1").caps(provider.family).caps(provider.given).skip(3).e("XX").e(&provider.npi).end();
+        self.seg("NM1")
+            .e(code)
+            .e("1")
+            .caps(provider.family)
+            .caps(provider.given)
+            .skip(3)
+            .e("XX")
+            .e(&provider.npi)
+            .end();
     }
 
     fn level(&mut self, parent: Option<u64>, code: &str, children: bool) -> u64 {
@@ -261,7 +269,7 @@ impl Exchange {
         let mut name = String::from("x12/");
         name.put(kind.name);
         name.ascii(b'_');
-        name.pad(self.run + 1, 5);
+        name.at_least(self.run + 1, 5);
         name.ascii(b'.');
         name.put(kind.ending);
         name
@@ -304,7 +312,11 @@ impl Exchange {
                 out.two((year % 100) as u32);
                 out.two(month);
                 out.two(day);
-                out.put(&format!("*0600*^*00501*{:09}*0*T*:{end}GS*{}*{from}*{to}*", control % 1_000_000_000, kind.group));
+                out.put(&format!(
+                    "*0600*^*00501*{:09}*0*T*:{end}GS*{}*{from}*{to}*",
+                    control % 1_000_000_000,
+                    kind.group
+                ));
                 out.day_packed(as_of);
                 out.put(&format!("*0600*{control}*X*{}{end}", kind.guide));
                 for into in facilities.iter() {
@@ -324,7 +336,7 @@ impl Exchange {
 fn control(set: &Set<'_>) -> String {
     let mut control = String::with_capacity(9);
     control.pad(set.facility as u64 + 1, 2);
-    control.pad(set.into.sets, 4);
+    control.at_least(set.into.sets, 4);
     control
 }
 

@@ -39,7 +39,10 @@ fn by(table: &str, key: &str) -> HashMap<String, Row> {
 
 pub fn folder(name: &str) -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(HOSPITAL.dir.path().join(name)).unwrap();
-    entries.map(|entry| entry.unwrap().path()).map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path)).collect()
+    entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path))
+        .collect()
 }
 
 /// `2019-03-04T05:06:07Z` as `20190304050607`.
@@ -70,7 +73,10 @@ pub fn messages(path: &PathBuf) -> Vec<Vec<u8>> {
 }
 
 fn field(message: &hl7v2::Message<'_>, segment: &str, number: usize) -> String {
-    message.find(segment.as_bytes()).and_then(|one| one.field(number)).map_or(String::new(), |one| one.text().into_owned())
+    message
+        .find(segment.as_bytes())
+        .and_then(|one| one.field(number))
+        .map_or(String::new(), |one| one.text().into_owned())
 }
 
 fn part(value: &hl7v2::Value<'_>, number: usize) -> String {
@@ -127,7 +133,10 @@ fn hl7v2_says_who_and_when_as_the_tables_do() {
             let (family, given) = (part(&legal, 1), part(&legal, 2));
             if version == "2.3" && name.starts_with("adt") {
                 assert!(bytes.is_ascii() && field(&message, "MSH", 18).is_empty());
-                assert_eq!((family.as_str(), given.as_str()), (text(person, "/x12_name/last"), text(person, "/x12_name/first")));
+                assert_eq!(
+                    (family.as_str(), given.as_str()),
+                    (text(person, "/x12_name/last"), text(person, "/x12_name/first"))
+                );
             } else {
                 assert_eq!(plain(&family), plain(text(person, "/last_name")));
                 assert_eq!(plain(&given), plain(text(person, "/first_name")));
@@ -135,7 +144,9 @@ fn hl7v2_says_who_and_when_as_the_tables_do() {
             assert_eq!(digits(&part(&pid.field(11).unwrap(), 5)), digits(text(person, "/zip")));
             let phone = pid.field(13).unwrap();
             let all = format!("{}{}{}", part(&phone, 1), part(&phone, 6), part(&phone, 7));
-            assert!(digits(&all).contains(&digits(text(person, "/phone"))[digits(text(person, "/phone")).len() - 10..]));
+            assert!(
+                digits(&all).contains(&digits(text(person, "/phone"))[digits(text(person, "/phone")).len() - 10..])
+            );
             // Nobody is dead before they die.
             let death = field(&message, "PID", 29);
             assert!(death.is_empty() || (death == digits(text(person, "/death_date")) && death <= when));
@@ -224,10 +235,14 @@ fn ccda_is_of_the_vocabulary_and_says_what_the_tables_say() {
         }
         assert!(sections.len() >= 6);
         let xml = document.text();
-        let has = |root: &str, extension: &str| xml.contains(&format!("<id root=\"{root}\" extension=\"{extension}\"/>"));
+        let has =
+            |root: &str, extension: &str| xml.contains(&format!("<id root=\"{root}\" extension=\"{extension}\"/>"));
         assert!(has("2.999.4270.1", text(person, "/mrn")));
         assert!(has("2.16.840.1.113883.4.1", text(person, "/ssn")));
-        assert!(has("2.999.4270.4", text(person, "/member_id")) || has("2.16.840.1.113883.4.927", text(person, "/member_id")));
+        assert!(
+            has("2.999.4270.4", text(person, "/member_id"))
+                || has("2.16.840.1.113883.4.927", text(person, "/member_id"))
+        );
         for old in person["older_mrns"].as_array().unwrap() {
             assert!(has("2.999.4270.1", text(old, "/mrn")));
         }
@@ -284,7 +299,9 @@ fn read_sets(each: &mut dyn FnMut(&str, &[Elements], &Outline)) {
             assert!(outline.guide.is_some(), "{name}");
             let segments: Vec<Elements> = set
                 .segments()
-                .map(|one| one.bytes().split(|byte| *byte == b'*').map(|e| String::from_utf8(e.to_vec()).unwrap()).collect())
+                .map(|one| {
+                    one.bytes().split(|byte| *byte == b'*').map(|e| String::from_utf8(e.to_vec()).unwrap()).collect()
+                })
                 .collect();
             for (segment, place) in segments.iter().zip(&outline.places) {
                 assert!(place.is_expected, "{name}: {} {:?} in {}", segment[0], segment.get(1), place.loop_id);
@@ -329,7 +346,10 @@ fn x12_claims_are_those_of_the_tables() {
                         let row = &claims[&segment[2]];
                         let person = &people[&row["patient_id"]];
                         assert_eq!(claim, row["account_number"]);
-                        assert!((amount.parse::<f64>().unwrap() - row["billed_amount"].parse::<f64>().unwrap()).abs() < 1e-9);
+                        assert!(
+                            (amount.parse::<f64>().unwrap() - row["billed_amount"].parse::<f64>().unwrap()).abs()
+                                < 1e-9
+                        );
                         assert_eq!(subscriber[9], row["member_id"]);
                         assert_eq!(born[2], digits(text(person, "/birth_date")));
                         match &patient {

@@ -26,8 +26,14 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn same_seed_same_bytes_with_any_number_of_threads() {
-    let options =
-        |threads, seed| SynthOptions { patients: 520, formats: Formats::ALL, truth: true, threads, seed, ..Default::default() };
+    let options = |threads, seed| SynthOptions {
+        patients: 520,
+        formats: Formats::ALL,
+        truth: true,
+        threads,
+        seed,
+        ..Default::default()
+    };
     let (one, three) = (write(options(1, 5)), write(options(3, 5)));
     assert_eq!(one.summary, three.summary);
     let (one, three) = (files(one.dir.path()), files(three.dir.path()));
