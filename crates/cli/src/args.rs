@@ -311,9 +311,12 @@ pub struct SynthArgs {
     /// The same seed gives the same hospital, byte for byte.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// What to write.
+    /// What to write: the same people, facts and dates in each.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["csv", "fhir"])]
     pub formats: Vec<SynthFormat>,
+    /// Write who everybody is and where each note names whom, in `truth/patients.ndjson` and `truth/mentions.ndjson`.
+    #[arg(long)]
+    pub truth: bool,
     /// None of the dirt of real exports.
     #[arg(long)]
     pub clean: bool,
@@ -321,9 +324,20 @@ pub struct SynthArgs {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SynthFormat {
+    /// Nine tables.
     Csv,
+    /// The same tables, typed.
     Parquet,
+    /// FHIR R4 as NDJSON.
     Fhir,
+    /// Feeds of registration, results, documents and vaccinations, as batches.
+    Hl7v2,
+    /// A Continuity of Care Document a patient.
+    Ccda,
+    /// Claims, payments, enrollment and coverage (837, 835, 834, 271).
+    X12,
+    /// Clinical notes as plain text.
+    Notes,
 }
 
 #[derive(ClapArgs)]

@@ -1,5 +1,5 @@
-//! `cargo run --release -p cordon-synth --example hospital -- DIR PATIENTS [csv|parquet|fhir|all] [clean] [threads]`
-//! writes a hospital and says how fast; with `bench`, DIR is the flat file of `bench_patients`.
+//! `cargo run --release -p cordon-synth --example hospital -- DIR PATIENTS
+//! [csv] [parquet] [fhir] [hl7v2] [ccda] [x12] [notes] [all] [truth] [clean] [threads]` writes a hospital and says how fast; with `bench`, DIR is the flat file of `bench_patients`.
 #![allow(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use std::time::Instant;
@@ -19,15 +19,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{bytes} bytes in {seconds:.2} s: {:.0} MB/s", bytes as f64 / 1e6 / seconds);
         return Ok(());
     }
-    let formats = match () {
-        () if has("all") => Formats::ALL,
-        () if has("parquet") => Formats::PARQUET,
-        () if has("fhir") => Formats::FHIR,
-        () => Formats::CSV,
+    let all = has("all");
+    let formats = Formats {
+        csv: all || has("csv"),
+        parquet: all || has("parquet"),
+        fhir: all || has("fhir"),
+        hl7v2: all || has("hl7v2"),
+        ccda: all || has("ccda"),
+        x12: all || has("x12"),
+        notes: all || has("notes"),
     };
+    let formats = if formats == Formats::NONE { Formats::CSV } else { formats };
     let dirt = if has("clean") { Dirt::none() } else { Dirt::default() };
     let threads = rest.iter().find_map(|arg| arg.parse().ok()).unwrap_or(0);
-    let hospital = Hospital::new(SynthOptions { patients, formats, dirt, threads, ..Default::default() });
+    let hospital =
+        Hospital::new(SynthOptions { patients, formats, dirt, threads, truth: has("truth"), ..Default::default() });
     let start = Instant::now();
     let summary = hospital.write(dir.as_ref(), &|_| ())?;
     let seconds = start.elapsed().as_secs_f64();

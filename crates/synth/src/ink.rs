@@ -46,6 +46,11 @@ pub trait Ink {
         }
     }
 
+    /// `width` digits, or more where the number has more.
+    fn at_least(&mut self, value: u64, width: u32) {
+        if value < 10u64.pow(width.min(18)) { self.pad(value, width) } else { self.int(value) }
+    }
+
     /// `units` of 10^-scale: 1375 of scale 2 is 13.75.
     #[inline]
     fn fixed(&mut self, units: i64, scale: u32) {
@@ -104,6 +109,15 @@ pub trait Ink {
         self.clock(at);
     }
 
+    /// 20190304050607
+    fn instant_packed(&mut self, at: i64) {
+        self.day_packed(Day::of(at));
+        let second = at.rem_euclid(86_400) as u32;
+        self.two(second / 3600);
+        self.two(second / 60 % 60);
+        self.two(second % 60);
+    }
+
     /// 05:06:07
     #[inline]
     fn clock(&mut self, at: i64) {
@@ -152,6 +166,50 @@ impl Ink for String {
     }
 }
 
+/// A name as systems keep it that know nothing but ASCII capitals: `Nguyễn` is `NGUYEN`, `李` is `LI`.
+pub fn ascii_capitals(text: &str, out: &mut String) {
+    for letter in text.chars() {
+        let plain = match letter {
+            'á' | 'à' | 'ả' | 'ạ' | 'ấ' | 'ầ' | 'ă' | 'ặ' | 'ä' | 'å' | 'ā' | 'Á' | 'Å' | 'Ä' => "A",
+            'ç' | 'č' | 'ć' | 'Ç' | 'Č' => "C",
+            'đ' | 'Đ' | 'ď' => "D",
+            'é' | 'è' | 'ê' | 'ë' | 'ế' | 'ễ' | 'ệ' | 'ě' | 'É' | 'È' => "E",
+            'í' | 'ì' | 'î' | 'ï' | 'ị' | 'Í' => "I",
+            'ł' | 'Ł' => "L",
+            'ñ' | 'ń' | 'ň' | 'Ñ' => "N",
+            'ó' | 'ò' | 'ô' | 'ö' | 'õ' | 'ọ' | 'ơ' | 'ợ' | 'ỗ' | 'ø' | 'Ó' | 'Ö' | 'Ø' => "O",
+            'ř' | 'Ř' => "R",
+            'š' | 'ś' | 'ș' | 'Š' | 'Ś' | 'Ș' => "S",
+            'ß' => "SS",
+            'ț' | 'Ț' => "T",
+            'ú' | 'ù' | 'û' | 'ü' | 'ũ' | 'ư' | 'ứ' | 'Ú' | 'Ü' => "U",
+            'ý' | 'ỳ' => "Y",
+            'ž' | 'ż' | 'ź' | 'Ž' => "Z",
+            '’' | 'ʻ' | '‘' => "'",
+            '\u{A0}' => " ",
+            '娜' => "NA",
+            '秀' => "XIU",
+            '英' => "YING",
+            '静' => "JING",
+            '芳' => "FANG",
+            '伟' => "WEI",
+            '强' => "QIANG",
+            '军' => "JUN",
+            '洋' | '阳' => "YANG",
+            '李' => "LI",
+            '王' => "WANG",
+            '张' => "ZHANG",
+            '欧' => "OU",
+            ascii if ascii.is_ascii() => {
+                out.push(ascii.to_ascii_uppercase());
+                continue;
+            }
+            _ => "?",
+        };
+        out.push_str(plain);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,9 +228,28 @@ mod tests {
         assert_eq!(both(|w| w.int(0)), "0");
         assert_eq!(both(|w| w.int(18_446_744_073_709_551)), "18446744073709551");
         assert_eq!(both(|w| w.pad(42, 5)), "00042");
+        assert_eq!(both(|w| w.at_least(999, 3)), "999");
+        assert_eq!(both(|w| w.at_least(1_000, 3)), "1000");
         assert_eq!(both(|w| w.fixed(-7_103_905, 6)), "-7.103905");
         assert_eq!(both(|w| w.fixed(5, 2)), "0.05");
         assert_eq!(both(|w| w.fixed(120, 0)), "120");
+    }
+
+    #[test]
+    fn every_name_has_its_ascii_capitals() {
+        let capitals = |name: &str| {
+            let mut out = String::new();
+            ascii_capitals(name, &mut out);
+            out
+        };
+        assert_eq!(capitals("Ó Súilleabháin"), "O SUILLEABHAIN");
+        assert_eq!(capitals("欧阳"), "OUYANG");
+        for culture in crate::world::names::CULTURES {
+            for name in culture.female.iter().chain(culture.male).chain(culture.surnames) {
+                let plain = capitals(name);
+                assert!(plain.is_ascii() && !plain.contains('?'), "{name}: {plain}");
+            }
+        }
     }
 
     #[test]

@@ -72,17 +72,31 @@ impl Default for People {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set, any of which may be asked for")]
 pub struct Formats {
     pub csv: bool,
     pub parquet: bool,
     pub fhir: bool,
+    pub hl7v2: bool,
+    pub ccda: bool,
+    pub x12: bool,
+    /// Plain text, a file a note. [`SynthOptions::notes`] must be on, or there are none.
+    pub notes: bool,
 }
 
 impl Formats {
-    pub const ALL: Self = Self { csv: true, parquet: true, fhir: true };
-    pub const CSV: Self = Self { csv: true, parquet: false, fhir: false };
-    pub const PARQUET: Self = Self { csv: false, parquet: true, fhir: false };
-    pub const FHIR: Self = Self { csv: false, parquet: false, fhir: true };
+    pub const NONE: Self =
+        Self { csv: false, parquet: false, fhir: false, hl7v2: false, ccda: false, x12: false, notes: false };
+    pub const ALL: Self =
+        Self { csv: true, parquet: true, fhir: true, hl7v2: true, ccda: true, x12: true, notes: true };
+    pub const CSV: Self = Self { csv: true, ..Self::NONE };
+    pub const PARQUET: Self = Self { parquet: true, ..Self::NONE };
+    pub const FHIR: Self = Self { fhir: true, ..Self::NONE };
+
+    /// Whether any of them says more of a patient than the tables do.
+    pub(crate) fn charts(self) -> bool {
+        self.hl7v2 || self.ccda || self.x12 || self.notes
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +106,10 @@ pub struct SynthOptions {
     pub dirt: Dirt,
     pub people: People,
     pub formats: Formats,
+    /// Whether anything is written about patients in free text, in whatever format.
     pub notes: bool,
+    /// Write who everybody is and where each of them is named, in `truth/patients.ndjson` and `truth/mentions.ndjson`.
+    pub truth: bool,
     /// The day of the export: ages are as of it and no record is later.
     pub as_of: Day,
     /// Worker threads; 0 for as many as the machine has. The bytes written do not depend on it.
@@ -108,6 +125,7 @@ impl Default for SynthOptions {
             people: People::default(),
             formats: Formats::CSV,
             notes: true,
+            truth: false,
             as_of: Day::from_ymd(2026, 1, 1),
             threads: 0,
         }

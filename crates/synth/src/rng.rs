@@ -14,6 +14,8 @@ pub enum Stream {
     Notes = 6,
     Provider = 7,
     Bench = 8,
+    /// And the two behind it.
+    Chart = 16,
     /// One a table: added to the table's number.
     Dirt = 64,
 }

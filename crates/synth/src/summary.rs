@@ -57,9 +57,9 @@ pub struct Duplicate {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenFile {
-    /// Relative to the directory given.
+    /// Relative to the directory given. A folder of a file a document ends in `/`: its rows are files.
     pub path: String,
-    /// Rows or resources, bad ones and the header's not counted apart: bad rows count, the header does not.
+    /// Rows, resources, messages or transaction sets, bad ones and the header's not counted apart: bad rows count, the header does not.
     pub rows: u64,
     pub bytes: u64,
 }

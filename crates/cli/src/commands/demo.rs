@@ -39,7 +39,7 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     step(ui, 2, "A synthetic hospital: all 18 kinds of identifiers, and the dirt of real exports");
     let options = SynthOptions {
         patients: args.patients,
-        formats: Formats { parquet: false, ..Formats::ALL },
+        formats: Formats { csv: true, fhir: true, ..Formats::NONE },
         ..SynthOptions::default()
     };
     let summary = synth::generate(ui, &dir.join("data"), options)?;

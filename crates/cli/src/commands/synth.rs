@@ -21,7 +21,12 @@ pub fn synth(ui: &Ui, args: &SynthArgs) -> Outcome {
             csv: wants(SynthFormat::Csv),
             parquet: wants(SynthFormat::Parquet),
             fhir: wants(SynthFormat::Fhir),
+            hl7v2: wants(SynthFormat::Hl7v2),
+            ccda: wants(SynthFormat::Ccda),
+            x12: wants(SynthFormat::X12),
+            notes: wants(SynthFormat::Notes),
         },
+        truth: args.truth,
         ..SynthOptions::default()
     };
     let summary = generate(ui, &args.dir, options)?;
@@ -33,11 +38,13 @@ pub fn synth(ui: &Ui, args: &SynthArgs) -> Outcome {
     ui.object(&serde_json::json!({
         "patients": summary.patients, "bytes": summary.bytes(), "bad_rows": summary.bad_rows.len(), "files": files,
     }));
+    // A folder of a file a document is one entry, and its rows are files.
+    let count: u64 = summary.files.iter().map(|file| if file.path.ends_with('/') { file.rows } else { 1 }).sum();
     ui.say(format!(
         "A synthetic hospital of {} patients in {}: {} files, {}, {} rows spoiled on purpose. No person in it exists.",
         summary.patients,
         args.dir.display(),
-        summary.files.len(),
+        count,
         human_bytes(summary.bytes()),
         summary.bad_rows.len()
     ));

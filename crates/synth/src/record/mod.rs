@@ -2,11 +2,17 @@
 //!
 //! The vectors and strings are reused from patient to patient.
 
+pub mod chart;
 mod course;
+mod letters;
 mod notes;
+mod pen;
 mod person;
 
-pub use notes::{NoteKind, Span};
+pub use chart::Chart;
+pub use letters::RADIOLOGY;
+pub use notes::NoteKind;
+pub use pen::{Look, Span, Who};
 pub use person::Person;
 
 use std::ops::Range;
@@ -111,6 +117,13 @@ pub struct Note {
     pub spans: Range<usize>,
 }
 
+/// A short text that is no note: of an encounter or a claim, by its place among these.
+pub struct Comment {
+    pub of: usize,
+    pub text: Range<usize>,
+    pub spans: Range<usize>,
+}
+
 #[derive(Default)]
 pub struct Record {
     pub person: Person,
@@ -122,9 +135,12 @@ pub struct Record {
     pub claims: Vec<Claim>,
     pub devices: Vec<Device>,
     pub notes: Vec<Note>,
-    /// The texts of the notes, one after another.
+    pub chart: Chart,
+    /// The texts of notes, letters and comments, one after another.
     pub text: String,
     pub spans: Vec<Span>,
+    /// What spans mean.
+    pub values: String,
 }
 
 impl Record {
@@ -140,11 +156,34 @@ impl Record {
         self.notes.clear();
         self.text.clear();
         self.spans.clear();
+        self.values.clear();
+        self.chart.clear();
         self.person.generate(number, options);
         course::generate(self, options, staff);
         if options.notes {
             notes::generate(self, options, staff);
         }
+        if options.formats.charts() || options.truth {
+            chart::generate(self, options);
+            if options.notes {
+                letters::generate(self, options, staff);
+            }
+        }
+    }
+
+    /// All notes, those of the tables and the letters, by the time they were written.
+    pub fn all_notes(&self) -> Vec<&Note> {
+        let mut all: Vec<&Note> = self.notes.iter().chain(&self.chart.letters).collect();
+        all.sort_by_key(|note| note.at);
+        all
+    }
+
+    pub fn comment_text(&self, comment: &Comment) -> &str {
+        self.text.get(comment.text.clone()).unwrap_or_default()
+    }
+
+    pub fn comment_spans(&self, comment: &Comment) -> &[Span] {
+        self.spans.get(comment.spans.clone()).unwrap_or_default()
     }
 
     pub fn note_text(&self, note: &Note) -> &str {

@@ -2,6 +2,7 @@
 //!
 //! Every identifier that a note mentions is recorded as a [`Span`], so that detection can be measured.
 
+use super::pen::{Pen, Who};
 use super::{Encounter, Note, Person, Record};
 use crate::day::Day;
 use crate::id::{Id, Thing};
@@ -17,13 +18,13 @@ pub struct NoteKind {
     pub display: &'static str,
 }
 
-const PROGRESS: NoteKind = NoteKind { name: "Progress note", loinc: "11506-3", display: "Progress note" };
+pub(super) const PROGRESS: NoteKind = NoteKind { name: "Progress note", loinc: "11506-3", display: "Progress note" };
 const DISCHARGE: NoteKind = NoteKind { name: "Discharge summary", loinc: "18842-5", display: "Discharge summary" };
 const EMERGENCY: NoteKind = NoteKind { name: "Emergency note", loinc: "34111-5", display: "Emergency department Note" };
 const TELEPHONE: NoteKind = NoteKind { name: "Telephone note", loinc: "34748-4", display: "Telephone encounter Note" };
 const CONSULT: NoteKind = NoteKind { name: "Consult note", loinc: "11488-4", display: "Consult note" };
 
-const ASIDES: &[&str] = &[
+pub(super) const ASIDES: &[&str] = &[
     "Denies fever, chills, chest pain. ",
     "Takes a Lantus pen at home and Bayer aspirin. ",
     "Will try Tylenol first. ",
@@ -37,7 +38,7 @@ const ASIDES: &[&str] = &[
     "Had Lasik. Rh positive. ",
 ];
 
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "Continue current treatment. ",
     "Holter monitor for 48 hours. ",
     "Repeat labs. ",
@@ -48,7 +49,7 @@ const STEPS: &[&str] = &[
     "CT with Hounsfield units of the nodule. ",
 ];
 
-const FINDINGS: &[&str] = &[
+pub(super) const FINDINGS: &[&str] = &[
     "Alert, Glasgow Coma Scale 15. ",
     "Homans sign negative. ",
     "Murphy sign absent. ",
@@ -73,157 +74,9 @@ const FINDINGS: &[&str] = &[
     "Dupuytren contracture, mild. ",
 ];
 
-/// An identifier in a note: bytes `start..end` of its text.
-#[derive(Clone, Copy)]
-pub struct Span {
-    pub start: u32,
-    pub end: u32,
-    /// The name of an identifier kind.
-    pub kind: &'static str,
-    /// patient, relative, provider or employer.
-    pub role: &'static str,
-}
-
-struct Pen<'a> {
-    text: &'a mut String,
-    base: usize,
-    spans: &'a mut Vec<Span>,
-}
-
-impl Pen<'_> {
-    fn say(&mut self, text: &str) -> &mut Self {
-        self.text.push_str(text);
-        self
-    }
-
-    fn mark(&mut self, kind: &'static str, role: &'static str, write: impl FnOnce(&mut String)) -> &mut Self {
-        let start = (self.text.len() - self.base) as u32;
-        write(self.text);
-        let end = (self.text.len() - self.base) as u32;
-        if end > start {
-            self.spans.push(Span { start, end, kind, role });
-        }
-        self
-    }
-
-    fn put(&mut self, kind: &'static str, text: &str) -> &mut Self {
-        self.mark(kind, "patient", |out| out.push_str(text))
-    }
-
-    fn name(&mut self, role: &'static str, text: &str) -> &mut Self {
-        self.mark("name", role, |out| out.push_str(text))
-    }
-
-    fn date(&mut self, rng: &mut Rng, day: Day) -> &mut Self {
-        self.dated("service-date", rng, day)
-    }
-
-    fn dated(&mut self, kind: &'static str, rng: &mut Rng, day: Day) -> &mut Self {
-        self.mark(kind, "patient", |out| spell(rng, day, out))
-    }
-
-    /// Ages are identifiers only above 89, yet every one of them is marked: a detector decides by the number.
-    fn age(&mut self, years: i32, after: &str) -> &mut Self {
-        self.mark("age", "patient", |out| out.int(years.max(0) as u64)).say(after)
-    }
-}
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-
-/// A date as people type it.
-fn spell(rng: &mut Rng, day: Day, out: &mut String) {
-    let (year, month, date) = day.civil();
-    let name = *MONTHS.get(month as usize - 1).unwrap_or(&"");
-    let short = name.get(..3).unwrap_or(name);
-    let number = |out: &mut String, value: u32| out.int(u64::from(value));
-    match rng.below(12) {
-        0 | 1 => out.day_us(day),
-        2 => out.day(day),
-        3 => {
-            number(out, month);
-            out.ascii(b'/');
-            number(out, date);
-            out.ascii(b'/');
-            out.two((year % 100) as u32);
-        }
-        4 => {
-            out.put(name);
-            out.ascii(b' ');
-            number(out, date);
-            out.put(", ");
-            out.four(year as u32);
-        }
-        5 => {
-            number(out, date);
-            out.ascii(b' ');
-            out.put(short);
-            out.ascii(b' ');
-            out.four(year as u32);
-        }
-        6 => {
-            out.put(short);
-            out.put(". ");
-            number(out, date);
-            out.put(match date {
-                1 | 21 | 31 => "st",
-                2 | 22 => "nd",
-                3 | 23 => "rd",
-                _ => "th",
-            });
-            out.put(", ");
-            out.four(year as u32);
-        }
-        7 => {
-            out.put(WEEKDAYS.get(day.0.rem_euclid(7) as usize).unwrap_or(&""));
-            out.put(", ");
-            out.put(name);
-            out.ascii(b' ');
-            number(out, date);
-        }
-        8 => {
-            number(out, month);
-            out.ascii(b'/');
-            number(out, date);
-        }
-        9 => {
-            out.two(date);
-            out.ascii(b'-');
-            out.put(short);
-            out.ascii(b'-');
-            out.four(year as u32);
-        }
-        10 => {
-            out.two(month);
-            out.ascii(b'.');
-            out.two(date);
-            out.ascii(b'.');
-            out.four(year as u32);
-        }
-        _ => {
-            out.put(name);
-            out.ascii(b' ');
-            out.four(year as u32);
-        }
-    }
-}
-
 pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
     let mut rng = Rng::of(options.seed, Stream::Notes, record.person.number);
-    let Record { person, encounters, diagnoses, observations, medications, notes, text, spans, .. } = record;
+    let Record { person, encounters, diagnoses, observations, medications, notes, text, spans, values, .. } = record;
     for (index, encounter) in encounters.iter().enumerate() {
         let share = match encounter.kind.class {
             "IMP" | "EMER" => 1.0,
@@ -241,7 +94,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
         };
         let (from, first_span) = (text.len(), spans.len());
         let provider = staff.provider(encounter.provider);
-        let mut pen = Pen { text: &mut *text, base: from, spans: &mut *spans };
+        let mut pen = Pen { text: &mut *text, base: from, spans: &mut *spans, values: &mut *values };
         heading(&mut pen, &mut rng, person, encounter, kind);
         if kind.loinc == TELEPHONE.loinc {
             telephone(&mut pen, &mut rng, person, encounter);
@@ -287,7 +140,7 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
             plan(&mut pen, &mut rng, person, encounter, staff);
         }
         pen.say("\nSigned: ")
-            .name("provider", &provider.name)
+            .doctor(encounter.provider, provider)
             .say(", ")
             .say(provider.specialty)
             .say(", NPI ")
@@ -308,13 +161,14 @@ pub fn generate(record: &mut Record, options: &SynthOptions, staff: &Staff) {
 
 fn heading(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter, kind: &NoteKind) {
     pen.say(&kind.name.to_ascii_uppercase()).say("\nPatient: ");
+    let full = |out: &mut String| person.write_name(out);
     match rng.below(3) {
-        0 => pen.mark("name", "patient", |out| {
+        0 => pen.mark("name", Who::Patient, "last-first", full, |out| {
             out.push_str(&person.last.to_uppercase());
             out.push_str(", ");
             out.push_str(&person.first);
         }),
-        1 => pen.mark("name", "patient", |out| {
+        1 => pen.mark("name", Who::Patient, "full-middle", full, |out| {
             out.push_str(&person.first);
             if !person.middle.is_empty() {
                 out.push(' ');
@@ -323,7 +177,7 @@ fn heading(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encoun
             out.push(' ');
             out.push_str(&person.last);
         }),
-        _ => pen.mark("name", "patient", |out| {
+        _ => pen.mark("name", Who::Patient, "full", full, |out| {
             out.push_str(&person.first);
             out.push(' ');
             out.push_str(&person.last);
@@ -347,18 +201,7 @@ fn heading(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encoun
     pen.say("\n\n");
 }
 
-impl Pen<'_> {
-    /// A date with its year: a birth date in a heading always has it.
-    fn dated_full(&mut self, kind: &'static str, rng: &mut Rng, day: Day) -> &mut Self {
-        let packed = rng.below(4);
-        self.mark(kind, "patient", |out| match packed {
-            0 => out.day(day),
-            _ => out.day_us(day),
-        })
-    }
-}
-
-fn title(person: &Person) -> &'static str {
+pub(super) fn title(person: &Person) -> &'static str {
     match (person.female, person.marital) {
         (true, "M" | "W") => "Mrs. ",
         (true, _) => "Ms. ",
@@ -378,9 +221,9 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
     };
     pen.say("HISTORY:\n");
     if age >= 13 {
-        pen.say(title(person)).name("patient", &person.last);
+        pen.say(title(person)).patient(person, "last", &person.last);
     } else {
-        pen.name("patient", &person.first);
+        pen.patient(person, "first", &person.first);
     }
     pen.say(" is a ");
     match rng.below(4) {
@@ -400,11 +243,11 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
             .say(" ")
             .say(person.relation.1)
             .say(" ")
-            .name("relative", &person.contact)
+            .name(Who::Contact, "full", &person.contact, &person.contact)
             .say(". ");
     }
     if rng.chance(0.35) && !person.employer.is_empty() {
-        pen.say("Works at ").name("employer", person.employer).say(". ");
+        pen.say("Works at ").name(Who::Employer, "exact", person.employer, person.employer).say(". ");
     }
     if rng.chance(0.35) {
         pen.say("Lives at ").put("street-address", &person.street).say(" in ").put("city", person.place.city);
@@ -417,7 +260,7 @@ fn story(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounte
         } else {
             "father has Parkinson disease, diagnosed at "
         });
-        pen.mark("age", "relative", |out| out.int(years as u64)).say(". ");
+        pen.age_of(Who::Kin, years).say(". ");
     }
     pen.say(rng.word(ASIDES)).say(rng.word(ASIDES)).say("\n");
 }
@@ -436,17 +279,19 @@ fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter
     let next = day.plus(7 + rng.below(80) as i32);
     pen.say("Follow-up on ").date(rng, next);
     if rng.chance(0.5) {
-        let other = staff.provider(rng.below(staff.providers.len() as u32) as usize);
-        pen.say(" with ").name("provider", &other.name);
+        let other = rng.below(staff.providers.len() as u32) as usize;
+        pen.say(" with ").doctor(other, staff.provider(other));
     }
     pen.say(". ");
     if rng.chance(0.5) {
         pen.say("Call ").say(her).say(" at ").put("phone", &person.phone);
         if rng.chance(0.5) {
-            pen.say(" or ").say(person.relation.1).say(" ").name("relative", person.contact_given).say(" at ");
-            pen.mark("phone", "relative", |out| {
-                out.push_str(&person.contact_phone);
-            });
+            pen.say(" or ")
+                .say(person.relation.1)
+                .say(" ")
+                .name(Who::Contact, "first", &person.contact, person.contact_given)
+                .say(" at ");
+            pen.exact("phone", Who::Contact, &person.contact_phone);
         }
         pen.say(". ");
     }
@@ -487,17 +332,15 @@ fn plan(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter
 fn telephone(pen: &mut Pen<'_>, rng: &mut Rng, person: &Person, encounter: &Encounter) {
     let (_, her) = person.pronoun();
     if rng.chance(0.5) {
-        pen.name("relative", &person.contact)
+        pen.name(Who::Contact, "full", &person.contact, &person.contact)
             .say(" (")
             .say(person.relation.1)
             .say(" of ")
-            .name("patient", &person.first)
+            .patient(person, "first", &person.first)
             .say(") called from ");
-        pen.mark("phone", "relative", |out| {
-            out.push_str(&person.contact_phone);
-        });
+        pen.exact("phone", Who::Contact, &person.contact_phone);
     } else {
-        pen.name("patient", &person.first).say(" called from ").put("phone", &person.phone);
+        pen.patient(person, "first", &person.first).say(" called from ").put("phone", &person.phone);
     }
     pen.say(" about ").say(encounter.reason.map_or("a refill", |reason| reason.spoken)).say(". ");
     pen.say("Advised to rest and to come in if worse by ").date(rng, Day::of(encounter.start).plus(3)).say(". ");

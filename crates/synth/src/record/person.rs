@@ -507,6 +507,13 @@ impl Person {
         }
     }
 
+    /// Given name and family name: what every mention of the person stands for.
+    pub fn write_name(&self, out: &mut String) {
+        out.push_str(&self.first);
+        out.push(' ');
+        out.push_str(&self.last);
+    }
+
     pub fn pronoun(&self) -> (&'static str, &'static str) {
         if self.female { ("She", "her") } else { ("He", "his") }
     }

@@ -1,5 +1,6 @@
 //! The facts that the hospital is made of: places, names, code systems. Constants only.
 
+pub mod bedside;
 pub mod clinical;
 pub mod names;
 pub mod places;

@@ -58,6 +58,15 @@ pub struct Provider {
     pub facility: usize,
 }
 
+impl Provider {
+    /// Without the title.
+    pub fn write_name(&self, out: &mut String) {
+        out.push_str(self.given);
+        out.push(' ');
+        out.push_str(self.family);
+    }
+}
+
 pub struct Staff {
     pub providers: Vec<Provider>,
     pub organizations: Vec<Id>,

@@ -43,12 +43,12 @@ impl FhirFile {
     }
 }
 
-struct Json<'a>(&'a mut Vec<u8>);
+pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
 
 impl Json<'_> {
     /// Text that is JSON already.
     #[inline]
-    fn raw(&mut self, text: &str) -> &mut Self {
+    pub(super) fn raw(&mut self, text: &str) -> &mut Self {
         self.0.put(text);
         self
     }
@@ -84,18 +84,18 @@ impl Json<'_> {
         self
     }
 
-    fn string(&mut self, text: &str) -> &mut Self {
+    pub(super) fn string(&mut self, text: &str) -> &mut Self {
         self.raw("\"").inside(text).raw("\"")
     }
 
-    fn day(&mut self, day: Day) -> &mut Self {
+    pub(super) fn day(&mut self, day: Day) -> &mut Self {
         self.0.push(b'"');
         self.0.day(day);
         self.0.push(b'"');
         self
     }
 
-    fn time(&mut self, at: i64) -> &mut Self {
+    pub(super) fn time(&mut self, at: i64) -> &mut Self {
         self.0.push(b'"');
         self.0.instant(at);
         self.0.put("Z\"");

@@ -3,9 +3,14 @@
 //! Worker `t` of `n` makes the runs `t`, `t + n`, `t + 2n` … and may be two ahead, so memory is bounded and
 //! the bytes do not depend on how many threads there are.
 
+mod ccda;
 mod columns;
 pub mod csv;
 mod fhir;
+mod hl7v2;
+mod papers;
+mod truth;
+mod x12;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -24,21 +29,31 @@ use arrow_array::RecordBatch;
 use columns::Columns;
 use csv::CsvTable;
 use fhir::FhirFile;
+use hl7v2::Feed;
+use papers::Papers;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use truth::{At, Truth};
+use x12::Exchange;
 
 /// Patients a run. Part of the format: page bounds of Parquet follow it.
 const RUN: u64 = 256;
 
 /// What a worker hands over: the bytes of a run. Sent back when written, to be filled again.
 struct Run {
+    number: u64,
     patients: u64,
     csv: Option<[CsvTable; 9]>,
     fhir: Option<[FhirFile; 9]>,
     parquet: Option<[Columns; 9]>,
     /// What `parquet` held, one a table.
     batches: Vec<RecordBatch>,
+    hl7v2: Option<[Feed; 4]>,
+    ccda: Option<Papers>,
+    x12: Option<Exchange>,
+    notes: Option<Papers>,
+    truth: Option<Truth>,
     duplicates: Vec<Duplicate>,
     spans: Vec<u8>,
     span_count: u64,
@@ -47,11 +62,17 @@ struct Run {
 impl Run {
     fn new(options: &SynthOptions) -> Self {
         Self {
+            number: 0,
             patients: 0,
             csv: options.formats.csv.then(|| csv::tables(&options.dirt)),
             fhir: options.formats.fhir.then(Default::default),
             parquet: options.formats.parquet.then(columns::tables),
             batches: Vec::new(),
+            hl7v2: options.formats.hl7v2.then(Default::default),
+            ccda: options.formats.ccda.then(Default::default),
+            x12: options.formats.x12.then(Default::default),
+            notes: options.formats.notes.then(Default::default),
+            truth: options.truth.then(Default::default),
             duplicates: Vec::new(),
             spans: Vec::new(),
             span_count: 0,
@@ -63,13 +84,21 @@ impl Run {
         self.csv.iter_mut().flatten().for_each(CsvTable::clear);
         self.fhir.iter_mut().flatten().for_each(FhirFile::clear);
         self.batches.clear();
+        self.hl7v2.iter_mut().flatten().for_each(Feed::clear);
+        self.ccda.iter_mut().chain(&mut self.notes).for_each(Papers::clear);
+        self.truth.iter_mut().for_each(Truth::clear);
         self.duplicates.clear();
         self.spans.clear();
         self.span_count = 0;
     }
 
-    fn fill(&mut self, from: u64, options: &SynthOptions, staff: &Staff, record: &mut Record, scratch: &mut String) {
+    fn fill(&mut self, run: u64, options: &SynthOptions, staff: &Staff, record: &mut Record, scratch: &mut String) {
         self.clear();
+        self.number = run;
+        if let Some(exchange) = &mut self.x12 {
+            exchange.start(run);
+        }
+        let from = run * RUN;
         for number in from..(from + RUN).min(options.patients) {
             record.generate(number, options, staff);
             self.patients += 1;
@@ -85,6 +114,7 @@ impl Run {
             if let Some(tables) = &mut self.parquet {
                 rows::all(tables, record, staff, scratch);
             }
+            self.documents(run, options, staff, record);
             if let Some(of) = &record.person.duplicate_of {
                 let patient_id = record.person.id.text().to_owned();
                 self.duplicates.push(Duplicate { patient_id, of: of.text().to_owned() });
@@ -100,7 +130,7 @@ impl Run {
                     out.push(b',');
                     out.put(span.kind);
                     out.push(b',');
-                    out.put(span.role);
+                    out.put(span.who.role());
                     out.push(b'\n');
                     self.span_count += 1;
                 }
@@ -109,6 +139,41 @@ impl Run {
         // A batch that Arrow refuses is missing, which the writer sees.
         let batches = self.parquet.iter_mut().flatten().map_while(|table| table.take().ok());
         self.batches.extend(batches);
+        for (feed, name) in self.hl7v2.iter_mut().flatten().zip(hl7v2::FEEDS) {
+            feed.finish(name, run);
+        }
+        if let Some(exchange) = &mut self.x12 {
+            exchange.finish(options.as_of);
+        }
+    }
+
+    /// What is neither a table nor a line, and the truth about all notes.
+    fn documents(&mut self, run: u64, options: &SynthOptions, staff: &Staff, record: &Record) {
+        if let Some(feeds) = &mut self.hl7v2 {
+            hl7v2::all(feeds, self.truth.as_mut(), record, staff, run);
+        }
+        if let Some(papers) = &mut self.ccda {
+            ccda::document(papers, self.truth.as_mut(), record, staff, options);
+        }
+        if let Some(exchange) = &mut self.x12 {
+            x12::all(exchange, self.truth.as_mut(), record, staff, options.as_of);
+        }
+        if let Some(papers) = &mut self.notes {
+            papers::notes(papers, self.truth.as_mut(), record, staff);
+        }
+        let Some(truth) = &mut self.truth else { return };
+        truth.patient(record);
+        let tables = [
+            (self.csv.is_some(), "csv/notes.csv", "text"),
+            (self.parquet.is_some(), "parquet/notes.parquet", "text"),
+            (self.fhir.is_some(), "fhir/DocumentReference.ndjson", "content[0].attachment.data"),
+        ];
+        for (_, file, field) in tables.into_iter().filter(|(written, ..)| *written) {
+            for note in &record.notes {
+                let at = At { file, record: note.id.text(), field };
+                truth.whole(record, staff, at, record.note_text(note), record.note_spans(note));
+            }
+        }
     }
 }
 
@@ -187,6 +252,13 @@ struct Outputs {
     duplicates: Output,
     bad_rows: Option<Output>,
     spans: Option<Output>,
+    /// Patients and mentions.
+    truth: Option<[Output; 2]>,
+    dir: PathBuf,
+    /// Files of HL7 v2 and X12: one of a kind a run.
+    runs: Vec<WrittenFile>,
+    /// Folders of a file a thing.
+    folders: Vec<WrittenFile>,
     summary: Summary,
 }
 
@@ -219,8 +291,59 @@ impl Outputs {
             duplicates: Output::create(dir, "truth/duplicates.csv".into(), b"patient_id,of\n")?,
             bad_rows: bad_rows.transpose()?,
             spans: spans.transpose()?,
+            truth: options.truth.then(|| truth_files(dir)).transpose()?,
+            dir: dir.to_owned(),
+            runs: Vec::new(),
+            folders: Vec::new(),
             summary: Summary::default(),
         })
+    }
+
+    /// A whole file, which nothing is added to.
+    fn file(&mut self, name: &str, bytes: &[u8], rows: u64) -> Result<(), SynthError> {
+        let mut output = Output::create(&self.dir, name.to_owned(), b"")?;
+        output.write(bytes, rows)?;
+        self.runs.push(output.written);
+        Ok(())
+    }
+
+    fn papers(&mut self, folder: &str, papers: &Papers) -> Result<(), SynthError> {
+        let path = self.dir.join(folder);
+        fs::create_dir_all(&path).map_err(|source| SynthError::Io { path, source })?;
+        for (name, bytes) in papers.each() {
+            let path = self.dir.join(name);
+            fs::write(&path, bytes).map_err(|source| SynthError::Io { path, source })?;
+        }
+        let (rows, bytes) = (papers.files.len() as u64, papers.bytes.len() as u64);
+        match self.folders.iter_mut().find(|one| one.path == folder) {
+            Some(one) => {
+                one.rows += rows;
+                one.bytes += bytes;
+            }
+            None => self.folders.push(WrittenFile { path: folder.to_owned(), rows, bytes }),
+        }
+        Ok(())
+    }
+
+    fn documents(&mut self, run: &Run) -> Result<(), SynthError> {
+        for (feed, name) in run.hl7v2.iter().flatten().zip(hl7v2::FEEDS) {
+            if feed.count() > 0 {
+                self.file(&hl7v2::file_name(name, run.number), &feed.bytes, feed.count())?;
+            }
+        }
+        for (name, bytes, sets) in run.x12.iter().flat_map(|exchange| &exchange.files) {
+            self.file(name, bytes, *sets)?;
+        }
+        for (folder, papers) in [("ccda/", &run.ccda), ("notes/", &run.notes)] {
+            if let Some(papers) = papers {
+                self.papers(folder, papers)?;
+            }
+        }
+        if let (Some([people, mentions]), Some(truth)) = (&mut self.truth, &run.truth) {
+            people.write(&truth.people, truth.patients)?;
+            mentions.write(&truth.mentions, truth.count)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, run: &Run) -> Result<(), SynthError> {
@@ -255,25 +378,33 @@ impl Outputs {
         if let Some(spans) = &mut self.spans {
             spans.write(&run.spans, run.span_count)?;
         }
-        Ok(())
+        self.documents(run)
     }
 
     fn bytes(&self) -> u64 {
         let text: u64 = self.csv.iter().chain(&self.fhir).map(|output| output.written.bytes).sum();
         let parquet = self.parquet.iter().map(|output| output.writer.bytes_written() as u64);
-        text + parquet.sum::<u64>()
+        let files: u64 = self.runs.iter().chain(&self.folders).map(|file| file.bytes).sum();
+        text + parquet.sum::<u64>() + files
     }
 
     fn finish(mut self) -> Result<Summary, SynthError> {
-        let outputs =
-            self.csv.into_iter().chain(self.fhir).chain([self.duplicates]).chain(self.bad_rows).chain(self.spans);
+        let truth = self.truth.into_iter().flatten();
+        let outputs = self.csv.into_iter().chain(self.fhir).chain([self.duplicates]).chain(self.bad_rows);
+        let outputs = outputs.chain(self.spans).chain(truth);
         // No fsync: what is lost can be made again from the seed.
         self.summary.files.extend(outputs.map(|output| output.written));
+        self.summary.files.extend(self.runs.into_iter().chain(self.folders));
         for output in self.parquet {
             self.summary.files.push(output.finish()?);
         }
         Ok(self.summary)
     }
+}
+
+fn truth_files(dir: &Path) -> Result<[Output; 2], SynthError> {
+    let create = |name: &str| Output::create(dir, format!("truth/{name}.ndjson"), b"");
+    Ok([create("patients")?, create("mentions")?])
 }
 
 pub fn write(
@@ -334,7 +465,7 @@ fn work(
     let mut number = worker;
     while number < runs {
         let mut run = empty.try_recv().unwrap_or_else(|_| Run::new(options));
-        run.fill(number * RUN, options, staff, &mut record, &mut scratch);
+        run.fill(number, options, staff, &mut record, &mut scratch);
         if full.send(run).is_err() {
             // The writer met an error and has gone.
             return;
@@ -355,6 +486,11 @@ Identifiers of shapes that are never issued. Towns, ZIP codes and clinical codes
 csv/      one file a table, RFC 4180 quoting, lines ended by LF, UTF-8 but for the rows spoiled on purpose
 parquet/  the same tables, typed, without the dirt
 fhir/     the same hospital as FHIR R4 NDJSON, one file a resource type
+hl7v2/    what interfaces send, as batches in the order of time: adt, lab, doc and vax
+ccda/     a Continuity of Care Document a patient, by record number
+x12/      claims (837), payments (835), enrollment (834) and coverage (271), an interchange a payer
+notes/    plain text: record number, number of the note, day; more of them than tables and FHIR have
 truth/    what a test may compare with: rows spoiled on purpose, second records of one person, and where
-          in each note an identifier stands (bytes of the UTF-8 text, end excluded)
+          in each note an identifier stands (bytes of the UTF-8 text, end excluded); with --truth also who
+          everybody is (patients.ndjson) and all mentions in the notes of every format (mentions.ndjson)
 ";

@@ -4,5 +4,7 @@
 
 mod agreement;
 mod dirt;
+mod exchange;
+mod mentions;
 mod promises;
 mod read;

@@ -26,8 +26,14 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn same_seed_same_bytes_with_any_number_of_threads() {
-    let options =
-        |threads, seed| SynthOptions { patients: 520, formats: Formats::ALL, threads, seed, ..Default::default() };
+    let options = |threads, seed| SynthOptions {
+        patients: 520,
+        formats: Formats::ALL,
+        truth: true,
+        threads,
+        seed,
+        ..Default::default()
+    };
     let (one, three) = (write(options(1, 5)), write(options(3, 5)));
     assert_eq!(one.summary, three.summary);
     let (one, three) = (files(one.dir.path()), files(three.dir.path()));
@@ -40,16 +46,33 @@ fn same_seed_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
+fn other_formats_and_the_truth_change_no_byte_of_tables_and_fhir() {
+    let tables = Formats { csv: true, parquet: true, fhir: true, ..Formats::NONE };
+    let few = write(SynthOptions { patients: 300, formats: tables, ..Default::default() });
+    let all = write(SynthOptions { patients: 300, formats: Formats::ALL, truth: true, ..Default::default() });
+    let (few, all) = (files(few.dir.path()), files(all.dir.path()));
+    assert!(few.len() > 25 && all.len() > few.len());
+    for (name, bytes) in &few {
+        assert!(all[name] == *bytes, "{}", name.display());
+    }
+}
+
+#[test]
 fn summary_lists_every_file_with_its_length() {
     let written = write(SynthOptions { patients: 40, formats: Formats::ALL, ..Default::default() });
     let mut listed: BTreeMap<PathBuf, u64> =
         written.summary.files.iter().map(|file| (PathBuf::from(&file.path), file.bytes)).collect();
     for (name, bytes) in files(written.dir.path()) {
-        if name != Path::new("README.txt") {
+        let folder = PathBuf::from(format!("{}/", name.parent().unwrap().display()));
+        if let Some(left) = listed.get_mut(&folder).filter(|_| folder != Path::new("/")) {
+            *left -= bytes.len() as u64;
+        } else if name != Path::new("README.txt") {
             assert_eq!(listed.remove(&name), Some(bytes.len() as u64), "{}", name.display());
         }
     }
-    assert!(listed.is_empty());
+    // What is left are folders, and all of their bytes were found.
+    assert_eq!(listed.into_values().collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(written.summary.rows("ccda/"), Some(40));
     assert_eq!(written.summary.rows("fhir/Patient.ndjson"), Some(40));
     assert_eq!(written.summary.rows("fhir/Practitioner.ndjson"), Some(360));
 }
