@@ -74,11 +74,13 @@ pub enum RootSection {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct VaultSection {
     pub path: String,
+    /// What records say of each person, for notes that name them: only where a pipeline declares an `identity`.
+    pub dossiers: String,
 }
 
 impl Default for VaultSection {
     fn default() -> Self {
-        Self { path: ".cordon/vault".to_owned() }
+        Self { path: ".cordon/vault".to_owned(), dossiers: ".cordon/dossiers".to_owned() }
     }
 }
 

@@ -17,15 +17,16 @@ use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::{self, Issue, Issues, Position};
 use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
-use cordon_phi::TokenStore;
+use cordon_phi::{Dossiers, TokenStore};
 use cordon_vault::keyring::{KeyRing, RootSecret};
-use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
 use crate::anchor::AuditMark;
 use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
+use crate::people::People;
 use crate::places::Places;
 use crate::run::PipelineLock;
 
@@ -415,6 +416,13 @@ impl OpenProject {
 
     /// Opens the vault and makes what kernels need.
     pub fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
+        let people = self.open_people(None)?;
+        Ok((people.vault, people.env))
+    }
+
+    /// Opens the vault, and the dossiers where they are asked for, and makes what kernels need. Dossiers that `must` be there are not made
+    /// anew: notes would be scrubbed with less knowledge than was promised.
+    pub(crate) fn open_people(&self, dossiers: Option<Existing>) -> Result<People, RunError> {
         let vault = Arc::new(self.vault()?);
         let keys = DeidKeys {
             hash: KeyedHash::for_key(&self.ring.key::<HashKey>()?),
@@ -422,8 +430,20 @@ impl OpenProject {
             surrogate: KeyedHash::for_key(&self.ring.key::<SurrogateKey>()?),
             fpe: self.ring.key::<FpeKey>()?,
         };
-        let env = Env { tokens: Arc::clone(&vault) as Arc<dyn TokenStore>, keys: Arc::new(keys), dossiers: None };
-        Ok((vault, env))
+        let options = DossierOptions { memory_bytes: self.project.memory / 16, ..DossierOptions::default() };
+        let folder = self.dossier_folder();
+        let dossiers = match dossiers {
+            None => None,
+            Some(Existing::New) => Some(DossierStore::open(&folder, Arc::clone(&vault), options)?),
+            Some(Existing::Must) => Some(DossierStore::open_existing(&folder, Arc::clone(&vault), options)?),
+        };
+        let dossiers = dossiers.map(Arc::new);
+        let env = Env {
+            tokens: Arc::clone(&vault) as Arc<dyn TokenStore>,
+            keys: Arc::new(keys),
+            dossiers: dossiers.clone().map(|dossiers| dossiers as Arc<dyn Dossiers>),
+        };
+        Ok(People { vault, dossiers, env })
     }
 
     pub fn vault(&self) -> Result<TokenVault, RunError> {
@@ -441,6 +461,10 @@ impl OpenProject {
 
     pub(crate) fn vault_folder(&self) -> PathBuf {
         self.root.join(&self.project.file.vault.path)
+    }
+
+    pub(crate) fn dossier_folder(&self) -> PathBuf {
+        self.root.join(&self.project.file.vault.dossiers)
     }
 
     /// A run says so at once when the vault is not there, also one that will not need it.

@@ -144,7 +144,7 @@ fn replay_to_end(
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done);
     // Records that join people now are written with what was known before; the next run makes all of them again.
-    let merges = context.env()?.0.merges()?;
+    let merges = context.people()?.vault.merges()?;
     let basis = Basis::new(project.made_under(pipeline, &recipe), merges, &recipe);
 
     let mut replay =
@@ -188,7 +188,8 @@ fn replay_to_end(
     for part in fresh.iter().filter_map(|id| next.units.get(id)).flat_map(|unit| &unit.parts) {
         tables.entry(part.table.clone()).or_default().add.push(part.info.clone());
     }
-    next.vault = context.vault_mark()?;
+    let marks = context.marks()?;
+    (next.vault, next.dossiers) = (marks.vault, marks.dossiers);
     let prepared = Prepared {
         run: context.run.clone(),
         policy: made_under(&recipe),
@@ -283,6 +284,7 @@ impl Replay<'_, '_> {
         let unit = Unit { id: id.clone(), dataset: dataset.to_owned(), files };
         if !self.context.pipeline.identities().is_empty() {
             unit::learn(self.context, &unit)?;
+            self.context.people()?.sync()?;
         }
         let processed = unit::process(self.context, &unit, self.basis)?;
         for (_, record) in processed.records {

@@ -16,16 +16,15 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{Datelike, NaiveDate, SecondsFormat, Utc};
 use cordon_audit::{Digest, Event, Label, Sources};
-use cordon_deid::kernel::Env;
 use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
 use cordon_engine::EngineError;
 use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
 use cordon_phi::IdentityStore as _;
-use cordon_vault::{TokenVault, VaultMark};
 use serde::Serialize;
 
 use crate::error::RunError;
+use crate::people::{Marks, People};
 use crate::plan::{Basis, Plan};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
@@ -153,9 +152,9 @@ pub struct Context<'a> {
     /// Staging folders by table. While they are held, nobody clears the run's parts away.
     staging: Mutex<BTreeMap<String, Arc<Staging>>>,
     /// Opened when the first unit needs it.
-    vault: Mutex<Option<(Arc<TokenVault>, Env)>>,
-    /// Where the vault stood when the tables were last changed.
-    mark: Option<VaultMark>,
+    people: Mutex<Option<People>>,
+    /// Where vault and dossiers stood when the tables were last changed.
+    marks: Marks,
 }
 
 impl<'a> Context<'a> {
@@ -168,8 +167,8 @@ impl<'a> Context<'a> {
         tell: &'a (dyn Fn(Progress<'_>) + Sync),
         done: &Done,
     ) -> Self {
-        let mark = done.vault.clone();
-        Self { project, pipeline, recipe, run, meter, tell, staging: Mutex::default(), vault: Mutex::default(), mark }
+        let marks = Marks::of(done);
+        Self { project, pipeline, recipe, run, meter, tell, staging: Mutex::default(), people: Mutex::default(), marks }
     }
 
     pub(crate) fn staging(&self, table: &str) -> Result<Arc<Staging>, RunError> {
@@ -182,27 +181,28 @@ impl<'a> Context<'a> {
         Ok(staging)
     }
 
-    /// With a vault that is open already.
-    pub(crate) fn with(self, vault: &(Arc<TokenVault>, Env)) -> Self {
-        *self.vault.lock().unwrap_or_else(PoisonError::into_inner) = Some(vault.clone());
+    /// With stores that are open already.
+    pub(crate) fn with(self, people: &People) -> Self {
+        *self.people.lock().unwrap_or_else(PoisonError::into_inner) = Some(people.clone());
         self
     }
 
-    /// The vault, and what kernels need of it.
-    pub(crate) fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
-        let mut opened = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
-        if opened.is_none() {
-            *opened = Some(open_vault(self.project, self.mark.as_ref())?);
+    /// The vault and what goes with it.
+    pub(crate) fn people(&self) -> Result<People, RunError> {
+        let mut opened = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(people) = &*opened {
+            return Ok(people.clone());
         }
-        let Some((vault, env)) = &*opened else { return Err(RunError::Internal("the vault")) };
-        Ok((Arc::clone(vault), env.clone()))
+        let people = self.marks.open(self.project, self.pipeline)?;
+        *opened = Some(people.clone());
+        Ok(people)
     }
 
-    /// Where the vault stands now; as before where no unit needed it.
-    pub(crate) fn vault_mark(&self) -> Result<Option<VaultMark>, RunError> {
-        match &*self.vault.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((vault, _)) => Ok(Some(vault.mark()?)),
-            None => Ok(self.mark.clone()),
+    /// Where vault and dossiers stand now; as before where no unit needed them.
+    pub(crate) fn marks(&self) -> Result<Marks, RunError> {
+        match &*self.people.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(people) => people.marks(&self.marks),
+            None => Ok(self.marks.clone()),
         }
     }
 
@@ -216,20 +216,6 @@ impl<'a> Context<'a> {
         }
         Ok(())
     }
-}
-
-/// Opens the vault. It must be the one that the tables' tokens came from.
-pub(crate) fn open_vault(project: &OpenProject, mark: Option<&VaultMark>) -> Result<(Arc<TokenVault>, Env), RunError> {
-    let (vault, env) = project.env()?;
-    if let Some(mark) = mark
-        && !vault.contains(mark)?
-    {
-        return Err(RunError::damaged(
-            &project.vault_folder(),
-            "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
-        ));
-    }
-    Ok((vault, env))
 }
 
 /// Ends the process where a test says so: a kill at exactly this place. Not in the program as it is shipped.
@@ -307,15 +293,15 @@ fn run_to_end(
 
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     let mut recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
-    let vault = open_vault(project, done.vault.as_ref())?;
+    let people = Marks::of(&done).open(project, pipeline)?;
     let made_under = project.made_under(pipeline, &recipe);
-    let before = vault.0.merges()?;
+    let before = people.vault.merges()?;
     if !pipeline.identities().is_empty() {
         let basis = Basis::new(made_under.clone(), before, &recipe);
-        let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).with(&vault);
+        let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).with(&people);
         learn(&context, &done, &basis)?;
     }
-    let basis = Basis::new(made_under, vault.0.merges()?, &recipe);
+    let basis = Basis::new(made_under, people.vault.merges()?, &recipe);
     let mut resumed = carried.is_some();
     let run = if let Some((run, reference)) = journal.resumable(&basis.key(), recipe.reference_date.year()) {
         resumed = true;
@@ -327,7 +313,7 @@ fn run_to_end(
         run
     };
     sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
-    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&vault);
+    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&people);
     own_tables(&context)?;
     let plan = Plan::make(&context, done, &basis, &journal.units)?;
 
@@ -367,9 +353,7 @@ fn learn(context: &Context<'_>, done: &Done, basis: &Basis) -> Result<(), RunErr
         unit::learn(context, unit)?;
     }
     context.meter.bytes.store(read, std::sync::atomic::Ordering::Relaxed);
-    // Nothing may be written with a token that could be lost.
-    let (vault, _) = context.env()?;
-    vault.sync()?;
+    context.people()?.sync()?;
     fail_point("learned");
     Ok(())
 }
@@ -486,7 +470,8 @@ fn prepare(
         names.push(id.clone());
         next.units.insert(id, record);
     }
-    next.vault = context.vault_mark()?;
+    let marks = context.marks()?;
+    (next.vault, next.dossiers) = (marks.vault, marks.dossiers);
     Ok(Prepared {
         run: context.run.clone(),
         policy: made_under(context.recipe),

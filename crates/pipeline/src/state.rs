@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use cordon_engine::tables::PartInfo;
-use cordon_vault::VaultMark;
+use cordon_vault::{DossierMark, VaultMark};
 use serde::{Deserialize, Serialize};
 
 use crate::source::Stamp;
@@ -18,6 +18,9 @@ pub struct Done {
     /// Where the vault stood when the last tokens of the tables were given out: another vault, or an older copy of it,
     /// would give known people second tokens.
     pub vault: Option<VaultMark>,
+    /// Where the dossiers stood: an older copy would know less of people than their notes were scrubbed by.
+    #[serde(default)]
+    pub dossiers: Option<DossierMark>,
 }
 
 /// Fields that did not pass because the policy does not name them, by dataset.

@@ -72,15 +72,16 @@ pub struct Processed {
 /// Reads, de-identifies and writes one unit. When this returns, all of it is durable but not yet visible.
 pub fn process(context: &Context<'_>, unit: &Unit, basis: &Basis) -> Result<Processed, RunError> {
     (context.tell)(Progress::Reading { dataset: &unit.dataset, files: unit.files.len() });
-    let (vault, env) = context.env()?;
+    let people = context.people()?;
+    let env = &people.env;
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     loop {
         let passed = context.meter.bytes.load(Ordering::Relaxed);
         let rows = context.meter.rows.load(Ordering::Relaxed);
         let put_aside = context.meter.quarantined.load(Ordering::Relaxed);
-        match attempt(context, unit, &env, &mut refused) {
+        match attempt(context, unit, env, &mut refused) {
             Ok(attempt) => {
-                vault.sync()?;
+                people.vault.sync()?;
                 for part in &attempt.parts {
                     context.staging(&part.table)?.sync()?;
                 }
@@ -405,11 +406,11 @@ fn attempt(
 ///
 /// A file that cannot be read is left to the run that writes, which says so.
 pub fn learn(context: &Context<'_>, unit: &Unit) -> Result<(), RunError> {
-    let (vault, env) = context.env()?;
+    let people = context.people()?;
     let mut skipped = BTreeMap::new();
     loop {
-        let (shared, limits) = Shared::new(Task::Learn, context, unit, &env)?;
-        let learner = |shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>| learner(shared, receiver, &vault);
+        let (shared, limits) = Shared::new(Task::Learn, context, unit, &people.env)?;
+        let learner = |shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>| learner(shared, receiver, &people.vault);
         match drive(&shared, unit, &limits, &mut skipped, learner) {
             Ok(_) => return Ok(()),
             Err(Stop::Run(error)) => return Err(error),
