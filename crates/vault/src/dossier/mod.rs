@@ -381,7 +381,10 @@ impl DossierStore {
             manifest.runs.truncate(kept.len());
             manifest.runs.push(merged.meta);
             let now = kept.iter().cloned().chain([Arc::new(merged)]).collect();
-            self.publish(manifest, now, false)?;
+            match self.publish(manifest, now, false) {
+                Err(VaultError::Io { .. }) => return Ok(()),
+                published => published?,
+            }
             for part in parts {
                 // Who still reads it keeps it open.
                 let _ = std::fs::remove_file(&part.path);
@@ -393,7 +396,13 @@ impl DossierStore {
     /// Makes `runs`, the last of which is new, what there is, on disk and in memory.
     fn publish(&self, manifest: &mut Manifest, runs: Arc<[Arc<Run>]>, written: bool) -> Result<(), VaultError> {
         manifest.next_run += 1;
-        manifest.store(&self.dir, &self.keys)?;
+        if let Err(error) = manifest.store(&self.dir, &self.keys) {
+            // Nobody will ever know of the new run, unless the manifest is in place after all.
+            if Manifest::generation(&self.dir).is_ok_and(|now| now == manifest.generation) {
+                let _ = runs.last().map(|run| std::fs::remove_file(&run.path));
+            }
+            return Err(error);
+        }
         let mut state = self.write();
         (state.runs, state.generation) = (runs, manifest.generation);
         if written {

@@ -19,6 +19,7 @@ mod check;
 pub(crate) mod error;
 pub(crate) mod filter;
 mod frame;
+mod groups;
 mod link;
 mod log;
 pub(crate) mod manifest;
