@@ -19,7 +19,7 @@ use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_phi::{Dossiers, TokenStore};
 use cordon_vault::keyring::{KeyRing, RootSecret};
-use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultKeys, VaultOptions};
+use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultError, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
@@ -418,6 +418,16 @@ impl OpenProject {
     pub fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
         let people = self.open_people(None)?;
         Ok((people.vault, people.env))
+    }
+
+    /// The dossiers, where there are any.
+    pub fn dossiers(&self) -> Result<Option<DossierStore>, RunError> {
+        let vault = Arc::new(self.vault()?);
+        match DossierStore::open_existing(&self.dossier_folder(), vault, DossierOptions::default()) {
+            Ok(dossiers) => Ok(Some(dossiers)),
+            Err(VaultError::NoDossiers { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens the vault, and the dossiers where they are asked for, and makes what kernels need. Dossiers that `must` be there are not made

@@ -17,6 +17,7 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
         VaultCommand::Status => {
             rights::inspected(&project, "vault status", None)?;
             let stats = project.vault()?.stats()?;
+            let dossiers = project.dossiers()?.map(|dossiers| dossiers.stats()).transpose()?;
             let domains: Vec<_> = stats
                 .domains
                 .iter()
@@ -24,22 +25,32 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
                 .collect();
             ui.object(&serde_json::json!({
                 "domains": domains, "log_bytes": stats.log_bytes, "index_bytes": stats.index_bytes,
-                "rebuilt_runs": stats.rebuilt_runs,
+                "rebuilt_runs": stats.rebuilt_runs, "merges": stats.merges,
+                "dossiers": dossiers.map(|stats| serde_json::json!({ "people": stats.people, "bytes": stats.bytes })),
             }));
             ui.table(
                 &["domain", "tokens"],
                 stats.domains.iter().map(|(name, tokens)| vec![name.clone(), tokens.to_string()]),
             );
             ui.say(format!("{} on disk", human_bytes(stats.log_bytes + stats.index_bytes)));
+            if stats.merges > 0 {
+                ui.say(format!("{} pairs of people turned out to be one", stats.merges));
+            }
+            if let Some(stats) = dossiers {
+                ui.say(format!("dossiers: {} on disk", human_bytes(stats.bytes)));
+            }
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Verify => {
             rights::inspected(&project, "vault verification", None)?;
             let report = project.vault()?.verify()?;
-            ui.object(
-                &serde_json::json!({ "tokens": report.tokens, "frames": report.frames, "log_bytes": report.log_bytes }),
-            );
-            ui.say(format!("{} tokens read and authenticated; the vault is whole", report.tokens));
+            let dossiers = project.dossiers()?.map(|dossiers| dossiers.verify()).transpose()?;
+            ui.object(&serde_json::json!({
+                "tokens": report.tokens, "frames": report.frames, "log_bytes": report.log_bytes, "merges": report.merges,
+                "dossier_bytes": dossiers.map(|stats| stats.bytes),
+            }));
+            let also = if dossiers.is_some() { ", and so are the dossiers" } else { "" };
+            ui.say(format!("{} tokens read and authenticated; the vault is whole{also}", report.tokens));
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Reveal { token, domain, user, purpose, reason } => {
