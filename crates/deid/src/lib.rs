@@ -32,4 +32,5 @@ pub mod hl7v2;
 pub mod kernel;
 pub mod policy;
 pub mod recipe;
+pub mod x12;
 pub mod yaml;

@@ -18,3 +18,4 @@ mod runs;
 mod storage;
 mod support;
 mod third_party;
+mod x12;

@@ -127,17 +127,20 @@ impl Checker {
             let section = &at.value;
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
             let identities = options.identities.and_then(|all| all.get(name)).unwrap_or(&none);
-            let compiled = match (&section.fhir, &section.hl7v2, &section.ccda) {
-                (None, None, None) => None,
-                (Some(fhir), None, None) => {
+            let compiled = match (&section.fhir, &section.hl7v2, &section.ccda, &section.x12) {
+                (None, None, None, None) => None,
+                (Some(fhir), None, None, None) => {
                     Some(crate::fhir::compile(name, fhir, undeclared, &common).map(Documents::Fhir))
                 }
-                (None, Some(hl7v2), None) => {
+                (None, Some(hl7v2), None, None) => {
                     Some(crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2))
                 }
-                (None, None, Some(ccda)) => {
+                (None, None, Some(ccda), None) => {
                     let compiled = crate::ccda::compile(name, ccda, undeclared, identities, &common);
                     Some(compiled.map(|recipe| Documents::Ccda(Box::new(recipe))))
+                }
+                (None, None, None, Some(x12)) => {
+                    Some(crate::x12::compile(name, x12, undeclared, identities, &common).map(Documents::X12))
                 }
                 _ => {
                     self.issue(

@@ -202,6 +202,42 @@ impl Envelope {
         self.element(&self.gs, number)
     }
 
+    /// The ISA and the GS segment with their terminators, one behind the other.
+    pub fn header(&self) -> Vec<u8> {
+        let segment = self.delimiters.segment;
+        let mut out = Vec::with_capacity(self.isa.len() + self.gs.len() + 2);
+        for text in [&self.isa, &self.gs].into_iter().filter(|text| !text.is_empty()) {
+            out.extend_from_slice(text);
+            out.push(segment);
+        }
+        out
+    }
+
+    /// An interchange of these transaction sets, with the counts and control numbers that its trailers must have.
+    pub fn interchange_of<'s>(&self, sets: impl IntoIterator<Item = &'s [u8]>) -> Vec<u8> {
+        let Delimiters { element, segment, .. } = self.delimiters;
+        let mut out = self.header();
+        let mut count = 0_usize;
+        for set in sets {
+            out.extend_from_slice(set);
+            count += 1;
+        }
+        let mut trailer = |name: &str, count: usize, control: Option<Cow<'_, str>>| {
+            out.extend_from_slice(name.as_bytes());
+            out.push(element);
+            out.extend_from_slice(count.to_string().as_bytes());
+            out.push(element);
+            // A number that is not in UTF-8 was no number.
+            out.extend_from_slice(control.unwrap_or_default().as_bytes());
+            out.push(segment);
+        };
+        if !self.gs.is_empty() {
+            trailer("GE", count, self.group(6));
+        }
+        trailer("IEA", usize::from(!self.gs.is_empty()), self.interchange(13));
+        out
+    }
+
     fn element<'e>(&self, segment: &'e [u8], number: usize) -> Option<Cow<'e, str>> {
         let element = segment.split(|byte| *byte == self.delimiters.element).nth(number)?.trim_ascii();
         (!element.is_empty() && number > 0).then(|| decode(element))
