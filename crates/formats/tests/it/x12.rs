@@ -273,8 +273,8 @@ fn trailers_may_be_missing() {
 fn what_is_no_interchange_is_set_aside() {
     let (records, rejects) = seen_in(format!("hello\nISAAC was here\n{ISA}").as_bytes(), 3, 64, 1 << 20);
     assert_eq!(records, [(RecordKind::InterchangeHeader, 3, ISA.to_owned())]);
-    assert_eq!(rejects, [(1, RejectReason::NoHeader, 21, 0)]);
-    assert_eq!(seen_in(b"no x12 at all", 3, 64, 1 << 20).1, [(1, RejectReason::NoHeader, 13, 0)]);
+    assert_eq!(rejects, [(1, RejectReason::NoHeader { header: "ISA" }, 21, 0)]);
+    assert_eq!(seen_in(b"no x12 at all", 3, 64, 1 << 20).1, [(1, RejectReason::NoHeader { header: "ISA" }, 13, 0)]);
     for blank in [&b""[..], b" \r\n\r\n", b"\xEF\xBB\xBF"] {
         assert!(read(blank).is_empty() && read(blank).rejects.is_empty());
     }
@@ -292,7 +292,7 @@ fn a_set_that_is_too_large_is_set_aside_and_the_rest_read() {
         let (records, rejects) = seen_in(text.as_bytes(), chunk, batch_bytes, 1000);
         let texts: Vec<_> = records.iter().map(|(_, _, text)| text.as_str()).collect();
         assert_eq!(texts, [ISA, "GS*HC*A~", "ST*837*3~SE*2*3~", "GE*3*1~", "IEA*1*1~"]);
-        let reason = RejectReason::TooLong { limit: 1000 };
+        let reason = RejectReason::TooLong { record: "transaction set", limit: 1000 };
         let cut = |set: usize| (set - 1000) as u64;
         let sizes = [9 + long.len() + 7, 9 + endless.len() + 1 + 7];
         assert_eq!(rejects, [(1, reason, 1000, cut(sizes[0])), (1, reason, 1000, cut(sizes[1]))]);
