@@ -8,6 +8,7 @@
 
 mod plan;
 mod rules;
+mod spots;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use arrow_array::RecordBatch;
 
 pub(crate) use plan::{Change, Person, Plan, Replacement, SeedBy};
 pub(crate) use rules::{Issue, Rule, Rules};
+pub(crate) use spots::Spots;
 
 pub use crate::fhir::FailureReason;
 use crate::fhir::recipe::RuleLine;

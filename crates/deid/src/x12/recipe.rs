@@ -93,14 +93,16 @@ impl X12Recipe {
     }
 }
 
+/// The number of the element that paths name a segment by.
+pub(super) fn qualifier_of(name: Name) -> usize {
+    if name == *b"HL " { 3 } else { 1 }
+}
+
 impl Place {
     /// Whether a segment is one of the place's, its element left aside.
     pub(super) fn is_of(&self, segment: &Sent<'_>, loop_id: &str) -> bool {
         self.loop_id.as_deref().is_none_or(|wanted| wanted == loop_id)
-            && self.qualifier.as_deref().is_none_or(|wanted| {
-                let key = if segment.name() == b"HL" { 3 } else { 1 };
-                segment.is(key, wanted.as_bytes())
-            })
+            && self.qualifier.as_deref().is_none_or(|wanted| segment.is(qualifier_of(self.segment), wanted.as_bytes()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! One pass over the segments of each set, driven by what each value means and by the paths that have rules of their own.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,19 +9,16 @@ use cordon_formats::x12::{
     DateFormat, Envelope, Fact, Kind, Outline, Place as Where, RecordKind, Role, Segment as Sent, Transaction,
     TransactionBatch, Value, encode, escape, facts, parse, splice, tables,
 };
-use hashbrown::HashMap;
 
 use super::compile::is_structure;
 use super::form;
 use super::meaning::Meaning;
 use super::path::{Name, Place, segment_name, text_of};
 use super::people::Identity;
-use super::recipe::{Ruling, Segment, X12Recipe};
-use crate::document::{Change, DocumentFailure, DocumentOutput, Person, Plan, Replacement, SeedBy};
-use crate::fhir::FailureReason;
+use super::recipe::{Ruling, Segment, X12Recipe, qualifier_of};
+use crate::document::{Change, DocumentFailure, DocumentOutput, Person, Plan, Replacement, SeedBy, Spots};
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Env, KernelError};
-use crate::policy::file::Undeclared;
 
 /// A place for messages to people: segment and element. A segment that X12 does not have is none.
 type Spot = (Option<Name>, u16);
@@ -71,7 +67,7 @@ impl X12Recipe {
         let mut envelopes: Vec<Option<Arc<Envelope>>> = vec![None; heads.len()];
         let mut written: Vec<(usize, usize, Vec<u8>)> = Vec::with_capacity(sets.len());
         let failed = done.documents(
-            |_, mark| walk.spot(mark),
+            |_, mark| walk.spots.place(mark),
             |index, changes| match index.checked_sub(heads.len()) {
                 None => {
                     let head = heads.get(index).and_then(|head| writer.header(head, changes));
@@ -108,7 +104,7 @@ impl X12Recipe {
             .iter()
             .filter_map(|(header, _, bytes)| Some((envelopes.get(*header)?.clone()?, bytes.as_slice())))
             .collect();
-        let undeclared = walk.report();
+        let undeclared = walk.spots.report();
         Ok(DocumentOutput { tables: self.tables_of(&out)?, documents: out.len() as u64, failures, undeclared })
     }
 
@@ -227,9 +223,7 @@ fn respelled<'t>(old: &[u8], text: &'t str) -> Cow<'t, str> {
 
 struct Walk<'r> {
     recipe: &'r X12Recipe,
-    undeclared: HashMap<Spot, u64>,
-    /// Places that changes are marked with.
-    spots: Vec<Spot>,
+    spots: Spots<Spot>,
 }
 
 /// Where a walk is.
@@ -238,6 +232,8 @@ struct Here<'s, 'm> {
     name: Name,
     rules: &'s Segment,
     loop_id: &'static str,
+    /// What paths may name it by.
+    qualifier: &'m [u8],
     /// The guide has the segment here.
     is_expected: bool,
     role: Role,
@@ -250,7 +246,7 @@ struct Here<'s, 'm> {
 
 impl<'r> Walk<'r> {
     fn new(recipe: &'r X12Recipe) -> Self {
-        Self { recipe, undeclared: HashMap::new(), spots: Vec::new() }
+        Self { recipe, spots: Spots::new(recipe.undeclared, name_of) }
     }
 
     /// ISA and GS.
@@ -265,6 +261,7 @@ impl<'r> Walk<'r> {
                     name,
                     rules,
                     loop_id: "",
+                    qualifier: &[],
                     is_expected: true,
                     role: Role::Submitter,
                     has_party: false,
@@ -281,7 +278,7 @@ impl<'r> Walk<'r> {
     fn outside(&mut self, record: &Transaction<'_>) {
         for segment in record.segments().filter(|segment| segment.name() != b"TA1") {
             let name = segment_name(segment.name()).filter(|name| self.recipe.segments.contains_key(name));
-            *self.undeclared.entry((name, 0)).or_insert(0) += 1;
+            self.spots.count((name, 0));
         }
     }
 
@@ -325,13 +322,13 @@ impl<'r> Walk<'r> {
         let known = known.filter(|_| !segment.is_text() && (is_frame || outline.guide.is_some()));
         let Some((name, rules)) = known else {
             let spot = (None, 0);
-            self.undeclared(spot, plan);
-            let mark = self.mark(spot);
+            self.spots.undeclared(spot, plan);
+            let mark = self.spots.mark(spot);
             plan.remove(whole, true, mark);
             return;
         };
         if rules.excluded.iter().any(|excluded| excluded.is_of(&segment, place.loop_id)) {
-            let mark = self.mark((Some(name), 0));
+            let mark = self.spots.mark((Some(name), 0));
             plan.remove(whole, true, mark);
             return;
         }
@@ -345,17 +342,26 @@ impl<'r> Walk<'r> {
             }
         });
         let is_someones = place.subject.is_some();
+        let qualifier = segment.code(qualifier_of(name));
         let (loop_id, is_expected, has_party) = (place.loop_id, place.is_expected, place.party.is_some());
-        self.values(&Here { segment, name, rules, loop_id, is_expected, role, has_party, is_someones, other }, plan);
+        self.values(
+            &Here { segment, name, rules, loop_id, qualifier, is_expected, role, has_party, is_someones, other },
+            plan,
+        );
     }
 
     fn values(&mut self, here: &Here<'_, '_>, plan: &mut Plan<'_>) {
         let mut told_version = false;
+        // Of HI each element has a qualifier of its own.
+        let mut own: (u16, &[u8]) = (0, here.qualifier);
         facts(&here.segment, |fact| {
             if fact.leaf.value.bytes().trim_ascii().is_empty() {
                 return;
             }
-            let element = fact.element as u16;
+            let element = u16::try_from(fact.element).unwrap_or(u16::MAX);
+            if here.name == *b"HI " && own.0 != element && usize::from(element) < here.rules.elements.len() {
+                own = (element, here.segment.code(fact.element));
+            }
             // A claim of 4010 says by which guide it is written.
             told_version |= here.name == *b"REF" && element == 1 && fact.leaf.value.bytes() == b"87";
             if is_structure(here.name, element) || (told_version && element == 2) {
@@ -364,15 +370,15 @@ impl<'r> Walk<'r> {
                 }
                 return;
             }
-            self.value(&fact, here, plan);
+            self.value(&fact, own.1, here, plan);
         });
     }
 
-    fn value(&mut self, fact: &Fact<'_>, here: &Here<'_, '_>, plan: &mut Plan<'_>) {
+    fn value(&mut self, fact: &Fact<'_>, qualifier: &[u8], here: &Here<'_, '_>, plan: &mut Plan<'_>) {
         let value = &fact.leaf.value;
-        let element = fact.element as u16;
+        let element = u16::try_from(fact.element).unwrap_or(u16::MAX);
         let meaning = Meaning::of(fact.kind, here.role, here.has_party);
-        let ruling = self.rule_of(fact, meaning, here);
+        let ruling = self.rule_of(fact, meaning, qualifier, here);
         let Some(ruling) = ruling.filter(|ruling| ruling.refused & meaning.bit() == 0) else {
             return self.leave_out(value, here, element, plan);
         };
@@ -381,11 +387,11 @@ impl<'r> Walk<'r> {
             Settled::Keep if ruling.reasoned || form::fits(meaning, &value.text()) => {}
             Settled::Keep => self.leave_out(value, here, element, plan),
             Settled::Drop => {
-                let mark = self.mark((Some(here.name), element));
+                let mark = self.spots.mark((Some(here.name), element));
                 plan.value(span, "", Settled::Drop, mark);
             }
             Settled::Gather(column) => {
-                let mark = self.mark((Some(here.name), element));
+                let mark = self.spots.mark((Some(here.name), element));
                 let settled = ruling.settled;
                 let text = value.text();
                 match here.other {
@@ -408,22 +414,16 @@ impl<'r> Walk<'r> {
     }
 
     /// The narrowest rule by path, or that of the identifier's qualifier, or that of what the value means.
-    fn rule_of(&self, fact: &Fact<'_>, meaning: Meaning, here: &Here<'_, '_>) -> Option<Ruling> {
+    fn rule_of(&self, fact: &Fact<'_>, meaning: Meaning, qualifier: &[u8], here: &Here<'_, '_>) -> Option<Ruling> {
         let elements = &here.rules.elements;
+        let is = |wanted: &Option<String>, said: &[u8]| wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == said);
         let of = |place: &Place| {
-            let qualifier = || match place.qualifier.as_deref() {
-                Some(wanted) if here.name == *b"HI " => {
-                    let own = here.segment.element(fact.element).and_then(|element| element.component(1));
-                    own.is_some_and(|own| own.bytes().trim_ascii() == wanted.as_bytes())
-                }
-                _ => place.is_of(&here.segment, here.loop_id),
-            };
             // A segment out of place is in no loop that a rule could mean.
             (here.is_expected || place.loop_id.is_none())
-                && place.loop_id.as_deref().is_none_or(|wanted| wanted == here.loop_id)
+                && is(&place.loop_id, here.loop_id.as_bytes())
                 && place.component.is_none_or(|wanted| usize::from(wanted) == fact.leaf.component)
-                && place.only.as_deref().is_none_or(|wanted| wanted.as_bytes() == fact.qualifier)
-                && qualifier()
+                && is(&place.only, fact.qualifier)
+                && is(&place.qualifier, qualifier)
         };
         let at = |number: usize| elements.get(number)?.iter().find(|(place, _)| of(place)).map(|(_, ruling)| *ruling);
         let of_segment = || match meaning {
@@ -437,39 +437,9 @@ impl<'r> Walk<'r> {
 
     fn leave_out(&mut self, value: &Value<'_>, here: &Here<'_, '_>, element: u16, plan: &mut Plan<'_>) {
         let spot = (Some(here.name), element);
-        self.undeclared(spot, plan);
-        let mark = self.mark(spot);
+        self.spots.undeclared(spot, plan);
+        let mark = self.spots.mark(spot);
         plan.remove(span_of(value), false, mark);
-    }
-
-    fn undeclared(&mut self, spot: Spot, plan: &mut Plan<'_>) {
-        *self.undeclared.entry(spot).or_insert(0) += 1;
-        if self.recipe.undeclared == Undeclared::Fail {
-            plan.fail(|| name_of(spot), FailureReason::Undeclared);
-        }
-    }
-
-    fn mark(&mut self, spot: Spot) -> u32 {
-        // Marks of one set come one after the other and repeat from claim to claim.
-        if self.spots.last() != Some(&spot) {
-            match self.spots.iter().rev().take(64).position(|known| *known == spot) {
-                Some(back) => return (self.spots.len() - 1 - back) as u32,
-                None => self.spots.push(spot),
-            }
-        }
-        (self.spots.len() - 1) as u32
-    }
-
-    fn spot(&self, mark: u32) -> String {
-        self.spots.get(mark as usize).map_or_else(|| "?".to_owned(), |spot| name_of(*spot))
-    }
-
-    fn report(&self) -> BTreeMap<String, u64> {
-        let mut out = BTreeMap::new();
-        for (spot, count) in &self.undeclared {
-            *out.entry(name_of(*spot)).or_insert(0) += count;
-        }
-        out
     }
 }
 

@@ -1,21 +1,28 @@
-//! How values of a message are spelled anew.
+//! How values of a message are parted and spelled anew.
 
 use std::ops::Range;
 
 use super::escape::escape;
-use super::message::{Message, Segment, Value, has_line_end};
-use crate::segments::{Line, Spelled};
+use super::message::{Message, Segment, Syntax, has_line_end};
+use crate::segments;
 
-impl Spelled for Value<'_> {
-    fn span(&self) -> Range<usize> {
-        Value::span(self)
+impl segments::Syntax for Syntax {
+    fn repetition(&self) -> Option<u8> {
+        self.delimiters.repetition
+    }
+
+    fn component(&self) -> Option<u8> {
+        self.delimiters.component
+    }
+
+    #[inline]
+    fn find(&self, delimiter: u8, bytes: &[u8]) -> Option<usize> {
+        self.width.find(delimiter, bytes)
     }
 
     /// Escaped by the message's delimiters and encoded as the value is.
-    fn spell(&self, text: &str) -> Vec<u8> {
-        let syntax = self.syntax();
-        let charset = syntax.charset.of_value(self.bytes());
-        charset.encode(&escape(text, &syntax.delimiters)).into_owned()
+    fn spell(&self, old: &[u8], text: &str) -> Vec<u8> {
+        self.charset.of_value(old).encode(&escape(text, &self.delimiters)).into_owned()
     }
 
     fn is_ended_by(&self, bytes: &[u8]) -> bool {
@@ -23,7 +30,7 @@ impl Spelled for Value<'_> {
     }
 }
 
-impl Line for Segment<'_> {
+impl segments::Line for Segment<'_> {
     fn line_span(&self) -> Range<usize> {
         Segment::line_span(self)
     }

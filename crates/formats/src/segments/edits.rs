@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use super::value::{Syntax, Value};
+
 /// Why an edit is not possible. Positions only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EditError {
@@ -25,18 +27,6 @@ pub enum EditError {
         /// Where the old value begins.
         offset: usize,
     },
-}
-
-/// A value that has its place in a record.
-pub trait Spelled {
-    /// Where in the record.
-    fn span(&self) -> Range<usize>;
-
-    /// A text as it stands in the value's place: escaped, and in the record's character set.
-    fn spell(&self, text: &str) -> Vec<u8>;
-
-    /// Whether bytes in the value's place would end more than its parts.
-    fn is_ended_by(&self, bytes: &[u8]) -> bool;
 }
 
 /// A segment with all that goes when it is left out: its end, and what stands before it.
@@ -106,17 +96,17 @@ impl Edits {
     ///
     /// # Errors
     /// When the value stands before one that was edited.
-    pub fn replace(&mut self, value: &impl Spelled, text: &str) -> Result<(), EditError> {
-        self.push(value.span(), &value.spell(text))
+    pub fn replace(&mut self, value: &Value<'_, impl Syntax>, text: &str) -> Result<(), EditError> {
+        self.push(value.span(), &value.syntax.spell(value.bytes, text))
     }
 
     /// Bytes instead of a value as they are: delimiters of its parts in them part, escape sequences are some.
     ///
     /// # Errors
     /// When the value stands before one that was edited, or the bytes hold what ends a value or a segment.
-    pub fn replace_raw(&mut self, value: &impl Spelled, bytes: &[u8]) -> Result<(), EditError> {
+    pub fn replace_raw(&mut self, value: &Value<'_, impl Syntax>, bytes: &[u8]) -> Result<(), EditError> {
         let span = value.span();
-        if value.is_ended_by(bytes) {
+        if value.syntax.is_ended_by(bytes) {
             return Err(EditError::Delimiter { offset: span.start });
         }
         self.push(span, bytes)

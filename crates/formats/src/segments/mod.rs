@@ -4,7 +4,9 @@
 
 mod edits;
 mod stream;
+mod value;
 
-pub use edits::{EditError, Edits, Line, Spelled, splice};
+pub use edits::{EditError, Edits, Line, splice};
 pub use stream::{Batch, Reject, RejectReason, Spanned};
 pub(crate) use stream::{Cutter, Names, Stream, next_batch};
+pub use value::{Split, Syntax, Value};

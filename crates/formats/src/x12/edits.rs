@@ -1,29 +1,39 @@
-//! How values of a record are spelled anew.
+//! How values of a record are parted and spelled anew.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::interchange::{Delimiters, Segment, Transaction, Value};
-use crate::segments::{Line, Spelled};
+use memchr::{memchr, memchr2};
 
-impl Spelled for Value<'_> {
-    fn span(&self) -> Range<usize> {
-        Value::span(self)
+use super::interchange::{Delimiters, Segment, Syntax, Transaction};
+use crate::segments;
+
+impl segments::Syntax for Syntax {
+    fn repetition(&self) -> Option<u8> {
+        self.delimiters.repetition
+    }
+
+    fn component(&self) -> Option<u8> {
+        self.delimiters.component
+    }
+
+    #[inline]
+    fn find(&self, delimiter: u8, bytes: &[u8]) -> Option<usize> {
+        memchr(delimiter, bytes)
     }
 
     /// Without delimiters, and encoded as the record is: [`escape`] and [`encode`].
-    fn spell(&self, text: &str) -> Vec<u8> {
-        let syntax = self.syntax();
-        encode(&escape(text, &syntax.delimiters), syntax.is_utf8).into_owned()
+    fn spell(&self, _: &[u8], text: &str) -> Vec<u8> {
+        encode(&escape(text, &self.delimiters), self.is_utf8).into_owned()
     }
 
     fn is_ended_by(&self, bytes: &[u8]) -> bool {
-        let Delimiters { element, segment, .. } = self.syntax().delimiters;
-        memchr::memchr2(element, segment, bytes).is_some()
+        let Delimiters { element, segment, .. } = self.delimiters;
+        memchr2(element, segment, bytes).is_some()
     }
 }
 
-impl Line for Segment<'_> {
+impl segments::Line for Segment<'_> {
     fn line_span(&self) -> Range<usize> {
         Segment::line_span(self)
     }

@@ -483,3 +483,35 @@ fn every_table_has_its_schema() {
         assert_eq!(class(table, column), want, "{table}.{column}");
     }
 }
+
+#[test]
+fn an_element_far_behind_is_none_of_those_before() {
+    // Counted in sixteen bits it would be a control number.
+    let far = format!("{}123456789", "*".repeat(65_536));
+    let text = claim(BODY).replace("*005010X222A1~BHT", &format!("*005010X222A1{far}~BHT"));
+    assert!(!one(SHIPPED, &text).contains("123456789"));
+}
+
+#[test]
+fn hostile_sets_cost_no_more_than_their_bytes() {
+    let policy = SHIPPED.replace(
+        "      elements:\n",
+        "      elements:\n        REF*EI-01: { kind: operational }\n        REF*EI: { kind: ssn, action: drop }\n        \
+         HI*ABK: { kind: service-date, action: drop }\n        HI*ABK-02.2: { kind: clinical }\n        HI*ABK-12.2: { kind: clinical }\n",
+    );
+    let recipe = recipe(&policy).unwrap_or_else(|issues| panic!("{issues}"));
+    let n = 100_000;
+    let begun = std::time::Instant::now();
+    for body in [
+        format!("REF*{}~", "A:".repeat(n)),
+        format!("REF*{}*{}~", "A".repeat(2 * n), "A^".repeat(n)),
+        format!("HI*{}*{}~", "A".repeat(2 * n), "A:".repeat(n)),
+        format!("HI{}~", "*ABK:A00".repeat(n)),
+        format!("NM1*IL{}~", "*A".repeat(n)),
+        format!("HL*1**20*1~{}", "HL*2*1*22*0~NM1*IL*1*D*J****MI*7~CLM*1*1~ZZZ*1~".repeat(n / 20)),
+    ] {
+        let outputs = run(&recipe, claim(&body).as_bytes());
+        assert_eq!(outputs.iter().map(|output| output.documents).sum::<u64>(), 1);
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(120), "{:?}", begun.elapsed());
+}
