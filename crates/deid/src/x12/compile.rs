@@ -176,12 +176,11 @@ impl Compiler<'_> {
                 continue;
             }
             let Some(rule) = self.rule(text, at, text) else { continue };
-            let elements: Vec<u16> = match place.element {
-                Some(element) => vec![element],
-                None => {
-                    let known = self.dictionary.segment(text_of(place.segment));
-                    known.map(|known| known.elements.iter().map(|e| e.number as u16).collect()).unwrap_or_default()
-                }
+            let elements: Vec<u16> = if let Some(element) = place.element {
+                vec![element]
+            } else {
+                let known = self.dictionary.segment(text_of(place.segment));
+                known.map(|known| known.elements.iter().map(|e| e.number as u16).collect()).unwrap_or_default()
             };
             for element in elements {
                 for meaning in self.meanings(&place, element) {

@@ -78,9 +78,10 @@ fn has_digit(text: &str) -> bool {
     text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
-/// A code of X12's lists: a few capital letters and digits.
+/// A code of X12's lists: a few capital letters and digits; questions of forms have a point (`04.03`).
 pub(super) fn is_code(text: &str) -> bool {
     is_upper(text, 1..=CODE)
+        || text.split_once('.').is_some_and(|(form, question)| is_digits(form, 1..=2) && is_digits(question, 1..=2))
 }
 
 /// A provider taxonomy code: ten letters and digits, of which the last is an X.
@@ -110,7 +111,8 @@ pub(super) fn is_control(text: &str) -> bool {
 }
 
 fn is_icd10(text: &str) -> bool {
-    let (head, tail) = text.split_once('.').map_or_else(|| text.split_at(text.len().min(3)), |split| split);
+    let split = text.split_once('.').or_else(|| text.split_at_checked(text.len().min(3)));
+    let Some((head, tail)) = split else { return false };
     let head_fits = matches!(head.as_bytes(), [first, second, third]
         if first.is_ascii_uppercase() && second.is_ascii_digit() && (third.is_ascii_digit() || third.is_ascii_uppercase()));
     head_fits && is_upper(tail, 0..=4)
@@ -145,6 +147,7 @@ mod tests {
     fn values_fit_what_they_mean() {
         for (meaning, text) in [
             (Meaning::Code, "PXC"),
+            (Meaning::Code, "04.03"),
             (Meaning::Code, "207Q00000X"),
             (Meaning::Code, "005010X222A1"),
             (Meaning::Diagnosis, "E119"),
@@ -176,6 +179,7 @@ mod tests {
             (Meaning::Code, "jane"),
             (Meaning::Code, "123456"),
             (Meaning::Diagnosis, "WILLIAM"),
+            (Meaning::Diagnosis, "AéB"),
             (Meaning::Diagnosis, "19570301"),
             (Meaning::Procedure, "WILLIAM"),
             (Meaning::Hcpcs, "SMITH"),

@@ -430,8 +430,9 @@ impl<'r> Walk<'r> {
             Meaning::Code | Meaning::Unknown => None,
             _ => at(0),
         };
-        let of_qualifier =
-            || if meaning.is_identifier() { self.recipe.identifiers.get(fact.qualifier).copied() } else { None };
+        // Codes are short; what stands in place of one may be as long as a set.
+        let is_qualified = meaning.is_identifier() && (1..=3).contains(&fact.qualifier.len());
+        let of_qualifier = || is_qualified.then(|| self.recipe.identifiers.get(fact.qualifier).copied()).flatten();
         at(fact.element).or_else(of_segment).or_else(of_qualifier).or_else(|| self.recipe.type_rule(meaning))
     }
 

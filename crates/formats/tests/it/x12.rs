@@ -843,3 +843,45 @@ proptest! {
         holds(&[ISA.as_bytes(), &bytes].concat(), chunk, 1000);
     }
 }
+
+#[test]
+fn a_set_and_its_header_are_an_interchange_again() {
+    let text = format!(
+        "{ISA}GS*HC*A*B*20240102*1200*42*X*005010X222A1~\r\nST*837*1~\r\nSE*2*1~\r\nST*837*2~SE*2*2~GE*2*42~IEA*1*1~"
+    );
+    let batch = read(text.as_bytes());
+    let is_set = |index: &usize| batch.records[*index].kind == RecordKind::Transaction;
+    let sets: Vec<usize> = (0..batch.records.len()).filter(is_set).collect();
+    let envelope = &batch.records[sets[0]].envelope;
+    let again = envelope.interchange_of(sets.iter().map(|index| batch.raw(*index)));
+    let again = read(&again);
+    let kinds: Vec<_> = again.records.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == RecordKind::Transaction).count(), 2);
+    let at = |kind| kinds.iter().position(|known| *known == kind).unwrap();
+    let trailer = again.parse(at(RecordKind::GroupTrailer)).unwrap();
+    assert_eq!((trailer.segment(0).unwrap().code(1), trailer.segment(0).unwrap().code(2)), (&b"2"[..], &b"42"[..]));
+    let trailer = again.parse(at(RecordKind::InterchangeTrailer)).unwrap();
+    let number = envelope.interchange(13).unwrap();
+    assert_eq!(trailer.segment(0).unwrap().element(2).unwrap().text(), number);
+    assert_eq!(again.raw(2), b"ST*837*1~\r\nSE*2*1~\r\n");
+}
+
+#[test]
+fn identifiers_come_with_the_qualifier_that_tells_them() {
+    let text = format!("{ISA}ST*837*1~REF*SY*7**EI:8~NM1*IL*1*DOE*****MI*9~SE*4*1~");
+    let all = read(text.as_bytes());
+    let index = all.records.iter().position(|record| record.kind == RecordKind::Transaction).unwrap();
+    let set = all.parse(index).unwrap();
+    let mut told = Vec::new();
+    for segment in set.segments() {
+        facts(&segment, |fact| {
+            if !fact.qualifier.is_empty() {
+                told.push((fact.qualifier.to_vec(), fact.leaf.value.bytes().to_vec()));
+            }
+        });
+    }
+    let want = [("SY", "7"), ("EI", "8"), ("MI", "9")];
+    assert_eq!(told, want.map(|(qualifier, value)| (qualifier.as_bytes().to_vec(), value.as_bytes().to_vec())));
+    let guide = Dictionary::get().guide("005010X222", "837").unwrap();
+    assert!(guide.has("2010BA", "N3") && !guide.has("2010BA", "CLM") && !guide.has("2010XX", "N3"));
+}

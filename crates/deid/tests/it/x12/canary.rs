@@ -92,10 +92,12 @@ fn interchange(group: &str, guide: &str, set: &str) -> String {
     )
 }
 
-/// What is written: words, a number of somebody's, a birth date.
+/// What is written: words, a number of somebody's, a birth date, letters.
 const WORDS: &str = "Zaphod Beeblebrox";
 const NUMBER: &str = "913572468";
 const DAY: &str = "19571113";
+/// Short, and of letters that take two bytes.
+const LETTERS: &str = "Zéö";
 
 /// Whether a canary may stay at a place by its form: control numbers are numbers, and a limited data set has dates and towns.
 fn may_stay(name: &[u8], element: usize, kind: Kind, canary: &str, is_limited: bool) -> bool {
@@ -151,7 +153,8 @@ fn a_canary_comes_out_of_no_place_that_it_was_written_into() {
                 spots.push((99, Kind::Unknown, segment.span().end..segment.span().end));
                 for (element, kind, span) in spots {
                     // Under the limited data set days stay where days are.
-                    let canaries: &[&'static str] = if *is_limited { &[WORDS, NUMBER] } else { &[WORDS, NUMBER, DAY] };
+                    let canaries: &[&'static str] =
+                        if *is_limited { &[WORDS, NUMBER] } else { &[WORDS, NUMBER, DAY, LETTERS] };
                     for &canary in canaries {
                         let parts: &[&str] = match (element, segment.name()) {
                             (99, b"ISA") => &[],

@@ -500,7 +500,7 @@ fn hostile_sets_cost_no_more_than_their_bytes() {
          HI*ABK: { kind: service-date, action: drop }\n        HI*ABK-02.2: { kind: clinical }\n        HI*ABK-12.2: { kind: clinical }\n",
     );
     let recipe = recipe(&policy).unwrap_or_else(|issues| panic!("{issues}"));
-    let n = 100_000;
+    let n = 50_000;
     let begun = std::time::Instant::now();
     for body in [
         format!("REF*{}~", "A:".repeat(n)),
@@ -513,5 +513,5 @@ fn hostile_sets_cost_no_more_than_their_bytes() {
         let outputs = run(&recipe, claim(&body).as_bytes());
         assert_eq!(outputs.iter().map(|output| output.documents).sum::<u64>(), 1);
     }
-    assert!(begun.elapsed() < std::time::Duration::from_secs(120), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_mins(1), "{:?}", begun.elapsed());
 }
