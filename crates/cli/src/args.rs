@@ -101,6 +101,8 @@ pub enum Template {
     Hl7v2,
     /// C-CDA documents.
     Ccda,
+    /// X12 claims, remittances, enrolment, eligibility and claim status.
+    X12,
 }
 
 #[derive(ClapArgs)]

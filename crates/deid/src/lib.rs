@@ -33,4 +33,5 @@ pub mod kernel;
 pub mod policy;
 pub mod recipe;
 pub mod survey;
+pub mod x12;
 pub mod yaml;

@@ -33,6 +33,7 @@ pub mod fhir;
 pub mod hl7v2;
 mod lines;
 mod ndjson;
+pub mod segments;
 mod text;
 pub mod x12;
 

@@ -164,7 +164,7 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR and C-CDA are always said.
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR, C-CDA and X12 are always said.
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
@@ -193,6 +193,8 @@ pub enum Format {
     Hl7v2,
     /// CDA R2 documents: C-CDA, CCD, eICR; one or several in a file.
     Ccda,
+    /// X12 transaction sets of HIPAA: claims, remittances, enrolment, eligibility, claim status; any number in a file.
+    X12,
 }
 
 /// Where tables go.

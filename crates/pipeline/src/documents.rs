@@ -7,9 +7,11 @@ use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::{Env, KernelError};
 use cordon_deid::survey::Survey;
+use cordon_deid::x12::X12Recipe;
 use cordon_formats::ccda;
 use cordon_formats::fhir::ResourceBatch;
 use cordon_formats::hl7v2::{MessageBatch, RecordKind};
+use cordon_formats::x12::{self, TransactionBatch};
 
 use crate::state::LeftOut;
 
@@ -18,6 +20,7 @@ pub(crate) enum DocumentBatch<'a> {
     Fhir(&'a FhirRecipe, Box<ResourceBatch>),
     Hl7v2(&'a Hl7v2Recipe, Box<MessageBatch>),
     Ccda(&'a CcdaRecipe, Box<ccda::DocumentBatch>),
+    X12(&'a X12Recipe, Box<TransactionBatch>),
 }
 
 /// What came of a batch of documents.
@@ -47,6 +50,7 @@ impl DocumentBatch<'_> {
             Self::Fhir(_, batch) => batch.len() as u64,
             Self::Hl7v2(_, batch) => messages(batch),
             Self::Ccda(_, batch) => batch.documents.len() as u64,
+            Self::X12(_, batch) => sets(batch),
         }
     }
 
@@ -56,6 +60,7 @@ impl DocumentBatch<'_> {
             Self::Fhir(recipe, batch) => recipe.survey(batch, survey),
             Self::Hl7v2(recipe, batch) => recipe.survey(batch, survey),
             Self::Ccda(recipe, batch) => recipe.survey(batch, survey),
+            Self::X12(recipe, batch) => recipe.survey(batch, survey),
         }
     }
 
@@ -92,6 +97,12 @@ impl DocumentBatch<'_> {
                 let document = batch.documents.get(index);
                 document.map_or((0, Vec::new()), |document| (document.line, document.text().as_bytes().to_vec()))
             })),
+            Self::X12(recipe, batch) => Ok(came(recipe.apply(batch, env)?, sets(batch), |index| {
+                let record = batch.records.get(index);
+                // Without its envelope a set cannot be read.
+                record
+                    .map_or((0, Vec::new()), |record| (record.line, record.envelope.interchange_of([batch.raw(index)])))
+            })),
         }
     }
 }
@@ -114,6 +125,10 @@ fn came(output: DocumentOutput, read: u64, place: impl Fn(usize) -> (u64, Vec<u8
 
 fn messages(batch: &MessageBatch) -> u64 {
     batch.records.iter().filter(|record| record.kind == RecordKind::Message).count() as u64
+}
+
+fn sets(batch: &TransactionBatch) -> u64 {
+    batch.records.iter().filter(|record| record.kind == x12::RecordKind::Transaction).count() as u64
 }
 
 /// Where a resource stood: its line, or its place among a bundle's entries, from one.

@@ -106,7 +106,7 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             let Some(format) = section.format.or_else(|| format_of(&path)) else {
                 return Err(wrong(
                     format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2` or `ccda`",
+                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda` or `x12`",
                 ));
             };
             let mut csv = Arc::clone(&csv);

@@ -21,11 +21,13 @@ use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_deid::survey::Survey;
+use cordon_deid::x12::X12Recipe;
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::ccda::{self, DocumentReader};
 use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
 use cordon_formats::hl7v2::{self, MessageReader};
+use cordon_formats::x12::{self, TransactionReader};
 use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
     text_columns, text_names,
@@ -574,7 +576,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
     }
     let path = &planned.file.path;
     if planned.file.stamp.size == 0
-        && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2 | Format::Ccda)
+        && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12)
     {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
@@ -597,6 +599,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         Format::Fhir | Format::Parquet => reader.fhir(hashed)?,
         Format::Hl7v2 => reader.hl7v2(hashed)?,
         Format::Ccda => reader.ccda(hashed)?,
+        Format::X12 => reader.x12(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -753,6 +756,12 @@ impl<'a> Reader<'a, '_, '_> {
         self.whole(seen)
     }
 
+    fn x12(&self, input: impl Read) -> Result<u64, Stop> {
+        let recipe = self.x12_rules()?;
+        let seen = self.x12_sets(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
     /// The rules of the file's dataset, which must be of its format.
     fn rules<R>(&self, format: &str, of: impl FnOnce(&'a Documents) -> Option<&'a R>) -> Result<&'a R, Stop> {
         let dataset = &self.planned.file.dataset;
@@ -773,6 +782,25 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn ccda_rules(&self) -> Result<&'a CcdaRecipe, Stop> {
         self.rules("C-CDA", Documents::ccda)
+    }
+
+    fn x12_rules(&self) -> Result<&'a X12Recipe, Stop> {
+        self.rules("X12", Documents::x12)
+    }
+
+    fn x12_sets(&self, input: impl Read, origin: &Arc<OriginSlot>, recipe: &'a X12Recipe) -> Result<Seen, Trouble> {
+        let defaults = x12::ReadOptions::default();
+        let most = defaults.max_transaction_bytes.min(self.shared.context.project.project.memory / 8);
+        let mut reader = TransactionReader::new(input, x12::ReadOptions { max_transaction_bytes: most });
+        let mut seen = Seen::default();
+        while let Some(mut batch) = reader.next_batch(DOCUMENT_BATCH).map_err(|error| self.trouble(&error))? {
+            for reject in std::mem::take(&mut batch.rejects) {
+                self.reject(origin, reject.line, &reject.reason, reject.cut, &reject.raw)?;
+                seen.rejected += 1;
+            }
+            seen.rows += self.hand_on(origin, DocumentBatch::X12(recipe, Box::new(batch)))?;
+        }
+        Ok(seen)
     }
 
     fn ccda_documents(
@@ -850,6 +878,7 @@ impl<'a> Reader<'a, '_, '_> {
             Fhir(&'a FhirRecipe),
             Hl7v2(&'a Hl7v2Recipe),
             Ccda(&'a CcdaRecipe),
+            X12(&'a X12Recipe),
         }
         let format = self.planned.file.format;
         let target = match format {
@@ -861,6 +890,7 @@ impl<'a> Reader<'a, '_, '_> {
             Format::Fhir => Target::Fhir(self.resource_rules()?),
             Format::Hl7v2 => Target::Hl7v2(self.message_rules()?),
             Format::Ccda => Target::Ccda(self.ccda_rules()?),
+            Format::X12 => Target::X12(self.x12_rules()?),
         };
         let origin = Arc::new(origin_of(self.planned, input.header.clone()));
         let number = Arc::new(Mutex::new(None));
@@ -897,6 +927,7 @@ impl<'a> Reader<'a, '_, '_> {
                 Target::Fhir(recipe) => self.fhir_documents(text.as_slice(), &slot, recipe),
                 Target::Hl7v2(recipe) => self.hl7v2_messages(text.as_slice(), &slot, recipe),
                 Target::Ccda(recipe) => self.ccda_documents(text.as_slice(), &slot, recipe),
+                Target::X12(recipe) => self.x12_sets(text.as_slice(), &slot, recipe),
             };
             let alone = group.len() == 1;
             let why = match seen {
@@ -1018,7 +1049,7 @@ fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
             plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
         }
         Format::Ndjson => plain,
-        Format::Fhir | Format::Hl7v2 | Format::Ccda => false,
+        Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12 => false,
     }
 }
 

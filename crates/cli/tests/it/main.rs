@@ -19,3 +19,4 @@ mod runs;
 mod storage;
 mod support;
 mod third_party;
+mod x12;

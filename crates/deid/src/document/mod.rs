@@ -8,6 +8,7 @@
 
 mod plan;
 mod rules;
+mod spots;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use arrow_array::RecordBatch;
 
 pub(crate) use plan::{Change, Person, Plan, Replacement, SeedBy};
 pub(crate) use rules::{Issue, Rule, Rules};
+pub(crate) use spots::Spots;
 
 pub use crate::fhir::FailureReason;
 use crate::fhir::recipe::RuleLine;
@@ -27,12 +29,14 @@ use crate::fhir::FhirRecipe;
 use crate::hl7v2::Hl7v2Recipe;
 use crate::policy::explain::{FieldLine, why};
 use crate::policy::file::Undeclared;
+use crate::x12::X12Recipe;
 
 /// Compiled rules for documents of one format.
 pub enum Documents {
     Fhir(FhirRecipe),
     Hl7v2(Hl7v2Recipe),
     Ccda(Box<CcdaRecipe>),
+    X12(X12Recipe),
 }
 
 impl Documents {
@@ -42,6 +46,7 @@ impl Documents {
             Self::Fhir(recipe) => recipe.schemas(),
             Self::Hl7v2(recipe) => recipe.schemas(),
             Self::Ccda(recipe) => recipe.schemas(),
+            Self::X12(recipe) => recipe.schemas(),
         }
     }
 
@@ -51,6 +56,7 @@ impl Documents {
             Self::Fhir(recipe) => recipe.undeclared(),
             Self::Hl7v2(recipe) => recipe.undeclared(),
             Self::Ccda(recipe) => recipe.undeclared(),
+            Self::X12(recipe) => recipe.undeclared(),
         }
     }
 
@@ -60,6 +66,7 @@ impl Documents {
             Self::Fhir(recipe) => recipe.open_writers(),
             Self::Hl7v2(_) => 12,
             Self::Ccda(_) => 3,
+            Self::X12(_) => 4,
         }
     }
 
@@ -69,27 +76,35 @@ impl Documents {
             Self::Fhir(_) => "FHIR documents",
             Self::Hl7v2(_) => "HL7 v2 messages",
             Self::Ccda(_) => "CDA documents",
+            Self::X12(_) => "X12 transaction sets",
         }
     }
 
     pub fn fhir(&self) -> Option<&FhirRecipe> {
         match self {
             Self::Fhir(recipe) => Some(recipe),
-            Self::Hl7v2(_) | Self::Ccda(_) => None,
+            _ => None,
         }
     }
 
     pub fn hl7v2(&self) -> Option<&Hl7v2Recipe> {
         match self {
             Self::Hl7v2(recipe) => Some(recipe),
-            Self::Fhir(_) | Self::Ccda(_) => None,
+            _ => None,
         }
     }
 
     pub fn ccda(&self) -> Option<&CcdaRecipe> {
         match self {
             Self::Ccda(recipe) => Some(recipe),
-            Self::Fhir(_) | Self::Hl7v2(_) => None,
+            _ => None,
+        }
+    }
+
+    pub fn x12(&self) -> Option<&X12Recipe> {
+        match self {
+            Self::X12(recipe) => Some(recipe),
+            _ => None,
         }
     }
 
@@ -99,6 +114,7 @@ impl Documents {
             Self::Fhir(_) => "the Patient of each resource's compartment".to_owned(),
             Self::Hl7v2(recipe) => recipe.subject_text(),
             Self::Ccda(recipe) => recipe.subject_text(),
+            Self::X12(recipe) => recipe.subject_text(),
         }
     }
 
@@ -107,6 +123,7 @@ impl Documents {
             Self::Fhir(recipe) => crate::fhir::explain(recipe, method),
             Self::Hl7v2(recipe) => explain("fields and segments without a rule", &recipe.lines, method),
             Self::Ccda(recipe) => explain("elements and attributes without a rule", &recipe.lines, method),
+            Self::X12(recipe) => explain("elements and segments without a rule", &recipe.lines, method),
         }
     }
 }

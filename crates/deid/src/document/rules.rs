@@ -123,8 +123,19 @@ impl<'a> Rules<'a> {
         {
             return;
         }
+        self.hold_strictly(place, rule, floor);
+    }
+
+    /// Whether the method refuses what a rule does, where a value is this whatever the rule calls it.
+    pub(crate) fn is_below(&self, rule: &Rule, floor: IdentifierKind) -> bool {
+        let is_said = floor == IdentifierKind::FreeText && rule.reasoned;
+        !is_said && method::refusal(self.facts.common.method, floor, rule.action).is_some()
+    }
+
+    /// As [`Self::hold_to_floor`], where the format knows exactly what a value is: another listed kind is no way out.
+    pub(crate) fn hold_strictly(&mut self, place: &str, rule: &Rule, floor: IdentifierKind) {
         // A rule by type holds in many places; one of them says enough.
-        if self.issues.iter().any(|(position, ..)| *position == rule.position) {
+        if !self.is_below(rule, floor) || self.issues.iter().any(|(position, ..)| *position == rule.position) {
             return;
         }
         if let Some(refusal) = method::refusal(self.facts.common.method, floor, rule.action) {

@@ -1,20 +1,16 @@
 //! One pass over the segments of each message, driven by the compiled nodes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use cordon_formats::hl7v2::{Field, Message, MessageBatch, RecordKind, Segment as Sent, Value, escape, splice, tables};
-use hashbrown::HashMap;
 
 use super::form;
 use super::path::Place;
 use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId};
-use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy};
-use crate::fhir::FailureReason;
+use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy, Spots};
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Env, KernelError};
-use crate::policy::file::Undeclared;
 use crate::survey::is_placeholder;
 
 /// A place for messages to people: segment and field. A segment that HL7 does not know is none.
@@ -25,7 +21,7 @@ impl Hl7v2Recipe {
     ///
     /// Headers and trailers of batch files say nothing of a person and everything of a sender; they are left out.
     pub fn apply(&self, batch: &MessageBatch, env: &Env) -> Result<DocumentOutput, KernelError> {
-        let mut walk = Walk { recipe: self, undeclared: HashMap::new(), spots: Vec::new() };
+        let mut walk = Walk { recipe: self, spots: Spots::new(self.undeclared, name_of) };
         let mut plan = Plan::new(&self.kernels, &self.lenient, &self.namespaces);
         let mut messages = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
@@ -44,7 +40,7 @@ impl Hl7v2Recipe {
         let mut unfit = false;
         let (mut texts, mut edits) = (Vec::new(), Vec::new());
         let mut failures = done.documents(
-            |_, mark| walk.spot(mark),
+            |_, mark| walk.spots.place(mark),
             |index, changes| {
                 let Some(message) = messages.get(index) else { return };
                 let mut out = Vec::with_capacity(message.bytes().len());
@@ -71,7 +67,7 @@ impl Hl7v2Recipe {
         for failure in &mut failures {
             failure.index = places.get(failure.index).copied().unwrap_or(failure.index);
         }
-        let undeclared = walk.report();
+        let undeclared = walk.spots.report();
         let documents = written.len() as u64;
         Ok(DocumentOutput { tables: self.tables(&written)?, documents, failures, undeclared })
     }
@@ -158,9 +154,7 @@ fn is_coded(identifier: &Value<'_>, wanted: &str) -> bool {
 
 struct Walk<'r> {
     recipe: &'r Hl7v2Recipe,
-    undeclared: HashMap<Spot, u64>,
-    /// Places that changes are marked with.
-    spots: Vec<Spot>,
+    spots: Spots<Spot>,
 }
 
 /// Where a walk is.
@@ -188,13 +182,13 @@ impl Walk<'_> {
         let known = name.and_then(|name| recipe.segments.get(&name).map(|known| (name, known)));
         let Some((name, known)) = known.filter(|_| !segment.is_text()) else {
             let spot = (None, 0);
-            self.undeclared(spot, plan);
-            let mark = self.mark(spot);
+            self.spots.undeclared(spot, plan);
+            let mark = self.spots.mark(spot);
             plan.remove(whole, true, mark);
             return;
         };
         if known.excluded {
-            let mark = self.mark((Some(name), 0));
+            let mark = self.spots.mark((Some(name), 0));
             plan.remove(whole, true, mark);
             return;
         }
@@ -213,7 +207,7 @@ impl Walk<'_> {
                 continue;
             }
             let spot = (Some(name), number as u16);
-            let here = Here { mark: self.mark(spot), spot, other: relative };
+            let here = Here { mark: self.spots.mark(spot), spot, other: relative };
             let nodes = number.checked_sub(1).and_then(|at| known.fields.get(at));
             match nodes.and_then(|nodes| node_of(nodes, message, segment, number)) {
                 Some(node) => {
@@ -339,38 +333,8 @@ impl Walk<'_> {
         if value.is_empty() || value.is_null() {
             return;
         }
-        self.undeclared(here.spot, plan);
+        self.spots.undeclared(here.spot, plan);
         plan.remove(span_of(value), false, here.mark);
-    }
-
-    fn undeclared(&mut self, spot: Spot, plan: &mut Plan<'_>) {
-        *self.undeclared.entry(spot).or_insert(0) += 1;
-        if self.recipe.undeclared == Undeclared::Fail {
-            plan.fail(|| name_of(spot), FailureReason::Undeclared);
-        }
-    }
-
-    fn mark(&mut self, spot: Spot) -> u32 {
-        // Marks of one message come one after the other and repeat from message to message.
-        if self.spots.last() != Some(&spot) {
-            match self.spots.iter().rev().take(64).position(|known| *known == spot) {
-                Some(back) => return (self.spots.len() - 1 - back) as u32,
-                None => self.spots.push(spot),
-            }
-        }
-        (self.spots.len() - 1) as u32
-    }
-
-    fn spot(&self, mark: u32) -> String {
-        self.spots.get(mark as usize).map_or_else(|| "?".to_owned(), |spot| name_of(*spot))
-    }
-
-    fn report(&self) -> BTreeMap<String, u64> {
-        let mut out = BTreeMap::new();
-        for (spot, count) in &self.undeclared {
-            *out.entry(name_of(*spot)).or_insert(0) += count;
-        }
-        out
     }
 }
 

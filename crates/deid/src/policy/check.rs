@@ -130,28 +130,28 @@ impl Checker {
             let section = &at.value;
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
             let identities = options.identities.and_then(|all| all.get(name)).unwrap_or(&none);
-            let compiled = match (&section.fhir, &section.hl7v2, &section.ccda) {
-                (None, None, None) => None,
-                (Some(fhir), None, None) => {
-                    Some(crate::fhir::compile(name, fhir, undeclared, identities, &common).map(Documents::Fhir))
-                }
-                (None, Some(hl7v2), None) => {
-                    Some(crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2))
-                }
-                (None, None, Some(ccda)) => {
-                    let compiled = crate::ccda::compile(name, ccda, undeclared, identities, &common);
-                    Some(compiled.map(|recipe| Documents::Ccda(Box::new(recipe))))
-                }
-                _ => {
-                    self.issue(
-                        at.position,
-                        format!("dataset `{name}` is of more than one format"),
-                        "documents of each format are a dataset of their own".to_owned(),
-                    );
-                    continue;
-                }
+            let of_fhir = |fhir| crate::fhir::compile(name, fhir, undeclared, identities, &common).map(Documents::Fhir);
+            let of_hl7v2 =
+                |hl7v2| crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2);
+            let of_ccda = |ccda| {
+                crate::ccda::compile(name, ccda, undeclared, identities, &common)
+                    .map(|recipe| Documents::Ccda(Box::new(recipe)))
             };
-            if let Some(compiled) = compiled {
+            let of_x12 = |x12| crate::x12::compile(name, x12, undeclared, identities, &common).map(Documents::X12);
+            let mut compiled: Vec<Result<Documents, Vec<_>>> = Vec::new();
+            compiled.extend(section.fhir.as_ref().map(of_fhir));
+            compiled.extend(section.hl7v2.as_ref().map(of_hl7v2));
+            compiled.extend(section.ccda.as_ref().map(of_ccda));
+            compiled.extend(section.x12.as_ref().map(of_x12));
+            if compiled.len() > 1 {
+                self.issue(
+                    at.position,
+                    format!("dataset `{name}` is of more than one format"),
+                    "documents of each format are a dataset of their own".to_owned(),
+                );
+                continue;
+            }
+            if let Some(compiled) = compiled.pop() {
                 if !section.fields.is_empty() || !section.derive.is_empty() || section.subject.is_some() {
                     self.issue(
                         at.position,

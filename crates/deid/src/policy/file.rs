@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ccda::CcdaSection;
 use crate::fhir::FhirSection;
 use crate::hl7v2::Hl7v2Section;
+use crate::x12::X12Section;
 use crate::yaml::At;
 
 /// A de-identification policy: one method, one subject, and a rule for each field of each dataset.
@@ -131,6 +132,9 @@ pub struct DatasetSection {
     /// The rules of CDA R2 documents (C-CDA), in place of `fields`.
     #[serde(default)]
     pub ccda: Option<CcdaSection>,
+    /// The rules of X12 transaction sets, in place of `fields`.
+    #[serde(default)]
+    pub x12: Option<X12Section>,
 }
 
 /// What a field is and what is done with it. Without an action, the method's default for the kind applies.

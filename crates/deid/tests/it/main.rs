@@ -8,3 +8,4 @@ mod hl7v2;
 mod kernel_cases;
 mod kernel_laws;
 mod policy_cases;
+mod x12;

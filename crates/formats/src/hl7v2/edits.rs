@@ -1,140 +1,43 @@
-//! New texts for places of a message, and the message written with them.
+//! How values of a message are parted and spelled anew.
 
 use std::ops::Range;
 
-use thiserror::Error;
-
 use super::escape::escape;
-use super::message::{Message, Segment, Value, has_line_end};
+use super::message::{Message, Segment, Syntax, has_line_end};
+use crate::segments;
 
-/// Why an edit is not possible. Positions only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EditError {
-    /// Edits come in the order of the message and do not overlap.
-    #[error("the edit at byte {offset} begins before the one before it ends")]
-    OutOfOrder {
-        /// Where it begins.
-        offset: usize,
-    },
-    /// It ends behind the message, or before it begins.
-    #[error("the edit at byte {offset} is not within the message")]
-    OutOfBounds {
-        /// Where it begins.
-        offset: usize,
-    },
-    /// A value that must not hold a line end holds one.
-    #[error("the new value at byte {offset} holds a line end")]
-    LineEnd {
-        /// Where the old value begins.
-        offset: usize,
-    },
+impl segments::Syntax for Syntax {
+    fn repetition(&self) -> Option<u8> {
+        self.delimiters.repetition
+    }
+
+    fn component(&self) -> Option<u8> {
+        self.delimiters.component
+    }
+
+    #[inline]
+    fn find(&self, delimiter: u8, bytes: &[u8]) -> Option<usize> {
+        self.width.find(delimiter, bytes)
+    }
+
+    /// Escaped by the message's delimiters and encoded as the value is.
+    fn spell(&self, old: &[u8], text: &str) -> Vec<u8> {
+        self.charset.of_value(old).encode(&escape(text, &self.delimiters)).into_owned()
+    }
+
+    fn is_ended_by(&self, bytes: &[u8]) -> bool {
+        has_line_end(bytes)
+    }
 }
 
-/// Writes `bytes` behind `out` with other bytes in some places, which ascend and do not overlap.
-///
-/// # Errors
-/// When a place is not within the bytes or not behind the place before it; `out` is as it was then.
-pub fn splice<T: AsRef<[u8]>>(
-    bytes: &[u8],
-    edits: impl IntoIterator<Item = (Range<usize>, T)>,
-    out: &mut Vec<u8>,
-) -> Result<(), EditError> {
-    let before = out.len();
-    let mut kept = 0;
-    for (span, text) in edits {
-        let offset = span.start;
-        let wrong = if span.end < offset || span.end > bytes.len() {
-            EditError::OutOfBounds { offset }
-        } else if let Some(between) = bytes.get(kept..offset) {
-            out.extend_from_slice(between);
-            out.extend_from_slice(text.as_ref());
-            kept = span.end;
-            continue;
-        } else {
-            EditError::OutOfOrder { offset }
-        };
-        out.truncate(before);
-        return Err(wrong);
+impl segments::Line for Segment<'_> {
+    fn line_span(&self) -> Range<usize> {
+        Segment::line_span(self)
     }
-    out.extend_from_slice(bytes.get(kept..).unwrap_or_default());
-    Ok(())
 }
 
-/// What is to change in one message, collected in its order. It holds PHI: no `Debug`.
-///
-/// One may serve for many messages: [`Edits::clear`] keeps its room.
-#[derive(Default)]
-pub struct Edits {
-    texts: Vec<u8>,
-    edits: Vec<Edit>,
-}
-
-struct Edit {
-    span: Range<usize>,
-    text: Range<usize>,
-}
-
-impl Edits {
-    pub fn clear(&mut self) {
-        self.texts.clear();
-        self.edits.clear();
-    }
-
-    pub fn len(&self) -> usize {
-        self.edits.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.edits.is_empty()
-    }
-
-    /// A text instead of a value, escaped by the message's delimiters and encoded as the value is.
-    ///
-    /// # Errors
-    /// When the value stands before one that was edited.
-    pub fn replace(&mut self, value: &Value<'_>, text: &str) -> Result<(), EditError> {
-        let syntax = value.syntax();
-        let charset = syntax.charset.of_value(value.bytes());
-        self.push(value.span(), &charset.encode(&escape(text, &syntax.delimiters)))
-    }
-
-    /// Bytes instead of a value as they are: delimiters in them part, escape sequences are some.
-    ///
-    /// # Errors
-    /// When the value stands before one that was edited, or the bytes hold a line end.
-    pub fn replace_raw(&mut self, value: &Value<'_>, bytes: &[u8]) -> Result<(), EditError> {
-        let span = value.span();
-        if has_line_end(bytes) {
-            return Err(EditError::LineEnd { offset: span.start });
-        }
-        self.push(span, bytes)
-    }
-
-    /// Leaves a segment out, with its line end.
-    ///
-    /// # Errors
-    /// When it stands before a value that was edited, or one of its values was.
-    pub fn remove(&mut self, segment: &Segment<'_>) -> Result<(), EditError> {
-        self.push(segment.line_span(), &[])
-    }
-
-    fn push(&mut self, span: Range<usize>, text: &[u8]) -> Result<(), EditError> {
-        if self.edits.last().is_some_and(|last| last.span.end > span.start) {
-            return Err(EditError::OutOfOrder { offset: span.start });
-        }
-        let start = self.texts.len();
-        self.texts.extend_from_slice(text);
-        self.edits.push(Edit { span, text: start..self.texts.len() });
-        Ok(())
-    }
-
-    /// Writes the message with its changes behind `out`.
-    ///
-    /// # Errors
-    /// When the edits are of a longer message.
-    pub fn write(&self, message: &Message<'_>, out: &mut Vec<u8>) -> Result<(), EditError> {
-        out.reserve(message.bytes().len() + self.texts.len());
-        let text = |edit: &Edit| self.texts.get(edit.text.clone()).unwrap_or_default();
-        splice(message.bytes(), self.edits.iter().map(|edit| (edit.span.clone(), text(edit))), out)
+impl AsRef<[u8]> for Message<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::charset::{Charset, Width};
 use super::dictionary::Version;
 use super::escape::unescape;
+use crate::segments;
 
 /// Ends an MLLP frame (0x1C 0x0D).
 const FRAME_END: u8 = 0x1C;
@@ -107,10 +108,10 @@ fn is_delimiter(byte: u8) -> bool {
 
 /// What values are read by.
 #[derive(Clone, Copy)]
-pub(crate) struct Syntax {
+pub struct Syntax {
     pub(crate) delimiters: Delimiters,
     pub(crate) charset: Charset,
-    width: Width,
+    pub(crate) width: Width,
 }
 
 impl Syntax {
@@ -408,14 +409,10 @@ impl<'m> Iterator for Fields<'m> {
 }
 
 /// A field, repetition, component or sub-component: bytes and their place. It holds PHI: no `Debug`.
-#[derive(Clone, Copy)]
-pub struct Value<'m> {
-    bytes: &'m [u8],
-    start: usize,
-    /// Nothing in it is a delimiter.
-    is_whole: bool,
-    syntax: &'m Syntax,
-}
+pub type Value<'m> = segments::Value<'m, Syntax>;
+
+/// Parts of a value in order, also empty ones; always at least one.
+pub type Split<'m> = segments::Split<'m, Syntax>;
 
 /// A smallest part of a field and where it stands in it; numbers count from 1. It holds PHI: no `Debug`.
 #[derive(Clone, Copy)]
@@ -426,27 +423,7 @@ pub struct Leaf<'m> {
     pub value: Value<'m>,
 }
 
-impl<'m> Value<'m> {
-    fn part(self, range: Range<usize>) -> Self {
-        let start = self.start + range.start;
-        Self { bytes: self.bytes.get(range).unwrap_or_default(), start, ..self }
-    }
-
-    /// As it stands in the message.
-    pub fn bytes(&self) -> &'m [u8] {
-        self.bytes
-    }
-
-    /// Where in the message.
-    pub fn span(&self) -> Range<usize> {
-        self.start..self.start + self.bytes.len()
-    }
-
-    /// Not valued: nothing is said of it.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
+impl<'m> segments::Value<'m, Syntax> {
     /// HL7's null, two quotes: what the receiver knows is to be deleted.
     pub fn is_null(&self) -> bool {
         self.bytes == b"\"\""
@@ -469,29 +446,9 @@ impl<'m> Value<'m> {
         self.syntax.charset.decode(self.bytes)
     }
 
-    /// The repetitions of a field; one when it does not repeat.
-    pub fn repetitions(&self) -> Split<'m> {
-        self.split(self.syntax.delimiters.repetition)
-    }
-
-    /// The components of a repetition.
-    pub fn components(&self) -> Split<'m> {
-        self.split(self.syntax.delimiters.component)
-    }
-
     /// The sub-components of a component.
     pub fn subcomponents(&self) -> Split<'m> {
         self.split(self.syntax.delimiters.subcomponent)
-    }
-
-    /// The repetition of this number, from 1.
-    pub fn repetition(&self, number: usize) -> Option<Self> {
-        self.repetitions().nth(number.checked_sub(1)?)
-    }
-
-    /// The component of this number, from 1; of a field with several repetitions, of the first.
-    pub fn component(&self, number: usize) -> Option<Self> {
-        self.repetitions().next()?.components().nth(number.checked_sub(1)?)
     }
 
     /// The sub-component of this number, from 1.
@@ -511,35 +468,6 @@ impl<'m> Value<'m> {
                 })
             })
         })
-    }
-
-    pub(crate) fn syntax(&self) -> &'m Syntax {
-        self.syntax
-    }
-
-    fn split(&self, delimiter: Option<u8>) -> Split<'m> {
-        Split { rest: Some(*self), delimiter: delimiter.filter(|_| !self.is_whole) }
-    }
-}
-
-/// Parts of a value in order, also empty ones; always at least one.
-#[derive(Clone)]
-pub struct Split<'m> {
-    rest: Option<Value<'m>>,
-    delimiter: Option<u8>,
-}
-
-impl<'m> Iterator for Split<'m> {
-    type Item = Value<'m>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Value<'m>> {
-        let rest = self.rest.take()?;
-        let Some(end) = self.delimiter.and_then(|delimiter| rest.syntax.width.find(delimiter, rest.bytes)) else {
-            return Some(rest);
-        };
-        self.rest = Some(rest.part(end + 1..rest.bytes.len()));
-        Some(rest.part(0..end))
     }
 }
 

@@ -35,9 +35,8 @@ pub mod tables;
 
 pub use charset::Charset;
 pub use dictionary::{ComponentDef, Dictionary, FieldDef, SegmentDef, TypeDef, Version};
-pub use edits::{EditError, Edits, splice};
 pub use escape::{escape, unescape};
 pub use message::{Delimiters, Field, Fields, Leaf, Message, ParseError, Segment, Split, Value, parse};
-pub use reader::{
-    DEFAULT_MAX_MESSAGE_BYTES, MessageBatch, MessageReader, ReadOptions, Record, RecordKind, Reject, RejectReason,
-};
+pub use reader::{DEFAULT_MAX_MESSAGE_BYTES, MessageBatch, MessageReader, ReadOptions, Record, RecordKind};
+
+pub use crate::segments::{EditError, Edits, Reject, RejectReason, splice};

@@ -9,20 +9,14 @@ use std::io::Read;
 use std::ops::Range;
 
 use serde::Serialize;
-use thiserror::Error;
 
 use super::charset::Charset;
 use super::message::{Delimiters, Message, ParseError, Syntax, indent, line_end, parse};
 use crate::error::FormatError;
+use crate::segments::{Batch, Cutter, Names, Spanned, Stream, next_batch};
 
 /// Largest message that is accepted unless told otherwise.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 << 20;
-
-/// How much is read at once while a message is longer than a batch.
-const GROW_BYTES: usize = 1 << 20;
-
-/// Enough to see a byte-order mark.
-const MIN_BATCH_BYTES: usize = 64;
 
 /// What begins with a line can be told when so much of it is there.
 const TELLING_BYTES: usize = 64;
@@ -91,57 +85,16 @@ pub struct Record {
     delimiters: Delimiters,
 }
 
-/// What is wrong with one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum RejectReason {
-    /// Lines that belong to no message: without MSH there are no delimiters.
-    #[error("no MSH segment before it")]
-    NoHeader,
-    #[error("the message is longer than {limit} bytes")]
-    TooLong {
-        /// The limit in bytes.
-        limit: usize,
-    },
+/// Some records of a file of messages.
+pub type MessageBatch = Batch<Record>;
+
+impl Spanned for Record {
+    fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
 }
 
-/// One record that was set aside. It holds PHI: no `Debug`, no `Serialize`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Reject {
-    /// The physical line on which it begins, from 1.
-    pub line: u64,
-    /// The record as it was, up to the reader's limit.
-    pub raw: Vec<u8>,
-    /// How many bytes were dropped behind `raw`; 0 when it is whole.
-    pub cut: u64,
-    pub reason: RejectReason,
-}
-
-/// Some records. It holds PHI: no `Debug`.
-#[derive(Default)]
-pub struct MessageBatch {
-    /// What spans point into.
-    pub bytes: Vec<u8>,
-    pub records: Vec<Record>,
-    /// In the order of the file, as the records are; their lines tell how both mix.
-    pub rejects: Vec<Reject>,
-}
-
-impl MessageBatch {
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// The record of this number as it was read.
-    pub fn raw(&self, index: usize) -> &[u8] {
-        let span = self.records.get(index).map(|record| record.span.clone());
-        span.and_then(|span| self.bytes.get(span)).unwrap_or_default()
-    }
-
+impl Batch<Record> {
     /// The record of this number taken apart; a trailer by the delimiters of the header before it.
     ///
     /// # Errors
@@ -161,11 +114,7 @@ impl MessageBatch {
 
 /// Reads messages, batch files and MLLP frames.
 pub struct MessageReader<R> {
-    reader: R,
-    max_bytes: usize,
-    /// What was read and not handed out; the pending record begins at `start`.
-    bytes: Vec<u8>,
-    start: usize,
+    stream: Stream<R>,
     /// The line that is looked at, and up to where it has no end.
     line_start: usize,
     scanned: usize,
@@ -174,23 +123,13 @@ pub struct MessageReader<R> {
     is_mid_line: bool,
     pending: Pending,
     delimiters: Delimiters,
-    source: Source,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Unread,
-    Open,
-    Ended,
-    Failed,
 }
 
 /// The record that is not at its end.
+#[derive(Clone, Copy)]
 struct Pending {
     what: What,
     line: u64,
-    /// It is too large: what is kept of it, and how much is not.
-    cut: Option<(Vec<u8>, u64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,26 +140,60 @@ enum What {
     Record(RecordKind),
 }
 
-impl Pending {
-    fn blanks() -> Self {
-        Self { what: What::Blanks, line: 0, cut: None }
+const BLANKS: Pending = Pending { what: What::Blanks, line: 0 };
+
+impl<R: Read> Cutter for MessageReader<R> {
+    type Source = R;
+    type Record = Record;
+
+    fn stream(&mut self) -> &mut Stream<R> {
+        &mut self.stream
+    }
+
+    fn take_segments(&mut self, batch: &mut MessageBatch) {
+        while let Some((end, next)) = self.next_line() {
+            self.take_line(end, next, batch);
+        }
+        self.judge_long_line(batch);
+    }
+
+    fn end(&mut self, batch: &mut MessageBatch) {
+        self.close(self.stream.bytes.len(), batch);
+    }
+
+    fn shift(&mut self, by: usize) {
+        self.line_start = self.line_start.saturating_sub(by);
+        self.scanned = self.scanned.saturating_sub(by);
+    }
+
+    /// But for its head and a line that may begin another.
+    fn bound(&mut self) {
+        let (most, len) = (self.stream.max_bytes, self.stream.bytes.len());
+        let is_over = self.line_start > most || (self.is_mid_line && len > most);
+        if self.stream.at_end() || !(is_over || self.stream.is_cut()) {
+            return;
+        }
+        let keep = if self.is_mid_line { self.scanned } else { self.line_start };
+        self.stream.drop_front(keep);
+        if self.pending.what == What::Blanks {
+            self.pending = Pending { what: What::Headless, line: self.line };
+        }
+        self.line_start = 0;
+        self.scanned -= keep;
     }
 }
 
 impl<R: Read> MessageReader<R> {
     pub fn new(reader: R, options: ReadOptions) -> Self {
+        let names = Names { header: "MSH", record: "message" };
         Self {
-            reader,
-            max_bytes: options.max_message_bytes.max(1),
-            bytes: Vec::new(),
-            start: 0,
+            stream: Stream::new(reader, options.max_message_bytes, names),
             line_start: 0,
             scanned: 0,
             line: 1,
             is_mid_line: false,
-            pending: Pending::blanks(),
+            pending: BLANKS,
             delimiters: Delimiters::USUAL,
-            source: Source::Unread,
         }
     }
 
@@ -229,73 +202,17 @@ impl<R: Read> MessageReader<R> {
     /// # Errors
     /// When the source fails; then every later call fails too.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Option<MessageBatch>, FormatError> {
-        if self.source == Source::Failed {
-            return Err(FormatError::FailedBefore);
-        }
-        let max_bytes = max_bytes.max(MIN_BATCH_BYTES);
-        loop {
-            if let Err(error) = self.fill(max_bytes) {
-                self.source = Source::Failed;
-                return Err(error);
-            }
-            let mut batch = MessageBatch::default();
-            while let Some((end, next)) = self.next_line() {
-                self.take_line(end, next, &mut batch);
-            }
-            self.judge_long_line(&mut batch);
-            if self.at_end() {
-                self.close(self.bytes.len(), &mut batch);
-                self.start = self.bytes.len();
-            }
-            if self.start > 0 {
-                let rest = self.bytes.split_off(self.start);
-                batch.bytes = std::mem::replace(&mut self.bytes, rest);
-                self.line_start = self.line_start.saturating_sub(self.start);
-                self.scanned = self.scanned.saturating_sub(self.start);
-                self.start = 0;
-            }
-            self.bound();
-            if !batch.records.is_empty() || !batch.rejects.is_empty() {
-                return Ok(Some(batch));
-            }
-            if self.at_end() {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn at_end(&self) -> bool {
-        self.source == Source::Ended
-    }
-
-    /// Reads until there are `max_bytes`, or some more when that much is waiting already.
-    fn fill(&mut self, max_bytes: usize) -> Result<(), FormatError> {
-        if self.at_end() {
-            return Ok(());
-        }
-        let have = self.bytes.len();
-        let want = if have < max_bytes { max_bytes - have } else { GROW_BYTES.min(have) };
-        let read = self.reader.by_ref().take(want as u64).read_to_end(&mut self.bytes)?;
-        let is_start = self.source == Source::Unread;
-        self.source = if read < want { Source::Ended } else { Source::Open };
-        if is_start {
-            let is_wide =
-                [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"].iter().any(|mark| self.bytes.starts_with(mark));
-            if is_wide {
-                return Err(FormatError::NotUtf8Text);
-            }
-        }
-        Ok(())
+        next_batch(self, max_bytes)
     }
 
     /// Where the text of the line that is looked at ends, and where the next one begins, when both are known.
     fn next_line(&mut self) -> Option<(usize, usize)> {
-        let rest = self.bytes.get(self.scanned..).unwrap_or_default();
+        let rest = self.stream.bytes.get(self.scanned..).unwrap_or_default();
         let (end, next) = line_end(rest);
         let (end, next) = (self.scanned + end, self.scanned + next);
         // The LF of a CRLF may not be read yet.
-        let is_open = next == self.bytes.len() && self.bytes.get(end).is_none_or(|byte| *byte == b'\r');
-        if is_open && !self.at_end() {
+        let is_open = next == self.stream.bytes.len() && self.stream.bytes.get(end).is_none_or(|byte| *byte == b'\r');
+        if is_open && !self.stream.at_end() {
             self.scanned = end;
             return None;
         }
@@ -307,15 +224,15 @@ impl<R: Read> MessageReader<R> {
             self.judge(end, batch);
         }
         // The end of a frame is no end of a line.
-        self.line += u64::from(matches!(self.bytes.get(end), Some(b'\r' | b'\n')));
+        self.line += u64::from(matches!(self.stream.bytes.get(end), Some(b'\r' | b'\n')));
         self.line_start = next;
         self.scanned = next;
     }
 
     fn judge_long_line(&mut self, batch: &mut MessageBatch) {
-        let end = self.bytes.len();
-        let is_long = end - self.line_start > self.max_bytes.max(TELLING_BYTES);
-        if is_long && !self.is_mid_line && !self.at_end() {
+        let end = self.stream.bytes.len();
+        let is_long = end - self.line_start > self.stream.max_bytes.max(TELLING_BYTES);
+        if is_long && !self.is_mid_line && !self.stream.at_end() {
             self.judge(end, batch);
             self.is_mid_line = true;
         }
@@ -324,7 +241,7 @@ impl<R: Read> MessageReader<R> {
     /// Whether the line up to `end` begins a record or belongs to the pending one.
     fn judge(&mut self, end: usize, batch: &mut MessageBatch) {
         let start = self.line_start;
-        let line = self.bytes.get(start..end).unwrap_or_default();
+        let line = self.stream.bytes.get(start..end).unwrap_or_default();
         let text = line.get(indent(line)..).unwrap_or_default();
         let begun = match RecordKind::of(text) {
             None if text.trim_ascii().is_empty() => return,
@@ -340,7 +257,7 @@ impl<R: Read> MessageReader<R> {
             }
             // The segments of a message, and lines before its MSH.
             (What::Record(RecordKind::Message) | What::Headless, What::Headless) => true,
-            (What::Headless, What::Record(RecordKind::Message)) if self.pending.cut.is_none() => {
+            (What::Headless, What::Record(RecordKind::Message)) if !self.stream.is_cut() => {
                 self.pending.what = begun;
                 true
             }
@@ -348,62 +265,20 @@ impl<R: Read> MessageReader<R> {
         };
         if !belongs {
             self.close(start, batch);
-            self.pending = Pending { what: begun, line: self.line, cut: None };
+            self.pending = Pending { what: begun, line: self.line };
         }
         self.delimiters = declared.unwrap_or(self.delimiters);
     }
 
     /// Ends the pending record before `end`.
     fn close(&mut self, end: usize, batch: &mut MessageBatch) {
-        let span = self.start..end;
-        let bytes = self.bytes.get(span.clone()).unwrap_or_default();
-        let Pending { what, line, cut } = std::mem::replace(&mut self.pending, Pending::blanks());
-        let limit = self.max_bytes;
-        let what = match (what, cut) {
-            (_, Some((raw, cut))) => {
-                let reason = RejectReason::TooLong { limit };
-                batch.rejects.push(Reject { line, raw, cut: cut + bytes.len() as u64, reason });
-                None
-            }
-            (What::Blanks, None) => return,
-            (_, None) if bytes.len() > limit => {
-                let (raw, tail) = bytes.split_at(limit);
-                let reason = RejectReason::TooLong { limit };
-                batch.rejects.push(Reject { line, raw: raw.to_vec(), cut: tail.len() as u64, reason });
-                None
-            }
-            (What::Headless, None) => {
-                batch.rejects.push(Reject { line, raw: bytes.to_vec(), cut: 0, reason: RejectReason::NoHeader });
-                None
-            }
-            (What::Record(kind), None) => Some(kind),
+        let Pending { what, line } = std::mem::replace(&mut self.pending, BLANKS);
+        let kind = match what {
+            What::Blanks if !self.stream.is_cut() => return,
+            What::Blanks | What::Headless => None,
+            What::Record(kind) => Some(kind),
         };
-        if let Some(kind) = what {
-            batch.records.push(Record { kind, span, line, delimiters: self.delimiters });
-        }
-        self.start = end;
-    }
-
-    /// Drops what was read of a pending record that is too large, but for its head and a line that may begin another.
-    fn bound(&mut self) {
-        let is_over = self.line_start > self.max_bytes || (self.is_mid_line && self.bytes.len() > self.max_bytes);
-        if self.at_end() || !(is_over || self.pending.cut.is_some()) {
-            return;
-        }
-        let keep = if self.is_mid_line { self.scanned } else { self.line_start };
-        let dropped = self.bytes.get(..keep).unwrap_or_default();
-        if let Some((_, cut)) = &mut self.pending.cut {
-            *cut += dropped.len() as u64;
-        } else {
-            let (head, tail) = dropped.split_at(dropped.len().min(self.max_bytes));
-            self.pending.cut = Some((head.to_vec(), tail.len() as u64));
-        }
-        if self.pending.what == What::Blanks {
-            self.pending.what = What::Headless;
-            self.pending.line = self.line;
-        }
-        self.bytes.drain(..keep);
-        self.line_start = 0;
-        self.scanned -= keep;
+        let delimiters = self.delimiters;
+        self.stream.close(end, line, batch, kind.map(|kind| move |span| Record { kind, span, line, delimiters }));
     }
 }

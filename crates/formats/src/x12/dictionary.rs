@@ -71,6 +71,13 @@ impl Guide {
     pub fn loops(&self) -> impl Iterator<Item = &'static str> {
         self.nodes.iter().filter(|node| node.is_loop).map(|node| node.name)
     }
+
+    /// Whether a loop has segments of this name, those of loops within it left aside.
+    pub fn has(&self, loop_id: &str, segment: &str) -> bool {
+        let loops = self.nodes.iter().filter(|node| node.is_loop && node.name == loop_id);
+        let mut inner = loops.flat_map(|node| &node.children).filter_map(|child| self.nodes.get(usize::from(*child)));
+        inner.any(|node| !node.is_loop && node.name == segment)
+    }
 }
 
 /// All of it.

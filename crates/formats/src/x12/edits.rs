@@ -1,63 +1,48 @@
-//! New texts for places of a record, and the record written with them.
+//! How values of a record are parted and spelled anew.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use thiserror::Error;
+use memchr::{memchr, memchr2};
 
-use super::interchange::{Delimiters, Segment, Transaction, Value};
+use super::interchange::{Delimiters, Segment, Syntax, Transaction};
+use crate::segments;
 
-/// Why an edit is not possible. Positions only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EditError {
-    /// Edits come in the order of the record and do not overlap.
-    #[error("the edit at byte {offset} begins before the one before it ends")]
-    OutOfOrder {
-        /// Where it begins.
-        offset: usize,
-    },
-    /// It ends behind the record, or before it begins.
-    #[error("the edit at byte {offset} is not within the record")]
-    OutOfBounds {
-        /// Where it begins.
-        offset: usize,
-    },
-    /// A value that would end its element or its segment.
-    #[error("the new value at byte {offset} holds a delimiter of elements or segments")]
-    Delimiter {
-        /// Where the old value begins.
-        offset: usize,
-    },
+impl segments::Syntax for Syntax {
+    fn repetition(&self) -> Option<u8> {
+        self.delimiters.repetition
+    }
+
+    fn component(&self) -> Option<u8> {
+        self.delimiters.component
+    }
+
+    #[inline]
+    fn find(&self, delimiter: u8, bytes: &[u8]) -> Option<usize> {
+        memchr(delimiter, bytes)
+    }
+
+    /// Without delimiters, and encoded as the record is: [`escape`] and [`encode`].
+    fn spell(&self, _: &[u8], text: &str) -> Vec<u8> {
+        encode(&escape(text, &self.delimiters), self.is_utf8).into_owned()
+    }
+
+    fn is_ended_by(&self, bytes: &[u8]) -> bool {
+        let Delimiters { element, segment, .. } = self.delimiters;
+        memchr2(element, segment, bytes).is_some()
+    }
 }
 
-/// Writes `bytes` behind `out` with other bytes in some places, which ascend and do not overlap.
-///
-/// # Errors
-/// When a place is not within the bytes or not behind the place before it; `out` is as it was then.
-pub fn splice<T: AsRef<[u8]>>(
-    bytes: &[u8],
-    edits: impl IntoIterator<Item = (Range<usize>, T)>,
-    out: &mut Vec<u8>,
-) -> Result<(), EditError> {
-    let before = out.len();
-    let mut kept = 0;
-    for (span, text) in edits {
-        let offset = span.start;
-        let wrong = if span.end < offset || span.end > bytes.len() {
-            EditError::OutOfBounds { offset }
-        } else if let Some(between) = bytes.get(kept..offset) {
-            out.extend_from_slice(between);
-            out.extend_from_slice(text.as_ref());
-            kept = span.end;
-            continue;
-        } else {
-            EditError::OutOfOrder { offset }
-        };
-        out.truncate(before);
-        return Err(wrong);
+impl segments::Line for Segment<'_> {
+    fn line_span(&self) -> Range<usize> {
+        Segment::line_span(self)
     }
-    out.extend_from_slice(bytes.get(kept..).unwrap_or_default());
-    Ok(())
+}
+
+impl AsRef<[u8]> for Transaction<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
 }
 
 /// A text that can stand in a component: X12 has no escapes, so delimiters and control characters become blanks.
@@ -68,85 +53,6 @@ pub fn escape<'t>(text: &'t str, delimiters: &Delimiters) -> Cow<'t, str> {
     }
     let escaped = text.chars().map(|c| if u8::try_from(c).is_ok_and(parts) { ' ' } else { c });
     Cow::Owned(escaped.collect())
-}
-
-/// What is to change in one record, collected in its order. It holds PHI: no `Debug`.
-///
-/// One may serve for many records: [`Edits::clear`] keeps its room.
-#[derive(Default)]
-pub struct Edits {
-    texts: Vec<u8>,
-    edits: Vec<Edit>,
-}
-
-struct Edit {
-    span: Range<usize>,
-    text: Range<usize>,
-}
-
-impl Edits {
-    pub fn clear(&mut self) {
-        self.texts.clear();
-        self.edits.clear();
-    }
-
-    pub fn len(&self) -> usize {
-        self.edits.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.edits.is_empty()
-    }
-
-    /// A text instead of a value, without delimiters and encoded as the record is: [`escape`] and [`encode`].
-    ///
-    /// # Errors
-    /// When the value stands before one that was edited.
-    pub fn replace(&mut self, value: &Value<'_>, text: &str) -> Result<(), EditError> {
-        let syntax = value.syntax();
-        self.push(value.span(), &encode(&escape(text, &syntax.delimiters), syntax.is_utf8))
-    }
-
-    /// Bytes instead of a value as they are: delimiters of repetitions and components in them part.
-    ///
-    /// # Errors
-    /// When the value stands before one that was edited, or the bytes hold a delimiter of elements or segments.
-    pub fn replace_raw(&mut self, value: &Value<'_>, bytes: &[u8]) -> Result<(), EditError> {
-        let Delimiters { element, segment, .. } = value.syntax().delimiters;
-        let span = value.span();
-        if memchr::memchr2(element, segment, bytes).is_some() {
-            return Err(EditError::Delimiter { offset: span.start });
-        }
-        self.push(span, bytes)
-    }
-
-    /// Leaves a segment out, with its terminator and line end. SE-1 and IEA-1 count on: who writes the file corrects them.
-    ///
-    /// # Errors
-    /// When it stands before a value that was edited, or one of its values was.
-    pub fn remove(&mut self, segment: &Segment<'_>) -> Result<(), EditError> {
-        self.push(segment.line_span(), &[])
-    }
-
-    fn push(&mut self, span: Range<usize>, text: &[u8]) -> Result<(), EditError> {
-        if self.edits.last().is_some_and(|last| last.span.end > span.start) {
-            return Err(EditError::OutOfOrder { offset: span.start });
-        }
-        let start = self.texts.len();
-        self.texts.extend_from_slice(text);
-        self.edits.push(Edit { span, text: start..self.texts.len() });
-        Ok(())
-    }
-
-    /// Writes the record with its changes behind `out`.
-    ///
-    /// # Errors
-    /// When the edits are of a longer record.
-    pub fn write(&self, record: &Transaction<'_>, out: &mut Vec<u8>) -> Result<(), EditError> {
-        out.reserve(record.bytes().len() + self.texts.len());
-        let text = |edit: &Edit| self.texts.get(edit.text.clone()).unwrap_or_default();
-        splice(record.bytes(), self.edits.iter().map(|edit| (edit.span.clone(), text(edit))), out)
-    }
 }
 
 /// A text in UTF-8, or in Latin-1 for a record that is not UTF-8; what Latin-1 has not becomes `?`.

@@ -319,6 +319,8 @@ pub struct Fact<'m> {
     pub kind: Kind,
     /// `AN`, `ID`, `DT`, …; empty for what X12 does not have here.
     pub data_type: &'static str,
+    /// Of an identifier the qualifier that says whose it is: `MI` of NM1-9, `SY` of REF-2; empty where none does.
+    pub qualifier: &'m [u8],
 }
 
 /// Hands out every component of every element of a segment that is not empty, with what it is, in one pass.
@@ -338,14 +340,19 @@ pub fn facts<'m>(segment: &Segment<'m>, mut each: impl FnMut(Fact<'m>)) {
                 [] => None,
                 _ => known.component(leaf.component).map(|part| (part.data_type, part.data_element)),
             });
-            let (kind, data_type) = match definition {
+            let (kind, data_type, qualifier) = match definition {
                 Some((data_type, data_element)) => {
                     let kind = told.kind(name, element.number, data_type, data_element, leaf.value.bytes());
-                    (kind, data_type)
+                    let qualifier = match data_element {
+                        "67" => told.identification,
+                        "127" => told.reference,
+                        _ => &[],
+                    };
+                    (kind, data_type, qualifier)
                 }
-                None => (Kind::Unknown, ""),
+                None => (Kind::Unknown, "", &[][..]),
             };
-            each(Fact { element: element.number, leaf, kind, data_type });
+            each(Fact { element: element.number, leaf, kind, data_type, qualifier });
         }
     }
 }
@@ -400,6 +407,8 @@ impl<'m> Qualifiers<'m> {
             }
             (b"BPR", 7 | 13) => return Kind::Identifier(Id::BankAccount),
             (b"STC", 1 | 10 | 11) | (b"LQ", 2) if data_element == "1271" => return Kind::Code,
+            // Remark codes of the payer's.
+            (b"MIA", 5 | 20..=23) | (b"MOA", 3..=7) => return Kind::Code,
             (b"DMG", 3..=5) => return Kind::Demographic,
             (b"III", 4) => return Kind::Text,
             _ => {}

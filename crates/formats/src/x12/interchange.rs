@@ -7,6 +7,8 @@ use std::sync::Arc;
 use memchr::{memchr, memchr_iter};
 use thiserror::Error;
 
+use crate::segments;
+
 /// An ISA segment is 106 bytes long; so many are looked at, for senders that do not fill its elements with blanks.
 pub(crate) const HEADER_BYTES: usize = 512;
 
@@ -202,6 +204,42 @@ impl Envelope {
         self.element(&self.gs, number)
     }
 
+    /// The ISA and the GS segment with their terminators, one behind the other.
+    pub fn header(&self) -> Vec<u8> {
+        let segment = self.delimiters.segment;
+        let mut out = Vec::with_capacity(self.isa.len() + self.gs.len() + 2);
+        for text in [&self.isa, &self.gs].into_iter().filter(|text| !text.is_empty()) {
+            out.extend_from_slice(text);
+            out.push(segment);
+        }
+        out
+    }
+
+    /// An interchange of these transaction sets, with the counts and control numbers that its trailers must have.
+    pub fn interchange_of<'s>(&self, sets: impl IntoIterator<Item = &'s [u8]>) -> Vec<u8> {
+        let Delimiters { element, segment, .. } = self.delimiters;
+        let mut out = self.header();
+        let mut count = 0_usize;
+        for set in sets {
+            out.extend_from_slice(set);
+            count += 1;
+        }
+        let mut trailer = |name: &str, count: usize, control: Option<Cow<'_, str>>| {
+            out.extend_from_slice(name.as_bytes());
+            out.push(element);
+            out.extend_from_slice(count.to_string().as_bytes());
+            out.push(element);
+            // A number that is not in UTF-8 was no number.
+            out.extend_from_slice(control.unwrap_or_default().as_bytes());
+            out.push(segment);
+        };
+        if !self.gs.is_empty() {
+            trailer("GE", count, self.group(6));
+        }
+        trailer("IEA", usize::from(!self.gs.is_empty()), self.interchange(13));
+        out
+    }
+
     fn element<'e>(&self, segment: &'e [u8], number: usize) -> Option<Cow<'e, str>> {
         let element = segment.split(|byte| *byte == self.delimiters.element).nth(number)?.trim_ascii();
         (!element.is_empty() && number > 0).then(|| decode(element))
@@ -218,7 +256,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
 
 /// What values are read by.
 #[derive(Clone, Copy)]
-pub(crate) struct Syntax {
+pub struct Syntax {
     pub(crate) delimiters: Delimiters,
     pub(crate) is_utf8: bool,
 }
@@ -452,14 +490,10 @@ impl<'m> Iterator for Elements<'m> {
 }
 
 /// An element, repetition or component: bytes and their place. It holds PHI: no `Debug`.
-#[derive(Clone, Copy)]
-pub struct Value<'m> {
-    bytes: &'m [u8],
-    start: usize,
-    /// Nothing in it is a delimiter.
-    is_whole: bool,
-    syntax: &'m Syntax,
-}
+pub type Value<'m> = segments::Value<'m, Syntax>;
+
+/// Parts of a value in order, also empty ones; always at least one.
+pub type Split<'m> = segments::Split<'m, Syntax>;
 
 /// A smallest part of an element and where it stands in it; numbers count from 1. It holds PHI: no `Debug`.
 #[derive(Clone, Copy)]
@@ -469,50 +503,10 @@ pub struct Leaf<'m> {
     pub value: Value<'m>,
 }
 
-impl<'m> Value<'m> {
-    fn part(self, range: Range<usize>) -> Self {
-        let start = self.start + range.start;
-        Self { bytes: self.bytes.get(range).unwrap_or_default(), start, ..self }
-    }
-
-    /// As it stands in the record.
-    pub fn bytes(&self) -> &'m [u8] {
-        self.bytes
-    }
-
-    /// Where in the record.
-    pub fn span(&self) -> Range<usize> {
-        self.start..self.start + self.bytes.len()
-    }
-
-    /// Nothing is said.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
+impl<'m> segments::Value<'m, Syntax> {
     /// Its text: UTF-8, or Latin-1 where it is not. Delimiters in it stay; X12 has no escapes.
     pub fn text(&self) -> Cow<'m, str> {
         decode(self.bytes)
-    }
-
-    /// The repetitions of an element; one when it does not repeat.
-    pub fn repetitions(&self) -> Split<'m> {
-        self.split(self.syntax.delimiters.repetition)
-    }
-
-    /// The components of a repetition.
-    pub fn components(&self) -> Split<'m> {
-        self.split(self.syntax.delimiters.component)
-    }
-
-    /// The repetition of this number, from 1.
-    pub fn repetition(&self, number: usize) -> Option<Self> {
-        self.repetitions().nth(number.checked_sub(1)?)
-    }
-
-    /// The component of this number, from 1; of an element with several repetitions, of the first.
-    pub fn component(&self, number: usize) -> Option<Self> {
-        self.repetitions().next()?.components().nth(number.checked_sub(1)?)
     }
 
     /// All components of all repetitions of an element, also empty ones.
@@ -520,34 +514,5 @@ impl<'m> Value<'m> {
         (1..).zip(self.repetitions()).flat_map(|(repetition, value)| {
             (1..).zip(value.components()).map(move |(component, value)| Leaf { repetition, component, value })
         })
-    }
-
-    pub(crate) fn syntax(&self) -> &'m Syntax {
-        self.syntax
-    }
-
-    fn split(&self, delimiter: Option<u8>) -> Split<'m> {
-        Split { rest: Some(*self), delimiter: delimiter.filter(|_| !self.is_whole) }
-    }
-}
-
-/// Parts of a value in order, also empty ones; always at least one.
-#[derive(Clone)]
-pub struct Split<'m> {
-    rest: Option<Value<'m>>,
-    delimiter: Option<u8>,
-}
-
-impl<'m> Iterator for Split<'m> {
-    type Item = Value<'m>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Value<'m>> {
-        let rest = self.rest.take()?;
-        let Some(end) = self.delimiter.and_then(|delimiter| memchr(delimiter, rest.bytes)) else {
-            return Some(rest);
-        };
-        self.rest = Some(rest.part(end + 1..rest.bytes.len()));
-        Some(rest.part(0..end))
     }
 }

@@ -40,13 +40,12 @@ mod reader;
 pub mod tables;
 
 pub use dictionary::{ComponentDef, Dictionary, ElementDef, Guide, SegmentDef};
-pub use edits::{EditError, Edits, encode, escape, splice};
+pub use edits::{encode, escape};
 pub use facts::{CodeList, DateFormat, DateOf, Fact, Id, Kind, Role, facts};
 pub use interchange::{
     Delimiters, Element, Elements, Envelope, Leaf, ParseError, Segment, Split, Transaction, Value, parse,
 };
 pub use loops::{Level, LevelKind, Outline, Place, Subject, SubjectKind};
-pub use reader::{
-    DEFAULT_MAX_TRANSACTION_BYTES, ReadOptions, Record, RecordKind, Reject, RejectReason, TransactionBatch,
-    TransactionReader,
-};
+pub use reader::{DEFAULT_MAX_TRANSACTION_BYTES, ReadOptions, Record, RecordKind, TransactionBatch, TransactionReader};
+
+pub use crate::segments::{EditError, Edits, Reject, RejectReason, splice};

@@ -11,21 +11,15 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memmem};
 use serde::Serialize;
-use thiserror::Error;
 
 use super::interchange::{
     Envelope, HEADER_BYTES, ParseError, Transaction, behind, header, indent, name_of, parse, text_end,
 };
 use crate::error::FormatError;
+use crate::segments::{Batch, Cutter, Names, Spanned, Stream, next_batch};
 
 /// Largest transaction set that is accepted unless told otherwise.
 pub const DEFAULT_MAX_TRANSACTION_BYTES: usize = 64 << 20;
-
-/// How much is read at once while a set is longer than a batch.
-const GROW_BYTES: usize = 1 << 20;
-
-/// Enough to see a byte-order mark.
-const MIN_BATCH_BYTES: usize = 64;
 
 /// Bounds of what is read.
 #[derive(Clone, Copy, Debug)]
@@ -83,57 +77,16 @@ pub struct Record {
     pub envelope: Arc<Envelope>,
 }
 
-/// What is wrong with one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum RejectReason {
-    /// Text that belongs to no interchange: without ISA there are no delimiters.
-    #[error("no ISA segment before it")]
-    NoHeader,
-    #[error("the transaction set is longer than {limit} bytes")]
-    TooLong {
-        /// The limit in bytes.
-        limit: usize,
-    },
+/// Some records of a file of interchanges. It holds PHI: no `Debug`.
+pub type TransactionBatch = Batch<Record>;
+
+impl Spanned for Record {
+    fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
 }
 
-/// One record that was set aside. It holds PHI: no `Debug`, no `Serialize`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Reject {
-    /// The physical line on which it begins, from 1.
-    pub line: u64,
-    /// The record as it was, up to the reader's limit.
-    pub raw: Vec<u8>,
-    /// How many bytes were dropped behind `raw`; 0 when it is whole.
-    pub cut: u64,
-    pub reason: RejectReason,
-}
-
-/// Some records. It holds PHI: no `Debug`.
-#[derive(Default)]
-pub struct TransactionBatch {
-    /// What spans point into.
-    pub bytes: Vec<u8>,
-    pub records: Vec<Record>,
-    /// In the order of the file, as the records are; their lines tell how both mix.
-    pub rejects: Vec<Reject>,
-}
-
-impl TransactionBatch {
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// The record of this number as it was read.
-    pub fn raw(&self, index: usize) -> &[u8] {
-        let span = self.records.get(index).map(|record| record.span.clone());
-        span.and_then(|span| self.bytes.get(span)).unwrap_or_default()
-    }
-
+impl Batch<Record> {
     /// The record of this number taken apart.
     ///
     /// # Errors
@@ -146,11 +99,7 @@ impl TransactionBatch {
 
 /// Reads interchanges, as many as the stream has.
 pub struct TransactionReader<R> {
-    reader: R,
-    max_bytes: usize,
-    /// What was read and not handed out; the pending record begins at `start`.
-    bytes: Vec<u8>,
-    start: usize,
+    stream: Stream<R>,
     /// The segment that is looked at with blanks before it, its text, and up to where it has no end.
     at: usize,
     text: usize,
@@ -160,24 +109,12 @@ pub struct TransactionReader<R> {
     is_mid_segment: bool,
     pending: Pending,
     envelope: Option<Arc<Envelope>>,
-    source: Source,
-}
-
-/// How far the stream is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Untouched,
-    Open,
-    Ended,
-    Failed,
 }
 
 /// The record that is not at its end.
 struct Pending {
     what: What,
     line: u64,
-    /// It is too large: what is kept of it, and how much is not.
-    cut: Option<(Vec<u8>, u64)>,
     envelope: Option<Arc<Envelope>>,
 }
 
@@ -191,11 +128,7 @@ enum What {
     Record(RecordKind),
 }
 
-impl Pending {
-    fn blanks() -> Self {
-        Self { what: What::Blanks, line: 0, cut: None, envelope: None }
-    }
-}
+const BLANKS: Pending = Pending { what: What::Blanks, line: 0, envelope: None };
 
 /// A segment that is read to its end: where its text ends, and where the next one begins.
 #[derive(Clone, Copy)]
@@ -204,21 +137,76 @@ struct Found {
     next: usize,
 }
 
+impl<R: Read> Cutter for TransactionReader<R> {
+    type Source = R;
+    type Record = Record;
+
+    fn stream(&mut self) -> &mut Stream<R> {
+        &mut self.stream
+    }
+
+    fn take_segments(&mut self, batch: &mut TransactionBatch) {
+        while let Some(found) = self.next_segment() {
+            self.take_segment(found, batch);
+        }
+        self.judge_long_segment(batch);
+    }
+
+    fn end(&mut self, batch: &mut TransactionBatch) {
+        let end = self.stream.bytes.len();
+        self.close(end, batch);
+        self.at = end;
+    }
+
+    fn shift(&mut self, by: usize) {
+        self.at = self.at.saturating_sub(by);
+        self.text = self.text.saturating_sub(by);
+        self.scanned = self.scanned.saturating_sub(by);
+    }
+
+    /// But for its head and a segment that may begin another.
+    fn bound(&mut self) {
+        // Blanks without an end are a text too.
+        let is_flood = self.text - self.at > self.stream.max_bytes;
+        let is_over = self.at > self.stream.max_bytes
+            || is_flood
+            || (self.is_mid_segment && self.stream.bytes.len() > self.stream.max_bytes);
+        if self.stream.at_end() || !(is_over || self.stream.is_cut()) {
+            return;
+        }
+        let keep = if self.is_mid_segment {
+            self.scanned.min(self.stream.bytes.len())
+        } else if is_flood {
+            self.text
+        } else {
+            self.at
+        };
+        if keep == 0 {
+            return;
+        }
+        if self.pending.what == What::Blanks {
+            self.begin(What::Headless, None);
+        }
+        if keep > self.at {
+            self.line += lines_in(self.stream.bytes.get(self.at..keep).unwrap_or_default());
+        }
+        self.stream.drop_front(keep);
+        self.shift(keep);
+    }
+}
+
 impl<R: Read> TransactionReader<R> {
     pub fn new(reader: R, options: ReadOptions) -> Self {
+        let names = Names { header: "ISA", record: "transaction set" };
         Self {
-            reader,
-            max_bytes: options.max_transaction_bytes.max(1),
-            bytes: Vec::new(),
-            start: 0,
+            stream: Stream::new(reader, options.max_transaction_bytes, names),
             at: 0,
             text: 0,
             scanned: 0,
             line: 1,
             is_mid_segment: false,
-            pending: Pending::blanks(),
+            pending: BLANKS,
             envelope: None,
-            source: Source::Untouched,
         }
     }
 
@@ -227,101 +215,49 @@ impl<R: Read> TransactionReader<R> {
     /// # Errors
     /// When the source fails; then every later call fails too.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Option<TransactionBatch>, FormatError> {
-        if self.source == Source::Failed {
-            return Err(FormatError::FailedBefore);
-        }
-        let max_bytes = max_bytes.max(MIN_BATCH_BYTES);
-        loop {
-            if let Err(error) = self.fill(max_bytes) {
-                self.source = Source::Failed;
-                return Err(error);
-            }
-            let mut batch = TransactionBatch::default();
-            while let Some(found) = self.next_segment() {
-                self.take_segment(found, &mut batch);
-            }
-            self.judge_long_segment(&mut batch);
-            if self.at_end() {
-                self.close(self.bytes.len(), &mut batch);
-                self.start = self.bytes.len();
-                self.at = self.start;
-            }
-            if self.start > 0 {
-                let rest = self.bytes.split_off(self.start);
-                batch.bytes = std::mem::replace(&mut self.bytes, rest);
-                self.at = self.at.saturating_sub(self.start);
-                self.text = self.text.saturating_sub(self.start);
-                self.scanned = self.scanned.saturating_sub(self.start);
-                self.start = 0;
-            }
-            self.bound();
-            if !batch.records.is_empty() || !batch.rejects.is_empty() {
-                return Ok(Some(batch));
-            }
-            if self.at_end() {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Reads until there are `max_bytes`, or some more when that much is waiting already.
-    fn fill(&mut self, max_bytes: usize) -> Result<(), FormatError> {
-        if self.at_end() {
-            return Ok(());
-        }
-        let have = self.bytes.len();
-        let want = if have < max_bytes { max_bytes - have } else { GROW_BYTES.min(have) };
-        let read = self.reader.by_ref().take(want as u64).read_to_end(&mut self.bytes)?;
-        let before = std::mem::replace(&mut self.source, if read < want { Source::Ended } else { Source::Open });
-        let is_wide =
-            || [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"].iter().any(|mark| self.bytes.starts_with(mark));
-        if before == Source::Untouched && is_wide() {
-            return Err(FormatError::NotUtf8Text);
-        }
-        Ok(())
-    }
-
-    fn at_end(&self) -> bool {
-        self.source == Source::Ended
+        next_batch(self, max_bytes)
     }
 
     /// The end of the segment that is looked at, when it is known.
     fn next_segment(&mut self) -> Option<Found> {
-        let len = self.bytes.len();
+        let len = self.stream.bytes.len();
         if self.at >= len {
             return None;
         }
         if !self.is_mid_segment {
             self.text = self.text.max(self.at);
-            self.text += indent(self.bytes.get(self.text..).unwrap_or_default());
+            self.text += indent(self.stream.bytes.get(self.text..).unwrap_or_default());
             // A byte-order mark, or a name, may not be whole.
-            if len - self.text < HEADER_BYTES && !self.at_end() {
+            if len - self.text < HEADER_BYTES && !self.stream.at_end() {
                 return None;
             }
             if self.text >= len {
                 return Some(Found { end: len, next: len });
             }
-            let rest = self.bytes.get(self.text..).unwrap_or_default();
+            let rest = self.stream.bytes.get(self.text..).unwrap_or_default();
             if let Some((_, end)) = header(rest) {
                 let end = self.text + end;
-                return Some(Found { end, next: behind(&self.bytes, end) });
+                return Some(Found { end, next: behind(&self.stream.bytes, end) });
             }
         }
         self.scanned = self.scanned.max(self.text);
         let found = match self.envelope.as_deref().map(|envelope| *envelope.delimiters()) {
             None => self.next_header(self.scanned)?,
             Some(delimiters) => {
-                let end = memchr(delimiters.segment, self.bytes.get(self.scanned..).unwrap_or_default());
+                let end = memchr(delimiters.segment, self.stream.bytes.get(self.scanned..).unwrap_or_default());
                 let Some(end) = end.map(|end| self.scanned + end) else {
                     self.scanned = len;
-                    return self.at_end().then(|| self.lost_header(len).unwrap_or(Found { end: len, next: len }));
+                    return self
+                        .stream
+                        .at_end()
+                        .then(|| self.lost_header(len).unwrap_or(Found { end: len, next: len }));
                 };
                 // The line end behind it, or an ISA within it, may not be read yet.
                 self.scanned = end;
-                if end + HEADER_BYTES > len && !self.at_end() {
+                if end + HEADER_BYTES > len && !self.stream.at_end() {
                     return None;
                 }
-                self.lost_header(end).unwrap_or(Found { end, next: behind(&self.bytes, end) })
+                self.lost_header(end).unwrap_or(Found { end, next: behind(&self.stream.bytes, end) })
             }
         };
         Some(found)
@@ -329,28 +265,28 @@ impl<R: Read> TransactionReader<R> {
 
     /// Without delimiters: the text up to the next ISA segment.
     fn next_header(&mut self, from: usize) -> Option<Found> {
-        let len = self.bytes.len();
-        for hit in memmem::find_iter(self.bytes.get(from..).unwrap_or_default(), b"ISA").map(|hit| from + hit) {
-            if hit + HEADER_BYTES > len && !self.at_end() {
+        let len = self.stream.bytes.len();
+        for hit in memmem::find_iter(self.stream.bytes.get(from..).unwrap_or_default(), b"ISA").map(|hit| from + hit) {
+            if hit + HEADER_BYTES > len && !self.stream.at_end() {
                 self.scanned = hit;
                 return None;
             }
-            if hit > self.at && header(self.bytes.get(hit..).unwrap_or_default()).is_some() {
+            if hit > self.at && header(self.stream.bytes.get(hit..).unwrap_or_default()).is_some() {
                 return Some(Found { end: hit, next: hit });
             }
         }
         self.scanned = len.saturating_sub(2).max(from);
-        self.at_end().then_some(Found { end: len, next: len })
+        self.stream.at_end().then_some(Found { end: len, next: len })
     }
 
     /// An IEA segment whose terminator was lost where files were joined: it ends where an ISA segment begins.
     fn lost_header(&self, end: usize) -> Option<Found> {
-        let text = self.bytes.get(self.text..end).unwrap_or_default();
+        let text = self.stream.bytes.get(self.text..end).unwrap_or_default();
         if self.is_mid_segment || !text.starts_with(b"IEA") {
             return None;
         }
         let hit = self.text + memmem::find(text, b"ISA")?;
-        header(self.bytes.get(hit..)?)?;
+        header(self.stream.bytes.get(hit..)?)?;
         Some(Found { end: hit, next: hit })
     }
 
@@ -358,16 +294,16 @@ impl<R: Read> TransactionReader<R> {
         if !std::mem::take(&mut self.is_mid_segment) {
             self.judge(found.end, batch);
         }
-        self.line += lines_in(self.bytes.get(self.at..found.next).unwrap_or_default());
+        self.line += lines_in(self.stream.bytes.get(self.at..found.next).unwrap_or_default());
         self.at = found.next;
         self.text = found.next;
         self.scanned = found.next;
     }
 
     fn judge_long_segment(&mut self, batch: &mut TransactionBatch) {
-        let end = self.bytes.len();
-        let is_long = end - self.at > self.max_bytes.max(2 * HEADER_BYTES);
-        if is_long && !self.is_mid_segment && !self.at_end() && end - self.text >= HEADER_BYTES {
+        let end = self.stream.bytes.len();
+        let is_long = end - self.at > self.stream.max_bytes.max(2 * HEADER_BYTES);
+        if is_long && !self.is_mid_segment && !self.stream.at_end() && end - self.text >= HEADER_BYTES {
             self.judge(end, batch);
             self.is_mid_segment = true;
         }
@@ -376,7 +312,7 @@ impl<R: Read> TransactionReader<R> {
     /// Whether the segment whose text ends at `end` begins a record or belongs to the pending one.
     fn judge(&mut self, end: usize, batch: &mut TransactionBatch) {
         let (start, text) = (self.at, self.text);
-        let rest = self.bytes.get(text..).unwrap_or_default();
+        let rest = self.stream.bytes.get(text..).unwrap_or_default();
         let new = if rest.starts_with(b"ISA") { Envelope::new(rest, &[]) } else { None };
         if let Some(new) = new {
             self.envelope = Some(Arc::new(new));
@@ -388,9 +324,9 @@ impl<R: Read> TransactionReader<R> {
             return;
         };
         let segment = envelope.delimiters().segment;
-        let has_terminator = self.bytes.get(end) == Some(&segment);
-        let end = text_end(&self.bytes, text, end, has_terminator, segment);
-        let value = self.bytes.get(text..end).unwrap_or_default();
+        let has_terminator = self.stream.bytes.get(end) == Some(&segment);
+        let end = text_end(&self.stream.bytes, text, end, has_terminator, segment);
+        let value = self.stream.bytes.get(text..end).unwrap_or_default();
         let element = envelope.delimiters().element;
         let name = name_of(value, element);
         if value.is_empty() && self.pending.what != What::Headless {
@@ -423,74 +359,22 @@ impl<R: Read> TransactionReader<R> {
     }
 
     fn begin(&mut self, what: What, envelope: Option<Arc<Envelope>>) {
-        let line = self.line + lines_in(self.bytes.get(self.at..self.text).unwrap_or_default());
-        let cut = self.pending.cut.take();
-        self.pending = Pending { what, line, cut, envelope };
+        let line = self.line + lines_in(self.stream.bytes.get(self.at..self.text).unwrap_or_default());
+        self.pending = Pending { what, line, envelope };
     }
 
     /// Ends the pending record before `end`.
     fn close(&mut self, end: usize, batch: &mut TransactionBatch) {
-        let span = self.start..end;
-        let bytes = self.bytes.get(span.clone()).unwrap_or_default();
-        let Pending { what, line, cut, envelope } = std::mem::replace(&mut self.pending, Pending::blanks());
-        let limit = self.max_bytes;
+        let Pending { what, line, envelope } = std::mem::replace(&mut self.pending, BLANKS);
         let kind = match what {
-            What::Blanks if cut.is_none() => return,
+            What::Blanks if !self.stream.is_cut() => return,
             What::Blanks | What::Headless => None,
             What::Open => Some(RecordKind::Transaction),
             What::Record(kind) => Some(kind),
         };
-        if let Some((raw, cut)) = cut {
-            let reason = RejectReason::TooLong { limit };
-            batch.rejects.push(Reject { line, raw, cut: cut + bytes.len() as u64, reason });
-        } else if bytes.len() > limit {
-            let (raw, tail) = bytes.split_at(limit);
-            let reason = RejectReason::TooLong { limit };
-            batch.rejects.push(Reject { line, raw: raw.to_vec(), cut: tail.len() as u64, reason });
-        } else if let (Some(kind), Some(envelope)) = (kind, envelope) {
-            batch.records.push(Record { kind, span, line, envelope });
-        } else {
-            batch.rejects.push(Reject { line, raw: bytes.to_vec(), cut: 0, reason: RejectReason::NoHeader });
-        }
-        self.start = end;
-    }
-
-    /// Drops what was read of a pending record that is too large, but for its head and a segment that may begin another.
-    fn bound(&mut self) {
-        // Blanks without an end are a text too.
-        let is_flood = self.text - self.at > self.max_bytes;
-        let is_over =
-            self.at > self.max_bytes || is_flood || (self.is_mid_segment && self.bytes.len() > self.max_bytes);
-        if self.at_end() || !(is_over || self.pending.cut.is_some()) {
-            return;
-        }
-        let keep = if self.is_mid_segment {
-            self.scanned.min(self.bytes.len())
-        } else if is_flood {
-            self.text
-        } else {
-            self.at
-        };
-        if keep == 0 {
-            return;
-        }
-        if self.pending.what == What::Blanks {
-            self.begin(What::Headless, None);
-        }
-        let dropped = self.bytes.get(..keep).unwrap_or_default();
-        if let Some((_, cut)) = &mut self.pending.cut {
-            *cut += dropped.len() as u64;
-        } else {
-            let (head, tail) = dropped.split_at(dropped.len().min(self.max_bytes));
-            self.pending.cut = Some((head.to_vec(), tail.len() as u64));
-        }
-        if keep > self.at {
-            self.line += lines_in(self.bytes.get(self.at..keep).unwrap_or_default());
-        }
-        self.bytes.drain(..keep);
-        self.at = self.at.saturating_sub(keep);
-        self.text = self.text.saturating_sub(keep);
-        self.scanned = self.scanned.saturating_sub(keep);
+        let known = kind.zip(envelope);
+        let record = known.map(|(kind, envelope)| move |span| Record { kind, span, line, envelope });
+        self.stream.close(end, line, batch, record);
     }
 }
 

@@ -56,6 +56,7 @@ const TRANSACTION: &[Column] = &[
     column("purpose", &[("BHT", 2), ("BGN", 1), ("BPR", 1)]),
     column("reference", &[("BHT", 3), ("BGN", 2), ("TRN", 2)]),
     column("created", &[("BHT", 4), ("BGN", 3), ("BPR", 16)]),
+    column("header", &[]),
     column("text", &[]),
 ];
 
@@ -1038,6 +1039,7 @@ impl Tables {
             text(head, number)
         };
         let trace = || set.segments().take(6).find(|segment| segment.name() == b"TRN").and_then(|trn| text(&trn, 2));
+        let header = envelope.header();
         let cells = [
             keys.interchange.clone(),
             keys.group.clone(),
@@ -1052,6 +1054,7 @@ impl Tables {
             of_head(2, 1, 1),
             of_head(3, 2, 0).or_else(trace),
             of_head(4, 3, 16),
+            text_of(&header),
             Some(super::interchange::decode(set.bytes())),
         ];
         for (column, cell) in cells.into_iter().enumerate() {

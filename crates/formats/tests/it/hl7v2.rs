@@ -220,7 +220,7 @@ fn edits_touch_nothing_else() {
     let offset = pid.field(1).unwrap().span().start;
     assert_eq!(edits.replace(&pid.field(1).unwrap(), "x"), Err(EditError::OutOfOrder { offset }));
     edits.clear();
-    assert_eq!(edits.replace_raw(&pid.field(1).unwrap(), b"x\rPV1|"), Err(EditError::LineEnd { offset }));
+    assert_eq!(edits.replace_raw(&pid.field(1).unwrap(), b"x\rPV1|"), Err(EditError::Delimiter { offset }));
     assert!(edits.is_empty());
     let mut out = b"kept".to_vec();
     assert_eq!(splice(b"abc", [(0..1, "x"), (0..2, "y")], &mut out), Err(EditError::OutOfOrder { offset: 0 }));
@@ -306,7 +306,7 @@ fn frames_and_junk() {
         [(RecordKind::Message, 1), (RecordKind::FileTrailer, 3), (RecordKind::FileHeader, 6),]
     );
     let rejects: Vec<_> = rejects.into_iter().map(|r| (r.line, r.raw, r.cut, r.reason)).collect();
-    let reason = RejectReason::NoHeader;
+    let reason = RejectReason::NoHeader { header: "MSH" };
     assert_eq!(rejects, [(4, b"left|over\r\r".to_vec(), 0, reason), (7, b"PID|canary".to_vec(), 0, reason)]);
     assert!(!reason.to_string().contains("canary"));
 
@@ -335,7 +335,10 @@ fn a_message_that_is_too_large_is_cut_and_the_next_one_read() {
             let whole = text.len() - records[0].2.len() - records[1].2.len();
             assert_eq!(rejects[0].raw.len() as u64 + rejects[0].cut, whole as u64);
             assert!(rejects[0].raw.len() <= 300 && rejects[0].raw.starts_with(b"MSH|^~\\&|2"));
-            assert_eq!((rejects[0].line, rejects[0].reason), (2, RejectReason::TooLong { limit: 300 }));
+            assert_eq!(
+                (rejects[0].line, rejects[0].reason),
+                (2, RejectReason::TooLong { record: "message", limit: 300 })
+            );
         }
     }
 }

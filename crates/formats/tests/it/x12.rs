@@ -273,8 +273,8 @@ fn trailers_may_be_missing() {
 fn what_is_no_interchange_is_set_aside() {
     let (records, rejects) = seen_in(format!("hello\nISAAC was here\n{ISA}").as_bytes(), 3, 64, 1 << 20);
     assert_eq!(records, [(RecordKind::InterchangeHeader, 3, ISA.to_owned())]);
-    assert_eq!(rejects, [(1, RejectReason::NoHeader, 21, 0)]);
-    assert_eq!(seen_in(b"no x12 at all", 3, 64, 1 << 20).1, [(1, RejectReason::NoHeader, 13, 0)]);
+    assert_eq!(rejects, [(1, RejectReason::NoHeader { header: "ISA" }, 21, 0)]);
+    assert_eq!(seen_in(b"no x12 at all", 3, 64, 1 << 20).1, [(1, RejectReason::NoHeader { header: "ISA" }, 13, 0)]);
     for blank in [&b""[..], b" \r\n\r\n", b"\xEF\xBB\xBF"] {
         assert!(read(blank).is_empty() && read(blank).rejects.is_empty());
     }
@@ -292,7 +292,7 @@ fn a_set_that_is_too_large_is_set_aside_and_the_rest_read() {
         let (records, rejects) = seen_in(text.as_bytes(), chunk, batch_bytes, 1000);
         let texts: Vec<_> = records.iter().map(|(_, _, text)| text.as_str()).collect();
         assert_eq!(texts, [ISA, "GS*HC*A~", "ST*837*3~SE*2*3~", "GE*3*1~", "IEA*1*1~"]);
-        let reason = RejectReason::TooLong { limit: 1000 };
+        let reason = RejectReason::TooLong { record: "transaction set", limit: 1000 };
         let cut = |set: usize| (set - 1000) as u64;
         let sizes = [9 + long.len() + 7, 9 + endless.len() + 1 + 7];
         assert_eq!(rejects, [(1, reason, 1000, cut(sizes[0])), (1, reason, 1000, cut(sizes[1]))]);
@@ -842,4 +842,46 @@ proptest! {
         holds(&bytes, chunk, 64);
         holds(&[ISA.as_bytes(), &bytes].concat(), chunk, 1000);
     }
+}
+
+#[test]
+fn a_set_and_its_header_are_an_interchange_again() {
+    let text = format!(
+        "{ISA}GS*HC*A*B*20240102*1200*42*X*005010X222A1~\r\nST*837*1~\r\nSE*2*1~\r\nST*837*2~SE*2*2~GE*2*42~IEA*1*1~"
+    );
+    let batch = read(text.as_bytes());
+    let is_set = |index: &usize| batch.records[*index].kind == RecordKind::Transaction;
+    let sets: Vec<usize> = (0..batch.records.len()).filter(is_set).collect();
+    let envelope = &batch.records[sets[0]].envelope;
+    let again = envelope.interchange_of(sets.iter().map(|index| batch.raw(*index)));
+    let again = read(&again);
+    let kinds: Vec<_> = again.records.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == RecordKind::Transaction).count(), 2);
+    let at = |kind| kinds.iter().position(|known| *known == kind).unwrap();
+    let trailer = again.parse(at(RecordKind::GroupTrailer)).unwrap();
+    assert_eq!((trailer.segment(0).unwrap().code(1), trailer.segment(0).unwrap().code(2)), (&b"2"[..], &b"42"[..]));
+    let trailer = again.parse(at(RecordKind::InterchangeTrailer)).unwrap();
+    let number = envelope.interchange(13).unwrap();
+    assert_eq!(trailer.segment(0).unwrap().element(2).unwrap().text(), number);
+    assert_eq!(again.raw(2), b"ST*837*1~\r\nSE*2*1~\r\n");
+}
+
+#[test]
+fn identifiers_come_with_the_qualifier_that_tells_them() {
+    let text = format!("{ISA}ST*837*1~REF*SY*7**EI:8~NM1*IL*1*DOE*****MI*9~SE*4*1~");
+    let all = read(text.as_bytes());
+    let index = all.records.iter().position(|record| record.kind == RecordKind::Transaction).unwrap();
+    let set = all.parse(index).unwrap();
+    let mut told = Vec::new();
+    for segment in set.segments() {
+        facts(&segment, |fact| {
+            if !fact.qualifier.is_empty() {
+                told.push((fact.qualifier.to_vec(), fact.leaf.value.bytes().to_vec()));
+            }
+        });
+    }
+    let want = [("SY", "7"), ("EI", "8"), ("MI", "9")];
+    assert_eq!(told, want.map(|(qualifier, value)| (qualifier.as_bytes().to_vec(), value.as_bytes().to_vec())));
+    let guide = Dictionary::get().guide("005010X222", "837").unwrap();
+    assert!(guide.has("2010BA", "N3") && !guide.has("2010BA", "CLM") && !guide.has("2010XX", "N3"));
 }
