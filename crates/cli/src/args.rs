@@ -101,6 +101,10 @@ pub enum Template {
     Hl7v2,
     /// C-CDA documents.
     Ccda,
+    /// Notes in plain text files.
+    Notes,
+    /// FHIR R4 resources alone.
+    Fhir,
 }
 
 #[derive(ClapArgs)]

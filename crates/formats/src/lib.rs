@@ -33,6 +33,7 @@ pub mod fhir;
 pub mod hl7v2;
 mod lines;
 mod ndjson;
+mod notes;
 mod text;
 pub mod x12;
 
@@ -42,4 +43,5 @@ pub use csv::{CsvBatch, CsvOptions, CsvReader, csv_header};
 pub use error::{Codec, FormatError, HeaderProblem, Reject, RejectReason};
 pub use lines::{DEFAULT_MAX_LINE_BYTES, LineBatch, LineReader};
 pub use ndjson::{NdjsonBatch, NdjsonOptions, NdjsonReader};
+pub use notes::{NameTemplate, NoteEncoding, NotesBatch, NotesOptions, NotesReader};
 pub use text::{TextColumns, text_columns, text_names};

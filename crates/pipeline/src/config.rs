@@ -3,7 +3,7 @@
 use cordon_access::AccessFile;
 use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
-use cordon_formats::CsvOptions;
+use cordon_formats::{CsvOptions, NotesOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -161,12 +161,15 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR and C-CDA are always said.
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR, C-CDA and notes are always said.
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
     #[serde(default)]
     pub csv: Option<CsvOptions>,
+    /// How notes are named and encoded.
+    #[serde(default)]
+    pub notes: Option<At<NotesOptions>>,
     /// No file is no mistake.
     #[serde(default)]
     pub optional: bool,
@@ -186,6 +189,8 @@ pub enum Format {
     Hl7v2,
     /// CDA R2 documents: C-CDA, CCD, eICR; one or several in a file.
     Ccda,
+    /// Plain text files, each of them one row of a table: `file_name`, `text`, and what `notes.name` takes from the name.
+    Notes,
 }
 
 /// Where tables go.

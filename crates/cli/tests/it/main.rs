@@ -11,6 +11,7 @@ mod hl7v2;
 mod hostile_input;
 mod inspect;
 mod killed;
+mod notes;
 mod output;
 mod project_folder;
 mod rights;

@@ -8,7 +8,7 @@ use crate::support::{Folder, assert_encrypted, binary, collect, said};
 
 #[test]
 fn a_new_project_is_valid_and_runs() {
-    for template in ["hospital", "synthea"] {
+    for template in ["hospital", "synthea", "hl7v2", "ccda", "notes", "fhir"] {
         let folder = Folder::init(template);
         folder.cordon(&["policy", "check"]).ok();
         let again = said(binary().args(["init", "project"]).current_dir(&folder.dir).output().unwrap());
