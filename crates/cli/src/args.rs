@@ -86,6 +86,9 @@ pub struct InitArgs {
     /// What the first pipeline reads.
     #[arg(long, value_enum, default_value = "hospital")]
     pub template: Template,
+    /// By which method the policy de-identifies: `limited-data-set` for messages, documents and FHIR.
+    #[arg(long, value_enum, default_value = "safe-harbor")]
+    pub method: InitMethod,
     /// Protect the root key by a passphrase from this environment variable instead of a key file.
     #[arg(long, value_name = "NAME")]
     pub passphrase_env: Option<String>,
@@ -105,6 +108,14 @@ pub enum Template {
     Notes,
     /// FHIR R4 resources alone.
     Fhir,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InitMethod {
+    /// 164.514(b)(2).
+    SafeHarbor,
+    /// 164.514(e): dates, towns and postal codes stay, under a data use agreement.
+    LimitedDataSet,
 }
 
 #[derive(ClapArgs)]

@@ -24,6 +24,8 @@ pub enum Template {
 
 pub struct InitOptions {
     pub template: Template,
+    /// A limited data set, 164.514(e), in place of Safe Harbor.
+    pub limited: bool,
     /// The environment variable that holds the passphrase; without it a key file is made.
     pub passphrase_env: Option<String>,
     /// Who makes the project, for the record.
@@ -35,6 +37,9 @@ const HOSPITAL_POLICY: &str = include_str!("../../deid/policies/hospital.yaml");
 const SYNTHEA_POLICY: &str = include_str!("../../deid/policies/synthea-csv.yaml");
 const HL7V2_POLICY: &str = include_str!("../../deid/policies/hl7v2.yaml");
 const CCDA_POLICY: &str = include_str!("../../deid/policies/ccda.yaml");
+const FHIR_LIMITED: &str = include_str!("../../deid/policies/fhir-r4-limited-data-set.yaml");
+const HL7V2_LIMITED: &str = include_str!("../../deid/policies/hl7v2-limited-data-set.yaml");
+const CCDA_LIMITED: &str = include_str!("../../deid/policies/ccda-limited-data-set.yaml");
 const NOTES_POLICY: &str = include_str!("../../deid/policies/notes.yaml");
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
 const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
@@ -90,6 +95,25 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::Notes => ("safe-harbor-notes", NOTES_POLICY.to_owned(), NOTES_PIPELINE),
         Template::Fhir => ("safe-harbor-fhir", FHIR_POLICY.to_owned(), FHIR_PIPELINE),
     };
+    let limited = match options.template {
+        Template::Hl7v2 => Some(("limited-data-set-hl7v2", HL7V2_LIMITED)),
+        Template::Ccda => Some(("limited-data-set-ccda", CCDA_LIMITED)),
+        Template::Fhir => Some(("limited-data-set-fhir", FHIR_LIMITED)),
+        Template::Hospital | Template::Synthea | Template::Notes => None,
+    };
+    let (policy_name, policy, pipeline) = match (options.limited, limited) {
+        (false, _) => (policy_name, policy, pipeline.to_owned()),
+        (true, Some((name, limited))) => {
+            let pipeline = pipeline.replace(policy_name, name).replace("by Safe Harbor", "as a limited data set");
+            (name, limited.to_owned(), pipeline)
+        }
+        (true, None) => {
+            return Err(RunError::usage(
+                "this template has no policy for a limited data set",
+                "choose `--template hl7v2`, `ccda` or `fhir`, or leave `--method` out",
+            ));
+        }
+    };
     // The column that holds documents as a whole.
     let whole = match options.template {
         Template::Hospital | Template::Synthea | Template::Fhir => "resource",
@@ -107,7 +131,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
                 .replace("{{whole}}", whole),
         ),
         (policy_file.as_str(), with_schema("policy", &policy)),
-        ("pipelines/nightly.yaml", with_schema("pipeline", pipeline)),
+        ("pipelines/nightly.yaml", with_schema("pipeline", &pipeline)),
         (".gitignore", GITIGNORE.to_owned()),
     ];
     for (file, text) in &files {

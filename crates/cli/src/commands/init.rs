@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cordon_pipeline::init::{InitOptions, Template, init as make};
 
 use super::{Outcome, os_user};
-use crate::args::{InitArgs, Template as Chosen};
+use crate::args::{InitArgs, InitMethod, Template as Chosen};
 use crate::ui::Ui;
 
 pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
@@ -19,6 +19,7 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
             Chosen::Notes => Template::Notes,
             Chosen::Fhir => Template::Fhir,
         },
+        limited: args.method == InitMethod::LimitedDataSet,
         passphrase_env: args.passphrase_env.clone(),
         user: os_user(),
     };
@@ -27,6 +28,9 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
     ui.say(format!("Made a project in {}:", args.dir.display()));
     for (file, what) in &files {
         ui.say(format!("  {file:<38} {what}"));
+    }
+    if args.method == InitMethod::LimitedDataSet {
+        ui.hint("\nWrite your data use agreement into the policy before you run it, 164.514(e)(4).");
     }
     next_steps(ui, &args.dir, args.template);
     Ok(ExitCode::SUCCESS)

@@ -583,7 +583,9 @@ impl<'a> Walk<'a> {
             Form::Uri => form::is_uri(&text),
             Form::TypeName => self.recipe.definitions.resource_type(&text).is_some(),
             Form::Place => form::is_place(&text),
+            Form::Postal => form::is_postal(&text),
             Form::Time => form::is_time(&text),
+            Form::Date => form::is_date(&text),
             Form::Zip => match self.member(object, self.recipe.names.country).map(|at| self.token(at)) {
                 Some(country) if country.kind == Kind::Text => form::has_zip_codes(&self.meant(country)),
                 Some(country) => country.kind == Kind::Null,

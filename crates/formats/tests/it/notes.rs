@@ -10,18 +10,14 @@ fn reader(name: Option<&str>, encoding: NoteEncoding) -> NotesReader {
 /// The text of one file, or why it is none.
 fn text(bytes: &[u8], encoding: NoteEncoding) -> Result<String, RejectReason> {
     let mut reader = reader(None, encoding);
-    match reader.read("a.txt", bytes).unwrap() {
-        Some(reject) => {
-            assert!(reject.raw == bytes, "a reject keeps its bytes");
-            assert!(reader.take().unwrap().is_none(), "what is put aside is no row");
-            Err(reject.reason)
-        }
-        None => {
-            let batch = reader.take().unwrap().unwrap();
-            assert_eq!(batch.rows.raw(0), Some(bytes), "a row keeps its file's bytes");
-            Ok(batch.batch.column(1).as_string_view().value(0).to_owned())
-        }
+    if let Some(reject) = reader.read("a.txt", bytes).unwrap() {
+        assert!(reject.raw == bytes, "a reject keeps its bytes");
+        assert!(reader.take().unwrap().is_none(), "what is put aside is no row");
+        return Err(reject.reason);
     }
+    let batch = reader.take().unwrap().unwrap();
+    assert_eq!(batch.rows.raw(0), Some(bytes), "a row keeps its file's bytes");
+    Ok(batch.batch.column(1).as_string_view().value(0).to_owned())
 }
 
 #[test]
