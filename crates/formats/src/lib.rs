@@ -32,6 +32,7 @@ mod error;
 pub mod fhir;
 pub mod hl7v2;
 mod lines;
+pub mod markup;
 mod ndjson;
 mod notes;
 mod text;

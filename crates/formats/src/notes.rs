@@ -7,6 +7,7 @@
 //! What is no text is a [`Reject`] and never half read: a file in an encoding that nobody declared would hide names
 //! from whoever looks for them.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -241,12 +242,21 @@ impl NotesReader {
 }
 
 /// The text of a file. A NUL is in no text: it is what UTF-16 without its mark, or UTF-32, looks like.
-fn decoded(bytes: &[u8], declared: NoteEncoding) -> Result<std::borrow::Cow<'_, str>, RejectReason> {
+fn decoded(bytes: &[u8], declared: NoteEncoding) -> Result<Cow<'_, str>, RejectReason> {
     let declared = match declared {
         NoteEncoding::Utf8 => UTF_8,
         NoteEncoding::Windows1252 => WINDOWS_1252,
     };
-    let (encoding, mark) = Encoding::for_bom(bytes).unwrap_or((declared, 0));
+    decoded_from(bytes, declared)
+}
+
+/// The text of bytes in an encoding that something says; a byte-order mark says it better, and so do bytes that are
+/// UTF-8, which those of no other encoding are by chance.
+pub(crate) fn decoded_from<'a>(bytes: &'a [u8], declared: &'static Encoding) -> Result<Cow<'a, str>, RejectReason> {
+    let (encoding, mark) = Encoding::for_bom(bytes).unwrap_or_else(|| {
+        let is_utf8 = declared.is_ascii_compatible() && std::str::from_utf8(bytes).is_ok();
+        (if is_utf8 { UTF_8 } else { declared }, 0)
+    });
     let bytes = bytes.get(mark..).unwrap_or_default();
     match encoding.decode_without_bom_handling_and_without_replacement(bytes) {
         Some(text) if memchr(0, text.as_bytes()).is_none() => Ok(text),

@@ -35,6 +35,10 @@ pub(super) enum Form {
     Time,
     /// A date, or a date with its time.
     Date,
+    /// A text in base64, as the media type beside it says. Not kept: its pieces are gathered.
+    Attached,
+    /// XHTML. Not kept: its pieces are gathered.
+    Narrative,
     /// A postal code of the United States: the first digits of another country's stand for another number of people.
     Zip,
 }
@@ -48,6 +52,15 @@ const LONGEST_PLACE: usize = 48;
 const MOST_DIGITS: usize = 4;
 
 impl Form {
+    /// The form of a document that holds running text, for a rule that scrubs it.
+    pub(super) fn of_document(def: &TypeDef, element: &ElementDef, type_name: &str) -> Option<Self> {
+        match (def.name, element.name, type_name) {
+            ("Attachment" | "Binary", "data", "base64Binary") => Some(Self::Attached),
+            (_, _, "xhtml") => Some(Self::Narrative),
+            _ => None,
+        }
+    }
+
     /// The form of an element that is kept. `named`: by a path of its own, and not by its type or by what it is in.
     pub(super) fn of(def: &TypeDef, element: &ElementDef, type_name: &str, named: bool) -> Self {
         match (def.name, element.name, type_name) {

@@ -64,6 +64,8 @@ fn marks_say_the_encoding_and_the_rest_is_as_declared() {
     }
     assert_eq!(text("Müller\r\n".as_bytes(), Utf8).unwrap(), "Müller\r\n");
     assert_eq!(text(b"M\xFCller \x80", Windows1252).unwrap(), "Müller €");
+    // What is UTF-8 is that, whatever is declared.
+    assert_eq!(text("Müller".as_bytes(), Windows1252).unwrap(), "Müller");
     assert_eq!(text(b"M\xFCller", Utf8), Err(RejectReason::InvalidUtf8 { column: 0 }));
     // UTF-16 without its mark, cut UTF-16, UTF-32, a program.
     let bare: Vec<u8> = wide([0xFF, 0xFE], false).skip(2).collect();

@@ -1,5 +1,6 @@
 //! FHIR R4 by policy: laws as cases, real exports, and attempts to smuggle.
 
+mod attachments;
 mod canary;
 mod cases;
 mod exports;
