@@ -191,6 +191,42 @@ pub enum PolicyCommand {
     },
     /// Check all policies and pipelines of the project.
     Check,
+    /// Make a policy of another tool's configuration, and say rule by rule what became of it. Needs no project.
+    Import(ImportArgs),
+}
+
+#[derive(ClapArgs)]
+pub struct ImportArgs {
+    /// The configuration.
+    pub file: PathBuf,
+    /// Which tool it is of.
+    #[arg(long = "as", value_enum, default_value = "ms-fhir-anonymizer", value_name = "TOOL")]
+    pub tool: ImportTool,
+    /// By which method the policy de-identifies. What it forbids is dropped, and said with its clause.
+    #[arg(long, value_enum, default_value = "safe-harbor")]
+    pub method: ImportMethod,
+    /// The policy's name (default: that of the output file, or `imported`).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Write the policy to this file, which must not exist, instead of printing it.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportTool {
+    /// The JSON configuration of Microsoft's Tools for Health Data Anonymization, FHIR.
+    MsFhirAnonymizer,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportMethod {
+    /// 164.514(b)(2).
+    SafeHarbor,
+    /// 164.514(e).
+    LimitedDataSet,
+    /// 164.514(b)(1).
+    ExpertDetermination,
 }
 
 #[derive(Subcommand)]

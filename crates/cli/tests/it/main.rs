@@ -9,6 +9,7 @@ mod evidence;
 mod fhir_input;
 mod hl7v2;
 mod hostile_input;
+mod imports;
 mod inspect;
 mod killed;
 mod notes;
