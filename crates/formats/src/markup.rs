@@ -86,7 +86,8 @@ pub fn pieces(document: &str) -> Option<Vec<Piece>> {
             }
         };
     }
-    out.finish()
+    out.end_text();
+    Some(out.pieces)
 }
 
 /// Where the next tag begins: a `<` before anything else is a sign in a text.
@@ -178,11 +179,6 @@ impl Out {
         written.push('>');
         self.markup(&written);
         behind
-    }
-
-    fn finish(mut self) -> Option<Vec<Piece>> {
-        self.end_text();
-        Some(self.pieces)
     }
 }
 

@@ -231,6 +231,9 @@ fn the_first_rule_that_matches_settles_and_nothing_comes_back_by_another_order()
             false,
         ),
         (json!([{ "path": "Patient", "method": "redact" }]), false),
+        (json!([{ "path": "nodesByType('Patient')", "method": "redact" }]), false),
+        (json!([{ "path": "nodesByType('Patient').address", "method": "redact" }]), false),
+        (json!([{ "path": "nodesByType('Element')", "method": "redact" }]), false),
         (json!([{ "path": "Resource", "method": "redact" }]), false),
         (json!([{ "path": "Patient.address.repeat(x)", "method": "redact" }]), false),
         (json!([{ "path": "descendants().where($this is string)", "method": "redact" }]), false),
@@ -301,4 +304,16 @@ fn what_is_no_configuration_is_said_by_its_place() {
     let odd = json!([{ "path": "((((", "method": "keep" }, { "path": "nodesByType('\"}: x')", "method": "redact" },
         { "path": "Patient.name\n  evil: { kind: clinical }", "method": "keep" }]);
     of_rules(&odd, &json!({}), Method::SafeHarbor);
+}
+
+#[test]
+fn what_is_nested_goes_with_its_type() {
+    let made = of_rules(
+        &json!([{ "path": "nodesByType('BackboneElement')", "method": "redact" }]),
+        &json!({}),
+        Method::SafeHarbor,
+    );
+    let component = json!([{ "code": { "coding": [{ "system": "http://loinc.org", "code": "8480-6" }] }, "valueQuantity": { "value": 120 } }]);
+    let observation = json!({ "resourceType": "Observation", "status": "final", "component": component });
+    assert_eq!(out(&made, &observation), json!({ "resourceType": "Observation", "status": "final" }));
 }

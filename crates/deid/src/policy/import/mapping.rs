@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::config::{Config, Parameters, RuleSection};
-use super::path::{Node, On, Root, Step, Target, parse, resolve};
+use super::path::{BACKBONE, Node, On, Root, Step, Target, parse, resolve};
 use super::{ImportOptions, Line, Status};
 use crate::fhir::floor;
 use crate::kernel::{RESTRICTED_2000, RESTRICTED_2010};
@@ -285,6 +285,13 @@ impl Mapper<'_> {
         match target {
             Target::Path(Some(root), steps) if self.is_data_type(&root) => Target::OfType(root, steps),
             Target::Whole(root) if self.is_data_type(&root) => Target::OfType(root, Vec::new()),
+            Target::OfType(of, steps) if self.definitions.resource_type(&of).is_some() => {
+                if steps.is_empty() {
+                    Target::Whole(of)
+                } else {
+                    Target::Path(Some(of), steps)
+                }
+            }
             other => other,
         }
     }
@@ -322,6 +329,15 @@ impl Mapper<'_> {
                 self.draft.exclude.insert(name);
             }
             Target::Named(name) => self.named(&name, line, does, out),
+            Target::OfType(name, _) if name == BACKBONE && does == Does::Keep => {
+                out.push((Status::Unmapped, None, "what is nested is not kept as a whole: name its paths".to_owned()));
+            }
+            Target::OfType(name, _) if name == BACKBONE => {
+                for (_, nested) in definitions.types().filter(|(_, def)| def.kind == TypeKind::Backbone) {
+                    self.put(nested.name.to_owned(), Made::dropped(Kind::Clinical, line));
+                }
+                out.push((Status::Mapped, None, "all that is nested in resources is dropped".to_owned()));
+            }
             Target::OfType(name, steps) => {
                 let Some(id) = definitions.type_id(&name) else { return out.push(never(&name)) };
                 let def = definitions.get(id);
@@ -411,6 +427,9 @@ impl Mapper<'_> {
         if self.draft.types.contains_key(def.name) || self.is_settled(&root, &[]) {
             return out.push((Status::NoEffect, None, "an earlier rule settles it".to_owned()));
         }
+        if def.name == "Element" && does != Does::Keep {
+            self.everything = true;
+        }
         let settled_alone = match def.name {
             "Extension" => Some("extensions that are not listed never pass"),
             "Resource" | "Element" => Some("it has no values of its own"),
@@ -426,7 +445,6 @@ impl Mapper<'_> {
             }
             let kind = floor::of_type(def.name).map_or_else(|| kind_of_type(def.name), |floor| floor.kind);
             let verdict = self.single(kind, None, def.name, json, rule, line, does);
-            // A text by its type may be a name: what is retained of it is named by its path.
             out.push((verdict.status, verdict.clause, verdict.why));
             self.draft.types.insert(def.name.to_owned(), verdict.made);
             return;

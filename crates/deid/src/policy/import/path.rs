@@ -2,6 +2,9 @@
 
 use cordon_formats::fhir::{Definitions, ElementDef, TypeDef, TypeKind};
 
+/// The type of what is nested in a resource.
+pub(super) const BACKBONE: &str = "BackboneElement";
+
 /// What a rule means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -196,6 +199,10 @@ impl On {
         Self { name: element.name, choice: element.choice, type_name }
     }
 
+    fn is_of(self, type_name: &str) -> bool {
+        self.type_name == type_name || (type_name == BACKBONE && self.type_name.contains('.'))
+    }
+
     fn is(self, name: &str) -> bool {
         self.name == name || self.choice == Some(name)
     }
@@ -229,7 +236,7 @@ impl Target {
             Self::OfType(of, steps) => {
                 let from_root = matches!(root, Root::Type(root) if root == of) && leads(steps, trail);
                 let behind = |at: usize| trail.get(at + 1..).unwrap_or_default();
-                from_root || trail.iter().enumerate().any(|(at, on)| on.type_name == of && leads(steps, behind(at)))
+                from_root || trail.iter().enumerate().any(|(at, on)| on.is_of(of) && leads(steps, behind(at)))
             }
         }
     }

@@ -104,7 +104,8 @@ fn kept(messages: &Message<'_>, out: &mut [Vec<String>; 3]) {
     for segment in messages.segments().filter(|segment| segment.name() == b"PID") {
         let born = segment.field(7).map(|field| field.text().into_owned());
         out[0].extend(born.filter(|text| text.bytes().filter(u8::is_ascii_digit).count() >= 8));
-        for address in segment.field(11).iter().flat_map(|field| field.repetitions()) {
+        let Some(field) = segment.field(11) else { continue };
+        for address in field.repetitions() {
             let part = |number: usize| address.components().nth(number).map(|part| part.text().into_owned());
             out[1].extend(part(2).filter(|text| !text.is_empty()));
             out[2].extend(part(4).filter(|text| !text.is_empty()));
