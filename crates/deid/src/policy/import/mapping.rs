@@ -899,13 +899,15 @@ impl Draft {
         let exclude: Vec<&str> = self.exclude.iter().map(String::as_str).collect();
         let _ = writeln!(out, "      exclude: [{}]", exclude.join(", "));
         let mut places = BTreeMap::new();
+        let mut line = out.bytes().filter(|byte| *byte == b'\n').count();
         for (section, rules) in [("types", &self.types), ("elements", &self.elements)] {
             if rules.is_empty() {
                 continue;
             }
             let _ = writeln!(out, "      {section}:");
+            line += 1;
             for (key, made) in rules {
-                let line = out.bytes().filter(|byte| *byte == b'\n').count() + 1;
+                line += 1;
                 let spot = if section == "types" { Spot::Type(key.clone()) } else { Spot::Element(key.clone()) };
                 places.insert(line, spot);
                 let mut text = format!("kind: {}, action: {}", made.kind.name(), made.action.name());
