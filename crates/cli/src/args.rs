@@ -86,6 +86,9 @@ pub struct InitArgs {
     /// What the first pipeline reads.
     #[arg(long, value_enum, default_value = "hospital")]
     pub template: Template,
+    /// By which method the policy de-identifies: `limited-data-set` for messages, documents and FHIR.
+    #[arg(long, value_enum, default_value = "safe-harbor")]
+    pub method: InitMethod,
     /// Protect the root key by a passphrase from this environment variable instead of a key file.
     #[arg(long, value_name = "NAME")]
     pub passphrase_env: Option<String>,
@@ -103,6 +106,18 @@ pub enum Template {
     Ccda,
     /// X12 claims, remittances, enrolment, eligibility and claim status.
     X12,
+    /// Notes in plain text files.
+    Notes,
+    /// FHIR R4 resources alone.
+    Fhir,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InitMethod {
+    /// 164.514(b)(2).
+    SafeHarbor,
+    /// 164.514(e): dates, towns and postal codes stay, under a data use agreement.
+    LimitedDataSet,
 }
 
 #[derive(ClapArgs)]
@@ -178,6 +193,42 @@ pub enum PolicyCommand {
     },
     /// Check all policies and pipelines of the project.
     Check,
+    /// Make a policy of another tool's configuration, and say rule by rule what became of it. Needs no project.
+    Import(ImportArgs),
+}
+
+#[derive(ClapArgs)]
+pub struct ImportArgs {
+    /// The configuration.
+    pub file: PathBuf,
+    /// Which tool it is of.
+    #[arg(long = "as", value_enum, default_value = "ms-fhir-anonymizer", value_name = "TOOL")]
+    pub tool: ImportTool,
+    /// By which method the policy de-identifies. What it forbids is dropped, and said with its clause.
+    #[arg(long, value_enum, default_value = "safe-harbor")]
+    pub method: ImportMethod,
+    /// The policy's name (default: that of the output file, or `imported`).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Write the policy to this file, which must not exist, instead of printing it.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportTool {
+    /// The JSON configuration of Microsoft's Tools for Health Data Anonymization, FHIR.
+    MsFhirAnonymizer,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportMethod {
+    /// 164.514(b)(2).
+    SafeHarbor,
+    /// 164.514(e).
+    LimitedDataSet,
+    /// 164.514(b)(1).
+    ExpertDetermination,
 }
 
 #[derive(Subcommand)]

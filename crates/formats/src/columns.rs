@@ -45,6 +45,10 @@ impl Origin {
 }
 
 impl RowOrigins {
+    pub(crate) fn new(text: Buffer, records: Vec<Origin>) -> Self {
+        Self { text, records }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.records.len()

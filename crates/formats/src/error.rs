@@ -46,6 +46,12 @@ pub enum FormatError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A file of notes whose name, which may be a person's, has not the declared form.
+    #[error("the file's name is not of the form `{template}`")]
+    NameOutsideTemplate {
+        /// The form as the pipeline file declares it.
+        template: String,
+    },
     /// A column of a type that has no lossless text form.
     #[error("column {column} has the type {data_type}, which has no text form")]
     NoTextForm {
@@ -153,11 +159,14 @@ pub enum RejectReason {
         found: usize,
     },
     /// Bytes that are not UTF-8.
-    #[error("column {column} is not UTF-8")]
+    #[error("{}", if *column == 0 { "not UTF-8".to_owned() } else { format!("column {column} is not UTF-8") })]
     InvalidUtf8 {
-        /// The first such column; 0 when the record has no columns (a line of JSON).
+        /// The first such column; 0 when the record has no columns (a line of JSON, a note).
         column: usize,
     },
+    /// A file that is no text in its encoding, or holds NUL characters.
+    #[error("not text in the declared encoding, or text with NUL characters (UTF-16 needs its byte-order mark)")]
+    NotText,
     /// Longer than a record may be.
     #[error("the record is longer than {limit} bytes")]
     RecordTooLong {

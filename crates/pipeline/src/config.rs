@@ -3,7 +3,7 @@
 use cordon_access::AccessFile;
 use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
-use cordon_formats::CsvOptions;
+use cordon_formats::{CsvOptions, NotesOptions};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -164,12 +164,15 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR, C-CDA and X12 are always said.
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR, C-CDA, X12 and notes are always said.
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
     #[serde(default)]
     pub csv: Option<CsvOptions>,
+    /// How notes are named and encoded.
+    #[serde(default)]
+    pub notes: Option<At<NotesOptions>>,
     /// No file is no mistake.
     #[serde(default)]
     pub optional: bool,
@@ -195,6 +198,8 @@ pub enum Format {
     Ccda,
     /// X12 transaction sets of HIPAA: claims, remittances, enrolment, eligibility, claim status; any number in a file.
     X12,
+    /// Plain text files, each of them one row of a table: `file_name`, `text`, and what `notes.name` takes from the name.
+    Notes,
 }
 
 /// Where tables go.

@@ -19,10 +19,14 @@ pub enum Template {
     Hl7v2,
     Ccda,
     X12,
+    Notes,
+    Fhir,
 }
 
 pub struct InitOptions {
     pub template: Template,
+    /// A limited data set, 164.514(e), in place of Safe Harbor.
+    pub limited: bool,
     /// The environment variable that holds the passphrase; without it a key file is made.
     pub passphrase_env: Option<String>,
     /// Who makes the project, for the record.
@@ -35,12 +39,19 @@ const SYNTHEA_POLICY: &str = include_str!("../../deid/policies/synthea-csv.yaml"
 const HL7V2_POLICY: &str = include_str!("../../deid/policies/hl7v2.yaml");
 const CCDA_POLICY: &str = include_str!("../../deid/policies/ccda.yaml");
 const X12_POLICY: &str = include_str!("../../deid/policies/x12.yaml");
+const X12_LIMITED: &str = include_str!("../../deid/policies/x12-limited-data-set.yaml");
+const FHIR_LIMITED: &str = include_str!("../../deid/policies/fhir-r4-limited-data-set.yaml");
+const HL7V2_LIMITED: &str = include_str!("../../deid/policies/hl7v2-limited-data-set.yaml");
+const CCDA_LIMITED: &str = include_str!("../../deid/policies/ccda-limited-data-set.yaml");
+const NOTES_POLICY: &str = include_str!("../../deid/policies/notes.yaml");
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
 const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
 const SYNTHEA_PIPELINE: &str = include_str!("../templates/nightly-synthea.yaml");
 const HL7V2_PIPELINE: &str = include_str!("../templates/nightly-hl7v2.yaml");
 const CCDA_PIPELINE: &str = include_str!("../templates/nightly-ccda.yaml");
 const X12_PIPELINE: &str = include_str!("../templates/nightly-x12.yaml");
+const NOTES_PIPELINE: &str = include_str!("../templates/nightly-notes.yaml");
+const FHIR_PIPELINE: &str = include_str!("../templates/nightly-fhir.yaml");
 const GITIGNORE: &str =
     "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
 
@@ -86,13 +97,36 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::Hl7v2 => ("safe-harbor-hl7v2", HL7V2_POLICY.to_owned(), HL7V2_PIPELINE),
         Template::Ccda => ("safe-harbor-ccda", CCDA_POLICY.to_owned(), CCDA_PIPELINE),
         Template::X12 => ("safe-harbor-x12", X12_POLICY.to_owned(), X12_PIPELINE),
+        Template::Notes => ("safe-harbor-notes", NOTES_POLICY.to_owned(), NOTES_PIPELINE),
+        Template::Fhir => ("safe-harbor-fhir", FHIR_POLICY.to_owned(), FHIR_PIPELINE),
+    };
+    let limited = match options.template {
+        Template::Hl7v2 => Some(("limited-data-set-hl7v2", HL7V2_LIMITED)),
+        Template::Ccda => Some(("limited-data-set-ccda", CCDA_LIMITED)),
+        Template::X12 => Some(("limited-data-set-x12", X12_LIMITED)),
+        Template::Fhir => Some(("limited-data-set-fhir", FHIR_LIMITED)),
+        Template::Hospital | Template::Synthea | Template::Notes => None,
+    };
+    let (policy_name, policy, pipeline) = match (options.limited, limited) {
+        (false, _) => (policy_name, policy, pipeline.to_owned()),
+        (true, Some((name, limited))) => {
+            let pipeline = pipeline.replace(policy_name, name).replace("by Safe Harbor", "as a limited data set");
+            (name, limited.to_owned(), pipeline)
+        }
+        (true, None) => {
+            return Err(RunError::usage(
+                "this template has no policy for a limited data set",
+                "choose `--template hl7v2`, `ccda`, `x12` or `fhir`, or leave `--method` out",
+            ));
+        }
     };
     // The columns that hold documents as a whole.
     let whole = match options.template {
-        Template::Hospital | Template::Synthea => "resource",
+        Template::Hospital | Template::Synthea | Template::Fhir => "resource",
         Template::Hl7v2 => "message",
         Template::Ccda => "xml",
         Template::X12 => "header, text",
+        Template::Notes => "text",
     };
     let policy_file = format!("policies/{policy_name}.yaml");
     let files = [
@@ -104,7 +138,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
                 .replace("{{whole}}", whole),
         ),
         (policy_file.as_str(), with_schema("policy", &policy)),
-        ("pipelines/nightly.yaml", with_schema("pipeline", pipeline)),
+        ("pipelines/nightly.yaml", with_schema("pipeline", &pipeline)),
         (".gitignore", GITIGNORE.to_owned()),
     ];
     for (file, text) in &files {

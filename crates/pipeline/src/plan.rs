@@ -1,6 +1,7 @@
 //! What a run has to do: which files are new or changed, and how they are grouped into units.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Datelike;
@@ -8,6 +9,7 @@ use cordon_crypto::KeyedHash;
 use cordon_deid::kernel::Kernel;
 use cordon_deid::recipe::Recipe;
 
+use crate::config::Format;
 use crate::error::RunError;
 use crate::project::Pipeline;
 use crate::run::Context;
@@ -49,6 +51,8 @@ pub struct ReplayRecord {
 const UNIT_BYTES: u64 = 64 << 20;
 /// And up to this count.
 const UNIT_FILES: usize = 500;
+/// And of notes, each of which is one row.
+const UNIT_NOTES: usize = 8192;
 
 /// What rows depend on besides their file: a unit made under anything else is made again.
 pub(crate) struct Basis {
@@ -217,7 +221,11 @@ pub(crate) fn source_id(names: &KeyedHash, dataset: &str, key: &[u8]) -> String 
 fn read_with(pipeline: &Pipeline, file: &SourceFile) -> String {
     use sha2::{Digest, Sha256};
     let table = pipeline.table(&file.dataset);
-    let text = serde_json::to_vec(&(file.format, &*file.csv, table)).unwrap_or_default();
+    let text = match file.format {
+        Format::Notes => serde_json::to_vec(&(file.format, &*file.notes, table)),
+        _ => serde_json::to_vec(&(file.format, &*file.csv, table)),
+    };
+    let text = text.unwrap_or_default();
     data_encoding::HEXLOWER.encode(Sha256::digest(text).get(..16).unwrap_or_default())
 }
 
@@ -260,7 +268,9 @@ fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) {
         }
         // A file that cannot be read is refused later, with its reason.
         let Ok(Some(hash)) = source::hash_file(&planned.file) else { continue };
-        if let Some(file) = gone.get_mut(&(planned.file.dataset.clone(), hash)).and_then(Vec::pop) {
+        let Some(same) = gone.get_mut(&(planned.file.dataset.clone(), hash)) else { continue };
+        if let Some(at) = same.iter().rposition(|file| is_named_alike(file, planned)) {
+            let file = same.swap_remove(at);
             moved.insert(file.source_id, planned);
         }
     }
@@ -271,6 +281,12 @@ fn follow_renames(done: &mut Done, present: &BTreeMap<String, PlannedFile>) {
             file.stamp = planned.file.stamp;
         }
     }
+}
+
+/// Of a note its own name is data, as its text is: two of one text may be of two persons.
+fn is_named_alike(before: &FileRecord, now: &PlannedFile) -> bool {
+    let own = |name| source::uncompressed(Path::new(name).file_name().and_then(|own| own.to_str()).unwrap_or(name));
+    now.file.format != Format::Notes || own(&before.name) == own(&now.file.name)
 }
 
 /// Groups files by dataset. Units that an interrupted run had finished stay as they were grouped.
@@ -309,7 +325,8 @@ fn group(
         let mut group: Vec<PlannedFile> = Vec::new();
         let mut size = 0;
         for planned in files {
-            if !group.is_empty() && (size + planned.file.stamp.size > UNIT_BYTES || group.len() >= UNIT_FILES) {
+            let most = if planned.file.format == Format::Notes { UNIT_NOTES } else { UNIT_FILES };
+            if !group.is_empty() && (size + planned.file.stamp.size > UNIT_BYTES || group.len() >= most) {
                 units.push(unit_of(&dataset, std::mem::take(&mut group)));
                 size = 0;
             }
@@ -340,8 +357,6 @@ fn unit_of(dataset: &str, files: Vec<PlannedFile>) -> Unit {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Path;
-
     use chrono::NaiveDate;
     use cordon_deid::policy::check::{CompileOptions, compile};
 

@@ -17,6 +17,7 @@ use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::{self, Issue, Issues, Position};
 use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
+use cordon_formats::NotesReader;
 use cordon_phi::{Dossiers, TokenStore};
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultError, VaultKeys, VaultOptions};
@@ -184,6 +185,10 @@ impl Project {
                 ));
             }
         }
+        for notes in pipeline.file.sources.iter().filter_map(|source| source.notes.as_ref()) {
+            NotesReader::new(notes.value.clone())
+                .map_err(|error| wrong(notes.position, error.to_string(), NOTES_HELP.to_owned()))?;
+        }
         Ok(pipeline)
     }
 
@@ -287,6 +292,8 @@ pub(crate) enum Existing {
     Must,
     New,
 }
+
+const NOTES_HELP: &str = "name files as in `notes: { name: \"{mrn}_{number}_{date}.txt\", encoding: utf-8 }`";
 
 /// Not less than a few batches and row groups need.
 const MIN_MEMORY: usize = 128 << 20;

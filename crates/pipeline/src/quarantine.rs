@@ -8,7 +8,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use cordon_crypto::{SealKey, SealedReader, SealedWriter, sub_key};
-use cordon_formats::CsvOptions;
+use cordon_formats::{CsvOptions, NotesOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Format;
@@ -25,6 +25,8 @@ pub struct Origin {
     pub source_id: String,
     pub format: Format,
     pub csv: CsvOptions,
+    #[serde(default)]
+    pub notes: NotesOptions,
     /// The columns of the file, for formats that have them.
     pub header: Vec<String>,
 }
@@ -38,6 +40,7 @@ impl Origin {
             source_id: source_id.to_owned(),
             format: Format::Csv,
             csv: CsvOptions::default(),
+            notes: NotesOptions::default(),
             header: Vec::new(),
         }
     }

@@ -268,6 +268,7 @@ impl Replay<'_, '_> {
                     dataset: dataset.to_owned(),
                     format: waiting.origin.format,
                     csv: Arc::new(waiting.origin.csv),
+                    notes: Arc::new(waiting.origin.notes),
                     path: waiting.known.name.clone().into(),
                     name: waiting.known.name.clone(),
                     key: Vec::new(),

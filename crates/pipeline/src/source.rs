@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use cordon_deid::yaml::{Issue, Issues};
-use cordon_formats::{CsvOptions, open_decoded};
+use cordon_formats::{CsvOptions, NotesOptions, open_decoded};
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,6 +23,7 @@ pub struct SourceFile {
     pub dataset: String,
     pub format: Format,
     pub csv: Arc<CsvOptions>,
+    pub notes: Arc<NotesOptions>,
     pub path: PathBuf,
     /// The path as the state knows it: relative to the project folder where it is inside.
     pub name: String,
@@ -100,13 +101,14 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
     }
     paths.sort();
     let csv = Arc::new(section.csv.clone().unwrap_or_default());
+    let notes = Arc::new(section.notes.as_ref().map(|notes| notes.value.clone()).unwrap_or_default());
     paths
         .into_iter()
         .map(|path| {
             let Some(format) = section.format.or_else(|| format_of(&path)) else {
                 return Err(wrong(
                     format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda` or `x12`",
+                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda`, `x12` or `notes`",
                 ));
             };
             let mut csv = Arc::clone(&csv);
@@ -117,7 +119,8 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             let name = relative.to_string_lossy().into_owned();
             let key = relative.as_os_str().as_encoded_bytes().to_vec();
             let stamp = Stamp::of(&path)?;
-            Ok(SourceFile { dataset: section.dataset.value.clone(), format, csv, path, name, key, stamp })
+            let notes = Arc::clone(&notes);
+            Ok(SourceFile { dataset: section.dataset.value.clone(), format, csv, notes, path, name, key, stamp })
         })
         .collect()
 }

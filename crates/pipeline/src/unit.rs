@@ -4,7 +4,7 @@
 //! share of it for each worker's open parts. A file that turns out to be broken half-way is refused as a whole: what was
 //! written of the unit is thrown away and the unit starts again without it, so a table never holds half a file.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
@@ -29,8 +29,8 @@ use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
 use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::x12::{self, TransactionReader};
 use cordon_formats::{
-    CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, Reject, open_decoded,
-    text_columns, text_names,
+    CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, NotesBatch, NotesOptions,
+    NotesReader, Reject, open_decoded, text_columns, text_names,
 };
 use cordon_vault::TokenVault;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -43,7 +43,7 @@ use crate::plan::{Basis, PlannedFile, ReplayInput, Unit};
 use crate::progress::Progress;
 use crate::quarantine::{Origin, QuarantineWriter};
 use crate::run::Context;
-use crate::source::{Hashed, Metered};
+use crate::source::{Hashed, Metered, uncompressed};
 use crate::state::{Counts, FileRecord, Noticed, PartRecord, QuarantineRef, UnitRecord};
 
 /// A file is refused as a whole.
@@ -165,8 +165,21 @@ impl Attempt {
 
 /// A batch on its way to a worker.
 enum Work<'a> {
-    Table { origin: Arc<OriginSlot>, bound: Arc<BoundTable<'a>>, batch: Box<dyn Rows> },
-    Documents { origin: Arc<OriginSlot>, batch: DocumentBatch<'a> },
+    Table {
+        origin: Arc<OriginSlot>,
+        bound: Arc<BoundTable<'a>>,
+        batch: Box<dyn Rows>,
+    },
+    Documents {
+        origin: Arc<OriginSlot>,
+        batch: DocumentBatch<'a>,
+    },
+    /// One row of each file.
+    Notes {
+        origins: Vec<Arc<OriginSlot>>,
+        bound: Arc<BoundTable<'a>>,
+        batch: NotesBatch,
+    },
 }
 
 /// Text columns with a way back to the record that each row came from.
@@ -206,6 +219,18 @@ impl Rows for NdjsonBatch {
         std::mem::take(&mut self.rejects)
     }
 }
+
+/// Notes on their way into a batch, and the file of each.
+struct WaitingNotes<'a> {
+    options: Arc<NotesOptions>,
+    reader: NotesReader,
+    bound: Arc<BoundTable<'a>>,
+    origins: Vec<Arc<OriginSlot>>,
+}
+
+/// So many notes, or bytes of them, go to a worker together.
+const NOTES_TOGETHER: usize = 512;
+const NOTES_BYTES: usize = 4 << 20;
 
 /// Rows of a Parquet file; a row that is put aside is kept as a CSV record of its columns' text.
 struct ParquetRows {
@@ -492,11 +517,12 @@ fn drive<'a, T: Send>(
             .collect();
         drop(receiver);
         let mut read = Ok(());
+        let notes = RefCell::new(None);
         for (index, planned) in unit.files.iter().enumerate() {
             if refused.contains_key(&index) {
                 continue;
             }
-            let reader = Reader { shared, index, planned, sender: &sender, began: Cell::new(false) };
+            let reader = Reader { shared, index, planned, sender: &sender, began: Cell::new(false), notes: &notes };
             match read_file(&reader) {
                 Ok((hash, rejected)) => {
                     let source = SourceRef { id: planned.source_id.clone(), sha256: hash.clone() };
@@ -514,6 +540,9 @@ fn drive<'a, T: Send>(
                     break;
                 }
             }
+        }
+        if read.is_ok() {
+            read = send_notes(&shared, &sender, notes.into_inner());
         }
         drop(sender);
         let worked: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
@@ -545,6 +574,7 @@ fn learner(shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>, vault: &Token
         survey.clear();
         match work {
             Work::Table { bound, batch, .. } => bound.survey(batch.batch(), &mut survey),
+            Work::Notes { bound, batch, .. } => bound.survey(&batch.batch, &mut survey),
             Work::Documents { batch, .. } => batch.survey(&mut survey),
         }
         people::tell(&survey, vault, shared.env.dossiers.as_deref())?;
@@ -564,6 +594,7 @@ fn origin_of(planned: &PlannedFile, header: Vec<String>) -> Origin {
         source_id: planned.source_id.clone(),
         format: planned.file.format,
         csv: (*planned.file.csv).clone(),
+        notes: (*planned.file.notes).clone(),
         header,
     }
 }
@@ -575,9 +606,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         return reader.replay(replay).map(|rejected| (String::new(), rejected));
     }
     let path = &planned.file.path;
-    if planned.file.stamp.size == 0
-        && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12)
-    {
+    if planned.file.stamp.size == 0 && !matches!(planned.file.format, Format::Csv | Format::Parquet) {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
     }
@@ -600,6 +629,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         Format::Hl7v2 => reader.hl7v2(hashed)?,
         Format::Ccda => reader.ccda(hashed)?,
         Format::X12 => reader.x12(hashed)?,
+        Format::Notes => reader.note(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -611,6 +641,8 @@ struct Reader<'a, 'b, 's> {
     sender: &'s Sender<Work<'a>>,
     /// Something of the file has gone to a worker or to quarantine.
     began: Cell<bool>,
+    /// Notes of this and earlier files that have not gone to a worker yet.
+    notes: &'s RefCell<Option<WaitingNotes<'a>>>,
 }
 
 /// Why reading stopped: the text itself, or anything else.
@@ -736,6 +768,41 @@ impl<'a> Reader<'a, '_, '_> {
             self.send(Work::Table { origin: Arc::clone(origin), bound: Arc::clone(bound), batch })?;
         }
         Ok(rejected)
+    }
+
+    /// One row; it goes to a worker with those of other files.
+    fn note(&self, input: impl Read) -> Result<u64, Stop> {
+        let seen = self.note_row(input, None);
+        self.whole(seen)
+    }
+
+    /// Reads a note; what is replayed has a slot of its own.
+    fn note_row(&self, input: impl Read, slot: Option<&Arc<OriginSlot>>) -> Result<Seen, Trouble> {
+        let file = &self.planned.file;
+        let name = file.path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| self.refuse_for("the file's name is not UTF-8".to_owned()))?;
+        let mut waiting = self.notes.borrow_mut();
+        if waiting.as_ref().is_some_and(|waiting| waiting.options != file.notes) {
+            send_notes(self.shared, self.sender, waiting.take())?;
+        }
+        if waiting.is_none() {
+            let reader = NotesReader::new((*file.notes).clone()).map_err(|error| self.refuse(&error))?;
+            let bound = self.bind(reader.header())?;
+            *waiting = Some(WaitingNotes { options: Arc::clone(&file.notes), reader, bound, origins: Vec::new() });
+        }
+        let Some(notes) = waiting.as_mut() else { return Err(Stop::Run(RunError::Internal("notes")).into()) };
+        let slot = || slot.cloned().unwrap_or_else(|| self.slot(Vec::new()));
+        let rejected = notes.reader.read(uncompressed(name), input).map_err(|error| self.trouble(&error))?;
+        if let Some(reject) = rejected {
+            self.reject(&slot(), reject.line, &reject.reason, reject.cut, &reject.raw)?;
+            return Ok(Seen { rows: 0, rejected: 1 });
+        }
+        notes.origins.push(slot());
+        let (count, bytes) = notes.reader.waiting();
+        if count >= NOTES_TOGETHER || bytes >= NOTES_BYTES {
+            send_notes(self.shared, self.sender, waiting.take())?;
+        }
+        Ok(Seen { rows: 1, rejected: 0 })
     }
 
     fn fhir(&self, input: impl Read) -> Result<u64, Stop> {
@@ -879,6 +946,7 @@ impl<'a> Reader<'a, '_, '_> {
             Hl7v2(&'a Hl7v2Recipe),
             Ccda(&'a CcdaRecipe),
             X12(&'a X12Recipe),
+            Notes,
         }
         let format = self.planned.file.format;
         let target = match format {
@@ -891,6 +959,7 @@ impl<'a> Reader<'a, '_, '_> {
             Format::Hl7v2 => Target::Hl7v2(self.message_rules()?),
             Format::Ccda => Target::Ccda(self.ccda_rules()?),
             Format::X12 => Target::X12(self.x12_rules()?),
+            Format::Notes => Target::Notes,
         };
         let origin = Arc::new(origin_of(self.planned, input.header.clone()));
         let number = Arc::new(Mutex::new(None));
@@ -928,6 +997,7 @@ impl<'a> Reader<'a, '_, '_> {
                 Target::Hl7v2(recipe) => self.hl7v2_messages(text.as_slice(), &slot, recipe),
                 Target::Ccda(recipe) => self.ccda_documents(text.as_slice(), &slot, recipe),
                 Target::X12(recipe) => self.x12_sets(text.as_slice(), &slot, recipe),
+                Target::Notes => self.note_row(text.as_slice(), Some(&slot)),
             };
             let alone = group.len() == 1;
             let why = match seen {
@@ -1036,6 +1106,23 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
+/// Hands the notes that wait to the workers.
+fn send_notes<'a>(
+    shared: &Shared<'a, '_>,
+    sender: &Sender<Work<'a>>,
+    waiting: Option<WaitingNotes<'a>>,
+) -> Result<(), Stop> {
+    let Some(WaitingNotes { mut reader, bound, origins, .. }) = waiting else { return Ok(()) };
+    let Some(batch) = reader.take().map_err(|_| RunError::Internal("a batch of notes"))? else { return Ok(()) };
+    if shared.context.meter.stopped()
+        || shared.failed.load(Ordering::Relaxed)
+        || sender.send(Work::Notes { origins, bound, batch }).is_err()
+    {
+        return Err(Stop::Run(RunError::Interrupted));
+    }
+    Ok(())
+}
+
 /// Most quarantined lines that are read together.
 const REPLAYED_TOGETHER: usize = 4096;
 
@@ -1049,7 +1136,7 @@ fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
             plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
         }
         Format::Ndjson => plain,
-        Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12 => false,
+        Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12 | Format::Notes => false,
     }
 }
 
@@ -1090,7 +1177,28 @@ fn worker<'a>(
                 let counts = all.entry(origin.index).or_default();
                 counts.rows_in += batch.batch().num_rows() as u64;
                 counts.rows_out += applied.batch.num_rows() as u64;
-                write(shared, &mut outputs, &table, &bound.schema(), &applied.batch, origin.index)?;
+                let runs = [(origin.index, applied.batch.num_rows() as u64)];
+                write(shared, &mut outputs, &table, &bound.schema(), &applied.batch, &runs)?;
+            }
+            Work::Notes { origins, bound, batch } => {
+                let applied = bound.apply(&batch.batch, shared.env)?;
+                let mut failed = applied.failures.iter().peekable();
+                let mut runs: Vec<(u32, u64)> = Vec::new();
+                for (row, origin) in origins.iter().enumerate() {
+                    let counts = all.entry(origin.index).or_default();
+                    counts.rows_in += 1;
+                    if let Some(failure) = failed.next_if(|failure| failure.row == row) {
+                        let raw = batch.rows.raw(row).unwrap_or_default();
+                        let (field, reason) = (failure.field.clone(), failure.reason.to_string());
+                        shared.put_aside(origin, 1, Some(field), reason, false, raw)?;
+                    } else {
+                        counts.rows_out += 1;
+                        runs.push((origin.index, 1));
+                    }
+                }
+                let Some(origin) = origins.first() else { continue };
+                let table = shared.context.pipeline.table(&origin.origin.dataset);
+                write(shared, &mut outputs, &table, &bound.schema(), &applied.batch, &runs)?;
             }
             Work::Documents { origin, batch } => {
                 let came = batch.apply(shared.env)?;
@@ -1108,7 +1216,8 @@ fn worker<'a>(
                 }
                 for (kind, rows) in &came.tables {
                     let table = shared.context.pipeline.document_table(dataset, kind);
-                    write(shared, &mut outputs, &table, &rows.schema(), rows, origin.index)?;
+                    let runs = [(origin.index, rows.num_rows() as u64)];
+                    write(shared, &mut outputs, &table, &rows.schema(), rows, &runs)?;
                 }
             }
         }
@@ -1123,13 +1232,14 @@ fn worker<'a>(
     Ok((parts, all))
 }
 
+/// Writes rows to the worker's part of a table. `runs`: of which file they are, in their order.
 fn write(
     shared: &Shared<'_, '_>,
     outputs: &mut HashMap<String, Output>,
     table: &str,
     schema: &SchemaRef,
     rows: &RecordBatch,
-    file: u32,
+    runs: &[(u32, u64)],
 ) -> Result<(), RunError> {
     shared.context.meter.add_rows(rows.num_rows());
     if rows.num_rows() == 0 {
@@ -1141,9 +1251,11 @@ fn write(
     }
     if let Some(output) = outputs.get_mut(table) {
         output.writer.write(rows)?;
-        match output.runs.last_mut().filter(|(last, _)| *last == file) {
-            Some((_, count)) => *count += rows.num_rows() as u64,
-            None => output.runs.push((file, rows.num_rows() as u64)),
+        for (file, rows) in runs {
+            match output.runs.last_mut().filter(|(last, _)| last == file) {
+                Some((_, count)) => *count += rows,
+                None => output.runs.push((*file, *rows)),
+            }
         }
     }
     // A single part ends its row groups by itself; many together could hold a multiple of what one may.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cordon_pipeline::init::{InitOptions, Template, init as make};
 
 use super::{Outcome, os_user};
-use crate::args::{InitArgs, Template as Chosen};
+use crate::args::{InitArgs, InitMethod, Template as Chosen};
 use crate::ui::Ui;
 
 pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
@@ -17,7 +17,10 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
             Chosen::Hl7v2 => Template::Hl7v2,
             Chosen::Ccda => Template::Ccda,
             Chosen::X12 => Template::X12,
+            Chosen::Notes => Template::Notes,
+            Chosen::Fhir => Template::Fhir,
         },
+        limited: args.method == InitMethod::LimitedDataSet,
         passphrase_env: args.passphrase_env.clone(),
         user: os_user(),
     };
@@ -26,6 +29,9 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
     ui.say(format!("Made a project in {}:", args.dir.display()));
     for (file, what) in &files {
         ui.say(format!("  {file:<38} {what}"));
+    }
+    if args.method == InitMethod::LimitedDataSet {
+        ui.hint("\nWrite your data use agreement into the policy before you run it, 164.514(e)(4).");
     }
     next_steps(ui, &args.dir, args.template);
     Ok(ExitCode::SUCCESS)
@@ -42,6 +48,10 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
         Chosen::Hl7v2 => ui.hint(format!("  copy files of messages to {shown}/data/hl7")),
         Chosen::Ccda => ui.hint(format!("  copy documents to {shown}/data/ccda")),
         Chosen::X12 => ui.hint(format!("  copy interchanges to {shown}/data/x12")),
+        Chosen::Notes => ui.hint(format!(
+            "  copy text files to {shown}/data/notes, and say in pipelines/nightly.yaml how they are named"
+        )),
+        Chosen::Fhir => ui.hint(format!("  copy NDJSON files or bundles to {shown}/data/fhir")),
     }
     ui.hint(format!("  cd {shown}\n  cordon policy check\n  cordon run nightly"));
     let question = match template {
@@ -50,6 +60,8 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
         Chosen::X12 => {
             "SELECT type, status, count(*), sum(CAST(total_charge AS DOUBLE)) FROM x12_claim GROUP BY type, status"
         }
+        Chosen::Notes => "SELECT date, count(*) FROM notes GROUP BY date ORDER BY date",
+        Chosen::Fhir => "SELECT gender, count(*) FROM fhir_patient GROUP BY gender",
         _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
     };
     ui.hint(format!("  cordon sql \"{question}\" --as analyst --purpose research"));

@@ -1,19 +1,25 @@
-//! `cordon policy explain|check`
+//! `cordon policy explain|check|import`
 
 use std::process::ExitCode;
 
 use chrono::Utc;
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::policy::explain::{Explanation, explain};
+use cordon_deid::policy::import::{ImportOptions, Status, import as from_ms_fhir_anonymizer};
 use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::nearest;
+use cordon_phi::Method;
+use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::project::Project;
 
 use super::{Outcome, Place};
-use crate::args::PolicyCommand;
+use crate::args::{ImportArgs, ImportMethod, ImportTool, PolicyCommand};
 use crate::ui::{Failure, Ui, plural};
 
 pub fn policy(ui: &Ui, place: &Place, command: PolicyCommand) -> Outcome {
+    if let PolicyCommand::Import(args) = command {
+        return import(ui, &args);
+    }
     let project = place.project()?;
     match command {
         PolicyCommand::Explain { name, dataset } => {
@@ -30,6 +36,92 @@ pub fn policy(ui: &Ui, place: &Place, command: PolicyCommand) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         PolicyCommand::Check => check(ui, &project),
+        PolicyCommand::Import(args) => import(ui, &args),
+    }
+}
+
+/// The policy goes to the output or to the file that is named; what became of each rule beside it.
+fn import(ui: &Ui, args: &ImportArgs) -> Outcome {
+    let ImportTool::MsFhirAnonymizer = args.tool;
+    let stem = args.output.as_ref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
+    let name = args.name.clone().or(stem).unwrap_or_else(|| "imported".to_owned());
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic())
+        || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    {
+        return Err(Failure::usage(
+            "a policy's name is of letters, digits, `-` and `_`\n  help: give it one with `--name`",
+        ));
+    }
+    let method = match args.method {
+        ImportMethod::SafeHarbor => Method::SafeHarbor,
+        ImportMethod::LimitedDataSet => Method::LimitedDataSet,
+        ImportMethod::ExpertDetermination => Method::ExpertDetermination,
+    };
+    let text = std::fs::read_to_string(&args.file).map_err(|error| disk("read", &args.file, &error))?;
+    let options = ImportOptions { name: &name, method, run_date: Utc::now().date_naive() };
+    let made = from_ms_fhir_anonymizer(&text, &options)
+        .map_err(|error| Failure::usage(format!("{}: {error}", args.file.display())))?;
+    match &args.output {
+        Some(path) => write_new(path, &made.policy)?,
+        None if !ui.json() => ui.result(made.policy.trim_end()),
+        None => {}
+    }
+    ui.object(&serde_json::json!({
+        "policy": made.policy, "compiles": made.problems.is_empty(), "problems": made.problems, "rules": made.lines,
+    }));
+    let header = ["line", "rule", "method", "result", "clause", "here"];
+    let rows = made.lines.iter().map(|line| {
+        vec![
+            if line.line > 0 { line.line.to_string() } else { "–".to_owned() },
+            line.path.clone(),
+            line.method.clone(),
+            line.status.name().to_owned(),
+            line.clause.clone().unwrap_or_default(),
+            line.becomes.clone(),
+        ]
+    });
+    if args.output.is_some() {
+        ui.table(&header, rows);
+    } else {
+        // The policy alone is the result, as it may be written to a file.
+        rows.for_each(|row| ui.hint(row.join("\t")));
+    }
+    if !made.problems.is_empty() {
+        return Err(Failure::usage(format!(
+            "the policy is not valid under {} yet:\n{}",
+            method.name(),
+            made.problems.join("\n")
+        )));
+    }
+    if let Some(path) = &args.output {
+        let count = |status| made.lines.iter().filter(|line| line.status == status).count();
+        ui.say(format!(
+            "{}: {} rules mapped, {} stricter, {} forbidden by {}, {} without counterpart. Read each line before anything runs \
+             under it.",
+            path.display(),
+            count(Status::Mapped),
+            count(Status::Stricter),
+            count(Status::Forbidden),
+            method.name(),
+            count(Status::Unmapped),
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn disk(what: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::new(ExitKind::Storage, format!("cannot {what} {} ({})", path.display(), error.kind()))
+}
+
+/// What somebody has read is not written over.
+fn write_new(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    match written.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Failure::usage(format!("{} is there already\n  help: name a file that does not exist", path.display())))
+        }
+        written => written.map_err(|error| disk("write", path, &error)),
     }
 }
 

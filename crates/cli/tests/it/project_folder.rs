@@ -8,12 +8,35 @@ use crate::support::{Folder, assert_encrypted, binary, collect, said};
 
 #[test]
 fn a_new_project_is_valid_and_runs() {
-    for template in ["hospital", "synthea"] {
+    for template in ["hospital", "synthea", "hl7v2", "ccda", "notes", "fhir"] {
         let folder = Folder::init(template);
         folder.cordon(&["policy", "check"]).ok();
         let again = said(binary().args(["init", "project"]).current_dir(&folder.dir).output().unwrap());
         assert_eq!(again.code, 2, "a folder that is not empty is refused");
     }
+}
+
+#[test]
+fn a_limited_data_set_is_a_project_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |name: &str, template: &str| {
+        let args = ["init", name, "--template", template, "--method", "limited-data-set"];
+        said(binary().args(args).current_dir(&dir).output().unwrap())
+    };
+    for (template, policy) in [("hl7v2", "hl7v2"), ("ccda", "ccda"), ("fhir", "fhir")] {
+        let made = init(template, template).ok();
+        assert!(made.all().contains("data use agreement"), "{}", made.all());
+        let folder = dir.path().join(template);
+        let check = said(binary().args(["policy", "check"]).current_dir(&folder).output().unwrap()).ok();
+        assert!(check.out.contains("1 policy and 1 pipeline"), "{}", check.out);
+        let name = format!("limited-data-set-{policy}");
+        let pipeline = std::fs::read_to_string(folder.join("pipelines/nightly.yaml")).unwrap();
+        assert!(pipeline.contains(&format!("policy: {name}\n")) && !pipeline.contains("Safe Harbor"), "{pipeline}");
+        let explained = said(binary().args(["policy", "explain", &name]).current_dir(&folder).output().unwrap()).ok();
+        assert!(explained.out.contains("164.514(e)"), "{}", explained.out);
+    }
+    assert!(init("notes", "notes").exits(2).all().contains("no policy for a limited data set"));
+    assert!(!dir.path().join("notes").exists(), "nothing is made where nothing fits");
 }
 
 #[test]

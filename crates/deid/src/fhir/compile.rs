@@ -209,6 +209,7 @@ impl Compiler<'_> {
                 country: name("country"),
                 extension: name("extension"),
                 unit: name("unit"),
+                content_type: name("contentType"),
             },
             states: std::mem::take(&mut self.states).into_iter().flatten().collect(),
             roots,
@@ -601,6 +602,13 @@ impl Compiler<'_> {
         let def = self.definitions.get(id);
         let mut entries: Vec<Entry> =
             def.elements.iter().map(|element| self.entry(def, flavor, &open, element, &path)).collect();
+        if entries.iter().any(|entry| entry.form == Form::Attached) {
+            // They would be those of what was sent (R4, datatypes.html#Attachment).
+            let of_bytes = ["size", "hash"].map(|name| self.definitions.name_id(name.as_bytes()));
+            for entry in entries.iter_mut().filter(|entry| of_bytes.contains(&entry.name)) {
+                (entry.act, entry.captures) = (Act::Drop, Box::default());
+            }
+        }
         if def.is_resource() {
             entries.push(Entry {
                 name: self.definitions.name_id(b"resourceType"),
@@ -658,9 +666,12 @@ impl Compiler<'_> {
         let floor = floor::of(def, element, kind.name);
         if let Some(rule) = &found {
             self.hold_to_floor(&format!("{}.{}", def.name, element.name), rule, floor);
-            if rule.action == Action::Scrub && !["string", "markdown"].contains(&kind.name) {
+            if rule.action == Action::Scrub
+                && !["string", "markdown"].contains(&kind.name)
+                && Form::of_document(def, element, kind.name).is_none()
+            {
                 let message = format!(
-                    "`{}.{}` is of type `{}`, and `scrub` reads `string` and `markdown`",
+                    "`{}.{}` is of type `{}`, and `scrub` reads `string`, `markdown`, `xhtml` and `Attachment.data`",
                     def.name, element.name, kind.name
                 );
                 self.issue(
@@ -683,6 +694,20 @@ impl Compiler<'_> {
             _ => (self.with_parts(flavor, element, kind, found, through, path), None),
         };
         let made_from = MadeFrom { act, facts, floor, listed: found.is_some_and(|rule| rule.listed) };
+        let document =
+            found.filter(|rule| rule.action == Action::Scrub).and_then(|_| Form::of_document(def, element, kind.name));
+        if document.is_some() {
+            for at in &columns {
+                let Some(pattern) = self.patterns.get_mut(usize::from(*at)) else { continue };
+                pattern.used = true;
+                let message = format!("`{}`: a document is scrubbed in its resource, and is no column", pattern.text);
+                let issue = (pattern.position, message, None);
+                if !self.issues.contains(&issue) {
+                    self.issues.push(issue);
+                }
+            }
+            columns.clear();
+        }
         let captures: Box<[Capture]> =
             columns.into_iter().filter_map(|at| self.capture(at, element, kind, made_from)).collect();
         if act == Act::Unruled && !captures.is_empty() {
@@ -691,6 +716,7 @@ impl Compiler<'_> {
         let zips =
             |column| self.kernels.get(usize::from(column)).is_some_and(|rule| matches!(rule.kernel, Kernel::Zip3(_)));
         let form = match act {
+            _ if let Some(document) = document => document,
             Act::Keep | Act::Label => Form::of(def, element, kind.name, found.is_some()),
             _ => Form::Any,
         };

@@ -1,9 +1,10 @@
 //! Writing what was planned, with what the kernels gave.
 
 use arrow_array::{Array, StringViewArray};
+use cordon_formats::markup::escape as escape_markup;
 use hashbrown::HashMap;
 
-use super::plan::{Key, Op};
+use super::plan::{Key, Op, Piece};
 use crate::kernel::Reason;
 
 /// The results of one gathered column as text.
@@ -16,6 +17,7 @@ pub(super) struct Results {
 pub(super) struct Sources<'a> {
     pub text: &'a str,
     pub own: &'a str,
+    pub pieces: &'a [Piece],
     pub results: &'a [Option<Results>],
 }
 
@@ -109,6 +111,7 @@ impl Writer<'_> {
             }
             Op::Close => self.close(),
             Op::Slot { key, column, bare, row, before } => return self.slot(key, column, bare, row, before),
+            Op::Composed { key, pieces, base64 } => return self.composed(key, pieces, base64),
             Op::Null => {
                 if self.frames.last().is_some_and(|frame| frame.aligned) {
                     self.comma();
@@ -160,6 +163,37 @@ impl Writer<'_> {
             escape(self.out, value);
             self.out.push('"');
         }
+        self.content();
+        Ok(())
+    }
+
+    fn composed(&mut self, key: Key, pieces: (u32, u32), base64: bool) -> Result<(), Unfit> {
+        let pieces = self.sources.pieces.get(pieces.0 as usize..pieces.1 as usize).unwrap_or_default();
+        let mut text = String::new();
+        for piece in pieces {
+            match *piece {
+                Piece::Own { start, end } => text.push_str(span(self.sources.own, start, end)),
+                Piece::Slot { column, row, markup } => {
+                    let results = self.sources.results.get(usize::from(column)).and_then(Option::as_ref);
+                    if let Some(reason) = results.and_then(|results| results.failures.get(&row)) {
+                        return Err(Unfit { path: self.path(key), reason: *reason });
+                    }
+                    let at = row as usize;
+                    let value = results.filter(|results| at < results.text.len() && results.text.is_valid(at));
+                    let value = value.map(|results| results.text.value(at)).unwrap_or_default();
+                    if markup { escape_markup(&mut text, value) } else { text.push_str(value) }
+                }
+            }
+        }
+        self.comma();
+        self.key(key);
+        self.out.push('"');
+        if base64 {
+            data_encoding::BASE64.encode_append(text.as_bytes(), self.out);
+        } else {
+            escape(self.out, &text);
+        }
+        self.out.push('"');
         self.content();
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::policy::method;
 
 /// The kind below which no rule may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Floor {
+pub(crate) struct Floor {
     pub kind: Kind,
     /// Text may turn out to hold nothing of a person: a rule that says why (`because`), or what alone may stay (`allow`),
     /// is believed.
@@ -27,7 +27,7 @@ const fn soft(kind: Kind) -> Floor {
 }
 
 /// Of every element of a data type.
-pub(super) fn of_type(name: &str) -> Option<Floor> {
+pub(crate) fn of_type(name: &str) -> Option<Floor> {
     Some(match name {
         "HumanName" | "ContactDetail" => firm(Kind::Name),
         "Address" => firm(Kind::StreetAddress),
@@ -43,7 +43,7 @@ pub(super) fn of_type(name: &str) -> Option<Floor> {
 }
 
 /// Of one element of a type.
-pub(super) fn of(def: &TypeDef, element: &ElementDef, type_name: &str) -> Option<Floor> {
+pub(crate) fn of(def: &TypeDef, element: &ElementDef, type_name: &str) -> Option<Floor> {
     let by_type = of_type(type_name);
     Some(match (def.name, element.name) {
         // What their texts and addresses hold is set by code systems; and a state is what may stay of an address.

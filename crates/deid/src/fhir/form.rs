@@ -27,10 +27,18 @@ pub(super) enum Form {
     Canonical,
     /// The name of a resource type.
     TypeName,
-    /// The name of a state or country.
+    /// The name of a town, county, state or country.
     Place,
+    /// A postal code of any country.
+    Postal,
     /// A time of the day.
     Time,
+    /// A date, or a date with its time.
+    Date,
+    /// A text in base64, as the media type beside it says. Not kept: its pieces are gathered.
+    Attached,
+    /// XHTML. Not kept: its pieces are gathered.
+    Narrative,
     /// A postal code of the United States: the first digits of another country's stand for another number of people.
     Zip,
 }
@@ -44,19 +52,30 @@ const LONGEST_PLACE: usize = 48;
 const MOST_DIGITS: usize = 4;
 
 impl Form {
+    /// The form of a document that holds running text, for a rule that scrubs it.
+    pub(super) fn of_document(def: &TypeDef, element: &ElementDef, type_name: &str) -> Option<Self> {
+        match (def.name, element.name, type_name) {
+            ("Attachment" | "Binary", "data", "base64Binary") => Some(Self::Attached),
+            (_, _, "xhtml") => Some(Self::Narrative),
+            _ => None,
+        }
+    }
+
     /// The form of an element that is kept. `named`: by a path of its own, and not by its type or by what it is in.
     pub(super) fn of(def: &TypeDef, element: &ElementDef, type_name: &str, named: bool) -> Self {
         match (def.name, element.name, type_name) {
             ("Coding", "display", _) if !named => Self::Display,
             ("Coding" | "Quantity" | "Age" | "Duration" | "Count" | "Distance", "system", _) => Self::Uri,
             ("Quantity" | "Age" | "Duration" | "Count" | "Distance", "unit", _) => Self::Unit,
-            ("Address", "state" | "country", _) => Self::Place,
+            ("Address", "state" | "country" | "city" | "district", _) => Self::Place,
+            ("Address", "postalCode", _) => Self::Postal,
             ("Reference", "type", _) => Self::TypeName,
             (_, "contentType" | "targetFormat" | "sigFormat", "code") if !element.many => Self::Mime,
             ("Coding", "version", _) | (_, "linkId", _) | (_, "code", "code") => Self::Symbol,
             (_, _, "code") => Self::Word,
             (_, _, "canonical") => Self::Canonical,
             (_, _, "time") => Self::Time,
+            (_, _, "date" | "dateTime" | "instant") => Self::Date,
             _ => Self::Any,
         }
     }
@@ -101,12 +120,39 @@ pub(crate) fn is_place(text: &str) -> bool {
     text.len() <= LONGEST_PLACE && !text.contains(|character: char| character.is_numeric() || character == '@')
 }
 
+/// A short word of digits, letters and hyphens, or two, with a digit in it.
+pub(super) fn is_postal(text: &str) -> bool {
+    (3..=10).contains(&text.len())
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-'))
+}
+
 /// R4, datatypes.html#time, as far as no value can hide in it.
 pub(super) fn is_time(text: &str) -> bool {
     (5..=18).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'))
         && text.as_bytes().get(2) == Some(&b':')
         && text.as_bytes().get(5).is_none_or(|byte| *byte == b':')
+}
+
+/// R4, datatypes.html#dateTime, in any of its precisions.
+pub(super) fn is_date(text: &str) -> bool {
+    let shaped = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
+                b'0' => byte.is_ascii_digit(),
+                other => byte == other,
+            })
+    };
+    let (day, time) = text.split_once('T').map_or((text, None), |(day, time)| (day, Some(time)));
+    let Some(time) = time else { return ["0000", "0000-00", "0000-00-00"].iter().any(|shape| shaped(day, shape)) };
+    let (time, zone) = time.find(['Z', '+', '-']).map_or((time, "Z"), |at| time.split_at(at));
+    let (whole, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    shaped(day, "0000-00-00")
+        && (shaped(whole, "00:00:00") || shaped(whole, "00:00"))
+        && (1..=9).contains(&fraction.len())
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+        && (zone == "Z" || shaped(zone, "+00:00") || shaped(zone, "-00:00"))
 }
 
 /// Whether a country has ZIP codes of the United States Postal Service.
@@ -160,6 +206,14 @@ mod tests {
     #[test]
     fn places_times_and_units_hold_no_numbers() {
         assert!(is_place("Saint Andrew Parish") && !is_place("02139") && !is_place("call 555"));
+        for date in ["2024", "2024-01", "2024-01-05", "2024-01-05T12:30:00Z", "2024-01-05T12:30:00.123-05:00"] {
+            assert!(is_date(date), "{date}");
+        }
+        for other in ["", "Jane", "24-01-05", "2024-01-05 Jane", "2024-01-05T", "2024-01-05T12:30:00Jane", "6175550101"]
+        {
+            assert!(!is_date(other), "{other}");
+        }
+        assert!(is_postal("02139-1234") && is_postal("SW1A 1AA") && !is_postal("1 Elm Street") && !is_postal("Boston"));
         assert!(is_time("08:00:00") && is_time("23:59:60.125") && !is_time("1234567890") && !is_time("08:00 Jo"));
         assert!(is_unit("mmHg", false) && is_unit("per 100 cells", true) && !is_unit("per Dr Smith", false));
         assert!(has_zip_codes("usa") && has_zip_codes(" United States ") && has_zip_codes("PR"));

@@ -10,7 +10,7 @@
 mod compile;
 mod emit;
 mod explain;
-mod floor;
+pub(crate) mod floor;
 pub(crate) mod form;
 pub(crate) mod gather;
 mod identity;

@@ -77,10 +77,10 @@ impl FhirRecipe {
             walk.unlisted.iter().map(|(&(state, name), &count)| (self.element_path(state, name, false), count));
         let unlisted = summed(unlisted);
         let unresolved_references = walk.unresolved;
-        let Walk { ops, own, gathers, planned, cells, subjects, identities, .. } = walk;
+        let Walk { ops, own, pieces, gathers, planned, cells, subjects, identities, .. } = walk;
         let outcomes = self.run_kernels(gathers, &subjects, &identities, env)?;
         let results: Vec<Option<Results>> = outcomes.iter().map(|outcome| outcome.as_ref().map(as_text)).collect();
-        let sources = Sources { text: &batch.text, own: &own, results: &results };
+        let sources = Sources { text: &batch.text, own: &own, pieces: &pieces, results: &results };
 
         let mut builders: Vec<Builder<'_>> = Vec::new();
         let mut failures = Vec::new();

@@ -36,8 +36,25 @@ pub(super) enum Op {
         row: u32,
         before: (u32, u32),
     },
+    /// A text that is written anew from pieces, of which some are results of kernels.
+    Composed {
+        key: Key,
+        /// From and to which of the pieces.
+        pieces: (u32, u32),
+        /// As base64; else as a JSON text.
+        base64: bool,
+    },
     /// The place of an item that is not there.
     Null,
+}
+
+/// A part of a text that is written anew.
+#[derive(Clone, Copy)]
+pub(super) enum Piece {
+    /// A span of the plan's own text.
+    Own { start: u32, end: u32 },
+    /// A result of a kernel; `markup`: it stands between tags.
+    Slot { column: Gathered, row: u32, markup: bool },
 }
 
 /// Where a key stands between its quotes.

@@ -68,6 +68,7 @@ pub(super) struct Names {
     pub country: NameId,
     pub extension: NameId,
     pub unit: NameId,
+    pub content_type: NameId,
 }
 
 /// A kernel, and what its column of values needs.

@@ -5,13 +5,16 @@
 
 use std::borrow::Cow;
 
-use cordon_formats::fhir::{Json, Kind, Links, NameId, Resource, ResourceBatch, Token, TypeId, unescape};
+use cordon_formats::fhir::{
+    Json, Kind, Links, NameId, Resource, ResourceBatch, TextMedia, Token, TypeId, attachment_text, unescape,
+};
+use cordon_formats::markup;
 use hashbrown::HashMap;
 
 use super::form::{self, Form};
 use super::gather::Gather;
 use super::output::FailureReason;
-use super::plan::{Cell, Key, Op, Planned};
+use super::plan::{Cell, Key, Op, Piece, Planned};
 use super::recipe::{Act, Entry, ExtensionRule, FhirRecipe, Gathered, IdentifierAct, Settled, Span, State, StateId};
 use crate::kernel::{Kernel, Otherwise, Reason, SpanUnit};
 use crate::policy::file::Undeclared;
@@ -35,6 +38,8 @@ pub(super) struct Walk<'a> {
     pub(super) ops: Vec<Op>,
     /// The plan's own text; the prefixes of references stand first.
     pub(super) own: String,
+    /// What composed texts are made of.
+    pub(super) pieces: Vec<Piece>,
     pub(super) gathers: Vec<Gather>,
     pub(super) planned: Vec<Planned>,
     /// Cells of further columns: column and cell.
@@ -104,6 +109,7 @@ impl<'a> Walk<'a> {
             tape: &batch.tape,
             ops: Vec::with_capacity(batch.tape.len() / 4),
             own: recipe.prefixes.clone(),
+            pieces: Vec::new(),
             gathers: recipe.kernels.iter().map(Gather::new).collect(),
             planned: Vec::with_capacity(batch.resources.len()),
             cells: Vec::new(),
@@ -371,6 +377,7 @@ impl<'a> Walk<'a> {
             match found.form {
                 Form::Canonical if found.act == Act::Keep => return self.canonical(number, found, Some(key), value),
                 Form::Mime => return self.mime(number, found, key, at),
+                Form::Attached | Form::Narrative => return self.document(number, found, key, at, object),
                 _ if self.formed(found.form, value, object) => {}
                 Form::Zip => return self.foreign_zip(number, found, key),
                 _ => {
@@ -575,7 +582,7 @@ impl<'a> Walk<'a> {
         }
         let text = self.meant(value);
         match form {
-            Form::Any | Form::Canonical | Form::Mime => true,
+            Form::Any | Form::Canonical | Form::Mime | Form::Attached | Form::Narrative => true,
             Form::Word => form::is_word(&text),
             Form::Symbol => form::is_symbol(&text),
             Form::Display => self.is_coded(object),
@@ -583,7 +590,9 @@ impl<'a> Walk<'a> {
             Form::Uri => form::is_uri(&text),
             Form::TypeName => self.recipe.definitions.resource_type(&text).is_some(),
             Form::Place => form::is_place(&text),
+            Form::Postal => form::is_postal(&text),
             Form::Time => form::is_time(&text),
+            Form::Date => form::is_date(&text),
             Form::Zip => match self.member(object, self.recipe.names.country).map(|at| self.token(at)) {
                 Some(country) if country.kind == Kind::Text => form::has_zip_codes(&self.meant(country)),
                 Some(country) => country.kind == Kind::Null,
@@ -668,6 +677,65 @@ impl<'a> Walk<'a> {
         }
         self.ops.push(Op::Literal { start, end });
         Fate::Partly
+    }
+
+    /// A text in base64, or a narrative: what is read in it is gathered, what is markup stays around it.
+    fn document(&mut self, number: StateId, found: &'a Entry, key: Token, at: usize, object: usize) -> Fate {
+        let Act::Gather(column) = found.act else { return Fate::Gone };
+        let value = self.meant(self.token(at));
+        let first = self.pieces.len();
+        let base64 = found.form == Form::Attached;
+        let taken = if base64 {
+            let content_type = self.member(object, self.recipe.names.content_type).map(|at| self.token(at));
+            let content_type = content_type.filter(|token| token.kind == Kind::Text).map(|token| self.meant(token));
+            self.attached(column, content_type.as_deref().unwrap_or_default(), &value)
+        } else {
+            self.marked_up(column, &value)
+        };
+        if taken.is_none() {
+            self.pieces.truncate(first);
+            self.undeclared(number, key);
+            return Fate::Gone;
+        }
+        if !self.pieces.iter().skip(first).any(|piece| matches!(piece, Piece::Slot { .. })) {
+            self.pieces.truncate(first);
+            return Fate::Gone;
+        }
+        let pieces = (first as u32, self.pieces.len() as u32);
+        self.ops.push(Op::Composed { key: Key::of(key), pieces, base64 });
+        Fate::Partly
+    }
+
+    /// `None` for what is no text.
+    fn attached(&mut self, column: Gathered, content_type: &str, base64: &str) -> Option<()> {
+        // R4, datatypes.html#base64Binary lets white space stand between.
+        let packed: Vec<u8> = base64.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let bytes = data_encoding::BASE64.decode(&packed).ok()?;
+        drop(packed);
+        let (media, text) = attachment_text(content_type, &bytes)?;
+        match media {
+            TextMedia::Plain if text.trim().is_empty() => {}
+            TextMedia::Plain => {
+                let row = self.add(column, &text);
+                self.pieces.push(Piece::Slot { column, row, markup: false });
+            }
+            TextMedia::Markup => self.marked_up(column, &text)?,
+        }
+        Some(())
+    }
+
+    fn marked_up(&mut self, column: Gathered, document: &str) -> Option<()> {
+        for piece in markup::pieces(document)? {
+            let piece = match piece {
+                markup::Piece::Markup(markup) => {
+                    let (start, end) = self.literal(|own| own.push_str(&markup));
+                    Piece::Own { start, end }
+                }
+                markup::Piece::Text(text) => Piece::Slot { column, row: self.add(column, &text), markup: true },
+            };
+            self.pieces.push(piece);
+        }
+        Some(())
     }
 
     /// A postal code of another country, in a place where ZIP codes are made shorter.

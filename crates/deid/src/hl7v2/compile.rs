@@ -74,6 +74,9 @@ fn floor_of(data_type: &str) -> Option<IdentifierKind> {
 /// What is typed without a form. Others hold parts, or documents in an encoding.
 const TEXTS: [&str; 3] = ["ST", "TX", "FT"];
 
+/// Dates and times of one value.
+const TIMES: [&str; 4] = ["DT", "DTM", "TM", "TS"];
+
 /// `PID-5.1`.
 fn name_of(place: &Place) -> String {
     let numbers: Vec<String> = place.numbers.iter().map(u16::to_string).collect();
@@ -322,6 +325,9 @@ impl Compiler<'_> {
             return self.intern(match rule {
                 None => Node::Undeclared,
                 Some(rule) if is_entry && rule.settled == Settled::Keep && !rule.reasoned => Node::Word,
+                Some(rule) if TIMES.contains(&data_type) && rule.settled == Settled::Keep && !rule.reasoned => {
+                    Node::Time
+                }
                 Some(rule) => Node::Value(rule.settled),
             });
         };
@@ -373,7 +379,7 @@ impl Compiler<'_> {
         match self.nodes.get(node as usize) {
             Some(Node::Value(settled)) => *settled == rule.settled,
             // What stays around the entry of a table was said to stay as a whole.
-            Some(Node::Word) => rule.settled == Settled::Keep,
+            Some(Node::Word | Node::Time) => rule.settled == Settled::Keep,
             _ => false,
         }
     }

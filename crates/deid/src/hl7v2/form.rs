@@ -103,9 +103,35 @@ pub(super) fn is_entry(text: &str) -> bool {
         })
 }
 
+/// Whether a text is a date or time as HL7 v2 writes them (2.A.22, 2.A.21): digits, a fraction, an offset.
+pub(super) fn is_time(text: &str) -> bool {
+    let digits = |text: &str, least: usize, most: usize| {
+        (least..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let text = text.trim();
+    let (time, offset) = match text.find(['+', '-']) {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+        None => (text, None),
+    };
+    let (whole, fraction) = time.split_once('.').map_or((time, None), |(whole, fraction)| (whole, Some(fraction)));
+    digits(whole, 2, 14)
+        && fraction.is_none_or(|text| digits(text, 1, 6))
+        && offset.is_none_or(|text| digits(text, 2, 4))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_digits() {
+        for time in ["2024", "20240105", "202401051230", "20240105123059.1234-0500", "1230", "12+0100"] {
+            assert!(is_time(time), "{time}");
+        }
+        for other in ["", "Jane", "2024-01-05", "5 Elm St", "617-555-0101", "20240105 Jane", "123456789012345"] {
+            assert!(!is_time(other), "{other}");
+        }
+    }
 
     #[test]
     fn systems_are_known_by_name_or_pattern() {

@@ -47,6 +47,8 @@ pub(super) enum Node {
     Undeclared,
     /// A value that stays when it looks like the entry of a table (ID, IS).
     Word,
+    /// A date or time that stays.
+    Time,
     /// Parts with nodes of their own; further ones are undeclared.
     Parts {
         nodes: Box<[NodeId]>,

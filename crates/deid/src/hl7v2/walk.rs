@@ -249,6 +249,11 @@ impl Walk<'_> {
                     self.leave_out(value, here, plan);
                 }
             }
+            Some(Node::Time) => {
+                if !form::is_time(&value.text()) {
+                    self.leave_out(value, here, plan);
+                }
+            }
             Some(Node::Parts { nodes, is_coded: true, .. }) => self.coded(nodes, value, depth, here, plan),
             Some(Node::Parts { nodes, is_identifier, is_provider, .. }) => {
                 let here = match here.other {

@@ -5,6 +5,7 @@
 mod ccda;
 mod fhir;
 mod hl7v2;
+mod imports;
 mod kernel_cases;
 mod kernel_laws;
 mod policy_cases;

@@ -16,11 +16,13 @@
 //! # Ok::<(), cordon_formats::fhir::ReadError>(())
 //! ```
 
+mod attachment;
 mod definitions;
 mod document;
 mod reader;
 mod tape;
 
+pub use attachment::{TextMedia, attachment_text};
 pub use definitions::{Definitions, ElementDef, Json, NameId, TypeDef, TypeId, TypeKind, r4};
 pub use document::Links;
 pub use reader::{Origin, ReadError, ReadOptions, Reject, RejectReason, Resource, ResourceBatch, ResourceReader};

@@ -7,5 +7,6 @@ mod csv_cases;
 mod csv_differential;
 mod hl7v2;
 mod ndjson_cases;
+mod notes;
 mod support;
 mod x12;

@@ -8,7 +8,7 @@ use cordon_formats::fhir::{TypeKind, r4};
 use cordon_formats::open_decoded;
 use serde_json::Value;
 
-use super::{run, shipped, token_text};
+use super::{LIMITED, recipe, run, shipped, token_text};
 
 fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("CORDON_SHARED_DATA")
@@ -221,5 +221,97 @@ fn declared(resource: &Value, type_name: &str) {
                 _ => declared(item, inner.name),
             }
         }
+    }
+}
+
+/// What a limited data set may not hold: names, lines of addresses, telecommunication, identifiers, pictures, texts.
+fn direct(value: &Value, within: &str, out: &mut HashSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| direct(item, within, out)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                if let Value::String(text) = member {
+                    let is_direct = match key.as_str() {
+                        "value" => matches!(within, "telecom" | "identifier"),
+                        "family" | "id" | "div" | "data" | "fullUrl" | "valueString" | "serialNumber" | "lotNumber"
+                        | "distinctIdentifier" | "carrierHRF" => true,
+                        _ => false,
+                    };
+                    if is_direct && text.len() > 3 {
+                        out.insert(text.clone());
+                    }
+                }
+                if matches!(key.as_str(), "given" | "line") {
+                    let texts = member.as_array().into_iter().flatten().filter_map(Value::as_str);
+                    out.extend(texts.filter(|text| text.len() > 3).map(str::to_owned));
+                }
+                direct(member, if key.starts_with("value") { within } else { key }, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Dates, towns and postal codes of a resource, but for what goes with an identifier.
+fn places_and_dates(value: &Value, out: &mut [BTreeSet<String>; 3]) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| places_and_dates(item, out)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                match (key.as_str(), member) {
+                    (
+                        "birthDate" | "deceasedDateTime" | "effectiveDateTime" | "start" | "recordedDate",
+                        Value::String(text),
+                    ) => {
+                        out[0].insert(text.clone());
+                    }
+                    ("city", Value::String(text)) => {
+                        out[1].insert(text.clone());
+                    }
+                    ("postalCode", Value::String(text)) => {
+                        out[2].insert(text.clone());
+                    }
+                    ("identifier", _) => {}
+                    _ => places_and_dates(member, out),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_limited_data_set_has_no_direct_identifier_and_its_dates_and_towns() {
+    let Some(files) = files("fhir-bulk-10") else { return };
+    let recipe = recipe(LIMITED).unwrap_or_else(|issues| panic!("{issues}"));
+    let inputs = input_resources(&files);
+    let mut secret = HashSet::new();
+    let mut sent = <[BTreeSet<String>; 3]>::default();
+    for resource in &inputs {
+        direct(resource, "", &mut secret);
+        places_and_dates(resource, &mut sent);
+    }
+    assert!(secret.len() > 1000, "{}", secret.len());
+    let mut came = <[BTreeSet<String>; 3]>::default();
+    for bytes in &files {
+        let ran = run(&recipe, bytes.as_slice());
+        assert!(ran.failures.is_empty(), "{:?}", ran.failures);
+        assert!(ran.undeclared.is_empty(), "{:?}", ran.undeclared);
+        for (name, json) in ran.resources() {
+            let value: Value = serde_json::from_str(&json).unwrap();
+            declared(&value, &name);
+            places_and_dates(&value, &mut came);
+            let mut found = Vec::new();
+            texts(&value, "", &mut found);
+            // A town may be a person's name too.
+            let towns = &sent[1];
+            for text in found {
+                assert!(!secret.contains(text) || towns.contains(text), "{name} holds a direct identifier");
+            }
+        }
+    }
+    for (sent, came) in sent.iter().zip(&came) {
+        assert!(sent.len() > 3 && came.is_subset(sent));
+        assert!(came.len() * 100 >= sent.len() * 95, "{} of {}", came.len(), sent.len());
     }
 }

@@ -1,5 +1,6 @@
 //! FHIR R4 by policy: laws as cases, real exports, and attempts to smuggle.
 
+mod attachments;
 mod canary;
 mod cases;
 mod exports;
@@ -22,6 +23,7 @@ use cordon_phi::{Token, TokenError, TokenStore};
 use sha2::{Digest, Sha256};
 
 pub const SHIPPED: &str = include_str!("../../../policies/fhir-r4.yaml");
+pub const LIMITED: &str = include_str!("../../../policies/fhir-r4-limited-data-set.yaml");
 
 /// Tokens that a test can foretell.
 pub struct Foretold;

@@ -13,6 +13,7 @@ use cordon_deid::yaml::Issues;
 use cordon_formats::hl7v2::{MessageReader, ReadOptions};
 
 pub const SHIPPED: &str = include_str!("../../../policies/hl7v2.yaml");
+pub const LIMITED: &str = include_str!("../../../policies/hl7v2-limited-data-set.yaml");
 
 pub fn recipe(policy: &str) -> Result<Hl7v2Recipe, Issues> {
     let run_date = "2026-01-01".parse().unwrap();
