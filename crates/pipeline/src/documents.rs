@@ -89,9 +89,8 @@ impl DocumentBatch<'_> {
             Self::X12(recipe, batch) => Ok(came(recipe.apply(batch, env)?, sets(batch), |index| {
                 let record = batch.records.get(index);
                 // Without its envelope a set cannot be read.
-                record.map_or((0, Vec::new()), |record| {
-                    (record.line, record.envelope.interchange_of([batch.raw(index)]))
-                })
+                record
+                    .map_or((0, Vec::new()), |record| (record.line, record.envelope.interchange_of([batch.raw(index)])))
             })),
         }
     }

@@ -694,12 +694,7 @@ impl<'a> Reader<'a, '_, '_> {
         self.rules("X12", Documents::x12)
     }
 
-    fn x12_sets(
-        &self,
-        input: impl Read,
-        origin: &Arc<OriginSlot>,
-        recipe: &'a X12Recipe,
-    ) -> Result<Seen, Trouble> {
+    fn x12_sets(&self, input: impl Read, origin: &Arc<OriginSlot>, recipe: &'a X12Recipe) -> Result<Seen, Trouble> {
         let defaults = x12::ReadOptions::default();
         let most = defaults.max_transaction_bytes.min(self.shared.context.project.project.memory / 8);
         let mut reader = TransactionReader::new(input, x12::ReadOptions { max_transaction_bytes: most });

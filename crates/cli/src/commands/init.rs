@@ -47,7 +47,9 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
     let question = match template {
         Chosen::Hl7v2 => "SELECT type, trigger, count(*) FROM hl7_message GROUP BY type, trigger",
         Chosen::Ccda => "SELECT code, display, count(*) FROM ccda_entry GROUP BY code, display",
-        Chosen::X12 => "SELECT type, status, count(*), sum(CAST(total_charge AS DOUBLE)) FROM x12_claim GROUP BY type, status",
+        Chosen::X12 => {
+            "SELECT type, status, count(*), sum(CAST(total_charge AS DOUBLE)) FROM x12_claim GROUP BY type, status"
+        }
         _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
     };
     ui.hint(format!("  cordon sql \"{question}\" --as analyst --purpose research"));

@@ -69,7 +69,10 @@ fn real_interchanges_become_tables_and_leave_nothing_that_identifies() {
     assert!(secrets.len() > 200, "{}", secrets.len());
     let report = folder.run_json("nightly", 0);
     assert_eq!(report["files_read"].as_u64().unwrap() as usize, files.len() + 1);
-    assert_eq!((report["rows_in"].as_u64(), report["rows_out"].as_u64()), (Some(wanted as u64 + 1), Some(wanted as u64 + 1)));
+    assert_eq!(
+        (report["rows_in"].as_u64(), report["rows_out"].as_u64()),
+        (Some(wanted as u64 + 1), Some(wanted as u64 + 1))
+    );
     assert_eq!(folder.count("SELECT count(*) FROM x12_transaction"), wanted as i64 + 1);
     assert_eq!(folder.count("SELECT count(*) FROM x12_claim"), claims as i64 + 1);
     assert!(folder.count("SELECT count(*) FROM x12_service_line") >= lines as i64);
@@ -107,8 +110,22 @@ const NOTED: &str = "ISA*00*          *00*          *ZZ*OWNSENDER      *ZZ*OWNRE
 /// A policy by which everything stays, each with its reason.
 fn keep_everything() -> String {
     let types = [
-        "name", "organization", "address", "date", "time", "phone", "fax", "email", "url", "id", "code", "demographic",
-        "clinical", "amount", "number", "text",
+        "name",
+        "organization",
+        "address",
+        "date",
+        "time",
+        "phone",
+        "fax",
+        "email",
+        "url",
+        "id",
+        "code",
+        "demographic",
+        "clinical",
+        "amount",
+        "number",
+        "text",
     ];
     let rules = types.map(|name| format!("        {name}: {{ kind: free-text, action: keep, because: a test }}\n"));
     format!(
@@ -189,7 +206,8 @@ fn a_set_that_fails_is_put_aside_and_replayed_when_the_rule_is_mended() {
     assert_eq!(entries.len(), 2);
     let failed = entries.iter().find(|entry| entry["field"] == "DMG-02").unwrap();
     let id = failed["id"].as_str().unwrap().to_owned();
-    let show = ["quarantine", "show", &id, "--as", "engineer", "--purpose", "operations", "--reason", "to mend the rule"];
+    let show =
+        ["quarantine", "show", &id, "--as", "engineer", "--purpose", "operations", "--reason", "to mend the rule"];
     let shown = folder.cordon(&show).ok();
     assert!(shown.out.contains("spring of 47") && shown.out.contains("ISA*00*"), "with its envelope");
 
