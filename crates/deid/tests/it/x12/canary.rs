@@ -140,6 +140,10 @@ fn a_canary_comes_out_of_no_place_that_it_was_written_into() {
         let envelope = Arc::new(Envelope::new(text.as_bytes(), &[]).unwrap());
         let whole = parse(text.as_bytes(), &envelope).unwrap();
         for (recipe, is_limited) in &policies {
+            // What the limited data set does otherwise it does alike in all sets.
+            if *is_limited && !guide.starts_with("005010X22") {
+                continue;
+            }
             let mut planted = Vec::new();
             for segment in whole.segments() {
                 let mut spots = Vec::new();
@@ -181,7 +185,7 @@ fn a_canary_comes_out_of_no_place_that_it_was_written_into() {
                 }
             }
             places += planted.len();
-            for some in planted.chunks(200) {
+            for some in planted.chunks(100) {
                 let some: Vec<&Planted> = some.iter().collect();
                 if trouble(recipe, &some).is_some() {
                     for one in some {
