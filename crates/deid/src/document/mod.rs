@@ -23,6 +23,7 @@ use arrow_schema::SchemaRef;
 use cordon_phi::Method;
 
 use crate::ccda::CcdaRecipe;
+use crate::dicom::DicomRecipe;
 use crate::fhir::FhirRecipe;
 use crate::hl7v2::Hl7v2Recipe;
 use crate::policy::explain::{FieldLine, why};
@@ -33,6 +34,7 @@ pub enum Documents {
     Fhir(FhirRecipe),
     Hl7v2(Hl7v2Recipe),
     Ccda(Box<CcdaRecipe>),
+    Dicom(Box<DicomRecipe>),
 }
 
 impl Documents {
@@ -42,6 +44,7 @@ impl Documents {
             Self::Fhir(recipe) => recipe.schemas(),
             Self::Hl7v2(recipe) => recipe.schemas(),
             Self::Ccda(recipe) => recipe.schemas(),
+            Self::Dicom(recipe) => recipe.schemas(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Documents {
             Self::Fhir(recipe) => recipe.undeclared(),
             Self::Hl7v2(recipe) => recipe.undeclared(),
             Self::Ccda(recipe) => recipe.undeclared(),
+            Self::Dicom(recipe) => recipe.undeclared(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Documents {
             Self::Fhir(recipe) => recipe.open_writers(),
             Self::Hl7v2(_) => 12,
             Self::Ccda(_) => 3,
+            Self::Dicom(_) => 2,
         }
     }
 
@@ -69,27 +74,35 @@ impl Documents {
             Self::Fhir(_) => "FHIR documents",
             Self::Hl7v2(_) => "HL7 v2 messages",
             Self::Ccda(_) => "CDA documents",
+            Self::Dicom(_) => "DICOM files",
         }
     }
 
     pub fn fhir(&self) -> Option<&FhirRecipe> {
         match self {
             Self::Fhir(recipe) => Some(recipe),
-            Self::Hl7v2(_) | Self::Ccda(_) => None,
+            Self::Hl7v2(_) | Self::Ccda(_) | Self::Dicom(_) => None,
         }
     }
 
     pub fn hl7v2(&self) -> Option<&Hl7v2Recipe> {
         match self {
             Self::Hl7v2(recipe) => Some(recipe),
-            Self::Fhir(_) | Self::Ccda(_) => None,
+            Self::Fhir(_) | Self::Ccda(_) | Self::Dicom(_) => None,
         }
     }
 
     pub fn ccda(&self) -> Option<&CcdaRecipe> {
         match self {
             Self::Ccda(recipe) => Some(recipe),
-            Self::Fhir(_) | Self::Hl7v2(_) => None,
+            Self::Fhir(_) | Self::Hl7v2(_) | Self::Dicom(_) => None,
+        }
+    }
+
+    pub fn dicom(&self) -> Option<&DicomRecipe> {
+        match self {
+            Self::Dicom(recipe) => Some(recipe),
+            Self::Fhir(_) | Self::Hl7v2(_) | Self::Ccda(_) => None,
         }
     }
 
@@ -99,6 +112,7 @@ impl Documents {
             Self::Fhir(_) => "the Patient of each resource's compartment".to_owned(),
             Self::Hl7v2(recipe) => recipe.subject_text(),
             Self::Ccda(recipe) => recipe.subject_text(),
+            Self::Dicom(recipe) => recipe.subject_text(),
         }
     }
 
@@ -107,6 +121,7 @@ impl Documents {
             Self::Fhir(recipe) => crate::fhir::explain(recipe, method),
             Self::Hl7v2(recipe) => explain("fields and segments without a rule", &recipe.lines, method),
             Self::Ccda(recipe) => explain("elements and attributes without a rule", &recipe.lines, method),
+            Self::Dicom(recipe) => explain("private attributes, and those without a rule", &recipe.lines, method),
         }
     }
 }

@@ -127,17 +127,21 @@ impl Checker {
             let section = &at.value;
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
             let identities = options.identities.and_then(|all| all.get(name)).unwrap_or(&none);
-            let compiled = match (&section.fhir, &section.hl7v2, &section.ccda) {
-                (None, None, None) => None,
-                (Some(fhir), None, None) => {
+            let compiled = match (&section.fhir, &section.hl7v2, &section.ccda, &section.dicom) {
+                (None, None, None, None) => None,
+                (Some(fhir), None, None, None) => {
                     Some(crate::fhir::compile(name, fhir, undeclared, &common).map(Documents::Fhir))
                 }
-                (None, Some(hl7v2), None) => {
+                (None, Some(hl7v2), None, None) => {
                     Some(crate::hl7v2::compile(name, hl7v2, undeclared, identities, &common).map(Documents::Hl7v2))
                 }
-                (None, None, Some(ccda)) => {
+                (None, None, Some(ccda), None) => {
                     let compiled = crate::ccda::compile(name, ccda, undeclared, identities, &common);
                     Some(compiled.map(|recipe| Documents::Ccda(Box::new(recipe))))
+                }
+                (None, None, None, Some(dicom)) => {
+                    let compiled = crate::dicom::compile(name, dicom, undeclared, identities, &common);
+                    Some(compiled.map(|recipe| Documents::Dicom(Box::new(recipe))))
                 }
                 _ => {
                     self.issue(

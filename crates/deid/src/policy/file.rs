@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ccda::CcdaSection;
+use crate::dicom::DicomSection;
 use crate::fhir::FhirSection;
 use crate::hl7v2::Hl7v2Section;
 use crate::yaml::At;
@@ -131,6 +132,9 @@ pub struct DatasetSection {
     /// The rules of CDA R2 documents (C-CDA), in place of `fields`.
     #[serde(default)]
     pub ccda: Option<CcdaSection>,
+    /// The rules of DICOM files, in place of `fields`.
+    #[serde(default)]
+    pub dicom: Option<DicomSection>,
 }
 
 /// What a field is and what is done with it. Without an action, the method's default for the kind applies.
