@@ -105,6 +105,9 @@ pub(super) fn kind_of(row: &Row) -> Kind {
     if has(Column::Uids) || vr == VR::UI {
         return Kind::UniqueId;
     }
+    if matches!(vr, VR::DA | VR::DT | VR::TM) {
+        return Kind::ServiceDate;
+    }
     if has(Column::DeviceIdentity) || vr == VR::AE {
         return Kind::DeviceId;
     }
@@ -112,8 +115,6 @@ pub(super) fn kind_of(row: &Row) -> Kind {
         return Kind::Organization;
     }
     match vr {
-        VR::DA | VR::DT => Kind::ServiceDate,
-        VR::TM => Kind::ServiceDate,
         VR::AS => Kind::Age,
         VR::PN => Kind::Name,
         VR::UR => Kind::Url,

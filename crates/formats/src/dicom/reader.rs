@@ -392,7 +392,7 @@ impl<'r> Parser<'r> {
                     return self.wrong(Problem::Overrun, self.at, named);
                 }
                 // What is of undefined length and unknown representation is written as in implicit VR (PS3.5, 6.2.2).
-                let is_unknown = !dialect.implicit && header.vr == VR::UN;
+                let is_unknown = !in_sequence && !dialect.implicit && header.vr == VR::UN;
                 let dialect = if is_unknown { Dialect { implicit: true, big: false } } else { dialect };
                 let kind = if in_sequence { Kind::Item } else { Kind::Sequence };
                 let element = self.push(&header, kind, depth, header.value)?;
