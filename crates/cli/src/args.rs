@@ -101,6 +101,8 @@ pub enum Template {
     Hl7v2,
     /// C-CDA documents.
     Ccda,
+    /// DICOM files.
+    Dicom,
 }
 
 #[derive(ClapArgs)]

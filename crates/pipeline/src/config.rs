@@ -161,7 +161,7 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR and C-CDA are always said.
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`, `.dcm`); FHIR and C-CDA are always said.
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
@@ -186,6 +186,8 @@ pub enum Format {
     Hl7v2,
     /// CDA R2 documents: C-CDA, CCD, eICR; one or several in a file.
     Ccda,
+    /// DICOM files (PS3.10), one data set a file.
+    Dicom,
 }
 
 /// Where tables go.

@@ -2,11 +2,13 @@
 
 use arrow_array::RecordBatch;
 use cordon_deid::ccda::CcdaRecipe;
+use cordon_deid::dicom::DicomRecipe;
 use cordon_deid::document::DocumentOutput;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::{Env, KernelError};
 use cordon_formats::ccda;
+use cordon_formats::dicom;
 use cordon_formats::fhir::ResourceBatch;
 use cordon_formats::hl7v2::{MessageBatch, RecordKind};
 
@@ -17,6 +19,7 @@ pub(crate) enum DocumentBatch<'a> {
     Fhir(&'a FhirRecipe, Box<ResourceBatch>),
     Hl7v2(&'a Hl7v2Recipe, Box<MessageBatch>),
     Ccda(&'a CcdaRecipe, Box<ccda::DocumentBatch>),
+    Dicom(&'a DicomRecipe, Vec<dicom::Document>),
 }
 
 /// What came of a batch of documents.
@@ -46,6 +49,7 @@ impl DocumentBatch<'_> {
             Self::Fhir(_, batch) => batch.len() as u64,
             Self::Hl7v2(_, batch) => messages(batch),
             Self::Ccda(_, batch) => batch.documents.len() as u64,
+            Self::Dicom(_, files) => files.len() as u64,
         }
     }
 
@@ -81,6 +85,11 @@ impl DocumentBatch<'_> {
             Self::Ccda(recipe, batch) => Ok(came(recipe.apply(batch, env)?, batch.documents.len() as u64, |index| {
                 let document = batch.documents.get(index);
                 document.map_or((0, Vec::new()), |document| (document.line, document.text().as_bytes().to_vec()))
+            })),
+            Self::Dicom(recipe, files) => Ok(came(recipe.apply(files, env)?, files.len() as u64, |index| {
+                // As it was read: without changes nothing can fail to fit.
+                let raw = files.get(index).and_then(|file| file.write(&[], &[]).ok());
+                (1, raw.unwrap_or_default())
             })),
         }
     }

@@ -18,6 +18,7 @@ pub enum Template {
     Synthea,
     Hl7v2,
     Ccda,
+    Dicom,
 }
 
 pub struct InitOptions {
@@ -33,11 +34,13 @@ const HOSPITAL_POLICY: &str = include_str!("../../deid/policies/hospital.yaml");
 const SYNTHEA_POLICY: &str = include_str!("../../deid/policies/synthea-csv.yaml");
 const HL7V2_POLICY: &str = include_str!("../../deid/policies/hl7v2.yaml");
 const CCDA_POLICY: &str = include_str!("../../deid/policies/ccda.yaml");
+const DICOM_POLICY: &str = include_str!("../../deid/policies/dicom.yaml");
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
 const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
 const SYNTHEA_PIPELINE: &str = include_str!("../templates/nightly-synthea.yaml");
 const HL7V2_PIPELINE: &str = include_str!("../templates/nightly-hl7v2.yaml");
 const CCDA_PIPELINE: &str = include_str!("../templates/nightly-ccda.yaml");
+const DICOM_PIPELINE: &str = include_str!("../templates/nightly-dicom.yaml");
 const GITIGNORE: &str =
     "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
 
@@ -82,12 +85,14 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::Synthea => ("safe-harbor-synthea", with_fhir(SYNTHEA_POLICY), SYNTHEA_PIPELINE),
         Template::Hl7v2 => ("safe-harbor-hl7v2", HL7V2_POLICY.to_owned(), HL7V2_PIPELINE),
         Template::Ccda => ("safe-harbor-ccda", CCDA_POLICY.to_owned(), CCDA_PIPELINE),
+        Template::Dicom => ("safe-harbor-dicom", DICOM_POLICY.to_owned(), DICOM_PIPELINE),
     };
     // The column that holds documents as a whole.
     let whole = match options.template {
         Template::Hospital | Template::Synthea => "resource",
         Template::Hl7v2 => "message",
         Template::Ccda => "xml",
+        Template::Dicom => "file",
     };
     let policy_file = format!("policies/{policy_name}.yaml");
     let files = [

@@ -106,7 +106,7 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             let Some(format) = section.format.or_else(|| format_of(&path)) else {
                 return Err(wrong(
                     format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2` or `ccda`",
+                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda` or `dicom`",
                 ));
             };
             let mut csv = Arc::clone(&csv);
@@ -152,6 +152,7 @@ pub(crate) fn format_of(path: &Path) -> Option<Format> {
         "parquet" => Some(Format::Parquet),
         "ndjson" | "jsonl" => Some(Format::Ndjson),
         "hl7" => Some(Format::Hl7v2),
+        "dcm" => Some(Format::Dicom),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use cordon_deid::ccda::CcdaRecipe;
+use cordon_deid::dicom::DicomRecipe;
 use cordon_deid::document::Documents;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
@@ -23,6 +24,7 @@ use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::ccda::{self, DocumentReader};
+use cordon_formats::dicom;
 use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
 use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::{
@@ -480,7 +482,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
     }
     let path = &planned.file.path;
     if planned.file.stamp.size == 0
-        && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2 | Format::Ccda)
+        && matches!(planned.file.format, Format::Ndjson | Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::Dicom)
     {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
@@ -503,6 +505,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         Format::Fhir | Format::Parquet => reader.fhir(hashed)?,
         Format::Hl7v2 => reader.hl7v2(hashed)?,
         Format::Ccda => reader.ccda(hashed)?,
+        Format::Dicom => reader.dicom(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -659,6 +662,12 @@ impl<'a> Reader<'a, '_, '_> {
         self.whole(seen)
     }
 
+    fn dicom(&self, input: impl Read) -> Result<u64, Stop> {
+        let recipe = self.dicom_rules()?;
+        let seen = self.dicom_file(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
     /// The rules of the file's dataset, which must be of its format.
     fn rules<R>(&self, format: &str, of: impl FnOnce(&'a Documents) -> Option<&'a R>) -> Result<&'a R, Stop> {
         let dataset = &self.planned.file.dataset;
@@ -679,6 +688,25 @@ impl<'a> Reader<'a, '_, '_> {
 
     fn ccda_rules(&self) -> Result<&'a CcdaRecipe, Stop> {
         self.rules("C-CDA", Documents::ccda)
+    }
+
+    fn dicom_rules(&self) -> Result<&'a DicomRecipe, Stop> {
+        self.rules("DICOM", Documents::dicom)
+    }
+
+    /// One file is one document. What of it is pixel data that do not stay passes by without being held.
+    fn dicom_file(&self, input: impl Read, origin: &Arc<OriginSlot>, recipe: &'a DicomRecipe) -> Result<Seen, Trouble> {
+        let defaults = dicom::Limits::default();
+        // A file is held as it was read, as it is written, and as its rows, and some wait for workers.
+        let limits = dicom::Limits { max_bytes: self.shared.context.project.project.memory / 16, ..defaults };
+        let file = dicom::read(input, limits, |file| recipe.pixels(file)).map_err(|error| match error {
+            dicom::ReadError::Source(error) => self.trouble(&error),
+            dicom::ReadError::Broken(error) if matches!(error.problem, dicom::Problem::TooLong { .. }) => {
+                Trouble::Text(format!("{error}; raise `run.memory` in cordon.yaml, of which a sixteenth may hold it"))
+            }
+            dicom::ReadError::Broken(error) => Trouble::Text(error.to_string()),
+        })?;
+        Ok(Seen { rows: self.hand_on(origin, DocumentBatch::Dicom(recipe, vec![file]))?, rejected: 0 })
     }
 
     fn ccda_documents(
@@ -756,6 +784,7 @@ impl<'a> Reader<'a, '_, '_> {
             Fhir(&'a FhirRecipe),
             Hl7v2(&'a Hl7v2Recipe),
             Ccda(&'a CcdaRecipe),
+            Dicom(&'a DicomRecipe),
         }
         let format = self.planned.file.format;
         let target = match format {
@@ -767,6 +796,7 @@ impl<'a> Reader<'a, '_, '_> {
             Format::Fhir => Target::Fhir(self.resource_rules()?),
             Format::Hl7v2 => Target::Hl7v2(self.message_rules()?),
             Format::Ccda => Target::Ccda(self.ccda_rules()?),
+            Format::Dicom => Target::Dicom(self.dicom_rules()?),
         };
         let origin = Arc::new(origin_of(self.planned, input.header.clone()));
         let number = Arc::new(Mutex::new(None));
@@ -803,6 +833,7 @@ impl<'a> Reader<'a, '_, '_> {
                 Target::Fhir(recipe) => self.fhir_documents(text.as_slice(), &slot, recipe),
                 Target::Hl7v2(recipe) => self.hl7v2_messages(text.as_slice(), &slot, recipe),
                 Target::Ccda(recipe) => self.ccda_documents(text.as_slice(), &slot, recipe),
+                Target::Dicom(recipe) => self.dicom_file(text.as_slice(), &slot, recipe),
             };
             let alone = group.len() == 1;
             let why = match seen {
@@ -924,7 +955,7 @@ fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
             plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
         }
         Format::Ndjson => plain,
-        Format::Fhir | Format::Hl7v2 | Format::Ccda => false,
+        Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::Dicom => false,
     }
 }
 

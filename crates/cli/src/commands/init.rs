@@ -16,6 +16,7 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
             Chosen::Synthea => Template::Synthea,
             Chosen::Hl7v2 => Template::Hl7v2,
             Chosen::Ccda => Template::Ccda,
+            Chosen::Dicom => Template::Dicom,
         },
         passphrase_env: args.passphrase_env.clone(),
         user: os_user(),
@@ -40,11 +41,13 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
         Chosen::Synthea => ui.hint(format!("  copy a Synthea export to {shown}/data/csv and {shown}/data/fhir")),
         Chosen::Hl7v2 => ui.hint(format!("  copy files of messages to {shown}/data/hl7")),
         Chosen::Ccda => ui.hint(format!("  copy documents to {shown}/data/ccda")),
+        Chosen::Dicom => ui.hint(format!("  copy DICOM files to {shown}/data/dicom")),
     }
     ui.hint(format!("  cd {shown}\n  cordon policy check\n  cordon run nightly"));
     let question = match template {
         Chosen::Hl7v2 => "SELECT type, trigger, count(*) FROM hl7_message GROUP BY type, trigger",
         Chosen::Ccda => "SELECT code, display, count(*) FROM ccda_entry GROUP BY code, display",
+        Chosen::Dicom => "SELECT modality, manufacturer, count(*) FROM dicom_instance GROUP BY modality, manufacturer",
         _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
     };
     ui.hint(format!("  cordon sql \"{question}\" --as analyst --purpose research"));
