@@ -18,14 +18,13 @@ pub(super) fn is_text(vr: VR) -> bool {
 /// none of these.
 pub(super) fn fits(vr: VR, value: &[u8]) -> bool {
     let each = |fits: fn(&[u8]) -> bool| value.split(|byte| *byte == b'\\').all(|part| fits(part.trim_ascii()));
-    let padded = value.strip_suffix(b"\0").unwrap_or(value);
     match vr {
         VR::CS => each(|part| {
             part.len() <= 16 && part.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_' | b' ' | 0))
         }),
         VR::DS => each(|part| part.len() <= 16 && (part.is_empty() || is_decimal(part))),
         VR::IS => each(|part| part.len() <= 12 && (part.is_empty() || is_integer(part))),
-        VR::UI => padded.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'\\')),
+        VR::UI => value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'\\' | b' ' | 0)),
         VR::DA | VR::TM | VR::DT => {
             value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'+' | b'-' | b' ' | b'\\' | 0))
         }

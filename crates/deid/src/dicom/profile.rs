@@ -137,7 +137,8 @@ pub(super) fn floor_of(vr: VR) -> Option<Kind> {
         VR::AE => Kind::DeviceId,
         VR::UR => Kind::Url,
         VR::LT | VR::ST | VR::UT | VR::UC | VR::LO | VR::SH => Kind::FreeText,
-        VR::OB | VR::UN => Kind::FreeText,
+        // Documents, voices, surfaces of faces.
+        VR::OB | VR::UN | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV => Kind::FreeText,
         _ => return None,
     })
 }

@@ -189,8 +189,8 @@ fn rows(written: &[(Vec<u8>, PixelData)]) -> Result<Vec<(String, RecordBatch)>, 
     if written.is_empty() {
         return Ok(Vec::new());
     }
-    // What was written can be read, whatever its size.
-    let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
+    // What was written can be read, whatever was added to what was within bounds.
+    let limits = Limits { max_bytes: usize::MAX, max_elements: usize::MAX, max_depth: usize::from(u16::MAX) };
     let read = |bytes: &[u8]| cordon_formats::dicom::read(bytes, limits, |_| Pixels::Keep);
     let documents: Vec<Document> =
         written.iter().map(|(bytes, _)| read(bytes)).collect::<Result<_, _>>().map_err(|_| KernelError::Shape)?;
@@ -209,11 +209,12 @@ fn rows(written: &[(Vec<u8>, PixelData)]) -> Result<Vec<(String, RecordBatch)>, 
 /// The texts at a place that identifies.
 fn valued(document: &Document, place: &Place, mut each: impl FnMut(&str)) {
     let Name::Standard(tag) = &place.name else { return };
+    let charset = document.charset();
     at(document, document.first(), document.elements().len(), &place.within, &mut |first, end| {
         let text = |tag: Tag| {
             let found =
                 document.siblings(first, end).find(|(_, element)| element.tag == tag && element.kind == Kind::Value);
-            found.map(|(_, element)| trimmed(document.charset().decode(document.value(element))))
+            found.map(|(_, element)| trimmed(charset.decode(document.value(element))))
         };
         if let Some(issuer) = &place.issuer
             && text(ISSUER).as_deref() != Some(issuer)
@@ -227,6 +228,7 @@ fn valued(document: &Document, place: &Place, mut each: impl FnMut(&str)) {
 }
 
 const ISSUER: Tag = Tag(0x0010, 0x0021);
+const SOP_CLASS: Tag = Tag(0x0008, 0x0016);
 
 /// Calls with the elements of each item that these sequences lead to; paths are short.
 fn at(document: &Document, first: usize, end: usize, within: &[Tag], each: &mut dyn FnMut(usize, usize)) {
@@ -318,12 +320,15 @@ impl Walk<'_> {
     /// The meta group says how the file is to be read, and else who sent it.
     fn meta(&mut self, document: &Document, number: usize, element: &Element, keeps_all: bool, plan: &mut Plan<'_>) {
         match element.tag.element() {
-            // Group length, version, SOP class, transfer syntax.
-            0x0000 | 0x0001 => {}
-            0x0002 | 0x0010 if fits(VR::UI, document.value(element)) => {}
-            0x0003 => {
-                let act = self.rule(MEDIA_INSTANCE, VR::UI, &[], false);
-                match act {
+            // Group length, which is counted again, version and transfer syntax.
+            0x0000 if element.vr == VR::UL && element.length() == 4 => {}
+            0x0001 if element.length() == 2 => {}
+            0x0010 if fits(VR::UI, document.value(element)) => {}
+            // The class and the instance are those of the data set.
+            0x0002 | 0x0003 => {
+                let tag = if element.tag == MEDIA_INSTANCE { MEDIA_INSTANCE } else { SOP_CLASS };
+                match self.rule(tag, VR::UI, &[], false) {
+                    Some(Act::Keep) if !fits(VR::UI, document.value(element)) => self.leave_out(number, element, plan),
                     Some(act) => self.settle((document, number, element), act, Charset::default(), plan),
                     None => self.leave_out(number, element, plan),
                 }

@@ -7,10 +7,11 @@ use cordon_deid::fhir::FailureReason;
 use cordon_formats::dicom::{DicomError, Limits, Pixels, Problem, ReadError, Tag, VR, read};
 use dicom_core::PrimitiveValue;
 use dicom_core::smallvec::smallvec;
+use proptest::prelude::*;
 
 use super::{
-    Element, LIMITED, SHIPPED, file, files, holds, object, one, parse, recipe, recipe_of, refusal, run, sequence, text,
-    value,
+    Element, LIMITED, SHIPPED, file, file_in, files, holds, object, one, parse, recipe, recipe_of, refusal, run,
+    sequence, text, value,
 };
 
 const NAME: Tag = Tag(0x0010, 0x0010);
@@ -389,4 +390,45 @@ fn the_table_of_instances_holds_the_file_and_what_the_policy_leaves() {
     let paths = attributes.column_by_name("path").unwrap().as_string_view().iter().flatten().collect::<Vec<_>>();
     assert!(paths.contains(&"DeidentificationMethodCodeSequence[2].CodeValue"), "{paths:?}");
     assert!(attributes.column_by_name("value").unwrap().null_count() > 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(11),
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever a file holds that can be read, what comes out can be read, and does not have the patient's name.
+    #[test]
+    fn damaged_files_come_out_readable_and_without_a_name(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        implicit in any::<bool>(),
+    ) {
+        static RECIPE: std::sync::LazyLock<cordon_deid::dicom::DicomRecipe> = std::sync::LazyLock::new(shipped);
+        let item = object([text(NAME, VR::PN, "Canary^Item"), text(ID, VR::LO, "CANARY-9")]);
+        let object = object([
+            text(Tag(0x0008, 0x0060), VR::CS, "MR"),
+            text(Tag(0x0008, 0x1030), VR::LO, "Canary study"),
+            sequence(Tag(0x0008, 0x1115), vec![item]),
+            text(NAME, VR::PN, "Canary^Ada"),
+            text(ID, VR::LO, "CANARY-7"),
+            text(Tag(0x0018, 0x0050), VR::DS, "1.5"),
+        ]);
+        let mut bytes = file_in(object, if implicit { "1.2.840.10008.1.2" } else { "1.2.840.10008.1.2.1" });
+        for (at, byte) in changes {
+            let at = 132 + at.index(bytes.len() - 132);
+            // The names are left alone, so that they can be looked for.
+            if !bytes[at].is_ascii_alphabetic() {
+                bytes[at] = byte;
+            }
+        }
+        if let Ok(document) = read(bytes.as_slice(), Limits::default(), |_| Pixels::Keep) {
+            let output = RECIPE.apply(&[document], &crate::fhir::env()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            for out in files(&output) {
+                prop_assert!(!holds(&out, "Canary"), "a name is left");
+            }
+        }
+    }
 }
