@@ -29,9 +29,9 @@ pub(super) fn fits(vr: VR, value: &[u8]) -> bool {
             value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'+' | b'-' | b' ' | b'\\' | 0))
         }
         VR::AS => each(|part| part.is_empty() || age_of(part).is_some()),
-        VR::US | VR::SS => value.len() % 2 == 0,
-        VR::UL | VR::SL | VR::FL | VR::AT => value.len() % 4 == 0,
-        VR::FD | VR::SV | VR::UV => value.len() % 8 == 0,
+        VR::US | VR::SS => value.len().is_multiple_of(2),
+        VR::UL | VR::SL | VR::FL | VR::AT => value.len().is_multiple_of(4),
+        VR::FD | VR::SV | VR::UV => value.len().is_multiple_of(8),
         _ => true,
     }
 }
@@ -114,7 +114,7 @@ pub(super) fn spell(vr: VR, action: Action, text: &str, out: &mut String) {
             out.push_str("0101");
         }
         (VR::AS, _) => {
-            out.push_str("0");
+            out.push('0');
             out.push_str(text);
             out.push('Y');
         }

@@ -136,7 +136,7 @@ pub(super) fn floor_of(vr: VR) -> Option<Kind> {
         VR::UI => Kind::UniqueId,
         VR::AE => Kind::DeviceId,
         VR::UR => Kind::Url,
-        VR::LT | VR::ST | VR::UT | VR::UC | VR::LO | VR::SH => Kind::FreeText,
+        _ if is_text(vr) => Kind::FreeText,
         // Documents, voices, surfaces of faces.
         VR::OB | VR::UN | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV => Kind::FreeText,
         _ => return None,

@@ -1,6 +1,5 @@
 //! One pass over the elements of each file, driven by the compiled acts.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -214,7 +213,7 @@ fn valued(document: &Document, place: &Place, mut each: impl FnMut(&str)) {
         let text = |tag: Tag| {
             let found =
                 document.siblings(first, end).find(|(_, element)| element.tag == tag && element.kind == Kind::Value);
-            found.map(|(_, element)| trimmed(charset.decode(document.value(element))))
+            found.map(|(_, element)| trimmed(&charset.decode(document.value(element))))
         };
         if let Some(issuer) = &place.issuer
             && text(ISSUER).as_deref() != Some(issuer)
@@ -242,7 +241,7 @@ fn at(document: &Document, first: usize, end: usize, within: &[Tag], each: &mut 
     }
 }
 
-fn trimmed(text: Cow<'_, str>) -> String {
+fn trimmed(text: &str) -> String {
     text.trim_matches([' ', '\0']).to_owned()
 }
 
@@ -425,7 +424,7 @@ impl Walk<'_> {
             rules.iter().any(|(creator, act)| creator == name && *act == Act::Keep)
         };
         if (0x10..=0xFF).contains(&low) {
-            let name = trimmed(frame.charset.decode(document.value(element)));
+            let name = trimmed(&frame.charset.decode(document.value(element)));
             let is_used = recipe.private.iter().any(|((of, _), rules)| *of == group && keeps(&name, rules));
             frame.creators.retain(|(known, block, _)| (*known, *block) != (group, low));
             if !is_used || element.vr != VR::LO {
@@ -436,7 +435,7 @@ impl Walk<'_> {
         }
         let of_block = frame.creators.iter().find(|(known, block, _)| (*known, *block) == (group, low >> 8));
         let creator = of_block.and_then(|(.., number)| document.element(*number));
-        let creator = creator.map(|creator| trimmed(frame.charset.decode(document.value(creator))));
+        let creator = creator.map(|creator| trimmed(&frame.charset.decode(document.value(creator))));
         match (creator, recipe.private.get(&(group, low as u8))) {
             (Some(name), Some(rules)) if keeps(&name, rules) && fits(element.vr, document.value(element)) => {
                 Found::Act(Act::Keep)
@@ -454,11 +453,10 @@ impl Walk<'_> {
     ) {
         match act {
             Act::Keep | Act::Walk { .. } => {}
+            Act::Empty | Act::Gather { .. } if element.length() == 0 => {}
             Act::Remove => self.whole(number, element, true, plan),
-            Act::Empty if element.length() == 0 => {}
             Act::Empty => self.whole(number, element, false, plan),
             Act::Dummy => self.fixed(number, element, dummy(element.vr), plan),
-            Act::Gather { .. } if element.length() == 0 => {}
             Act::Gather { column, action } => {
                 let text = charset.decode(document.value(element));
                 let count = if is_many(element.vr) { text.split('\\').count() } else { 1 };

@@ -29,7 +29,6 @@ impl Default for Charset {
 /// A defined term of a set of single bytes, or of one without code extensions.
 fn of_term(term: &str) -> Option<&'static Encoding> {
     Some(match term.strip_prefix("ISO_IR ").or_else(|| term.strip_prefix("ISO 2022 IR "))? {
-        "6" => UTF_8,
         "100" => WINDOWS_1252,
         "101" => ISO_8859_2,
         "109" => ISO_8859_3,
@@ -42,7 +41,7 @@ fn of_term(term: &str) -> Option<&'static Encoding> {
         "166" => WINDOWS_874,
         "203" => ISO_8859_15,
         "13" => SHIFT_JIS,
-        "192" => UTF_8,
+        "6" | "192" => UTF_8,
         _ => return None,
     })
 }

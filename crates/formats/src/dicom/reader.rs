@@ -201,7 +201,7 @@ impl<'r> Parser<'r> {
     /// Sees to it that so many bytes are there; says whether they are.
     fn has(&mut self, length: usize) -> Result<bool, ReadError> {
         while self.document.bytes.len() < length && !self.is_dry {
-            let most = (length - self.document.bytes.len()).max(AHEAD).min(1 << 20) as u64;
+            let most = (length - self.document.bytes.len()).clamp(AHEAD, 1 << 20) as u64;
             let before = self.document.bytes.len();
             let got = (&mut self.input).take(most).read_to_end(&mut self.document.bytes);
             self.is_dry = self.came(got)? == 0;

@@ -79,6 +79,20 @@ fn put_u32(out: &mut [u8], at: usize, number: u32, big: bool) {
     }
 }
 
+/// Writes the length of a value that begins at `from`.
+fn set_length(element: &Element, from: usize, length: usize, out: &mut [u8]) -> Result<(), TooLong> {
+    let big = element.is_big;
+    if element.is_short {
+        let length = u16::try_from(length).map_err(|_| TooLong)?;
+        if let Some(field) = out.get_mut(from - 2..from) {
+            field.copy_from_slice(&if big { length.to_be_bytes() } else { length.to_le_bytes() });
+        }
+    } else {
+        put_u32(out, from - 4, u32::try_from(length).map_err(|_| TooLong)?, big);
+    }
+    Ok(())
+}
+
 impl Document {
     /// The file with changes: of each element by its number, in their order, and new elements of the data set by tag.
     ///
@@ -134,7 +148,7 @@ impl Document {
                 let header = out.len();
                 out.extend_from_slice(self.slice(element.start, element.value));
                 out.extend_from_slice(value);
-                self.set_length(element, out.len() - value.len(), value.len(), &mut out)?;
+                set_length(element, out.len() - value.len(), value.len(), &mut out)?;
                 debug_assert!(out.len() > header, "a header is written");
                 at = element.next();
                 continue;
@@ -176,20 +190,6 @@ impl Document {
             let length = (out.len() - open.from) as u32;
             put_u32(out, open.length_at, length, open.big);
         }
-    }
-
-    /// Writes the length of a value that begins at `from`.
-    fn set_length(&self, element: &Element, from: usize, length: usize, out: &mut [u8]) -> Result<(), TooLong> {
-        let big = element.is_big;
-        if element.is_short {
-            let length = u16::try_from(length).map_err(|_| TooLong)?;
-            if let Some(field) = out.get_mut(from - 2..from) {
-                field.copy_from_slice(&if big { length.to_be_bytes() } else { length.to_le_bytes() });
-            }
-        } else {
-            put_u32(out, from - 4, u32::try_from(length).map_err(|_| TooLong)?, big);
-        }
-        Ok(())
     }
 
     fn put_new(&self, new: &New, out: &mut Vec<u8>) -> Result<(), TooLong> {

@@ -88,18 +88,18 @@ fn problem(bytes: &[u8]) -> Problem {
 
 /// The meta group of a file in this syntax, and then bytes.
 fn raw(syntax: &str, data_set: &[u8]) -> Vec<u8> {
-    let mut meta = explicit((0x0002, 0x0002), b"UI", b"1.2.840.10008.5.1.4.1.1.2\0");
-    meta.extend(explicit((0x0002, 0x0003), b"UI", b"1.2.3.4\0"));
+    let mut meta = explicit((0x0002, 0x0002), *b"UI", b"1.2.840.10008.5.1.4.1.1.2\0");
+    meta.extend(explicit((0x0002, 0x0003), *b"UI", b"1.2.3.4\0"));
     let mut syntax = syntax.as_bytes().to_vec();
     cordon_formats::dicom::pad(&mut syntax, VR::UI);
-    meta.extend(explicit((0x0002, 0x0010), b"UI", &syntax));
-    let length = explicit((0x0002, 0x0000), b"UL", &(meta.len() as u32).to_le_bytes());
+    meta.extend(explicit((0x0002, 0x0010), *b"UI", &syntax));
+    let length = explicit((0x0002, 0x0000), *b"UL", &(meta.len() as u32).to_le_bytes());
     [&[0; 128][..], b"DICM", &length, &meta, data_set].concat()
 }
 
-fn explicit(tag: (u16, u16), vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+fn explicit(tag: (u16, u16), vr: [u8; 2], value: &[u8]) -> Vec<u8> {
     let mut out = [tag.0.to_le_bytes(), tag.1.to_le_bytes()].concat();
-    out.extend_from_slice(vr);
+    out.extend_from_slice(&vr);
     out.extend_from_slice(&(value.len() as u16).to_le_bytes());
     out.extend_from_slice(value);
     out
@@ -130,9 +130,9 @@ fn files_of_another_writer_are_read_in_every_syntax() {
 fn what_is_not_changed_comes_back_byte_for_byte() {
     let mut files = vec![file(object(), IMPLICIT), file(object(), EXPLICIT), file(object(), BIG)];
     // Lengths that no one would write, an odd one, group lengths that are wrong, a preamble with something in it.
-    let mut odd = raw(EXPLICIT, &explicit((0x0008, 0x0000), b"UL", &[9, 0, 0, 0]));
+    let mut odd = raw(EXPLICIT, &explicit((0x0008, 0x0000), *b"UL", &[9, 0, 0, 0]));
     odd[..4].copy_from_slice(b"II*\0");
-    odd.extend(explicit((0x0008, 0x0060), b"CS", b"MRX"));
+    odd.extend(explicit((0x0008, 0x0060), *b"CS", b"MRX"));
     odd.extend(
         [
             &[0x40, 0, 0x30, 0xA7][..],
@@ -204,10 +204,10 @@ fn changes_are_read_by_another_reader() {
 
 #[test]
 fn group_lengths_are_counted_again() {
-    let mut data_set = explicit((0x0008, 0x0000), b"UL", &[0, 0, 0, 0]);
-    data_set.extend(explicit((0x0008, 0x0060), b"CS", b"MR"));
-    data_set.extend(explicit((0x0010, 0x0000), b"UL", &[0, 0, 0, 0]));
-    data_set.extend(explicit((0x0010, 0x0010), b"PN", b"Doe^John"));
+    let mut data_set = explicit((0x0008, 0x0000), *b"UL", &[0, 0, 0, 0]);
+    data_set.extend(explicit((0x0008, 0x0060), *b"CS", b"MR"));
+    data_set.extend(explicit((0x0010, 0x0000), *b"UL", &[0, 0, 0, 0]));
+    data_set.extend(explicit((0x0010, 0x0010), *b"PN", b"Doe^John"));
     let bytes = raw(EXPLICIT, &data_set);
     let document = parse(&bytes).unwrap();
     let name = document.elements().iter().position(|element| element.tag == Tag(0x0010, 0x0010)).unwrap();
@@ -246,9 +246,9 @@ impl std::io::Read for Endless {
 #[test]
 fn pixel_data_that_are_left_out_are_not_held() {
     let length: u32 = 1 << 30;
-    let mut head = raw(EXPLICIT, &explicit((0x0008, 0x0060), b"CS", b"MR"));
+    let mut head = raw(EXPLICIT, &explicit((0x0008, 0x0060), *b"CS", b"MR"));
     head.extend([&[0xE0, 0x7F, 0x10, 0][..], b"OW\0\0", &length.to_le_bytes()].concat());
-    let tail = explicit((0x7FE1, 0x0010), b"LO", b"ACME");
+    let tail = explicit((0x7FE1, 0x0010), *b"LO", b"ACME");
     let input = || Endless {
         head: std::io::Cursor::new(head.clone()),
         pixels: length.into(),
@@ -276,7 +276,7 @@ fn fragments_are_passed_over_in_one_pass() {
         bytes.extend_from_slice(&[0; 4]);
     }
     bytes.extend_from_slice(&SEQUENCE_END);
-    bytes.extend(explicit((0x7FE1, 0x0010), b"LO", b"ACME"));
+    bytes.extend(explicit((0x7FE1, 0x0010), *b"LO", b"ACME"));
     let begun = std::time::Instant::now();
     let document = parse_with(&bytes, |_| Pixels::LeaveOut).unwrap();
     assert!(document.find(Tag(0x7FE1, 0x0010)).is_some());
@@ -289,14 +289,14 @@ fn broken_files_are_told_where_and_how() {
     assert_eq!(problem(b"mrn,name\n7,Doe\n"), Problem::NotPart10);
     assert_eq!(problem(&[&[0; 128][..], b"DICM"].concat()), Problem::NoTransferSyntax);
     assert_eq!(problem(&raw("1.2.840.113619.5.2", b"")), Problem::UnknownTransferSyntax);
-    assert_eq!(problem(&raw(EXPLICIT, &explicit((0x0010, 0x0010), b"??", b""))), Problem::UnknownVr);
+    assert_eq!(problem(&raw(EXPLICIT, &explicit((0x0010, 0x0010), *b"??", b""))), Problem::UnknownVr);
     assert_eq!(problem(&raw(EXPLICIT, &ITEM_END)), Problem::StrayDelimiter);
     assert_eq!(problem(&raw(EXPLICIT, &[&ITEM[..], &[0; 4]].concat())), Problem::StrayDelimiter);
     let undefined = [&[0x10, 0, 0x10, 0][..], b"UT\0\0", &UNDEFINED].concat();
     assert_eq!(problem(&raw(EXPLICIT, &undefined)), Problem::UndefinedLength);
     let sequence =
         |inside: &[u8]| [&[0x40, 0, 0x30, 0xA7][..], b"SQ\0\0", &(inside.len() as u32).to_le_bytes(), inside].concat();
-    assert_eq!(problem(&raw(EXPLICIT, &sequence(&explicit((0x0010, 0x0010), b"PN", b"Doe ")))), Problem::NotAnItem);
+    assert_eq!(problem(&raw(EXPLICIT, &sequence(&explicit((0x0010, 0x0010), *b"PN", b"Doe ")))), Problem::NotAnItem);
     assert_eq!(problem(&raw(EXPLICIT, &sequence(&[&ITEM[..], &[99, 0, 0, 0]].concat()))), Problem::Overrun);
     let endless = [&[0x40, 0, 0x30, 0xA7][..], b"SQ\0\0", &UNDEFINED, &ITEM, &UNDEFINED].concat();
     assert_eq!(problem(&raw(EXPLICIT, &endless)), Problem::Truncated);
@@ -306,7 +306,7 @@ fn broken_files_are_told_where_and_how() {
     // What stands where a tag should be may be a part of a name: only tags of the standard are said.
     let error = parse(&raw(EXPLICIT, b"Doe^John??")).err().unwrap().to_string();
     assert!(!error.contains("Doe") && !error.contains("6F44"), "{error}");
-    let mut cut = raw(EXPLICIT, &explicit((0x0010, 0x0010), b"PN", b"Doe^John"));
+    let mut cut = raw(EXPLICIT, &explicit((0x0010, 0x0010), *b"PN", b"Doe^John"));
     cut.pop();
     let error = parse(&cut).err().unwrap();
     assert_eq!((error.problem, error.tag), (Problem::Truncated, Some(Tag(0x0010, 0x0010))));
@@ -320,7 +320,7 @@ fn depth_and_number_are_bounded() {
         deep.extend([&[0x40, 0, 0x30, 0xA7][..], b"SQ\0\0", &UNDEFINED, &ITEM, &UNDEFINED].concat());
     }
     assert_eq!(problem(&raw(EXPLICIT, &deep)), Problem::TooDeep { limit: 32 });
-    let one = explicit((0x0008, 0x0060), b"CS", b"");
+    let one = explicit((0x0008, 0x0060), *b"CS", b"");
     let many = one.repeat(Limits::default().max_elements);
     assert!(matches!(problem(&raw(EXPLICIT, &many)), Problem::TooManyElements { .. }));
     // A bomb: a gigabyte of zeros deflated.

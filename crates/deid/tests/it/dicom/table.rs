@@ -97,7 +97,7 @@ fn everything() -> (InMemDicomObject, Vec<String>) {
     (all, secrets)
 }
 
-fn found<'d>(document: &'d Document, tag: Tag) -> Option<&'d Read> {
+fn found(document: &Document, tag: Tag) -> Option<&Read> {
     if tag.group() == 2 {
         return document.elements().iter().find(|element| element.tag == tag);
     }
