@@ -70,7 +70,7 @@ fn install_nextest() -> Result<(), String> {
 
 /// A Python with what the interoperability tests need, in a folder of its own.
 fn python() -> Result<PathBuf, String> {
-    python_with(&["pyarrow", "cryptography"], "test-venv")
+    python_with(&["pyarrow", "cryptography", "pydicom"], "test-venv")
 }
 
 fn python_with(packages: &[&str], name: &str) -> Result<PathBuf, String> {

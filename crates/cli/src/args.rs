@@ -110,6 +110,8 @@ pub enum Template {
     Notes,
     /// FHIR R4 resources alone.
     Fhir,
+    /// DICOM files.
+    Dicom,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

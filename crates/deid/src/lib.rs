@@ -26,6 +26,7 @@
 
 pub mod allow;
 pub mod ccda;
+pub mod dicom;
 pub mod document;
 pub mod fhir;
 pub mod hl7v2;

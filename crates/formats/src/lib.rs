@@ -28,6 +28,7 @@ pub mod ccda;
 mod columns;
 mod compression;
 mod csv;
+pub mod dicom;
 mod error;
 pub mod fhir;
 pub mod hl7v2;

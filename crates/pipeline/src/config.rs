@@ -164,7 +164,7 @@ pub struct SourceSection {
     pub dataset: At<String>,
     /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
     pub path: At<String>,
-    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`); FHIR, C-CDA, X12 and notes are always said.
+    /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`, `.dcm`); FHIR, C-CDA, X12 and notes are always said.
     #[serde(default)]
     pub format: Option<Format>,
     /// The dialect of CSV files.
@@ -200,6 +200,8 @@ pub enum Format {
     X12,
     /// Plain text files, each of them one row of a table: `file_name`, `text`, and what `notes.name` takes from the name.
     Notes,
+    /// DICOM files (PS3.10), one data set a file.
+    Dicom,
 }
 
 /// Where tables go.

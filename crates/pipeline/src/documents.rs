@@ -2,6 +2,7 @@
 
 use arrow_array::RecordBatch;
 use cordon_deid::ccda::CcdaRecipe;
+use cordon_deid::dicom::DicomRecipe;
 use cordon_deid::document::DocumentOutput;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
@@ -9,6 +10,7 @@ use cordon_deid::kernel::{Env, KernelError};
 use cordon_deid::survey::Survey;
 use cordon_deid::x12::X12Recipe;
 use cordon_formats::ccda;
+use cordon_formats::dicom;
 use cordon_formats::fhir::ResourceBatch;
 use cordon_formats::hl7v2::{MessageBatch, RecordKind};
 use cordon_formats::x12::{self, TransactionBatch};
@@ -21,6 +23,7 @@ pub(crate) enum DocumentBatch<'a> {
     Hl7v2(&'a Hl7v2Recipe, Box<MessageBatch>),
     Ccda(&'a CcdaRecipe, Box<ccda::DocumentBatch>),
     X12(&'a X12Recipe, Box<TransactionBatch>),
+    Dicom(&'a DicomRecipe, Vec<dicom::Document>),
 }
 
 /// What came of a batch of documents.
@@ -51,6 +54,7 @@ impl DocumentBatch<'_> {
             Self::Hl7v2(_, batch) => messages(batch),
             Self::Ccda(_, batch) => batch.documents.len() as u64,
             Self::X12(_, batch) => sets(batch),
+            Self::Dicom(_, files) => files.len() as u64,
         }
     }
 
@@ -61,6 +65,7 @@ impl DocumentBatch<'_> {
             Self::Hl7v2(recipe, batch) => recipe.survey(batch, survey),
             Self::Ccda(recipe, batch) => recipe.survey(batch, survey),
             Self::X12(recipe, batch) => recipe.survey(batch, survey),
+            Self::Dicom(recipe, files) => recipe.survey(files, survey),
         }
     }
 
@@ -102,6 +107,11 @@ impl DocumentBatch<'_> {
                 // Without its envelope a set cannot be read.
                 record
                     .map_or((0, Vec::new()), |record| (record.line, record.envelope.interchange_of([batch.raw(index)])))
+            })),
+            Self::Dicom(recipe, files) => Ok(came(recipe.apply(files, env)?, files.len() as u64, |index| {
+                // As it was read: without changes nothing can fail to fit.
+                let raw = files.get(index).and_then(|file| file.write(&[], &[]).ok());
+                (1, raw.unwrap_or_default())
             })),
         }
     }

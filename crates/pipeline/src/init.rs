@@ -21,6 +21,7 @@ pub enum Template {
     X12,
     Notes,
     Fhir,
+    Dicom,
 }
 
 pub struct InitOptions {
@@ -44,6 +45,8 @@ const FHIR_LIMITED: &str = include_str!("../../deid/policies/fhir-r4-limited-dat
 const HL7V2_LIMITED: &str = include_str!("../../deid/policies/hl7v2-limited-data-set.yaml");
 const CCDA_LIMITED: &str = include_str!("../../deid/policies/ccda-limited-data-set.yaml");
 const NOTES_POLICY: &str = include_str!("../../deid/policies/notes.yaml");
+const DICOM_POLICY: &str = include_str!("../../deid/policies/dicom.yaml");
+const DICOM_LIMITED: &str = include_str!("../../deid/policies/dicom-limited-data-set.yaml");
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
 const HOSPITAL_PIPELINE: &str = include_str!("../templates/nightly-hospital.yaml");
 const SYNTHEA_PIPELINE: &str = include_str!("../templates/nightly-synthea.yaml");
@@ -52,6 +55,7 @@ const CCDA_PIPELINE: &str = include_str!("../templates/nightly-ccda.yaml");
 const X12_PIPELINE: &str = include_str!("../templates/nightly-x12.yaml");
 const NOTES_PIPELINE: &str = include_str!("../templates/nightly-notes.yaml");
 const FHIR_PIPELINE: &str = include_str!("../templates/nightly-fhir.yaml");
+const DICOM_PIPELINE: &str = include_str!("../templates/nightly-dicom.yaml");
 const GITIGNORE: &str =
     "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
 
@@ -99,12 +103,14 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::X12 => ("safe-harbor-x12", X12_POLICY.to_owned(), X12_PIPELINE),
         Template::Notes => ("safe-harbor-notes", NOTES_POLICY.to_owned(), NOTES_PIPELINE),
         Template::Fhir => ("safe-harbor-fhir", FHIR_POLICY.to_owned(), FHIR_PIPELINE),
+        Template::Dicom => ("safe-harbor-dicom", DICOM_POLICY.to_owned(), DICOM_PIPELINE),
     };
     let limited = match options.template {
         Template::Hl7v2 => Some(("limited-data-set-hl7v2", HL7V2_LIMITED)),
         Template::Ccda => Some(("limited-data-set-ccda", CCDA_LIMITED)),
         Template::X12 => Some(("limited-data-set-x12", X12_LIMITED)),
         Template::Fhir => Some(("limited-data-set-fhir", FHIR_LIMITED)),
+        Template::Dicom => Some(("limited-data-set-dicom", DICOM_LIMITED)),
         Template::Hospital | Template::Synthea | Template::Notes => None,
     };
     let (policy_name, policy, pipeline) = match (options.limited, limited) {
@@ -116,7 +122,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         (true, None) => {
             return Err(RunError::usage(
                 "this template has no policy for a limited data set",
-                "choose `--template hl7v2`, `ccda`, `x12` or `fhir`, or leave `--method` out",
+                "choose `--template hl7v2`, `ccda`, `x12`, `dicom` or `fhir`, or leave `--method` out",
             ));
         }
     };
@@ -127,6 +133,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::Ccda => "xml",
         Template::X12 => "header, text",
         Template::Notes => "text",
+        Template::Dicom => "file",
     };
     let policy_file = format!("policies/{policy_name}.yaml");
     let files = [

@@ -108,7 +108,7 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             let Some(format) = section.format.or_else(|| format_of(&path)) else {
                 return Err(wrong(
                     format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda`, `x12` or `notes`",
+                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda`, `x12`, `dicom` or `notes`",
                 ));
             };
             let mut csv = Arc::clone(&csv);
@@ -155,6 +155,7 @@ pub(crate) fn format_of(path: &Path) -> Option<Format> {
         "parquet" => Some(Format::Parquet),
         "ndjson" | "jsonl" => Some(Format::Ndjson),
         "hl7" => Some(Format::Hl7v2),
+        "dcm" => Some(Format::Dicom),
         _ => None,
     }
 }

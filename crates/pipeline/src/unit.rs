@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use cordon_deid::ccda::CcdaRecipe;
+use cordon_deid::dicom::DicomRecipe;
 use cordon_deid::document::Documents;
 use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
@@ -25,6 +26,7 @@ use cordon_deid::x12::X12Recipe;
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::ccda::{self, DocumentReader};
+use cordon_formats::dicom;
 use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
 use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::x12::{self, TransactionReader};
@@ -630,6 +632,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         Format::Ccda => reader.ccda(hashed)?,
         Format::X12 => reader.x12(hashed)?,
         Format::Notes => reader.note(hashed)?,
+        Format::Dicom => reader.dicom(hashed)?,
     };
     Ok((hash.hex(), rejected))
 }
@@ -829,6 +832,12 @@ impl<'a> Reader<'a, '_, '_> {
         self.whole(seen)
     }
 
+    fn dicom(&self, input: impl Read) -> Result<u64, Stop> {
+        let recipe = self.dicom_rules()?;
+        let seen = self.dicom_file(input, &self.slot(Vec::new()), recipe);
+        self.whole(seen)
+    }
+
     /// The rules of the file's dataset, which must be of its format.
     fn rules<R>(&self, format: &str, of: impl FnOnce(&'a Documents) -> Option<&'a R>) -> Result<&'a R, Stop> {
         let dataset = &self.planned.file.dataset;
@@ -868,6 +877,25 @@ impl<'a> Reader<'a, '_, '_> {
             seen.rows += self.hand_on(origin, DocumentBatch::X12(recipe, Box::new(batch)))?;
         }
         Ok(seen)
+    }
+
+    fn dicom_rules(&self) -> Result<&'a DicomRecipe, Stop> {
+        self.rules("DICOM", Documents::dicom)
+    }
+
+    /// One file is one document. What of it is pixel data that do not stay passes by without being held.
+    fn dicom_file(&self, input: impl Read, origin: &Arc<OriginSlot>, recipe: &'a DicomRecipe) -> Result<Seen, Trouble> {
+        let defaults = dicom::Limits::default();
+        // A file is held as it was read, as it is written, and as its rows, and some wait for workers.
+        let limits = dicom::Limits { max_bytes: self.shared.context.project.project.memory / 16, ..defaults };
+        let file = dicom::read(input, limits, |file| recipe.pixels(file)).map_err(|error| match error {
+            dicom::ReadError::Source(error) => self.trouble(&error),
+            dicom::ReadError::Broken(error) if matches!(error.problem, dicom::Problem::TooLong { .. }) => {
+                Trouble::Text(format!("{error}; raise `run.memory` in cordon.yaml, of which a sixteenth may hold it"))
+            }
+            dicom::ReadError::Broken(error) => Trouble::Text(error.to_string()),
+        })?;
+        Ok(Seen { rows: self.hand_on(origin, DocumentBatch::Dicom(recipe, vec![file]))?, rejected: 0 })
     }
 
     fn ccda_documents(
@@ -947,6 +975,7 @@ impl<'a> Reader<'a, '_, '_> {
             Ccda(&'a CcdaRecipe),
             X12(&'a X12Recipe),
             Notes,
+            Dicom(&'a DicomRecipe),
         }
         let format = self.planned.file.format;
         let target = match format {
@@ -960,6 +989,7 @@ impl<'a> Reader<'a, '_, '_> {
             Format::Ccda => Target::Ccda(self.ccda_rules()?),
             Format::X12 => Target::X12(self.x12_rules()?),
             Format::Notes => Target::Notes,
+            Format::Dicom => Target::Dicom(self.dicom_rules()?),
         };
         let origin = Arc::new(origin_of(self.planned, input.header.clone()));
         let number = Arc::new(Mutex::new(None));
@@ -998,6 +1028,7 @@ impl<'a> Reader<'a, '_, '_> {
                 Target::Ccda(recipe) => self.ccda_documents(text.as_slice(), &slot, recipe),
                 Target::X12(recipe) => self.x12_sets(text.as_slice(), &slot, recipe),
                 Target::Notes => self.note_row(text.as_slice(), Some(&slot)),
+                Target::Dicom(recipe) => self.dicom_file(text.as_slice(), &slot, recipe),
             };
             let alone = group.len() == 1;
             let why = match seen {
@@ -1136,7 +1167,7 @@ fn is_one_line(raw: &[u8], format: Format, csv: &CsvOptions) -> bool {
             plain && !signs.into_iter().flatten().any(|sign| memchr::memchr(sign, raw).is_some())
         }
         Format::Ndjson => plain,
-        Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12 | Format::Notes => false,
+        Format::Fhir | Format::Hl7v2 | Format::Ccda | Format::X12 | Format::Notes | Format::Dicom => false,
     }
 }
 

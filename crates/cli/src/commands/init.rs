@@ -19,6 +19,7 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
             Chosen::X12 => Template::X12,
             Chosen::Notes => Template::Notes,
             Chosen::Fhir => Template::Fhir,
+            Chosen::Dicom => Template::Dicom,
         },
         limited: args.method == InitMethod::LimitedDataSet,
         passphrase_env: args.passphrase_env.clone(),
@@ -52,6 +53,7 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
             "  copy text files to {shown}/data/notes, and say in pipelines/nightly.yaml how they are named"
         )),
         Chosen::Fhir => ui.hint(format!("  copy NDJSON files or bundles to {shown}/data/fhir")),
+        Chosen::Dicom => ui.hint(format!("  copy DICOM files to {shown}/data/dicom")),
     }
     ui.hint(format!("  cd {shown}\n  cordon policy check\n  cordon run nightly"));
     let question = match template {
@@ -62,6 +64,7 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
         }
         Chosen::Notes => "SELECT date, count(*) FROM notes GROUP BY date ORDER BY date",
         Chosen::Fhir => "SELECT gender, count(*) FROM fhir_patient GROUP BY gender",
+        Chosen::Dicom => "SELECT modality, manufacturer, count(*) FROM dicom_instance GROUP BY modality, manufacturer",
         _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
     };
     ui.hint(format!("  cordon sql \"{question}\" --as analyst --purpose research"));

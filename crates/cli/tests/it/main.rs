@@ -5,6 +5,7 @@
 mod access;
 mod canaries;
 mod ccda;
+mod dicom;
 mod evidence;
 mod fhir_input;
 mod hl7v2;

@@ -25,6 +25,7 @@ use arrow_schema::SchemaRef;
 use cordon_phi::Method;
 
 use crate::ccda::CcdaRecipe;
+use crate::dicom::DicomRecipe;
 use crate::fhir::FhirRecipe;
 use crate::hl7v2::Hl7v2Recipe;
 use crate::policy::explain::{FieldLine, why};
@@ -37,6 +38,7 @@ pub enum Documents {
     Hl7v2(Hl7v2Recipe),
     Ccda(Box<CcdaRecipe>),
     X12(X12Recipe),
+    Dicom(Box<DicomRecipe>),
 }
 
 impl Documents {
@@ -47,6 +49,7 @@ impl Documents {
             Self::Hl7v2(recipe) => recipe.schemas(),
             Self::Ccda(recipe) => recipe.schemas(),
             Self::X12(recipe) => recipe.schemas(),
+            Self::Dicom(recipe) => recipe.schemas(),
         }
     }
 
@@ -57,6 +60,7 @@ impl Documents {
             Self::Hl7v2(recipe) => recipe.undeclared(),
             Self::Ccda(recipe) => recipe.undeclared(),
             Self::X12(recipe) => recipe.undeclared(),
+            Self::Dicom(recipe) => recipe.undeclared(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Documents {
             Self::Hl7v2(_) => 12,
             Self::Ccda(_) => 3,
             Self::X12(_) => 4,
+            Self::Dicom(_) => 2,
         }
     }
 
@@ -77,6 +82,7 @@ impl Documents {
             Self::Hl7v2(_) => "HL7 v2 messages",
             Self::Ccda(_) => "CDA documents",
             Self::X12(_) => "X12 transaction sets",
+            Self::Dicom(_) => "DICOM files",
         }
     }
 
@@ -108,6 +114,13 @@ impl Documents {
         }
     }
 
+    pub fn dicom(&self) -> Option<&DicomRecipe> {
+        match self {
+            Self::Dicom(recipe) => Some(recipe),
+            _ => None,
+        }
+    }
+
     /// Whose records a document is, in words.
     pub(crate) fn subject(&self) -> String {
         match self {
@@ -115,6 +128,7 @@ impl Documents {
             Self::Hl7v2(recipe) => recipe.subject_text(),
             Self::Ccda(recipe) => recipe.subject_text(),
             Self::X12(recipe) => recipe.subject_text(),
+            Self::Dicom(recipe) => recipe.subject_text(),
         }
     }
 
@@ -124,6 +138,7 @@ impl Documents {
             Self::Hl7v2(recipe) => explain("fields and segments without a rule", &recipe.lines, method),
             Self::Ccda(recipe) => explain("elements and attributes without a rule", &recipe.lines, method),
             Self::X12(recipe) => explain("elements and segments without a rule", &recipe.lines, method),
+            Self::Dicom(recipe) => explain("private attributes, and those without a rule", &recipe.lines, method),
         }
     }
 }

@@ -138,11 +138,16 @@ impl Checker {
                     .map(|recipe| Documents::Ccda(Box::new(recipe)))
             };
             let of_x12 = |x12| crate::x12::compile(name, x12, undeclared, identities, &common).map(Documents::X12);
+            let of_dicom = |dicom| {
+                crate::dicom::compile(name, dicom, undeclared, identities, &common)
+                    .map(|recipe| Documents::Dicom(Box::new(recipe)))
+            };
             let mut compiled: Vec<Result<Documents, Vec<_>>> = Vec::new();
             compiled.extend(section.fhir.as_ref().map(of_fhir));
             compiled.extend(section.hl7v2.as_ref().map(of_hl7v2));
             compiled.extend(section.ccda.as_ref().map(of_ccda));
             compiled.extend(section.x12.as_ref().map(of_x12));
+            compiled.extend(section.dicom.as_ref().map(of_dicom));
             if compiled.len() > 1 {
                 self.issue(
                     at.position,

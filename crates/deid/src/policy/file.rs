@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ccda::CcdaSection;
+use crate::dicom::DicomSection;
 use crate::fhir::FhirSection;
 use crate::hl7v2::Hl7v2Section;
 use crate::x12::X12Section;
@@ -135,6 +136,9 @@ pub struct DatasetSection {
     /// The rules of X12 transaction sets, in place of `fields`.
     #[serde(default)]
     pub x12: Option<X12Section>,
+    /// The rules of DICOM files, in place of `fields`.
+    #[serde(default)]
+    pub dicom: Option<DicomSection>,
 }
 
 /// What a field is and what is done with it. Without an action, the method's default for the kind applies.

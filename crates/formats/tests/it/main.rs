@@ -5,6 +5,7 @@ mod ccda;
 mod compressed;
 mod csv_cases;
 mod csv_differential;
+mod dicom;
 mod hl7v2;
 mod ndjson_cases;
 mod notes;
