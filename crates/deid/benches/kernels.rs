@@ -203,7 +203,7 @@ fn scrub(bencher: Bencher<'_, '_>, surrogates: bool) {
     let with =
         if surrogates { ScrubWith::Surrogate { max_days: 365, domain: String::new() } } else { ScrubWith::Label };
     let rule =
-        ScrubRule { with, reference: REFERENCE, vintage: Vintage::Union, limited: false, keep_organizations: false };
+        ScrubRule { with, reference: REFERENCE, vintage: Vintage::Union, limited: false, keep_organizations: false, known: false };
     let bytes: usize = (0..ROWS).map(|row| note(row).len()).sum();
     run(bencher.counter(BytesCount::new(bytes)), &Kernel::Scrub(rule), 100, note);
 }

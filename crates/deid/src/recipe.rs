@@ -315,7 +315,7 @@ impl BoundTable<'_> {
     }
 }
 
-fn text_column(batch: &RecordBatch, at: usize) -> StringViewArray {
+pub(crate) fn text_column(batch: &RecordBatch, at: usize) -> StringViewArray {
     batch.columns().get(at).map_or_else(|| StringViewArray::new_null(batch.num_rows()), text_array)
 }
 

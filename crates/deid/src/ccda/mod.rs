@@ -11,6 +11,7 @@ mod form;
 mod place;
 mod recipe;
 mod section;
+mod survey;
 mod walk;
 mod write;
 

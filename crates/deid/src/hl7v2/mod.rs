@@ -10,6 +10,7 @@ mod form;
 mod path;
 mod recipe;
 mod section;
+mod survey;
 mod walk;
 
 pub(crate) use compile::compile;

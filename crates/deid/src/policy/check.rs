@@ -1,6 +1,6 @@
 //! From the policy as written to the recipe that runs: every rule is checked here, and nowhere else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use chrono::{Datelike, NaiveDate};
@@ -60,6 +60,8 @@ pub(crate) struct Common {
     pub ages_capped_at: NaiveDate,
     pub vintage: Zip3Vintage,
     pub subject_domain: String,
+    /// Identities are declared for the dataset at hand.
+    known: Cell<bool>,
     /// The date shifts so far.
     shifts: RefCell<Vec<Shift>>,
 }
@@ -118,6 +120,7 @@ impl Checker {
             },
             vintage: self.vintage(written),
             subject_domain: written.subject.domain.clone(),
+            known: Cell::default(),
             shifts: RefCell::default(),
         };
         let mut tables = IndexMap::new();
@@ -127,6 +130,7 @@ impl Checker {
             let section = &at.value;
             let undeclared = section.undeclared.unwrap_or(written.undeclared);
             let identities = options.identities.and_then(|all| all.get(name)).unwrap_or(&none);
+            common.known.set(!identities.is_empty());
             let compiled = match (&section.fhir, &section.hl7v2, &section.ccda) {
                 (None, None, None) => None,
                 (Some(fhir), None, None) => {
@@ -692,6 +696,7 @@ fn scrub_rule(section: &FieldSection, whose: Subject, common: &Common) -> Result
         vintage: common.vintage,
         limited: common.method == Method::LimitedDataSet,
         keep_organizations: section.keep_organizations,
+        known: common.known.get(),
     })
 }
 

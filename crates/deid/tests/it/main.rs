@@ -7,4 +7,5 @@ mod fhir;
 mod hl7v2;
 mod kernel_cases;
 mod kernel_laws;
+mod narrative;
 mod policy_cases;
