@@ -58,8 +58,8 @@ struct Subject {
     namespace: u16,
     start: u32,
     end: u32,
-    /// Of somebody else than a subject: the number of the subject whose records name them, 0 where that does not matter.
-    of: u32,
+    /// Of somebody else than a subject: the number of the subject whose records name them, where that matters.
+    of: Option<u32>,
 }
 
 /// The namespace of people who are not subjects: their span is role and name.
@@ -138,7 +138,7 @@ impl<'r> Plan<'r> {
     pub(crate) fn other(&mut self, role: &str, of_subject: bool, name: &str) -> Person {
         let between = Known::BETWEEN_NAMES.encode_utf8(&mut [0; 4]).to_owned();
         let other = self.identity(OTHER, &[role, &between, name]);
-        let of = if of_subject { self.whose.0 } else { 0 };
+        let of = of_subject.then_some(self.whose.0);
         self.subjects.push(Some(Subject { of, ..other }));
         Person(self.subjects.len() as u32 - 1)
     }
@@ -146,7 +146,7 @@ impl<'r> Plan<'r> {
     fn identity(&mut self, namespace: u16, parts: &[&str]) -> Subject {
         let start = self.identities.len() as u32;
         self.identities.extend(parts.iter().copied());
-        Subject { namespace, start, end: self.identities.len() as u32, of: 0 }
+        Subject { namespace, start, end: self.identities.len() as u32, of: None }
     }
 
     /// A value of the subject's that stands at a span and means `text`.
@@ -253,9 +253,9 @@ impl Identities<'_> {
             return Ok(known);
         }
         // Who somebody else is follows from who the subject is, and not from how a format calls the subject.
-        let seed = |number: u32| {
-            let at = number as usize;
-            if at > 0 && at < known.len() && known.is_valid(at) { known.value(at) } else { "" }
+        let seed = |number: Option<u32>| {
+            let at = number.map(|number| number as usize).filter(|at| *at < known.len() && known.is_valid(*at));
+            at.map(|at| known.value(at)).unwrap_or_default()
         };
         let mut identities = StringViewBuilder::with_capacity(self.subjects.len());
         for subject in self.subjects {

@@ -354,6 +354,7 @@ fn join(text: &str, pieces: &mut Vec<Piece>, from: usize) {
     for piece in pieces.drain(from.min(pieces.len())..) {
         if let Some(last) = joined.last_mut()
             && let (Some(one), Some(other)) = (group(last), group(&piece))
+            && (one.is_some() || other.is_some())
             && (one.is_none() || other.is_none() || one == other)
             && let Some(between) = text.get(last.end..piece.start)
             && between.len() <= 16

@@ -8,4 +8,5 @@ mod hl7v2;
 mod kernel_cases;
 mod kernel_laws;
 mod narrative;
+mod people;
 mod policy_cases;

@@ -205,3 +205,270 @@ fn cases() {
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(count >= 60, "{count}");
 }
+
+/// A small generator of its own, so that the spellings are the same on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.roll(from.len())]
+    }
+
+    /// One letter more, less, other, or two swapped; another word than before, and none of the language.
+    fn slip(&mut self, word: &str) -> String {
+        use cordon_detect::tagger::{Tagger, features, lexicon::flag};
+        const WORDS: u32 = flag::ENGLISH | flag::COMMON | flag::CLINICAL | flag::DRUG | flag::EPONYM | flag::LABEL;
+        for _ in 0..100 {
+            let mut letters: Vec<char> = word.chars().collect();
+            let at = self.roll(letters.len() - 1);
+            let letter = (b'a' + self.roll(26) as u8) as char;
+            match self.roll(4) {
+                0 => letters.insert(at + 1, letter),
+                1 => {
+                    letters.remove(at + 1);
+                }
+                2 => letters[at + 1] = letter,
+                _ if at > 0 => letters.swap(at, at + 1),
+                _ => {}
+            }
+            let slipped: String = letters.into_iter().collect();
+            let mut folded = Vec::new();
+            features::fold(&slipped, &mut folded);
+            let flags = Tagger::shipped().flags(&folded);
+            if slipped != word && flags & (WORDS | flag::FIRST | flag::LAST | flag::NICK | flag::TITLE | flag::STATE) == 0 {
+                return slipped;
+            }
+        }
+        word.to_owned()
+    }
+}
+
+const GIVEN: [&str; 16] = [
+    "Marguerite", "Thelonious", "Guadalupe", "Chukwuemeka", "Svetlana", "Hiroshi", "Bartholomew", "Ximena", "Oluwaseun", "Katarzyna",
+    "Mary-Ann", "Jean-Luc", "José", "Zoë", "Aoife", "Nguyet",
+];
+const FAMILY: [&str; 16] = [
+    "Wojciechowski", "Hernandez", "Okonkwo", "Papadopoulos", "O'Shaughnessy", "van der Linden", "De la Fuente", "Yamamoto",
+    "Kowalczyk", "Garcia Lorca", "Featherstonehaugh", "McAllister", "Szymańska", "Al-Rashid", "Nguyen", "Ramaswamy",
+];
+const FRAMES: [&str; 8] = [
+    "Seen today: {} for follow up of hypertension.",
+    "Per {}, the pain is worse at night.",
+    "Assessment and plan for {}. Continue lisinopril 10 mg daily.",
+    "{} denies chest pain, fever, or chills.",
+    "spoke with {} by phone; no new complaints",
+    "PATIENT {} TOLERATED PROCEDURE WELL",
+    "I reviewed the record of {} and agree.",
+    "- {}\n- labs stable\n",
+];
+
+fn title_less(text: &str) -> String {
+    let mut folded = Vec::new();
+    cordon_detect::tagger::features::fold(text, &mut folded);
+    String::from_utf8_lossy(&folded).into_owned()
+}
+
+fn words_of(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '\'' && !('\u{300}'..='\u{36f}').contains(&c))
+        .map(title_less)
+        .filter(|word| word.len() > 2)
+        .collect()
+}
+
+/// The ways in which a name is written.
+fn spell_name(dice: &mut Dice, given: &str, family: &str) -> String {
+    let initial = &given[..given.char_indices().nth(1).unwrap().0];
+    let mut parts = [given.to_owned(), family.to_owned()];
+    if dice.roll(3) == 0 {
+        let part = dice.roll(2);
+        let words: Vec<&str> = parts[part].split(' ').collect();
+        let longest = words.iter().max_by_key(|word| word.len()).unwrap().to_string();
+        if longest.chars().count() > 4 && longest.chars().all(char::is_alphabetic) {
+            let slipped = dice.slip(&longest);
+            parts[part] = parts[part].replace(&longest, &slipped);
+        }
+    }
+    let [given, family] = parts;
+    let spelled = match dice.roll(11) {
+        0 => format!("{given} {family}"),
+        1 => format!("{family}, {given}"),
+        2 => format!("{family},{given}"),
+        3 => format!("{initial}. {family}"),
+        4 => format!("{family}, {initial}."),
+        5 => format!("Mr. {family}"),
+        6 => format!("{given} {family}'s"),
+        7 => format!("{given}\n{family}"),
+        8 => format!("{given} X. {family}"),
+        9 => format!("{given} {}", family.replace(['\'', '-'], "")),
+        _ => format!("{given} {}", family.replace(' ', "")),
+    };
+    match dice.roll(4) {
+        0 => spelled.to_uppercase(),
+        1 => spelled.to_lowercase(),
+        _ => spelled,
+    }
+}
+
+#[test]
+fn no_spelling_of_a_name_survives() {
+    let mut dice = Dice(20_260_101);
+    let mut leaks = Vec::new();
+    let mut count = 0;
+    for person in 0..400 {
+        let (given, family) = (dice.pick(&GIVEN), dice.pick(&FAMILY));
+        let facts = facts_of(&[format!("name: {given} | {family}")]);
+        let env = env_with(SUBJECT, &facts);
+        let spellings: Vec<(String, String)> = (0..8)
+            .map(|_| {
+                let spelled = spell_name(&mut dice, given, family);
+                (dice.pick(&FRAMES).replace("{}", &spelled), spelled)
+            })
+            .collect();
+        let texts: Vec<&str> = spellings.iter().map(|(text, _)| text.as_str()).collect();
+        for surrogates in [false, true] {
+            let found = apply(&scrub(surrogates), &texts, &spelled(SUBJECT), &env);
+            for ((text, spelled), found) in spellings.iter().zip(found) {
+                count += 1;
+                let standing = words_of(&found);
+                const NOBODY: [&str; 8] = ["van", "der", "mcallister's", "name", "and", "the", "al", "fuentes"];
+                let made_up = if surrogates { surrogate_names(&env) } else { Vec::new() };
+                for word in words_of(spelled) {
+                    let word = word.strip_suffix("'s").unwrap_or(&word).to_owned();
+                    if standing.contains(&word) && !NOBODY.contains(&word.as_str()) && !made_up.contains(&word) {
+                        leaks.push(format!("{person} {surrogates} {word} of {given}|{family}: {text:?} -> {found:?}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(leaks.is_empty(), "{} of {count}:\n{}", leaks.len(), leaks[..leaks.len().min(25)].join("\n"));
+}
+
+fn surrogate_names(env: &Env) -> Vec<String> {
+    [SurrogateKind::FirstName, SurrogateKind::LastName].map(|kind| surrogate(kind, &spelled(SUBJECT), env).to_lowercase()).to_vec()
+}
+
+/// A value of a kind, and the ways in which it is written.
+fn spell_value(dice: &mut Dice, kind: usize) -> (String, String) {
+    let digits = |dice: &mut Dice, count: usize| -> String {
+        (0..count).map(|at| char::from(b'0' + if at == 0 { 2 + dice.roll(8) } else { dice.roll(10) } as u8)).collect()
+    };
+    match kind {
+        0 => {
+            let n = digits(dice, 10);
+            let (a, b, c) = (&n[..3], &n[3..6], &n[6..]);
+            let written = match dice.roll(8) {
+                0 => format!("({a}) {b}-{c}"),
+                1 => format!("{a}-{b}-{c}"),
+                2 => format!("{a}.{b}.{c}"),
+                3 => n.clone(),
+                4 => format!("+1 {a} {b} {c}"),
+                5 => format!("1-{a}-{b}-{c}"),
+                6 => format!("{a}/{b}-{c}"),
+                _ => format!("({a}){b}-{c}"),
+            };
+            (format!("phone: {a}-{b}-{c}"), written)
+        }
+        1 => {
+            let n = digits(dice, 9);
+            let (a, b, c) = (&n[..3], &n[3..5], &n[5..]);
+            let written = match dice.roll(4) {
+                0 => format!("{a}-{b}-{c}"),
+                1 => n.clone(),
+                2 => format!("{a} {b} {c}"),
+                _ => format!("{a}.{b}.{c}"),
+            };
+            (format!("ssn: {a}-{b}-{c}"), written)
+        }
+        2 => {
+            let count = 7 + dice.roll(4);
+            let n = digits(dice, count);
+            let written = match dice.roll(5) {
+                0 => n.clone(),
+                1 => format!("000{n}"),
+                2 => format!("{}-{}", &n[..3], &n[3..]),
+                3 => format!("#{n}"),
+                // Two digits swapped or one doubled.
+                _ => format!("{}{}{}", &n[..4], &n[3..4], &n[4..]),
+            };
+            (format!("mrn: {n}"), written)
+        }
+        3 => {
+            let n = digits(dice, 6);
+            let written = match dice.roll(4) {
+                0 => format!("abq{n}"),
+                1 => format!("ABQ-{n}"),
+                2 => format!("ABQ {n}"),
+                _ => format!("abq/{n}"),
+            };
+            (format!("health-plan-id: ABQ{n}"), written)
+        }
+        _ => {
+            let n = 1 + dice.roll(9998);
+            let street = dice.pick(&["Kensington", "Wisteria", "Thornbury", "Quarry Hill", "Saint Clair"]);
+            let (long, short) = [("Street", "St."), ("Avenue", "Ave"), ("Boulevard", "Blvd"), ("Lane", "Ln")][dice.roll(4)];
+            let written = match dice.roll(6) {
+                0 => format!("{n} {street} {short}"),
+                1 => format!("{n} {} {}", street.to_uppercase(), long.to_uppercase()),
+                2 => format!("{n} {street}"),
+                3 => format!("{n} {}, apt 9", street.to_lowercase()),
+                4 => format!("{n} {} {short} #9", street.replace("Saint", "St.")),
+                _ => format!("{n} {street}\n{long}"),
+            };
+            (format!("street-address: {n} {street} {long} Apt 9"), written)
+        }
+    }
+}
+
+#[test]
+fn no_spelling_of_a_number_or_street_survives() {
+    let mut dice = Dice(7);
+    let mut leaks = Vec::new();
+    for kind in 0..5 {
+        for _ in 0..400 {
+            let (fact, written) = spell_value(&mut dice, kind);
+            let env = env_with(SUBJECT, &facts_of(std::slice::from_ref(&fact)));
+            let text = format!("Reached via {written} on file. Potassium 4.1, BP 120/80.");
+            let found = apply(&scrub(false), &[&text], &spelled(SUBJECT), &env).remove(0);
+            let wanted: Vec<String> = words_of(&written).into_iter().filter(|word| word != "apt").collect();
+            let standing = words_of(&found);
+            if wanted.iter().any(|word| standing.contains(word)) || !found.contains("Potassium 4.1, BP 120/80.") {
+                leaks.push(format!("{fact}: {text:?} -> {found:?}"));
+            }
+        }
+    }
+    assert!(leaks.is_empty(), "{}:\n{}", leaks.len(), leaks[..leaks.len().min(25)].join("\n"));
+}
+
+#[test]
+fn a_text_without_a_known_subject_is_scrubbed_as_ever() {
+    let env = env_with(SUBJECT, &facts_of(&["name: Maria | Hernandez".to_owned()]));
+    let text = "the zyxw protocol of marai";
+    let values = StringViewArray::from(vec![Some(text), Some(text), None, Some("")]);
+    let other = spelled(Token([9; 16]));
+    let subjects = StringViewArray::from(vec![None, Some(other.as_str()), Some("p1"), Some("p1")]);
+    for surrogates in [false, true] {
+        let outcome = scrub(surrogates).apply(&Column { values: &values, subjects: Some(&subjects) }, &env).unwrap();
+        assert!(outcome.failures.is_empty());
+        let texts = text_of(&outcome.values);
+        assert_eq!((texts.value(0), texts.value(1)), (text, text));
+        assert!(texts.is_null(2) && texts.value(3).is_empty());
+    }
+}
+
+#[test]
+fn hostile_texts_and_dossiers_take_no_longer_than_their_length() {
+    let mut lines: Vec<String> = (0..400).map(|n| format!("name: Aaaaa{n} | Hernandez")).collect();
+    lines.extend((0..400).map(|n| format!("street-address: {n} Elm Street")));
+    let env = env_with(SUBJECT, &facts_of(&lines));
+    for text in ["hernandez ".repeat(20_000), "elm-".repeat(20_000), "1-".repeat(50_000), "M.".repeat(50_000), "(((O'".repeat(20_000)] {
+        let start = std::time::Instant::now();
+        apply(&scrub(true), &[&text], &spelled(SUBJECT), &env);
+        assert!(start.elapsed().as_secs() < 20, "{}", &text[..8]);
+    }
+}

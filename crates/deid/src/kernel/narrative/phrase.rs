@@ -86,7 +86,12 @@ fn stretch(
                     break;
                 }
                 let form = short_form(tok.hash);
-                if !phrase.is_street || !(is_unit(form) || is_direction(form) || is_suffix(form)) {
+                let may_stand_there = if phrase.is_street {
+                    is_unit(form) || is_direction(form) || is_suffix(form)
+                } else {
+                    phrase.glue == Glue::Loose && is_link(text.get(tok.span()).unwrap_or_default())
+                };
+                if !may_stand_there {
                     break;
                 }
                 next = neighbour(phrase, toks, index, forward, text);
@@ -109,6 +114,11 @@ fn stretch(
         last = next;
     }
     Some((first, last, count))
+}
+
+/// What stands between words of a name as a mark does.
+fn is_link(run: &str) -> bool {
+    ["and", "of", "the", "at"].iter().any(|word| run.eq_ignore_ascii_case(word))
 }
 
 fn is(word: &PhraseWord, tok: &Tok, text: &str, folded: &mut Vec<u8>, slips: &mut usize) -> bool {
