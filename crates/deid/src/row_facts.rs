@@ -49,7 +49,8 @@ impl RowFacts {
         let mut facts = Self::default();
         let mut seen = Vec::new();
         for rule in rules {
-            let Some(at) = columns.iter().position(|column| *column == rule.input).filter(|at| !seen.contains(at)) else {
+            let Some(at) = columns.iter().position(|column| *column == rule.input).filter(|at| !seen.contains(at))
+            else {
                 continue;
             };
             seen.push(at);
@@ -153,7 +154,8 @@ impl Rows<'_> {
 fn says_something(kind: Kind) -> bool {
     use Kind::{
         AccountNumber, Biometric, BirthDate, City, County, DeathDate, DeviceId, Email, Fax, HealthPlanId, IpAddress,
-        LicenceNumber, MedicalRecordNumber, Organization, Phone, PostalCode, Ssn, StreetAddress, UniqueId, Url, VehicleId,
+        LicenceNumber, MedicalRecordNumber, Organization, Phone, PostalCode, Ssn, StreetAddress, UniqueId, Url,
+        VehicleId,
     };
     matches!(
         kind,
@@ -206,14 +208,49 @@ fn words(column: &str) -> Vec<String> {
 /// Whose value a column holds, by its name.
 fn whose(column: &str) -> Whose {
     const RELATIVES: [&str; 22] = [
-        "mother", "father", "mothers", "fathers", "spouse", "nok", "kin", "emergency", "guarantor", "contact", "relative", "parent",
-        "guardian", "subscriber", "insured", "caregiver", "relation", "partner", "wife", "husband", "child", "sibling",
+        "mother",
+        "father",
+        "mothers",
+        "fathers",
+        "spouse",
+        "nok",
+        "kin",
+        "emergency",
+        "guarantor",
+        "contact",
+        "relative",
+        "parent",
+        "guardian",
+        "subscriber",
+        "insured",
+        "caregiver",
+        "relation",
+        "partner",
+        "wife",
+        "husband",
+        "child",
+        "sibling",
     ];
     const PROVIDERS: [&str; 16] = [
-        "provider", "physician", "doctor", "attending", "clinician", "nurse", "surgeon", "pcp", "practitioner", "referring",
-        "ordering", "prescriber", "author", "performer", "therapist", "consultant",
+        "provider",
+        "physician",
+        "doctor",
+        "attending",
+        "clinician",
+        "nurse",
+        "surgeon",
+        "pcp",
+        "practitioner",
+        "referring",
+        "ordering",
+        "prescriber",
+        "author",
+        "performer",
+        "therapist",
+        "consultant",
     ];
-    const ORGANIZATIONS: [&str; 7] = ["employer", "organization", "organisation", "facility", "hospital", "payer", "insurer"];
+    const ORGANIZATIONS: [&str; 7] =
+        ["employer", "organization", "organisation", "facility", "hospital", "payer", "insurer"];
     let words = words(column);
     let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     if has(&PROVIDERS) {
@@ -231,9 +268,8 @@ fn whose(column: &str) -> Whose {
 fn part_of(column: &str) -> (NamePart, String) {
     let words = words(column);
     let part = |word: &str| match word {
-        "first" | "given" | "forename" | "fname" | "firstname" | "middle" | "mname" | "middlename" | "preferred" | "nickname" => {
-            Some(NamePart::Given)
-        }
+        "first" | "given" | "forename" | "fname" | "firstname" | "middle" | "mname" | "middlename" | "preferred"
+        | "nickname" => Some(NamePart::Given),
         "last" | "family" | "surname" | "lname" | "lastname" => Some(NamePart::Family),
         "maiden" | "former" | "previous" | "birthname" => Some(NamePart::Further),
         "prefix" | "suffix" | "title" => Some(NamePart::None),

@@ -50,6 +50,8 @@ pub struct FhirRecipe {
     pub(super) modifier_fails: bool,
     /// What surrogates are seeded with: the subject's random token; `None` for the identity itself.
     pub(super) seed_domain: Option<String>,
+    /// Some rule makes up values, so that it matters whose name a name is.
+    pub(super) has_surrogates: bool,
     pub(super) lines: Vec<RuleLine>,
 }
 

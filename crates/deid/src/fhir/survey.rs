@@ -209,7 +209,10 @@ fn displays(resource: Node<'_>, survey: &mut Survey) {
                 let reference = node.text_of("reference");
                 let pointed = if reference.is_empty() { node.text_of("type") } else { reference };
                 let is = |name: &str| {
-                    pointed == name || pointed.rsplit_once('/').is_some_and(|(before, _)| before == name || before.ends_with(&format!("/{name}")))
+                    pointed == name
+                        || pointed
+                            .rsplit_once('/')
+                            .is_some_and(|(before, _)| before == name || before.ends_with(&format!("/{name}")))
                 };
                 let whose = if is("Practitioner") || is("PractitionerRole") {
                     Whose::Provider
@@ -220,8 +223,19 @@ fn displays(resource: Node<'_>, survey: &mut Survey) {
                 } else if is("Organization") || is("Location") {
                     survey.fact(Kind::Organization, Whose::Organization, &display);
                     continue;
-                } else if matches!(key, "performer" | "individual" | "requester" | "recorder" | "asserter" | "generalPractitioner" | "practitioner" | "author" | "actor" | "collector")
-                    && !pointed.is_empty()
+                } else if matches!(
+                    key,
+                    "performer"
+                        | "individual"
+                        | "requester"
+                        | "recorder"
+                        | "asserter"
+                        | "generalPractitioner"
+                        | "practitioner"
+                        | "author"
+                        | "actor"
+                        | "collector"
+                ) && !pointed.is_empty()
                 {
                     Whose::Provider
                 } else {

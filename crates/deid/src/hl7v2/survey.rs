@@ -201,7 +201,9 @@ fn name(value: &Value<'_>, whose: Whose, survey: &mut Survey) {
 /// An employer's name stands where a person's would, or as text.
 fn employer(value: &Value<'_>, survey: &mut Survey) {
     let parts = value.components().filter(|part| !part.is_empty() && !part.is_null()).count();
-    let number = usize::from(parts > 1 && value.components().next().is_some_and(|part| part.bytes().iter().all(u8::is_ascii_digit)));
+    let number = usize::from(
+        parts > 1 && value.components().next().is_some_and(|part| part.bytes().iter().all(u8::is_ascii_digit)),
+    );
     if let Some(text) = value.components().nth(number) {
         survey.fact(Kind::Organization, Whose::Organization, &text.text());
     }

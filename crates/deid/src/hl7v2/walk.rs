@@ -26,8 +26,7 @@ impl Hl7v2Recipe {
     ///
     /// Headers and trailers of batch files say nothing of a person and everything of a sender; they are left out.
     pub fn apply(&self, batch: &MessageBatch, env: &Env) -> Result<DocumentOutput, KernelError> {
-        let mut walk =
-            Walk { recipe: self, undeclared: HashMap::new(), spots: Vec::new(), patient: Vec::new() };
+        let mut walk = Walk { recipe: self, undeclared: HashMap::new(), spots: Vec::new(), patient: Vec::new() };
         let mut plan = Plan::new(&self.kernels, &self.lenient, &self.namespaces);
         let mut messages = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
@@ -207,7 +206,7 @@ impl Walk<'_> {
             plan.next_subject();
         }
         self.subjects(segment, plan);
-        let relative = if recipe.has_surrogates { self.relative(&name, known.is_relative, segment, plan) } else { None };
+        let relative = if recipe.has_surrogates { self.relative(name, known.is_relative, segment, plan) } else { None };
         let is_header = matches!(&name, b"MSH");
         for Field { number, value } in segment.fields() {
             if value.is_empty() || value.is_null() || (is_header && number <= 2) {
@@ -230,7 +229,7 @@ impl Walk<'_> {
     /// The relative whose segment it is; of one patient, the relative of one name is one person.
     fn relative(
         &mut self,
-        name: &[u8; 3],
+        name: [u8; 3],
         is_relative: bool,
         segment: &Sent<'_>,
         plan: &mut Plan<'_>,
@@ -239,7 +238,7 @@ impl Walk<'_> {
             let (given, family) = survey::person_name(value);
             format!("{given} {family}")
         };
-        if name == b"PID" {
+        if name == *b"PID" {
             self.patient.clear();
             let names = segment.field(5).into_iter().flat_map(|field| field.repetitions());
             self.patient.extend(names.map(|name| key_of(&spelled(&name))).filter(|key| !key.is_empty()));
@@ -247,9 +246,9 @@ impl Walk<'_> {
         if !is_relative {
             return None;
         }
-        let named = segment.field(survey::name_field(name)).and_then(|field| field.repetition(1));
+        let named = segment.field(survey::name_field(&name)).and_then(|field| field.repetition(1));
         let named = named.as_ref().map(spelled).unwrap_or_default();
-        let is_patient = name != b"NK1" && self.patient.contains(&key_of(&named));
+        let is_patient = name != *b"NK1" && self.patient.contains(&key_of(&named));
         (!is_patient).then(|| plan.other(RELATIVE, true, &named))
     }
 

@@ -80,7 +80,9 @@ mod tests {
             assert_eq!(spell(bits).as_slice(), lower(bits).as_bytes());
             assert_eq!(read(&lower(bits)), Some(bits));
         }
-        for text in ["", "p1", "aaaaaaaaaaaaaaaaaaaaaaaaab", "AAAAAAAAAAAAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for text in
+            ["", "p1", "aaaaaaaaaaaaaaaaaaaaaaaaab", "AAAAAAAAAAAAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }

@@ -170,7 +170,9 @@ impl KnownPeople {
         dossiers.known(&tokens, &mut people.facts)?;
         if people.facts.len() != tokens.len() {
             // One person's dossier must not be taken for another's.
-            return Err(TokenError::Damaged("it gave another number of dossiers than it was asked for".to_owned()).into());
+            return Err(
+                TokenError::Damaged("it gave another number of dossiers than it was asked for".to_owned()).into()
+            );
         }
         people.matchers.resize_with(tokens.len(), || None);
         Ok(people)
@@ -189,7 +191,8 @@ impl KnownPeople {
         self.hits.clear();
         self.at = self.of(row);
         let Some(number) = self.at else { return };
-        let (Some(facts), Some(matcher)) = (self.facts.get(number as usize), self.matchers.get_mut(number as usize)) else {
+        let (Some(facts), Some(matcher)) = (self.facts.get(number as usize), self.matchers.get_mut(number as usize))
+        else {
             return;
         };
         let matcher = matcher.get_or_insert_with(|| Matcher::new(facts, self.wanted));
@@ -227,7 +230,7 @@ impl KnownPeople {
                 identity_of_other(role, subject, name)
             })
             .collect();
-        let values: Vec<&[u8]> = identities.iter().map(|identity| identity.as_bytes()).collect();
+        let values: Vec<&[u8]> = identities.iter().map(String::as_bytes).collect();
         let mut tokens = Vec::with_capacity(values.len());
         if !values.is_empty() {
             env.tokens.get_or_create(OTHERS, &values, &mut tokens)?;
@@ -293,29 +296,37 @@ fn merge(text: &str, hits: &[Hit], spans: &[Span], labels: bool, out: &mut Vec<P
 /// One stretch in which what is known and what was detected overlap.
 fn settle(text: &str, own: &mut Vec<Hit>, detected: &[Span], out: &mut Vec<Piece>) {
     for span in detected {
+        let overlapping = overlapping(own, span);
+        let Some(hits) = own.get_mut(overlapping) else { continue };
         let within = |hit: &Hit| span.start <= hit.start && hit.end <= span.end;
-        let longer = own.iter().filter(|hit| within(hit)).all(|hit| hit.end - hit.start < span.end - span.start);
+        let mut inside = hits.iter().filter(|hit| within(hit));
+        let longer = inside.all(|hit| hit.end - hit.start < span.end - span.start);
+        let mut inside = hits.iter().filter(|hit| within(hit));
         // A town within an address, a name within a mail address are parts of it; a date is best read as a whole.
         let whole = match span.kind {
             Kind::Email | Kind::Url | Kind::StreetAddress | Kind::Organization => {
-                longer && own.iter().filter(|hit| within(hit)).all(|hit| hit.kind != span.kind)
+                longer && inside.all(|hit| hit.kind != span.kind)
             }
             Kind::BirthDate | Kind::DeathDate | Kind::ServiceDate => {
-                longer || own.iter().filter(|hit| within(hit)).all(|hit| label(hit.kind) == "DATE")
+                longer || inside.all(|hit| label(hit.kind) == "DATE")
             }
             _ => false,
         };
         if whole {
-            own.retain(|hit| !within(hit));
+            for hit in hits.iter_mut().filter(|hit| within(hit)) {
+                hit.end = hit.start;
+            }
         }
         // Of one kind: the known one reaches as far.
+        let alike = |hit: &&mut Hit| hit.start < hit.end && label(hit.kind) == label(span.kind);
         if span.kind != Kind::Name
-            && let Some(hit) = own.iter_mut().find(|hit| label(hit.kind) == label(span.kind) && hit.start < span.end && span.start < hit.end)
+            && let Some(hit) = hits.iter_mut().find(alike)
         {
             hit.start = hit.start.min(span.start);
             hit.end = hit.end.max(span.end);
         }
     }
+    own.retain(|hit| hit.start < hit.end);
     own.sort_by_key(|hit| hit.start);
     let mut reach = 0;
     own.retain_mut(|hit| {
@@ -325,16 +336,14 @@ fn settle(text: &str, own: &mut Vec<Hit>, detected: &[Span], out: &mut Vec<Piece
     });
     for span in detected {
         let mut at = span.start;
-        let inside = own.iter().filter(|hit| hit.start < span.end && span.start < hit.end).map(|hit| (hit.start, hit.end));
+        let inside = own.get(overlapping(own, span)).unwrap_or_default().iter().map(|hit| (hit.start, hit.end));
         for (start, end) in inside.chain([(span.end, span.end)]) {
             if let Some(rest) = text.get(at..start.max(at)) {
-                let trimmed = rest.trim_matches(|c: char| !c.is_alphanumeric());
                 let whole = (at, start) == (span.start, span.end);
-                let skipped = if whole { 0 } else { rest.find(trimmed).unwrap_or(0) };
-                let length = if whole { rest.len() } else { trimmed.len() };
-                if whole && !rest.is_empty() || !trimmed.is_empty() {
-                    let start = at + skipped;
-                    let end = start + length;
+                let trimmed = if whole { rest } else { rest.trim_matches(|c: char| !c.is_alphanumeric()) };
+                if !trimmed.is_empty() {
+                    let start = at + rest.find(trimmed).unwrap_or(0);
+                    let end = start + trimmed.len();
                     out.push(Piece { start, end, what: Found::Detected(Span { start, end, ..*span }) });
                 }
             }
@@ -342,6 +351,12 @@ fn settle(text: &str, own: &mut Vec<Hit>, detected: &[Span], out: &mut Vec<Piece
         }
     }
     out.extend(own.iter().map(|hit| Piece { start: hit.start, end: hit.end, what: Found::Known(*hit) }));
+}
+
+/// Which of the hits, sorted and disjoint, overlap a span.
+fn overlapping(hits: &[Hit], span: &Span) -> std::ops::Range<usize> {
+    let first = hits.partition_point(|hit| hit.end <= span.start);
+    first..hits.partition_point(|hit| hit.start < span.end).max(first)
 }
 
 /// Makes one piece of the parts of a name, where only blanks and marks stand between them.
@@ -439,7 +454,9 @@ impl<'a> Writer<'a> {
                 let made = seed.is_some_and(|seed| match part {
                     Part::Given => of(SurrogateKind::FirstName, seed, &mut name),
                     Part::Family => of(SurrogateKind::LastName, seed, &mut name),
-                    Part::Whole => of(SurrogateKind::FirstName, seed, &mut name) && of(SurrogateKind::LastName, seed, &mut name),
+                    Part::Whole => {
+                        of(SurrogateKind::FirstName, seed, &mut name) && of(SurrogateKind::LastName, seed, &mut name)
+                    }
                     Part::Further => {
                         let word = matcher.and_then(|matcher| matcher.word(word)).unwrap_or(found);
                         name.push_str(invent_name(key, seed, word));

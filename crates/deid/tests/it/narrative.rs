@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{Array, StringViewArray};
-use cordon_deid::kernel::{Column, Day, Env, Kernel, ScrubRule, ScrubWith, SurrogateKind, SurrogateRule, Vintage, text_of};
+use cordon_deid::kernel::{
+    Column, Day, Env, Kernel, ScrubRule, ScrubWith, SurrogateKind, SurrogateRule, Vintage, text_of,
+};
 use cordon_phi::{Dossiers, IdentifierKind, Known, KnownFacts, Token, TokenError, Whose};
 use serde::Deserialize;
 
@@ -54,7 +56,8 @@ pub fn env_with(subject: Token, facts: &KnownFacts) -> Env {
 }
 
 pub fn scrub(surrogates: bool) -> Kernel {
-    let with = if surrogates { ScrubWith::Surrogate { max_days: 365, domain: String::new() } } else { ScrubWith::Label };
+    let with =
+        if surrogates { ScrubWith::Surrogate { max_days: 365, domain: String::new() } } else { ScrubWith::Label };
     Kernel::Scrub(ScrubRule {
         with,
         reference: Day(20_454),
@@ -240,7 +243,9 @@ impl Dice {
             let mut folded = Vec::new();
             features::fold(&slipped, &mut folded);
             let flags = Tagger::shipped().flags(&folded);
-            if slipped != word && flags & (WORDS | flag::FIRST | flag::LAST | flag::NICK | flag::TITLE | flag::STATE) == 0 {
+            if slipped != word
+                && flags & (WORDS | flag::FIRST | flag::LAST | flag::NICK | flag::TITLE | flag::STATE) == 0
+            {
                 return slipped;
             }
         }
@@ -249,12 +254,40 @@ impl Dice {
 }
 
 const GIVEN: [&str; 16] = [
-    "Marguerite", "Thelonious", "Guadalupe", "Chukwuemeka", "Svetlana", "Hiroshi", "Bartholomew", "Ximena", "Oluwaseun", "Katarzyna",
-    "Mary-Ann", "Jean-Luc", "José", "Zoë", "Aoife", "Nguyet",
+    "Marguerite",
+    "Thelonious",
+    "Guadalupe",
+    "Chukwuemeka",
+    "Svetlana",
+    "Hiroshi",
+    "Bartholomew",
+    "Ximena",
+    "Oluwaseun",
+    "Katarzyna",
+    "Mary-Ann",
+    "Jean-Luc",
+    "José",
+    "Zoë",
+    "Aoife",
+    "Nguyet",
 ];
 const FAMILY: [&str; 16] = [
-    "Wojciechowski", "Hernandez", "Okonkwo", "Papadopoulos", "O'Shaughnessy", "van der Linden", "De la Fuente", "Yamamoto",
-    "Kowalczyk", "Garcia Lorca", "Featherstonehaugh", "McAllister", "Szymańska", "Al-Rashid", "Nguyen", "Ramaswamy",
+    "Wojciechowski",
+    "Hernandez",
+    "Okonkwo",
+    "Papadopoulos",
+    "O'Shaughnessy",
+    "van der Linden",
+    "De la Fuente",
+    "Yamamoto",
+    "Kowalczyk",
+    "Garcia Lorca",
+    "Featherstonehaugh",
+    "McAllister",
+    "Szymańska",
+    "Al-Rashid",
+    "Nguyen",
+    "Ramaswamy",
 ];
 const FRAMES: [&str; 8] = [
     "Seen today: {} for follow up of hypertension.",
@@ -350,7 +383,9 @@ fn no_spelling_of_a_name_survives() {
 }
 
 fn surrogate_names(env: &Env) -> Vec<String> {
-    [SurrogateKind::FirstName, SurrogateKind::LastName].map(|kind| surrogate(kind, &spelled(SUBJECT), env).to_lowercase()).to_vec()
+    [SurrogateKind::FirstName, SurrogateKind::LastName]
+        .map(|kind| surrogate(kind, &spelled(SUBJECT), env).to_lowercase())
+        .to_vec()
 }
 
 /// A value of a kind, and the ways in which it is written.
@@ -411,7 +446,8 @@ fn spell_value(dice: &mut Dice, kind: usize) -> (String, String) {
         _ => {
             let n = 1 + dice.roll(9998);
             let street = dice.pick(&["Kensington", "Wisteria", "Thornbury", "Quarry Hill", "Saint Clair"]);
-            let (long, short) = [("Street", "St."), ("Avenue", "Ave"), ("Boulevard", "Blvd"), ("Lane", "Ln")][dice.roll(4)];
+            let (long, short) =
+                [("Street", "St."), ("Avenue", "Ave"), ("Boulevard", "Blvd"), ("Lane", "Ln")][dice.roll(4)];
             let written = match dice.roll(6) {
                 0 => format!("{n} {street} {short}"),
                 1 => format!("{n} {} {}", street.to_uppercase(), long.to_uppercase()),
@@ -466,7 +502,13 @@ fn hostile_texts_and_dossiers_take_no_longer_than_their_length() {
     let mut lines: Vec<String> = (0..400).map(|n| format!("name: Aaaaa{n} | Hernandez")).collect();
     lines.extend((0..400).map(|n| format!("street-address: {n} Elm Street")));
     let env = env_with(SUBJECT, &facts_of(&lines));
-    for text in ["hernandez ".repeat(20_000), "elm-".repeat(20_000), "1-".repeat(50_000), "M.".repeat(50_000), "(((O'".repeat(20_000)] {
+    for text in [
+        "hernandez ".repeat(20_000),
+        "elm-".repeat(20_000),
+        "1-".repeat(50_000),
+        "M.".repeat(50_000),
+        "(((O'".repeat(20_000),
+    ] {
         let start = std::time::Instant::now();
         apply(&scrub(true), &[&text], &spelled(SUBJECT), &env);
         assert!(start.elapsed().as_secs() < 20, "{}", &text[..8]);

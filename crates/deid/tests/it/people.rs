@@ -136,7 +136,9 @@ fn subjects_relatives_and_providers_have_one_name_in_every_format_and_note() {
     let phone = field("PID", 13);
     assert_eq!(
         field("OBX", 5),
-        format!("{first} {last} (Mrs. {last}), {phone}, came with {spouse_first} {spouse_last}; Dr. {doctor_last} informed.")
+        format!(
+            "{first} {last} (Mrs. {last}), {phone}, came with {spouse_first} {spouse_last}; Dr. {doctor_last} informed."
+        )
     );
 
     let sent = cda.apply(&cdas(), &env).unwrap();
@@ -220,4 +222,64 @@ fn surveys_say_what_formats_know() {
             "Relative name Juan|Hernandez",
         ]
     );
+}
+
+#[test]
+fn fhir_gives_relatives_and_providers_the_names_of_other_formats() {
+    let policy = "policy: test
+method: safe-harbor
+datasets:
+  hl7:
+    hl7v2:
+      types:
+        XPN.1: { kind: name, action: surrogate, surrogate: last-name }
+        XCN.2: { kind: name, action: surrogate, surrogate: last-name }
+  fhir:
+    fhir:
+      elements:
+        HumanName.family: { kind: name, action: surrogate, surrogate: last-name }
+        Patient.identifier: { kind: medical-record-number, action: drop }
+";
+    let options = CompileOptions { run_date: "2026-01-01".parse().unwrap(), identities: None };
+    let compiled =
+        compile(policy, Path::new("policies/test.yaml"), options).unwrap_or_else(|issues| panic!("{issues}"));
+    let env = super::kernel_cases::env();
+    let mut reader = hl7v2::MessageReader::new(
+        &b"MSH|^~\\&|||||||ADT^A01|1||2.5\rPID|||0007||HERNANDEZ^MARIA\rNK1|1|HERNANDEZ^JUAN\rPV1|||||||1^OKAFOR^CHIDI\r"[..],
+        hl7v2::ReadOptions::default(),
+    );
+    let sent =
+        compiled.documents["hl7"].hl7v2().unwrap().apply(&reader.next_batch(1 << 20).unwrap().unwrap(), &env).unwrap();
+    let message = super::hl7v2::messages(&[sent]).concat();
+    let family = |segment: &str, field: usize, at: usize| {
+        let line = message.split('\r').find(|line| line.starts_with(segment)).unwrap();
+        line.split('|').nth(field).unwrap().split('^').nth(at).unwrap().to_owned()
+    };
+    let wanted = [family("PID", 5, 0), family("NK1", 2, 0), family("PV1", 7, 1)];
+
+    let name = |given: &str| format!("\"name\":[{{\"given\":[\"{given}\"],\"family\":\"Hernandez\"}}]");
+    let contact =
+        name("Juan").replace('[', "").replace("\"given\":\"Juan\"]", "\"given\":[\"Juan\"]").replace("}]", "}");
+    let contact = contact.trim_start_matches("\"name\":");
+    let lines = [
+        format!("{{\"resourceType\":\"Patient\",\"id\":\"0007\",{},\"contact\":[{{\"name\":{contact}}}]}}", name("Maria")),
+        format!("{{\"resourceType\":\"RelatedPerson\",\"id\":\"r\",\"patient\":{{\"reference\":\"Patient/0007\"}},{}}}", name("Juan")),
+        "{\"resourceType\":\"Practitioner\",\"id\":\"p\",\"name\":[{\"prefix\":[\"Dr.\"],\"given\":[\"Chidi\"],\"family\":\"Okafor\"}]}".to_owned(),
+    ];
+    let text = lines.join("\n");
+    let mut reader =
+        cordon_formats::fhir::ResourceReader::new(text.as_bytes(), cordon_formats::fhir::ReadOptions::default());
+    let batch = reader.next_batch(1 << 20).unwrap().unwrap();
+    assert_eq!(batch.len(), 3);
+    let output = compiled.documents["fhir"].fhir().unwrap().apply(&batch, &env).unwrap();
+    assert!(output.failures.is_empty(), "{:?}", output.failures);
+    let families = |table: &str| -> Vec<String> {
+        use arrow_array::cast::AsArray;
+        let (_, rows) = output.tables.iter().find(|(name, _)| name == table).unwrap();
+        let text = rows.column_by_name("resource").unwrap().as_string_view().value(0).to_owned();
+        text.split("\"family\":\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(families("Patient"), [wanted[0].clone(), wanted[1].clone()]);
+    assert_eq!(families("RelatedPerson"), [wanted[1].clone()]);
+    assert_eq!(families("Practitioner"), [wanted[2].clone()]);
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use cordon_phi::{IdentifierKind as Kind, Known, KnownFacts, Whose};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::person::{PROVIDER, RELATIVE, is_affix, is_particle, key_of, split, words_of};
 use super::word::{self, Class, Index, LONGEST, Tok};
@@ -84,6 +84,12 @@ pub(super) struct Id {
     pub form: Form,
 }
 
+/// What one word may be part of: nobody has so many relatives of one name.
+const MOST_USES: usize = 64;
+
+/// Words of a phrase that are compared.
+const MOST_WORDS: usize = 16;
+
 /// The longest number that is looked for.
 pub(super) const MOST: usize = 64;
 
@@ -113,7 +119,7 @@ impl Matcher {
             id_lengths: 0,
             last_four: Vec::new(),
         };
-        let mut builder = Builder { matcher, keys: HashMap::new(), own: Vec::new(), folded: Vec::new() };
+        let mut builder = Builder { matcher, keys: HashMap::new(), own: HashSet::new(), folded: Vec::new() };
         builder.matcher.exact.reserve(facts.len() * 4);
         builder.matcher.near.reserve(facts.len() * 24);
         // The subject's own names first: a guarantor is often the patient, and a word that both have is the patient's.
@@ -130,7 +136,7 @@ struct Builder {
     /// People but the subject by role and name.
     keys: HashMap<(Whose, String), u32>,
     /// The subject's names.
-    own: Vec<String>,
+    own: HashSet<String>,
     folded: Vec<u8>,
 }
 
@@ -200,6 +206,7 @@ impl Builder {
             matcher.exact.insert(hash, known);
         }
         if let Some(word) = matcher.words.get_mut(known as usize)
+            && word.uses.len() < MOST_USES
             && !word.uses.contains(&used)
         {
             word.uses.push(used);
@@ -217,7 +224,7 @@ impl Builder {
         let spelled = format!("{given} {family}");
         let key = key_of(&spelled);
         let person = if known.whose == Whose::Subject {
-            self.own.push(key);
+            self.own.insert(key);
             0
         } else {
             if key.is_empty() || self.own.contains(&key) {
@@ -227,7 +234,12 @@ impl Builder {
             let next = self.matcher.people.len() as u32;
             let people = &mut self.matcher.people;
             *self.keys.entry((known.whose, key)).or_insert_with(|| {
-                people.push(Person { role: Some(role), name: spelled.clone(), initials: Vec::new(), has_particles: false });
+                people.push(Person {
+                    role: Some(role),
+                    name: spelled.clone(),
+                    initials: Vec::new(),
+                    has_particles: false,
+                });
                 next
             })
         };
@@ -315,6 +327,7 @@ impl Builder {
         let used = Use::Name { person, part, nickname: false };
         let word = if folded.len() > 1 { self.word(folded, used, false) } else { word::NONE };
         if let Some(person) = self.matcher.people.get_mut(person as usize)
+            && person.initials.len() < MOST_USES
             && !person.initials.contains(&(letter, part, word))
         {
             person.initials.push((letter, part, word));
@@ -322,7 +335,8 @@ impl Builder {
     }
 
     fn nicknames(&mut self, given: &[u8], person: u32) {
-        let names: Vec<&'static str> = std::str::from_utf8(given).map(|given| nickname::of(given).collect()).unwrap_or_default();
+        let names: Vec<&'static str> =
+            std::str::from_utf8(given).map(|given| nickname::of(given).collect()).unwrap_or_default();
         for name in names {
             let folded = self.fold(name);
             if *folded != *given {
@@ -334,7 +348,11 @@ impl Builder {
     /// The runs of a text with their folded bytes.
     fn runs(&mut self, text: &str) -> Vec<(Tok, Box<[u8]>)> {
         let (mut toks, mut runs) = (Vec::new(), Vec::new());
-        word::scan(text, &mut toks, &mut self.folded, |folded, tok| runs.push((*tok, folded.into())));
+        word::scan(text, &mut toks, &mut self.folded, |folded, tok| {
+            if runs.len() < MOST_WORDS {
+                runs.push((*tok, folded.into()));
+            }
+        });
         runs
     }
 
@@ -354,7 +372,12 @@ impl Builder {
             .map(|(at, (tok, folded))| PhraseWord {
                 hash: short_form(tok.hash),
                 optional: count > 1
-                    && (at == 0 && *folded == *b"the" || at > 0 && matches!(&*folded, b"inc" | b"llc" | b"ltd" | b"corp" | b"co" | b"pc" | b"pllc" | b"the" | b"of" | b"and")),
+                    && (at == 0 && *folded == *b"the"
+                        || at > 0
+                            && matches!(
+                                &*folded,
+                                b"inc" | b"llc" | b"ltd" | b"corp" | b"co" | b"pc" | b"pllc" | b"the" | b"of" | b"and"
+                            )),
                 folded,
             })
             .collect();
@@ -389,14 +412,25 @@ impl Builder {
         let runs = self.runs(text);
         let forms: Vec<u64> = runs.iter().map(|(tok, _)| short_form(tok.hash)).collect();
         let form = |at: usize| forms.get(at).copied().unwrap_or(0);
-        let digit = |at: usize| runs.get(at).is_some_and(|(tok, folded)| tok.class != Class::Word && folded.first().is_some_and(u8::is_ascii_digit));
+        let digit = |at: usize| {
+            runs.get(at)
+                .is_some_and(|(tok, folded)| tok.class != Class::Word && folded.first().is_some_and(u8::is_ascii_digit))
+        };
         // `PO Box 12`: the number behind the box.
         if let Some(at) = forms.iter().position(|hash| *hash == word::hash(b"box"))
             && let Some((_, number)) = runs.get(at + 1)
         {
             let words = [(word::hash(b"box"), b"box".as_slice()), (form(at + 1), number)];
             let words = words.map(|(hash, folded)| PhraseWord { hash, folded: folded.into(), optional: false }).into();
-            self.add(Phrase { kind: Kind::StreetAddress, what, glue: Glue::Loose, words, anchor: 0, is_street: true, least: 2 });
+            self.add(Phrase {
+                kind: Kind::StreetAddress,
+                what,
+                glue: Glue::Loose,
+                words,
+                anchor: 0,
+                is_street: true,
+                least: 2,
+            });
             return;
         }
         let has_number = digit(0) && runs.len() > 1;
@@ -416,7 +450,15 @@ impl Builder {
             optional,
         };
         let words = (0..runs.len()).map(|at| word(at, !(at < first || name.contains(&at)))).collect();
-        let phrase = |words, least| Phrase { kind: Kind::StreetAddress, what, glue: Glue::Loose, words, anchor: 0, is_street: true, least };
+        let phrase = |words, least| Phrase {
+            kind: Kind::StreetAddress,
+            what,
+            glue: Glue::Loose,
+            words,
+            anchor: 0,
+            is_street: true,
+            least,
+        };
         let mut phrases = vec![phrase(words, 2)];
         if let (Some(suffix), true) = (suffix, has_number) {
             let words = name.clone().chain([suffix]).map(|at| word(at, false)).collect();
@@ -443,7 +485,18 @@ impl Builder {
     /// A date in the spellings that are no date to others.
     fn date(&mut self, text: &str, kind: Kind) {
         const MONTHS: [&str; 12] = [
-            "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+            "january",
+            "february",
+            "march",
+            "april",
+            "may",
+            "june",
+            "july",
+            "august",
+            "september",
+            "october",
+            "november",
+            "december",
         ];
         let Ok(day) = text.get(..10).unwrap_or(text).parse::<Day>() else { return };
         let (year, month, day) = day.ymd();
@@ -483,14 +536,26 @@ impl Builder {
                 continue;
             }
             let words = spelling.iter().map(|part| {
-                let folded = if part.bytes().all(|byte| byte.is_ascii_digit()) { word::without_zeros(part.as_bytes()) } else { part.as_bytes() };
+                let folded = if part.bytes().all(|byte| byte.is_ascii_digit()) {
+                    word::without_zeros(part.as_bytes())
+                } else {
+                    part.as_bytes()
+                };
                 PhraseWord { hash: word::hash(folded), folded: folded.into(), optional: false }
             });
             let words: Vec<_> = words.collect();
             let anchor = (0..words.len()).max_by_key(|at| words.get(*at).map(|word| word.folded.len())).unwrap_or(0);
             let Some(folded) = words.get(anchor).map(|word| word.folded.clone()) else { continue };
             let number = Use::Phrase(self.matcher.phrases.len() as u32);
-            self.matcher.phrases.push(Phrase { kind, what: What::Own, glue: Glue::Date, words, anchor, is_street: false, least: 1 });
+            self.matcher.phrases.push(Phrase {
+                kind,
+                what: What::Own,
+                glue: Glue::Date,
+                words,
+                anchor,
+                is_street: false,
+                least: 1,
+            });
             self.word(&folded, number, false);
         }
     }
@@ -498,7 +563,7 @@ impl Builder {
     fn phone(&mut self, text: &str, kind: Kind, what: What) {
         // An extension is of a switchboard.
         let bare = text.to_ascii_lowercase();
-        let bare = bare.split('x').next().unwrap_or_default().trim_end_matches("e");
+        let bare = bare.split('x').next().unwrap_or_default().trim_end_matches('e');
         let digits: Vec<u8> = bare.bytes().filter(u8::is_ascii_digit).collect();
         let national = match digits.as_slice() {
             [b'1', national @ ..] if national.len() == 10 => national,
@@ -533,8 +598,7 @@ impl Builder {
         match canonical.len() {
             0..3 => {}
             3 | 4 if digits > 1 => self.push_id(&canonical, kind, what, Form::Labelled),
-            3 | 4 => {}
-            _ if digits > 1 => {
+            5.. if digits > 1 => {
                 self.push_id(&canonical, kind, what, Form::Any);
                 // `MRN-0012345` is also written without what stands before the number.
                 let letters = canonical.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
@@ -624,8 +688,8 @@ pub(super) fn is_direction(hash: u64) -> bool {
 
 pub(super) fn is_suffix(hash: u64) -> bool {
     const SUFFIXES: [&str; 27] = [
-        "st", "ave", "rd", "dr", "ln", "blvd", "ct", "pl", "ter", "cir", "way", "pkwy", "hwy", "sq", "trl", "lp", "aly", "plz",
-        "cres", "expy", "tpke", "xing", "run", "path", "row", "pike", "rte",
+        "st", "ave", "rd", "dr", "ln", "blvd", "ct", "pl", "ter", "cir", "way", "pkwy", "hwy", "sq", "trl", "lp",
+        "aly", "plz", "cres", "expy", "tpke", "xing", "run", "path", "row", "pike", "rte",
     ];
     one_of(hash, &SUFFIXES)
 }

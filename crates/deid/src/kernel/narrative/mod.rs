@@ -144,7 +144,7 @@ impl Matcher {
         if tok.word != NONE || tok.class != word::Class::Word || !(4..=word::LONGEST).contains(&len) {
             return;
         }
-        if self.lengths >> (len - 1) & 0b111 == 0 {
+        if (self.lengths >> (len - 1)).trailing_zeros() > 2 {
             return;
         }
         let mut found = NONE;

@@ -20,6 +20,7 @@ struct Mark {
 }
 
 /// What speaks for a name.
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own, asked by name")]
 struct Evidence {
     /// Two parts of one person's name stand together.
     whole: bool,
@@ -86,9 +87,11 @@ impl Matcher {
                     b'.' => {
                         let before = toks.get(next.checked_sub(1)?)?;
                         fold(text, before, folded);
-                        let short = before.len == 1 || before.is_run() && std::str::from_utf8(folded).is_ok_and(is_affix);
+                        let short =
+                            before.len == 1 || before.is_run() && std::str::from_utf8(folded).is_ok_and(is_affix);
                         // `maria.hernandez` in an address.
-                        let glued = tok.gap == Gap::Glued && toks.get(next + 1).is_some_and(|tok| tok.gap == Gap::Glued);
+                        let glued =
+                            tok.gap == Gap::Glued && toks.get(next + 1).is_some_and(|tok| tok.gap == Gap::Glued);
                         if !short && !glued {
                             return None;
                         }
@@ -101,7 +104,10 @@ impl Matcher {
                     if tok.len == 1 && tok.case != Case::Lower || is_particle(word) || is_affix(word) {
                         continue;
                     }
-                    let is_name = tok.case != Case::Lower && !comma && tok.gap == Gap::Space && !word::is_word(word::flags(folded));
+                    let is_name = tok.case != Case::Lower
+                        && !comma
+                        && tok.gap == Gap::Space
+                        && !word::is_word(word::flags(folded));
                     if unknown || !is_name {
                         return None;
                     }
@@ -151,7 +157,7 @@ impl Matcher {
             let Some(tok) = toks.get(*at) else { continue };
             let uses = self.words.get(tok.word as usize).map(|word| word.uses.as_slice()).unwrap_or_default();
             let mut last = NONE;
-            for used in uses.iter().take(64) {
+            for used in uses {
                 let Use::Name { person, .. } = *used else { continue };
                 if person == last {
                     continue;
@@ -164,7 +170,8 @@ impl Matcher {
                 }
             }
         }
-        let is_provider = |person: u32| self.people.get(person as usize).is_some_and(|person| person.role == Some(PROVIDER));
+        let is_provider =
+            |person: u32| self.people.get(person as usize).is_some_and(|person| person.role == Some(PROVIDER));
         counts.sort_by_key(|(person, ..)| *person);
         counts
             .iter()
@@ -192,7 +199,10 @@ impl Matcher {
         own.iter().find(|mark| mark.part == wanted).or_else(|| own.first()).copied()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the text, its tokens and where findings go, everywhere in this room")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the text, its tokens and where findings go, everywhere in this room"
+    )]
     fn judge(
         &self,
         toks: &[Tok],
@@ -300,7 +310,8 @@ impl Matcher {
             }
             fold(text, tok, folded);
             let frequent = word::is_frequent(word::flags(folded));
-            return beside || !frequent && (own && (capital || known.folded.len() > 5) || capital && known.folded.len() > 5);
+            return beside
+                || !frequent && (own && (capital || known.folded.len() > 5) || capital && known.folded.len() > 5);
         }
         let ordinary = word::is_ordinary(known.flags, mark.nickname);
         if evidence.titled || evidence.initialled || evidence.cued && capital || evidence.whole && evidence.written {
@@ -308,7 +319,11 @@ impl Matcher {
         }
         if !ordinary {
             let short = known.folded.len() < 3 || mark.nickname && known.folded.len() < 4;
-            return if own { capital || !short } else { capital && !short && mark.part != Part::Whole || mark.part == Part::Whole };
+            return if own {
+                capital || !short
+            } else {
+                capital && !short && mark.part != Part::Whole || mark.part == Part::Whole
+            };
         }
         stands_alone(toks, mark.tok, known.flags, text)
     }
@@ -316,23 +331,24 @@ impl Matcher {
     /// Initials of the subject that a text brings in behind the name: `Maria Hernandez (MH)`, and from then on `MH` and `M.H.`.
     fn initials(&self, toks: &[Tok], text: &str, from: usize, out: &mut Vec<Hit>) {
         let Some(subject) = self.people.first() else { return };
-        let introduced = toks.iter().enumerate().find_map(|(at, tok)| {
+        let introduced = (0..toks.len()).find_map(|at| {
             let (first, last) = run_of_letters(toks, at)?;
             let open = toks.get(at.checked_sub(1)?).filter(|tok| tok.is_mark(b"(\""))?;
             toks.get(last + 1).filter(|tok| tok.is_mark(b".)\""))?;
             let letters = letters_of(toks, first, last, text);
             let ends = |part: Part, letter: Option<&u8>| {
-                letter.is_some_and(|letter| subject.initials.iter().any(|(known, of, _)| known == letter && *of == part))
+                letter
+                    .is_some_and(|letter| subject.initials.iter().any(|(known, of, _)| known == letter && *of == part))
             };
             if !(ends(Part::Given, letters.first()) && ends(Part::Family, letters.last())) {
                 return None;
             }
-            let name_before = out.get(from..)?.iter().any(|hit| {
-                matches!(hit.what, What::Name { person: 0, .. })
-                    && hit.end <= open.start as usize
-                    && text.get(hit.end..open.start as usize).is_some_and(|between| between.len() < 6 && !between.contains('\n'))
-            });
-            let _ = tok;
+            // Names were found from left to right.
+            let names = out.get(from..)?;
+            let hit = names.get(names.partition_point(|hit| hit.end <= open.start as usize).checked_sub(1)?)?;
+            let between = text.get(hit.end..open.start as usize)?;
+            let name_before =
+                matches!(hit.what, What::Name { person: 0, .. }) && between.len() < 6 && !between.contains('\n');
             name_before.then_some(letters)
         });
         let Some(introduced) = introduced else { return };
@@ -382,7 +398,9 @@ fn run_of_letters(toks: &[Tok], at: usize) -> Option<(usize, usize)> {
 
 fn letters_of(toks: &[Tok], first: usize, last: usize, text: &str) -> Vec<u8> {
     let runs = toks.get(first..=last).unwrap_or_default().iter().filter(|tok| tok.is_run());
-    runs.flat_map(|tok| text.get(tok.span()).unwrap_or_default().bytes()).map(|byte| byte.to_ascii_lowercase()).collect()
+    runs.flat_map(|tok| text.get(tok.span()).unwrap_or_default().bytes())
+        .map(|byte| byte.to_ascii_lowercase())
+        .collect()
 }
 
 fn fold(text: &str, tok: &Tok, folded: &mut Vec<u8>) {
@@ -457,7 +475,9 @@ fn letters_behind(toks: &[Tok], last: &Mark, whose: &Person, text: &str) -> Vec<
 fn is_beside(toks: &[Tok], one: usize, other: usize, text: &str, folded: &mut Vec<u8>) -> bool {
     toks.get(one + 1..other).unwrap_or_default().iter().all(|tok| {
         fold(text, tok, folded);
-        tok.class == Class::Gone || tok.is_mark(b"-") || tok.class == Class::Word && std::str::from_utf8(folded).is_ok_and(is_particle)
+        tok.class == Class::Gone
+            || tok.is_mark(b"-")
+            || tok.class == Class::Word && std::str::from_utf8(folded).is_ok_and(is_particle)
     })
 }
 
@@ -513,7 +533,8 @@ fn title_before(toks: &[Tok], at: usize, text: &str, folded: &mut Vec<u8>) -> Ti
         fold(text, tok, folded);
         match std::str::from_utf8(folded).unwrap_or_default() {
             "dr" | "doctor" | "prof" | "professor" | "nurse" | "attending" | "surgeon" => return Title::Doctor,
-            "mr" | "mrs" | "ms" | "miss" | "mx" | "sr" | "sra" | "srta" | "senor" | "senora" | "rev" | "mister" | "madam" => {
+            "mr" | "mrs" | "ms" | "miss" | "mx" | "sr" | "sra" | "srta" | "senor" | "senora" | "rev" | "mister"
+            | "madam" => {
                 return Title::Any;
             }
             word if tok.len == 1 || is_particle(word) => here = before,
@@ -531,9 +552,10 @@ fn cue_before(toks: &[Tok], at: usize, relative: bool, text: &str, folded: &mut 
     let word = std::str::from_utf8(folded).unwrap_or_default();
     match word {
         "patient" | "pt" | "name" | "named" | "called" | "surname" | "client" | "resident" | "veteran" | "aka" => true,
-        "daughter" | "son" | "wife" | "husband" | "spouse" | "mother" | "father" | "mom" | "dad" | "sister" | "brother" | "aunt"
-        | "uncle" | "niece" | "nephew" | "cousin" | "partner" | "friend" | "guardian" | "contact" | "grandson" | "granddaughter"
-        | "grandmother" | "grandfather" | "fiance" | "fiancee" | "girlfriend" | "boyfriend" | "neighbor" | "caregiver" => relative,
+        "daughter" | "son" | "wife" | "husband" | "spouse" | "mother" | "father" | "mom" | "dad" | "sister"
+        | "brother" | "aunt" | "uncle" | "niece" | "nephew" | "cousin" | "partner" | "friend" | "guardian"
+        | "contact" | "grandson" | "granddaughter" | "grandmother" | "grandfather" | "fiance" | "fiancee"
+        | "girlfriend" | "boyfriend" | "neighbor" | "caregiver" => relative,
         _ => false,
     }
 }
@@ -557,12 +579,36 @@ pub(super) fn stands_alone(toks: &[Tok], at: usize, flags: u32, text: &str) -> b
     if matches!(before.as_str(), "the" | "a" | "an" | "non" | "no") {
         return false;
     }
-    let is_month = word::is_plain(flags) && matches!(lower(at).as_str(), "may" | "april" | "june" | "august" | "january" | "summer" | "autumn" | "july" | "march");
+    let is_month = word::is_plain(flags)
+        && matches!(
+            lower(at).as_str(),
+            "may" | "april" | "june" | "august" | "january" | "summer" | "autumn" | "july" | "march"
+        );
     if is_month {
-        let counted = |at: Option<usize>| at.and_then(|at| toks.get(at)).is_some_and(|tok| matches!(tok.class, Class::Number | Class::Mixed));
+        let counted = |at: Option<usize>| {
+            at.and_then(|at| toks.get(at)).is_some_and(|tok| matches!(tok.class, Class::Number | Class::Mixed))
+        };
         let timed = matches!(
             before.as_str(),
-            "in" | "since" | "until" | "till" | "by" | "of" | "early" | "late" | "mid" | "last" | "next" | "this" | "through" | "during" | "before" | "after" | "from" | "to" | "on" | "around"
+            "in" | "since"
+                | "until"
+                | "till"
+                | "by"
+                | "of"
+                | "early"
+                | "late"
+                | "mid"
+                | "last"
+                | "next"
+                | "this"
+                | "through"
+                | "during"
+                | "before"
+                | "after"
+                | "from"
+                | "to"
+                | "on"
+                | "around"
         );
         if timed || counted(Some(at + 1)) || counted(at.checked_sub(1)) {
             return false;
@@ -593,7 +639,11 @@ fn place(toks: &[Tok], at: usize) -> Place {
         let beside = [before.filter(|_| tok.gap <= Gap::Space), behind];
         let words = beside.iter().flatten().filter(|tok| tok.class == Class::Word && tok.len > 1);
         let mut cases = words.map(|tok| tok.case).peekable();
-        return if cases.peek().is_some() && cases.all(|case| case != Case::Upper) { Place::Within } else { Place::Shouted };
+        return if cases.peek().is_some() && cases.all(|case| case != Case::Upper) {
+            Place::Within
+        } else {
+            Place::Shouted
+        };
     }
     match before {
         Some(before) if tok.gap <= Gap::Space && (before.is_run() || before.is_mark(b",-/&'")) => Place::Within,
@@ -603,19 +653,136 @@ fn place(toks: &[Tok], at: usize) -> Place {
 
 /// What a person does or is, and no thing.
 const PERSONS_DO: [&str; 52] = [
-    "was", "is", "has", "had", "reports", "reported", "denies", "denied", "states", "stated", "presents", "presented", "complains",
-    "complained", "came", "said", "says", "returns", "returned", "arrived", "underwent", "tolerated", "feels", "felt", "lives",
-    "called", "requested", "appears", "remains", "describes", "endorses", "agrees", "agreed", "understands", "verbalized", "asked",
-    "wants", "works", "smokes", "drinks", "takes", "took", "notes", "noted", "does", "did", "went", "slept", "ate", "walked", "told", "woke",
+    "was",
+    "is",
+    "has",
+    "had",
+    "reports",
+    "reported",
+    "denies",
+    "denied",
+    "states",
+    "stated",
+    "presents",
+    "presented",
+    "complains",
+    "complained",
+    "came",
+    "said",
+    "says",
+    "returns",
+    "returned",
+    "arrived",
+    "underwent",
+    "tolerated",
+    "feels",
+    "felt",
+    "lives",
+    "called",
+    "requested",
+    "appears",
+    "remains",
+    "describes",
+    "endorses",
+    "agrees",
+    "agreed",
+    "understands",
+    "verbalized",
+    "asked",
+    "wants",
+    "works",
+    "smokes",
+    "drinks",
+    "takes",
+    "took",
+    "notes",
+    "noted",
+    "does",
+    "did",
+    "went",
+    "slept",
+    "ate",
+    "walked",
+    "told",
+    "woke",
 ];
 
 /// What an eponym or a word of medicine stands before.
 const EPONYM_NOUNS: [&str; 76] = [
-    "disease", "syndrome", "sign", "signs", "reflex", "score", "scale", "test", "maneuver", "manoeuvre", "catheter", "catheters",
-    "lymphoma", "sarcoma", "tumor", "tumour", "carcinoma", "esophagus", "contracture", "palsy", "paralysis", "chorea", "anemia",
-    "procedure", "operation", "fracture", "fractures", "criteria", "classification", "index", "position", "line", "clamp", "drain",
-    "tube", "dementia", "murmur", "phenomenon", "law", "triad", "node", "nodes", "cyst", "hernia", "angina", "thyroiditis",
-    "encephalopathy", "psychosis", "aphasia", "area", "method", "bundle", "fibers", "duct", "gland", "glands", "cells", "bodies",
-    "stain", "ring", "rings", "ulcer", "ulcers", "spots", "nodules", "lines", "approach", "incision", "retractor", "forceps", "bag",
-    "brace", "stockings", "sputum", "discharge", "stool",
+    "disease",
+    "syndrome",
+    "sign",
+    "signs",
+    "reflex",
+    "score",
+    "scale",
+    "test",
+    "maneuver",
+    "manoeuvre",
+    "catheter",
+    "catheters",
+    "lymphoma",
+    "sarcoma",
+    "tumor",
+    "tumour",
+    "carcinoma",
+    "esophagus",
+    "contracture",
+    "palsy",
+    "paralysis",
+    "chorea",
+    "anemia",
+    "procedure",
+    "operation",
+    "fracture",
+    "fractures",
+    "criteria",
+    "classification",
+    "index",
+    "position",
+    "line",
+    "clamp",
+    "drain",
+    "tube",
+    "dementia",
+    "murmur",
+    "phenomenon",
+    "law",
+    "triad",
+    "node",
+    "nodes",
+    "cyst",
+    "hernia",
+    "angina",
+    "thyroiditis",
+    "encephalopathy",
+    "psychosis",
+    "aphasia",
+    "area",
+    "method",
+    "bundle",
+    "fibers",
+    "duct",
+    "gland",
+    "glands",
+    "cells",
+    "bodies",
+    "stain",
+    "ring",
+    "rings",
+    "ulcer",
+    "ulcers",
+    "spots",
+    "nodules",
+    "lines",
+    "approach",
+    "incision",
+    "retractor",
+    "forceps",
+    "bag",
+    "brace",
+    "stockings",
+    "sputum",
+    "discharge",
+    "stool",
 ];

@@ -19,7 +19,8 @@ impl Matcher {
             if !is_number && !before_number(toks, at) {
                 continue;
             }
-            if let Some(hit) = self.last_four_at(text, toks, at).or_else(|| self.number(text, toks, at, folded, digits)) {
+            if let Some(hit) = self.last_four_at(text, toks, at).or_else(|| self.number(text, toks, at, folded, digits))
+            {
                 covered = hit.end as u32;
                 out.push(hit);
             }
@@ -90,7 +91,10 @@ impl Matcher {
 
     fn is_nearly_known(&self, run: &[u8], toks: &[Tok], at: usize, last: usize) -> Option<u32> {
         let len = run.len();
-        if !(6..=LONGEST).contains(&len) || self.id_lengths >> (len - 1) & 0b111 == 0 || is_continued(toks, at, last) {
+        if !(6..=LONGEST).contains(&len)
+            || (self.id_lengths >> (len - 1)).trailing_zeros() > 2
+            || is_continued(toks, at, last)
+        {
             return None;
         }
         let mut found = None;
@@ -152,19 +156,24 @@ impl Matcher {
 }
 
 const LABELS: [&str; 26] = [
-    "mrn", "mr", "id", "pt", "ptid", "acct", "account", "ssn", "ss", "no", "num", "tel", "ph", "phone", "cell", "fax", "member",
-    "fin", "csn", "har", "enc", "visit", "case", "record", "dl", "policy",
+    "mrn", "mr", "id", "pt", "ptid", "acct", "account", "ssn", "ss", "no", "num", "tel", "ph", "phone", "cell", "fax",
+    "member", "fin", "csn", "har", "enc", "visit", "case", "record", "dl", "policy",
 ];
 
 /// A word of a few letters, with a number right behind it: `ABC-123`.
 fn before_number(toks: &[Tok], at: usize) -> bool {
-    let Some(tok) = toks.get(at).filter(|tok| tok.len <= 8) else { return false };
-    let _ = tok;
-    next_part(toks, at).and_then(|next| toks.get(next)).is_some_and(|next| next.class != Class::Word)
-        || next_part(toks, at)
-            .filter(|next| toks.get(*next).is_some_and(|tok| tok.len <= 8))
-            .and_then(|next| next_part(toks, next).and_then(|next| toks.get(next)))
-            .is_some_and(|next| next.class != Class::Word)
+    let mut here = at;
+    for _ in 0..2 {
+        if toks.get(here).is_none_or(|tok| tok.len > 8) {
+            return false;
+        }
+        let Some(next) = next_part(toks, here) else { return false };
+        if toks.get(next).is_some_and(|tok| tok.class != Class::Word) {
+            return true;
+        }
+        here = next;
+    }
+    false
 }
 
 /// The run that may belong to the same number as the one at `at`.
@@ -178,7 +187,8 @@ fn next_part(toks: &[Tok], at: usize) -> Option<usize> {
         blank |= tok.gap == Gap::Space;
         if tok.is_run() {
             // Over a blank: groups of digits, and letters before digits.
-            let fits = !blank || tok.class != Class::Word && (own.class != Class::Word || own.case == super::word::Case::Upper);
+            let fits = !blank
+                || tok.class != Class::Word && (own.class != Class::Word || own.case == super::word::Case::Upper);
             return fits.then_some(next);
         }
         marks += 1;
@@ -195,10 +205,7 @@ fn is_continued(toks: &[Tok], first: usize, last: usize) -> bool {
     let sign = |tok: Option<&Tok>| tok.is_some_and(|tok| tok.gap == Gap::Glued && tok.is_mark(b"-./"));
     let glued = |tok: Option<&Tok>| tok.is_some_and(|tok| tok.gap == Gap::Glued);
     let behind = sign(toks.get(last + 1)) && glued(toks.get(last + 2)) && digits(toks.get(last + 2));
-    let before = first >= 2
-        && glued(toks.get(first))
-        && sign(toks.get(first - 1))
-        && digits(toks.get(first - 2));
+    let before = first >= 2 && glued(toks.get(first)) && sign(toks.get(first - 1)) && digits(toks.get(first - 2));
     behind || before
 }
 

@@ -45,15 +45,61 @@ pub(super) fn words_of(name: &str) -> impl Iterator<Item = &str> {
         c.is_alphanumeric()
             || matches!(c, '\'' | '\u{2018}' | '\u{2019}' | '\u{02BC}' | '\u{300}'..='\u{36f}' | '\u{AD}' | '\u{200B}'..='\u{200F}')
     };
-    name.split(move |c| !within(c)).map(|word| word.trim_matches(['\'', '\u{2018}', '\u{2019}'])).filter(|word| !word.is_empty())
+    name.split(move |c| !within(c))
+        .map(|word| word.trim_matches(['\'', '\u{2018}', '\u{2019}']))
+        .filter(|word| !word.is_empty())
 }
 
 /// What stands before or behind a name and is none of it (folded).
 pub(super) fn is_affix(word: &str) -> bool {
     const AFFIXES: [&str; 47] = [
-        "jr", "sr", "ii", "iii", "iv", "mr", "mrs", "ms", "miss", "mx", "dr", "prof", "professor", "doctor", "rev", "md", "do",
-        "phd", "rn", "np", "pa", "pac", "dds", "dmd", "pharmd", "lpn", "aprn", "crnp", "dnp", "facs", "facp", "mph", "msw", "lcsw",
-        "dpt", "mbbs", "psyd", "fnp", "cnm", "bsn", "msn", "esq", "sra", "srta", "don", "dona", "mba",
+        "jr",
+        "sr",
+        "ii",
+        "iii",
+        "iv",
+        "mr",
+        "mrs",
+        "ms",
+        "miss",
+        "mx",
+        "dr",
+        "prof",
+        "professor",
+        "doctor",
+        "rev",
+        "md",
+        "do",
+        "phd",
+        "rn",
+        "np",
+        "pa",
+        "pac",
+        "dds",
+        "dmd",
+        "pharmd",
+        "lpn",
+        "aprn",
+        "crnp",
+        "dnp",
+        "facs",
+        "facp",
+        "mph",
+        "msw",
+        "lcsw",
+        "dpt",
+        "mbbs",
+        "psyd",
+        "fnp",
+        "cnm",
+        "bsn",
+        "msn",
+        "esq",
+        "sra",
+        "srta",
+        "don",
+        "dona",
+        "mba",
     ];
     AFFIXES.contains(&word)
 }
@@ -61,8 +107,8 @@ pub(super) fn is_affix(word: &str) -> bool {
 /// A word within family names that names nobody alone (folded).
 pub(super) fn is_particle(word: &str) -> bool {
     const PARTICLES: [&str; 26] = [
-        "de", "la", "las", "los", "del", "van", "von", "der", "den", "della", "da", "di", "dos", "das", "du", "le", "el", "al",
-        "bin", "ibn", "ben", "y", "e", "ter", "ten", "zu",
+        "de", "la", "las", "los", "del", "van", "von", "der", "den", "della", "da", "di", "dos", "das", "du", "le",
+        "el", "al", "bin", "ibn", "ben", "y", "e", "ter", "ten", "zu",
     ];
     PARTICLES.contains(&word)
 }
@@ -99,7 +145,13 @@ mod tests {
 
     #[test]
     fn a_name_is_one_in_any_order_and_spelling() {
-        for spelled in ["HERNANDEZ^JUAN", "Juan Hernández", "Hernandez, Juan A., MD", "Dr. Juan Hernandez Jr", "Juan\u{1f}Hernandez"] {
+        for spelled in [
+            "HERNANDEZ^JUAN",
+            "Juan Hernández",
+            "Hernandez, Juan A., MD",
+            "Dr. Juan Hernandez Jr",
+            "Juan\u{1f}Hernandez",
+        ] {
             assert_eq!(key_of(spelled), "hernandez juan", "{spelled}");
         }
         assert_eq!(key_of("Shawn O\u{2019}Brien"), key_of("OBRIEN^SHAWN"));
@@ -109,7 +161,8 @@ mod tests {
 
     #[test]
     fn names_without_an_order_are_split() {
-        let split = |text: &'static str| super::split(&Known { kind: IdentifierKind::Name, whose: Whose::Subject, text });
+        let split =
+            |text: &'static str| super::split(&Known { kind: IdentifierKind::Name, whose: Whose::Subject, text });
         assert_eq!(split("Ruiz, Ana Maria"), ("Ana Maria", "Ruiz"));
         assert_eq!(split("Ana Maria Ruiz Jr."), ("Ana Maria", "Ruiz"));
         assert_eq!(split("Ana\u{1f}Ruiz Vega"), ("Ana", "Ruiz Vega"));

@@ -5,9 +5,6 @@ use super::names::stands_alone;
 use super::word::{self, Class, Gap, NONE, Tok};
 use super::{Desk, Hit, Matcher};
 
-/// Spellings of one phrase in one place: more are not tried, whatever a dossier holds.
-const MOST_USES: usize = 64;
-
 impl Matcher {
     pub(super) fn phrases(&self, text: &str, desk: &mut Desk, out: &mut Vec<Hit>) {
         let Desk { toks, folded, .. } = desk;
@@ -15,11 +12,11 @@ impl Matcher {
             let Some(tok) = toks.get(at).copied().filter(|tok| tok.word != NONE) else { continue };
             let Some(known) = self.words.get(tok.word as usize) else { continue };
             let mut best: Option<Hit> = None;
-            for used in known.uses.iter().take(MOST_USES) {
+            for used in &known.uses {
                 let Use::Phrase(number) = used else { continue };
                 let Some(phrase) = self.phrases.get(*number as usize) else { continue };
                 let Some((first, last, count)) = stretch(phrase, at, toks, text, folded) else { continue };
-                if count < phrase.least || count == 1 && !self.may_stand(phrase, at, toks, text) {
+                if count < phrase.least || count == 1 && !may_stand(phrase, at, toks, text) {
                     continue;
                 }
                 let (Some(first), Some(last)) = (toks.get(first), toks.get(last)) else { continue };
@@ -37,22 +34,22 @@ impl Matcher {
             out.extend(best);
         }
     }
+}
 
-    /// Whether a single word is meant here: `Orange` is a town and a fruit.
-    fn may_stand(&self, phrase: &Phrase, at: usize, toks: &[Tok], text: &str) -> bool {
-        let (Some(tok), Some(word)) = (toks.get(at), phrase.words.get(phrase.anchor)) else { return false };
-        if phrase.glue != Glue::Loose {
-            return true;
-        }
-        let flags = word::flags(&word.folded);
-        if tok.slip {
-            let mut folded = Vec::new();
-            word::fold(text.get(tok.span()).unwrap_or_default(), &mut folded);
-            return word.folded.len() > 5 && !word::is_frequent(word::flags(&folded));
-        }
-        !word::is_ordinary(flags, true) && (word.folded.len() > 3 || tok.case != word::Case::Lower)
-            || stands_alone(toks, at, flags, text)
+/// Whether a single word is meant here: `Orange` is a town and a fruit.
+fn may_stand(phrase: &Phrase, at: usize, toks: &[Tok], text: &str) -> bool {
+    let (Some(tok), Some(word)) = (toks.get(at), phrase.words.get(phrase.anchor)) else { return false };
+    if phrase.glue != Glue::Loose {
+        return true;
     }
+    let flags = word::flags(&word.folded);
+    if tok.slip {
+        let mut folded = Vec::new();
+        word::fold(text.get(tok.span()).unwrap_or_default(), &mut folded);
+        return word.folded.len() > 5 && !word::is_frequent(word::flags(&folded));
+    }
+    !word::is_ordinary(flags, true) && (word.folded.len() > 3 || tok.case != word::Case::Lower)
+        || stands_alone(toks, at, flags, text)
 }
 
 /// From where to where the phrase goes whose anchor stands at `at`, and how many of its words are there.
@@ -67,15 +64,12 @@ fn stretch(
     let mut count = 1;
     let mut ends = [at, at];
     for (end, forward) in ends.iter_mut().zip([false, true]) {
-        let words = &phrase.words;
-        let mut left: Box<dyn Iterator<Item = &PhraseWord>> = if forward {
-            Box::new(words.iter().skip(phrase.anchor + 1))
-        } else {
-            Box::new(words.iter().take(phrase.anchor).rev())
-        };
         let mut here = *end;
-        let mut wanted = left.next();
-        while let Some(word) = wanted {
+        let mut place = phrase.anchor;
+        loop {
+            let next_place = if forward { Some(place + 1) } else { place.checked_sub(1) };
+            let Some((at, word)) = next_place.and_then(|at| phrase.words.get(at).map(|word| (at, word))) else { break };
+            place = at;
             let mut next = neighbour(phrase, toks, here, forward, text);
             let mut meets = false;
             // A part of a house or a kind of street may be named where the record names none.
@@ -102,14 +96,15 @@ fn stretch(
             } else if !word.optional {
                 return None;
             }
-            wanted = left.next();
         }
     }
     let [first, mut last] = ends;
     // `123 Elm`, on record without its `Street`.
     if phrase.is_street
         && let Some(next) = neighbour(phrase, toks, last, true, text)
-        && toks.get(next).is_some_and(|tok| tok.class == Class::Word && is_suffix(short_form(tok.hash)) && tok.gap <= Gap::Space)
+        && toks
+            .get(next)
+            .is_some_and(|tok| tok.class == Class::Word && is_suffix(short_form(tok.hash)) && tok.gap <= Gap::Space)
     {
         last = next;
     }
@@ -156,7 +151,9 @@ fn neighbour(phrase: &Phrase, toks: &[Tok], at: usize, forward: bool, text: &str
         }
         if tok.is_run() {
             let filler = phrase.glue == Glue::Date
-                && text.get(tok.span()).is_some_and(|run| run.eq_ignore_ascii_case("of") || run.eq_ignore_ascii_case("the"));
+                && text
+                    .get(tok.span())
+                    .is_some_and(|run| run.eq_ignore_ascii_case("of") || run.eq_ignore_ascii_case("the"));
             if filler {
                 continue;
             }

@@ -274,7 +274,10 @@ pub(super) fn fold(run: &str, out: &mut Vec<u8>) {
     }
     let visible: String;
     let run = if run.contains(|c| matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}')) {
-        visible = run.chars().filter(|c| !matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}')).collect();
+        visible = run
+            .chars()
+            .filter(|c| !matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}'))
+            .collect();
         &visible
     } else {
         run
@@ -355,7 +358,8 @@ pub(super) fn scan(text: &str, toks: &mut Vec<Tok>, buffer: &mut Vec<u8>, mut ea
                     // `O'Brien` is one word, `Brien's` is one and a half.
                     let next = look(text, at + width);
                     let Some((1 | 2, letter, s)) = next else { break };
-                    let possessive = matches!(letter, b's' | b'S') && !matches!(look(text, at + width + s), Some((1..=3 | 7, ..)));
+                    let possessive =
+                        matches!(letter, b's' | b'S') && !matches!(look(text, at + width + s), Some((1..=3 | 7, ..)));
                     if possessive || letters == 0 {
                         break;
                     }
@@ -429,8 +433,13 @@ mod tests {
 
     #[test]
     fn one_slip_is_near_and_two_are_not() {
-        for (one, other) in [("anna", "anna"), ("anna", "ana"), ("anna", "hanna"), ("anna", "anne"), ("maria", "mraia"), ("", "a")] {
-            assert!(is_near(one.as_bytes(), other.as_bytes()) && is_near(other.as_bytes(), one.as_bytes()), "{one} {other}");
+        for (one, other) in
+            [("anna", "anna"), ("anna", "ana"), ("anna", "hanna"), ("anna", "anne"), ("maria", "mraia"), ("", "a")]
+        {
+            assert!(
+                is_near(one.as_bytes(), other.as_bytes()) && is_near(other.as_bytes(), one.as_bytes()),
+                "{one} {other}"
+            );
         }
         for (one, other) in [("anna", "an"), ("anna", "enne"), ("maria", "mrai"), ("abcd", "badc")] {
             assert!(!is_near(one.as_bytes(), other.as_bytes()), "{one} {other}");
