@@ -8,7 +8,7 @@ use cordon_phi::{IdentifierKind as Kind, Whose};
 use crate::survey::Survey;
 
 /// Adds what one resource says, to the person at hand: whose record it is the caller knows.
-#[expect(dead_code, reason = "the survey of FHIR calls it for the resources of each person")]
+#[allow(dead_code, reason = "the survey of FHIR calls it for the resources of each person")]
 pub(crate) fn facts(batch: &ResourceBatch, resource: &Resource, survey: &mut Survey) {
     let at = Node { text: &batch.text, tape: &batch.tape, at: resource.token as usize };
     of_resource(r4().get(resource.type_id).name, at, survey);
@@ -251,4 +251,54 @@ fn displays(resource: Node<'_>, survey: &mut Survey) {
 /// The day of a date or instant.
 fn whole_date(text: &str) -> &str {
     text.get(..10).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use cordon_formats::fhir::{ReadOptions, ResourceReader};
+    use cordon_phi::Known;
+
+    use super::*;
+
+    #[test]
+    fn resources_say_names_numbers_and_people_around() {
+        let text = r#"{"resourceType":"Patient","id":"p1","identifier":[{"type":{"coding":[{"code":"MR"}]},"value":"0007"},{"system":"http://hl7.org/fhir/sid/us-ssn","value":"219-09-9999"}],"name":[{"family":"Ru\u00edz","given":["Ana","L"]},{"text":"Ana Vega"}],"telecom":[{"system":"phone","value":"617-555-0143"},{"system":"email","value":"ana@example.org"}],"birthDate":"1957-03-15","address":[{"line":["1 Elm St","Apt 4"],"city":"Duluth","postalCode":"55802"}],"contact":[{"name":{"family":"Ruiz","given":["Juan"]},"telecom":[{"system":"phone","value":"617-555-0199"}]}],"generalPractitioner":[{"reference":"Practitioner/9","display":"Dr. Chidi Okafor"}],"managingOrganization":{"reference":"Organization/1","display":"Lakewood Clinic"}}
+{"resourceType":"Encounter","id":"e1","identifier":[{"value":"V-100234"}],"participant":[{"individual":{"reference":"https://x.org/fhir/Practitioner/8","display":"Grace Lind"}}],"serviceType":{"coding":[{"code":"1","display":"Cardiology"}]}}
+{"resourceType":"Practitioner","id":"9","name":[{"family":"Okafor","given":["Chidi"]}]}"#;
+        let batch = ResourceReader::new(text.as_bytes(), ReadOptions::default()).next_batch(1 << 20).unwrap().unwrap();
+        let mut survey = Survey::default();
+        for resource in &batch.resources {
+            facts(&batch, resource, &mut survey);
+        }
+        survey.end_person();
+        let said = survey.facts().iter().map(|known| {
+            format!("{:?} {} {}", known.whose, known.kind.name(), known.text.replace(Known::BETWEEN_NAMES, "|"))
+        });
+        assert_eq!(
+            said.collect::<Vec<_>>(),
+            [
+                "Subject unique-id p1",
+                "Subject name Ana L|Ru\u{ed}z",
+                "Subject name Ana Vega",
+                "Subject phone 617-555-0143",
+                "Subject email ana@example.org",
+                "Subject street-address 1 Elm St",
+                "Subject street-address Apt 4",
+                "Subject street-address 1 Elm St Apt 4",
+                "Subject city Duluth",
+                "Subject postal-code 55802",
+                "Subject medical-record-number 0007",
+                "Subject ssn 219-09-9999",
+                "Subject birth-date 1957-03-15",
+                "Relative name Juan|Ruiz",
+                "Relative phone 617-555-0199",
+                "Provider name Dr. Chidi Okafor",
+                "Organization organization Lakewood Clinic",
+                "Subject unique-id V-100234",
+                "Provider name Grace Lind",
+                "Provider name Chidi|Okafor",
+            ]
+        );
+    }
 }

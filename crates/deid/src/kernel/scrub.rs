@@ -339,8 +339,13 @@ fn settle(text: &str, own: &mut Vec<Hit>, detected: &[Span], out: &mut Vec<Piece
         let inside = own.get(overlapping(own, span)).unwrap_or_default().iter().map(|hit| (hit.start, hit.end));
         for (start, end) in inside.chain([(span.end, span.end)]) {
             if let Some(rest) = text.get(at..start.max(at)) {
+                // Ends that the finding had from the first stay as they are.
+                let is_mark = |c: char| !c.is_alphanumeric();
+                let trimmed = if at == span.start { rest } else { rest.trim_start_matches(is_mark) };
+                let trimmed = if start == span.end { trimmed } else { trimmed.trim_end_matches(is_mark) };
+                let trimmed = Some(trimmed).filter(|left| left.contains(char::is_alphanumeric)).unwrap_or_default();
                 let whole = (at, start) == (span.start, span.end);
-                let trimmed = if whole { rest } else { rest.trim_matches(|c: char| !c.is_alphanumeric()) };
+                let trimmed = if whole { rest } else { trimmed };
                 if !trimmed.is_empty() {
                     let start = at + rest.find(trimmed).unwrap_or(0);
                     let end = start + trimmed.len();

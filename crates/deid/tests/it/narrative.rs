@@ -5,7 +5,7 @@
 //! for it in capitals, `{f}` and `{l}` for initials, `{relative NAME first}` for somebody else's.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{Array, StringViewArray};
@@ -17,9 +17,11 @@ use serde::Deserialize;
 
 use super::kernel_cases::env;
 
+type Facts = Vec<(IdentifierKind, Whose, String)>;
+
 /// A store of dossiers in memory.
 #[derive(Default)]
-pub struct Shelf(Mutex<HashMap<Token, Vec<(IdentifierKind, Whose, String)>>>);
+pub struct Shelf(Mutex<HashMap<Token, Facts>>);
 
 impl Dossiers for Shelf {
     fn add(&self, subjects: &[Token], facts: &KnownFacts) -> Result<(), TokenError> {
@@ -351,7 +353,7 @@ fn spell_name(dice: &mut Dice, given: &str, family: &str) -> String {
 fn no_spelling_of_a_name_survives() {
     let mut dice = Dice(20_260_101);
     let mut leaks = Vec::new();
-    let mut count = 0;
+    let (mut count, mut unknown) = (0, 0);
     for person in 0..400 {
         let (given, family) = (dice.pick(&GIVEN), dice.pick(&FAMILY));
         let facts = facts_of(&[format!("name: {given} | {family}")]);
@@ -363,6 +365,9 @@ fn no_spelling_of_a_name_survives() {
             })
             .collect();
         let texts: Vec<&str> = spellings.iter().map(|(text, _)| text.as_str()).collect();
+        // The detector alone misses some: what is shown here is not its doing.
+        let detected = apply(&scrub(false), &texts, "nobody", &env);
+        unknown += spellings.iter().zip(detected).filter(|((_, spelled), found)| found.contains(spelled)).count();
         for surrogates in [false, true] {
             let found = apply(&scrub(surrogates), &texts, &spelled(SUBJECT), &env);
             for ((text, spelled), found) in spellings.iter().zip(found) {
@@ -379,6 +384,7 @@ fn no_spelling_of_a_name_survives() {
             }
         }
     }
+    assert!(unknown > 100, "{unknown}");
     assert!(leaks.is_empty(), "{} of {count}:\n{}", leaks.len(), leaks[..leaks.len().min(25)].join("\n"));
 }
 
@@ -512,5 +518,27 @@ fn hostile_texts_and_dossiers_take_no_longer_than_their_length() {
         let start = std::time::Instant::now();
         apply(&scrub(true), &[&text], &spelled(SUBJECT), &env);
         assert!(start.elapsed().as_secs() < 20, "{}", &text[..8]);
+    }
+}
+
+#[test]
+fn texts_of_others_are_touched_by_a_dossier_in_no_word() {
+    let named = std::env::var_os("CORDON_SHARED_DATA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).map(|root| root.join("shared/data"));
+    let file = named.or(beside).unwrap().join("notes/asq-phi-half.txt");
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        eprintln!("skipped: {} is not there", file.display());
+        return;
+    };
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with(['{', '=']) && !line.is_empty()).take(250).collect();
+    for (given, family) in [("Rose", "Brown"), ("Martin", "Waters"), ("Hector", "Marin"), ("Grace", "Parkinson")] {
+        let facts =
+            [format!("name: {given} | {family}"), "city: Orange".to_owned(), "relative name: Joy | Young".to_owned()];
+        let env = env_with(SUBJECT, &facts_of(&facts));
+        let known = apply(&scrub(false), &lines, &spelled(SUBJECT), &env);
+        let detected = apply(&scrub(false), &lines, "nobody", &env);
+        let changed = known.iter().zip(&detected).filter(|(known, detected)| known != detected).count();
+        assert!(changed <= 1, "{given} {family}: {changed} of {}", lines.len());
     }
 }

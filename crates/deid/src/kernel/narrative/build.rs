@@ -596,7 +596,6 @@ impl Builder {
         let digits = canonical.iter().filter(|byte| byte.is_ascii_digit()).count();
         let canonical = word::without_zeros(&canonical).to_vec();
         match canonical.len() {
-            0..3 => {}
             3 | 4 if digits > 1 => self.push_id(&canonical, kind, what, Form::Labelled),
             5.. if digits > 1 => {
                 self.push_id(&canonical, kind, what, Form::Any);
@@ -673,23 +672,42 @@ fn forms_of(short: u64) -> &'static [&'static [u8]] {
     FORM.all.get(&short).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn one_of(hash: u64, words: &[&str]) -> bool {
-    words.iter().any(|word| word::hash(word.as_bytes()) == hash)
+/// What the hash of a short form says: part of a house, direction, kind of street.
+struct Sorts {
+    units: HashSet<u64>,
+    directions: HashSet<u64>,
+    suffixes: HashSet<u64>,
 }
 
-/// By the hash of the short form.
-pub(super) fn is_unit(hash: u64) -> bool {
-    one_of(hash, &["apt", "ste", "fl", "rm", "bldg", "unit", "lot", "trlr", "no"])
+static SORT: LazyLock<Sorts> = LazyLock::new(|| {
+    let hashes = |words: &str| words.split_whitespace().map(|word| word::hash(word.as_bytes())).collect();
+    Sorts {
+        units: hashes("apt ste fl rm bldg unit lot trlr no"),
+        directions: hashes("n s e w ne nw se sw"),
+        suffixes: hashes(
+            "st ave rd dr ln blvd ct pl ter cir way pkwy hwy sq trl lp aly plz cres expy tpke xing run path row pike rte",
+        ),
+    }
+});
+
+pub(super) fn is_unit(short: u64) -> bool {
+    SORT.units.contains(&short)
 }
 
-pub(super) fn is_direction(hash: u64) -> bool {
-    one_of(hash, &["n", "s", "e", "w", "ne", "nw", "se", "sw"])
+pub(super) fn is_direction(short: u64) -> bool {
+    SORT.directions.contains(&short)
 }
 
-pub(super) fn is_suffix(hash: u64) -> bool {
-    const SUFFIXES: [&str; 27] = [
-        "st", "ave", "rd", "dr", "ln", "blvd", "ct", "pl", "ter", "cir", "way", "pkwy", "hwy", "sq", "trl", "lp",
-        "aly", "plz", "cres", "expy", "tpke", "xing", "run", "path", "row", "pike", "rte",
-    ];
-    one_of(hash, &SUFFIXES)
+pub(super) fn is_suffix(short: u64) -> bool {
+    SORT.suffixes.contains(&short)
+}
+
+/// Whether short words before a name are written apart from it, or in one with it (by their hash). Other short words are words:
+/// `an a.m. dose` names no Ana.
+pub(super) fn is_before_names(hash: u64) -> bool {
+    static BEFORE: LazyLock<HashSet<u64>> = LazyLock::new(|| {
+        const WORDS: &str = "o d l mc mac fitz st de la le del da di du dos el al bin ben van von der den ter ten san";
+        WORDS.split_whitespace().map(|word| word::hash(word.as_bytes())).collect()
+    });
+    BEFORE.contains(&hash)
 }

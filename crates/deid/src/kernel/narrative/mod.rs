@@ -172,7 +172,7 @@ impl Matcher {
             let hyphened = next.is_mark(b"-")
                 && next.gap == word::Gap::Glued
                 && toks.get(at + 2).is_some_and(|tok| tok.gap == word::Gap::Line && tok.class == word::Class::Word);
-            if !hyphened && (first.len > 4 || first.word != NONE) {
+            if !hyphened && (first.len > 4 || first.word != NONE || !build::is_before_names(first.hash)) {
                 continue;
             }
             let (mut hash, mut parts) = (first.hash, 1);

@@ -318,12 +318,12 @@ impl Matcher {
             return true;
         }
         if !ordinary {
-            let short = known.folded.len() < 3 || mark.nickname && known.folded.len() < 4;
-            return if own {
-                capital || !short
-            } else {
-                capital && !short && mark.part != Part::Whole || mark.part == Part::Whole
-            };
+            if known.folded.len() < 3 {
+                // `NG` is a tube and `LE` a leg.
+                return own && tok.case == Case::Title;
+            }
+            let short = mark.nickname && known.folded.len() < 4;
+            return mark.part == Part::Whole || capital && (own || !short) || own && !short;
         }
         stands_alone(toks, mark.tok, known.flags, text)
     }
