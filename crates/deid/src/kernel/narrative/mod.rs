@@ -20,6 +20,7 @@ use cordon_phi::IdentifierKind as Kind;
 
 use build::{Id, Person, Phrase, Word};
 use word::{Index, NONE, Tok};
+use zeroize::Zeroize;
 
 /// What of a dossier is looked for.
 #[derive(Clone, Copy)]
@@ -212,6 +213,16 @@ impl Matcher {
                 }
             }
         }
+    }
+}
+
+impl Drop for Matcher {
+    fn drop(&mut self) {
+        self.words.iter_mut().for_each(|word| word.folded.zeroize());
+        self.people.iter_mut().for_each(|person| person.name.zeroize());
+        self.ids.iter_mut().for_each(|id| id.canonical.zeroize());
+        let words = self.phrases.iter_mut().flat_map(|phrase| &mut phrase.words);
+        words.for_each(|word| word.folded.zeroize());
     }
 }
 
