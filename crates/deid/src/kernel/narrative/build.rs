@@ -519,15 +519,13 @@ impl Builder {
             spell(&[y, &m, &d]);
             spell(&[&format!("{month}{day:02}{y}")]);
             spell(&[&format!("{y}{month:02}{day:02}")]);
+            // The detector reads `March 5, 1957` itself.
             for name in [name, short_name] {
-                for d in [&d, &nth, &format!("{day:02}")] {
-                    spell(&[name, d, y]);
-                    spell(&[d, name, y]);
+                spell(&[&nth, name, y]);
+                spell(&[&d, name, y]);
+                for d in [&d, &format!("{day:02}")] {
                     spell(&[&format!("{d}{name}{y}")]);
-                    spell(&[&format!("{d}{name}"), y]);
-                    spell(&[d, &format!("{name}{y}")]);
                 }
-                spell(&[y, name, &d]);
             }
         }
         for spelling in spellings {
