@@ -8,9 +8,9 @@ use arrow_array::StringViewArray;
 use cordon_crypto::{FpeKey, KeyedHash};
 use cordon_deid::kernel::{
     AgeRule, Alphabet, BinRule, Column, DateFormats, Day, DeidKeys, Env, FpeRule, Kernel, Parse, ScrubRule, ScrubWith,
-    ShiftForm, ShiftRule, SurrogateKind, SurrogateRule, Vintage, YearRule, Zip3Rule,
+    ShiftForm, ShiftRule, SurrogateKind, SurrogateRule, Vintage, YearRule, Zip3Rule, text_of,
 };
-use cordon_phi::{Token, TokenError, TokenStore};
+use cordon_phi::{Dossiers, IdentifierKind, KnownFacts, Token, TokenError, TokenStore, Whose};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 
@@ -198,12 +198,82 @@ fn note(row: usize) -> String {
     )
 }
 
-#[divan::bench(args = [false, true])]
-fn scrub(bencher: Bencher<'_, '_>, surrogates: bool) {
+/// What records say of the one subject of a bench.
+struct Dossier;
+
+impl Dossiers for Dossier {
+    fn add(&self, _: &[Token], _: &KnownFacts) -> Result<(), TokenError> {
+        Ok(())
+    }
+
+    fn known(&self, subjects: &[Token], out: &mut Vec<KnownFacts>) -> Result<(), TokenError> {
+        use IdentifierKind::{
+            BirthDate, City, Email, MedicalRecordNumber, Name, Phone, PostalCode, Ssn, StreetAddress,
+        };
+        use Whose::{Provider, Relative, Subject};
+        for subject in subjects {
+            let mut facts = KnownFacts::default();
+            let n = subject.0[15];
+            facts.push(Name, Subject, "Maria Elena\u{1f}Hernandez Vega");
+            facts.push(Name, Subject, "Maria\u{1f}Vega");
+            facts.push(BirthDate, Subject, "1957-03-15");
+            facts.push(MedicalRecordNumber, Subject, &format!("00{n:06}"));
+            facts.push(Ssn, Subject, &format!("219-09-9{n:03}"));
+            facts.push(StreetAddress, Subject, &format!("{n} North Elm Street Apt 4"));
+            facts.push(City, Subject, "Duluth");
+            facts.push(PostalCode, Subject, "55802");
+            facts.push(Phone, Subject, &format!("617-482-0{n:03}"));
+            facts.push(Email, Subject, "maria.hernandez57@example.org");
+            for name in ["Ngozi\u{1f}Hernandez", "Juan Carlos\u{1f}Hernandez", "Ana\u{1f}Vega"] {
+                facts.push(Name, Relative, name);
+            }
+            for name in
+                ["Samir K\u{1f}Rao", "Chidi\u{1f}Okafor", "Grace\u{1f}Lindqvist", "Wei\u{1f}Zhang", "Ann\u{1f}Moore"]
+            {
+                facts.push(Name, Provider, name);
+            }
+            for number in 0..10 {
+                facts.push(IdentifierKind::UniqueId, Subject, &format!("ENC{n:03}{number:05}"));
+            }
+            out.push(facts);
+        }
+        Ok(())
+    }
+}
+
+#[divan::bench(args = [(false, false), (true, false), (false, true), (true, true)])]
+fn scrub(bencher: Bencher<'_, '_>, (surrogates, known): (bool, bool)) {
     let with =
         if surrogates { ScrubWith::Surrogate { max_days: 365, domain: String::new() } } else { ScrubWith::Label };
-    let rule =
-        ScrubRule { with, reference: REFERENCE, vintage: Vintage::Union, limited: false, keep_organizations: false };
+    let rule = ScrubRule {
+        with,
+        reference: REFERENCE,
+        vintage: Vintage::Union,
+        limited: false,
+        keep_organizations: false,
+        known,
+    };
     let bytes: usize = (0..ROWS).map(|row| note(row).len()).sum();
-    run(bencher.counter(BytesCount::new(bytes)), &Kernel::Scrub(rule), 100, note);
+    // 2,048 subjects of four notes each.
+    let values: StringViewArray = (0..ROWS).map(|row| Some(note(row))).collect();
+    let people: StringViewArray = (0..ROWS).map(|row| Some(format!("patient-{}", row / 4))).collect();
+    let (env, token) = tokens_env();
+    let subjects = text_of(&token.apply(&Column { values: &people, subjects: None }, &env).unwrap().values);
+    let kernel = Kernel::Scrub(rule);
+    let column = Column { values: &values, subjects: Some(&subjects) };
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .counter(BytesCount::new(bytes))
+        .bench(|| kernel.apply(&column, &env).unwrap());
+}
+
+fn tokens_env() -> (Env, Kernel) {
+    let keys = DeidKeys {
+        hash: KeyedHash::new(&[1; 32]),
+        shift: KeyedHash::new(&[2; 32]),
+        surrogate: KeyedHash::new(&[3; 32]),
+        fpe: FpeKey::from_bytes([4; 32]),
+    };
+    let env = Env { tokens: Arc::new(Memory::default()), keys: Arc::new(keys), dossiers: Some(Arc::new(Dossier)) };
+    (env, Kernel::Token { domain: "patient".to_owned() })
 }

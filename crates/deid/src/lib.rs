@@ -33,6 +33,7 @@ pub mod hl7v2;
 pub mod kernel;
 pub mod policy;
 pub mod recipe;
+mod row_facts;
 pub mod survey;
 pub mod x12;
 pub mod yaml;

@@ -14,6 +14,7 @@ use crate::allow::blanked;
 use crate::document::Documents;
 use crate::kernel::{Column, Env, Kernel, KernelError, Reason, SpanUnit, trimmed};
 use crate::policy::file::{Action, Undeclared};
+use crate::row_facts::RowFacts;
 use crate::survey::Survey;
 
 /// Arrow field metadata: the identifier kind that a column was made from.
@@ -182,8 +183,9 @@ impl TableRecipe {
             .iter()
             .filter_map(|(column, namespace)| Some((find(column)?, namespace.as_str())))
             .collect();
-        let needed = needed.chain(subject).chain(identities.iter().map(|(at, _)| *at)).collect();
-        Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, identities, undeclared, needed })
+        let facts = if identities.is_empty() { RowFacts::default() } else { RowFacts::new(&self.rules, columns) };
+        let needed = needed.chain(subject).chain(identities.iter().map(|(at, _)| *at)).chain(facts.needed()).collect();
+        Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, identities, facts, undeclared, needed })
     }
 }
 
@@ -251,6 +253,8 @@ pub struct BoundTable<'a> {
     subject: Option<usize>,
     /// Where the identifiers of the person stand, each with its namespace.
     identities: Vec<(usize, &'a str)>,
+    /// What else the rows say of the person.
+    facts: RowFacts,
     /// Columns of the file that the policy does not name: they do not pass.
     pub undeclared: Vec<String>,
     /// Positions of the columns that any rule reads; the others need not be decoded.
@@ -314,22 +318,25 @@ impl BoundTable<'_> {
         Ok(Applied { batch, failures })
     }
 
-    /// Tells whose rows these are: the identifiers that each gives. A row that says what the one before said adds nothing.
+    /// Tells whose rows these are: the identifiers that each gives, and what it says of the person. A row that says what the one before
+    /// said adds nothing.
     pub fn survey(&self, batch: &RecordBatch, survey: &mut Survey) {
         let columns: Vec<_> =
             self.identities.iter().map(|(at, namespace)| (text_column(batch, *at), *namespace)).collect();
+        let facts = self.facts.rows(batch);
         for row in 0..batch.num_rows() {
             let same = |values: &StringViewArray| {
                 row > 0
                     && values.is_valid(row) == values.is_valid(row - 1)
                     && (values.is_null(row) || values.value(row) == values.value(row - 1))
             };
-            if columns.iter().all(|(values, _)| same(values)) {
+            if columns.iter().all(|(values, _)| same(values)) && facts.columns().all(same) {
                 continue;
             }
             for (values, namespace) in columns.iter().filter(|(values, _)| values.is_valid(row)) {
                 survey.identifier(namespace, values.value(row));
             }
+            facts.row(row, survey);
             survey.end_person();
         }
     }
@@ -351,7 +358,7 @@ impl BoundTable<'_> {
     }
 }
 
-fn text_column(batch: &RecordBatch, at: usize) -> StringViewArray {
+pub(crate) fn text_column(batch: &RecordBatch, at: usize) -> StringViewArray {
     batch.columns().get(at).map_or_else(|| StringViewArray::new_null(batch.num_rows()), text_array)
 }
 

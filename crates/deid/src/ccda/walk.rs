@@ -16,6 +16,7 @@ use crate::document::{Person, Plan, Rule};
 use crate::fhir::FailureReason;
 use crate::fhir::form as words;
 use crate::fhir::recipe::Settled;
+use crate::kernel::narrative::person::{PROVIDER, RELATIVE};
 use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
 use crate::survey::is_placeholder;
@@ -63,7 +64,7 @@ impl CcdaRecipe {
         });
     }
 
-    fn people_of(&self, document: &Document, mut each: impl FnMut(u16, &str)) {
+    pub(super) fn people_of(&self, document: &Document, mut each: impl FnMut(u16, &str)) {
         let (extension, root) = (types::name("extension"), types::name("root"));
         let mut matcher = self.people.matcher(document);
         for (at, event) in document.events().iter().enumerate() {
@@ -437,7 +438,7 @@ where
             let mut ids = document.children_named(at, id);
             ids.find_map(|id| document.attribute_value(id, extension)).map(Cow::into_owned)
         });
-        let role = if is_relative { "relative" } else { "provider" };
+        let role = if is_relative { RELATIVE } else { PROVIDER };
         Some(self.plan.other(role, is_relative, &known.unwrap_or_default()))
     }
 
@@ -913,7 +914,7 @@ fn is_place_form(name: NameId, text: &str) -> bool {
 }
 
 /// All text in an element, its pieces apart.
-fn all_text(document: &Document, event: usize) -> String {
+pub(super) fn all_text(document: &Document, event: usize) -> String {
     let mut out = String::new();
     for piece in document.content(event).filter_map(|index| document.event(index)) {
         for word in document.piece(piece).split_ascii_whitespace() {

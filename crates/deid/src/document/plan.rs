@@ -3,10 +3,13 @@
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::{Array, StringViewArray};
 
+use cordon_phi::Known;
+
 use super::DocumentFailure;
 use crate::fhir::FailureReason;
 use crate::fhir::gather::Gather;
 use crate::fhir::recipe::{GatherRule, Gathered, Settled};
+use crate::kernel::narrative::person::{OTHERS, identity_of_other};
 use crate::kernel::{Column, Env, Kernel, KernelError, Reason, text_of};
 
 /// A change of a document: what stands from `start` to `end` is replaced.
@@ -55,7 +58,12 @@ struct Subject {
     namespace: u16,
     start: u32,
     end: u32,
+    /// Of somebody else than a subject: the number of the subject whose records name them, where that matters.
+    of: Option<u32>,
 }
+
+/// The namespace of people who are not subjects: their span is role and name.
+const OTHER: u16 = u16::MAX;
 
 /// The plan of a batch. Records are begun and ended one after the other; within one, changes come in ascending order.
 ///
@@ -125,23 +133,20 @@ impl<'r> Plan<'r> {
         self.rank = rank;
     }
 
-    /// Somebody else than the subject: a relative, a provider, by what is known of them. `of_subject`: two subjects'
-    /// relatives of one name are two people.
+    /// Somebody else than the subject: a relative, a provider, by their name in any order and spelling, or what else is known of
+    /// them. `of_subject`: two subjects' relatives of one name are two people. Notes that name them are given the same seed.
     pub(crate) fn other(&mut self, role: &str, of_subject: bool, name: &str) -> Person {
-        const BETWEEN: &str = "\u{1f}";
-        let subject = self.subjects.get(self.whose.0 as usize).copied().flatten().filter(|_| of_subject);
-        let whose = subject.and_then(|subject| self.identities.get(subject.start as usize..subject.end as usize));
-        let whose = whose.unwrap_or_default().to_owned();
-        let name = name.trim().to_lowercase();
-        let other = self.identity(u16::MAX, &[role, BETWEEN, &whose, BETWEEN, &name]);
-        self.subjects.push(Some(other));
+        let between = Known::BETWEEN_NAMES.encode_utf8(&mut [0; 4]).to_owned();
+        let other = self.identity(OTHER, &[role, &between, name]);
+        let of = of_subject.then_some(self.whose.0);
+        self.subjects.push(Some(Subject { of, ..other }));
         Person(self.subjects.len() as u32 - 1)
     }
 
     fn identity(&mut self, namespace: u16, parts: &[&str]) -> Subject {
         let start = self.identities.len() as u32;
         self.identities.extend(parts.iter().copied());
-        Subject { namespace, start, end: self.identities.len() as u32 }
+        Subject { namespace, start, end: self.identities.len() as u32, of: None }
     }
 
     /// A value of the subject's that stands at a span and means `text`.
@@ -218,9 +223,6 @@ impl<'r> Plan<'r> {
     }
 }
 
-/// The token domain of people who are not subjects: relatives, providers.
-const OTHERS: &str = "other people";
-
 /// What kernels that ask for a subject are given.
 #[derive(Clone, Copy)]
 pub(crate) enum SeedBy<'a> {
@@ -243,16 +245,46 @@ impl Identities<'_> {
 
     /// One for each subject; null where nobody is known.
     fn seeds(&self, by: SeedBy<'_>, env: &Env) -> Result<StringViewArray, KernelError> {
-        let mut out = StringViewBuilder::with_capacity(self.subjects.len());
-        let SeedBy::Token(domain) = by else {
-            for subject in self.subjects {
-                out.append_option(subject.map(|subject| self.of(subject)));
-            }
-            return Ok(out.finish());
+        let known = match by {
+            SeedBy::Identity => self.subjects_only(|subject| Some(self.of(subject).to_owned())),
+            SeedBy::Token(domain) => self.tokens(domain, env)?,
         };
-        let mut found: Vec<(u16, StringViewArray)> = Vec::with_capacity(self.namespaces.len() + 1);
-        let subjects = (0..).zip(self.namespaces).map(|(number, name)| (number, domain.unwrap_or(name)));
-        for (number, domain) in subjects.chain([(u16::MAX, OTHERS)]) {
+        if self.subjects.iter().flatten().all(|subject| subject.namespace != OTHER) {
+            return Ok(known);
+        }
+        // Who somebody else is follows from who the subject is, and not from how a format calls the subject.
+        let seed = |number: Option<u32>| {
+            let at = number.map(|number| number as usize).filter(|at| *at < known.len() && known.is_valid(*at));
+            at.map(|at| known.value(at)).unwrap_or_default()
+        };
+        let mut identities = StringViewBuilder::with_capacity(self.subjects.len());
+        for subject in self.subjects {
+            identities.append_option(subject.filter(|subject| subject.namespace == OTHER).map(|other| {
+                let (role, name) = self.of(other).split_once(Known::BETWEEN_NAMES).unwrap_or_default();
+                identity_of_other(role, seed(other.of), name)
+            }));
+        }
+        let mut others = identities.finish();
+        if matches!(by, SeedBy::Token(_)) {
+            others = tokens_of(&others, OTHERS, env)?;
+        }
+        let mut out = StringViewBuilder::with_capacity(self.subjects.len());
+        for (known, other) in known.iter().zip(&others) {
+            out.append_option(other.or(known));
+        }
+        Ok(out.finish())
+    }
+
+    fn subjects_only(&self, seed: impl Fn(Subject) -> Option<String>) -> StringViewArray {
+        let subjects = self.subjects.iter();
+        subjects.map(|subject| subject.filter(|subject| subject.namespace != OTHER).and_then(&seed)).collect()
+    }
+
+    /// The token of each subject.
+    fn tokens(&self, domain: Option<&str>, env: &Env) -> Result<StringViewArray, KernelError> {
+        let mut found: Vec<(u16, StringViewArray)> = Vec::with_capacity(self.namespaces.len());
+        let domains = (0..).zip(self.namespaces).map(|(number, name)| (number, domain.unwrap_or(name)));
+        for (number, domain) in domains {
             let mut values = StringViewBuilder::with_capacity(self.subjects.len());
             let mut any = false;
             for subject in self.subjects {
@@ -261,11 +293,10 @@ impl Identities<'_> {
                 values.append_option(here.map(|subject| self.of(subject)));
             }
             if any {
-                let kernel = Kernel::Token { domain: domain.to_owned() };
-                let tokens = kernel.apply(&Column { values: &values.finish(), subjects: None }, env)?;
-                found.push((number, text_of(&tokens.values)));
+                found.push((number, tokens_of(&values.finish(), domain, env)?));
             }
         }
+        let mut out = StringViewBuilder::with_capacity(self.subjects.len());
         for (row, subject) in self.subjects.iter().enumerate() {
             let tokens = subject.and_then(|subject| found.iter().find(|(number, _)| *number == subject.namespace));
             let tokens = tokens.map(|(_, tokens)| tokens);
@@ -273,6 +304,11 @@ impl Identities<'_> {
         }
         Ok(out.finish())
     }
+}
+
+fn tokens_of(values: &StringViewArray, domain: &str, env: &Env) -> Result<StringViewArray, KernelError> {
+    let kernel = Kernel::Token { domain: domain.to_owned() };
+    Ok(text_of(&kernel.apply(&Column { values, subjects: None }, env)?.values))
 }
 
 fn pick(seeds: &StringViewArray, whose: &[u32]) -> StringViewArray {

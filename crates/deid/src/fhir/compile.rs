@@ -216,6 +216,7 @@ impl Compiler<'_> {
             excluded,
             element,
             extension,
+            has_surrogates: self.kernels.iter().any(|rule| matches!(rule.kernel, Kernel::Surrogate(_))),
             kernels: std::mem::take(&mut self.kernels),
             ids,
             identifiers,

@@ -60,6 +60,7 @@ impl FhirRecipe {
             if self.definitions.get(resource.type_id).name == "Patient" {
                 self.identifiers(&walk, resource.token as usize, survey);
             }
+            super::survey::facts(batch, resource, survey);
             survey.end_person();
         }
     }

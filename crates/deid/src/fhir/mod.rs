@@ -19,6 +19,7 @@ mod path;
 mod plan;
 pub(crate) mod recipe;
 mod section;
+mod survey;
 mod walk;
 
 pub(crate) use compile::compile;

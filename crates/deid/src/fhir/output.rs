@@ -11,7 +11,8 @@ use thiserror::Error;
 use super::emit::{self, Frames, Results, Sources};
 use super::plan::{Cell, Op, Planned};
 use super::recipe::{Counts, FhirRecipe, Source, Table};
-use super::walk::Walk;
+use super::walk::{OTHER, Walk};
+use crate::kernel::narrative::person::{OTHERS, PROVIDER, identity_of_other};
 use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, text_of};
 
 /// What came of a batch. It holds what the policy lets out, and nothing else.
@@ -77,8 +78,8 @@ impl FhirRecipe {
             walk.unlisted.iter().map(|(&(state, name), &count)| (self.element_path(state, name, false), count));
         let unlisted = summed(unlisted);
         let unresolved_references = walk.unresolved;
-        let Walk { ops, own, pieces, gathers, planned, cells, subjects, identities, .. } = walk;
-        let outcomes = self.run_kernels(gathers, &subjects, &identities, env)?;
+        let Walk { ops, own, pieces, gathers, planned, cells, subjects, identities, others, .. } = walk;
+        let outcomes = self.run_kernels(gathers, &subjects, &identities, &others, env)?;
         let results: Vec<Option<Results>> = outcomes.iter().map(|outcome| outcome.as_ref().map(as_text)).collect();
         let sources = Sources { text: &batch.text, own: &own, pieces: &pieces, results: &results };
 
@@ -116,9 +117,10 @@ impl FhirRecipe {
         gathers: Vec<super::gather::Gather>,
         subjects: &[Option<(u32, u32)>],
         identities: &str,
+        others: &[(u32, &'static str, String)],
         env: &Env,
     ) -> Result<Vec<Option<Outcome>>, KernelError> {
-        let mut seeds: Option<StringViewArray> = None;
+        let mut seeds: Option<(StringViewArray, StringViewArray)> = None;
         let mut outcomes = Vec::with_capacity(gathers.len());
         for (gather, rule) in gathers.into_iter().zip(&self.kernels) {
             if gather.is_empty() {
@@ -131,7 +133,9 @@ impl FhirRecipe {
                 Some(resources) => {
                     let seeded = self.linked || matches!(rule.kernel, Kernel::Surrogate(_));
                     if seeds.is_none() && seeded {
-                        seeds = Some(self.seeds(subjects, identities, env)?);
+                        let own = self.seeds(subjects, identities, env)?;
+                        let others = self.other_seeds(&own, others, env)?;
+                        seeds = Some((own, others));
                     }
                     let seeds = seeds.as_ref().filter(|_| seeded);
                     Some(whose(&resources, subjects, identities, seeds))
@@ -143,8 +147,8 @@ impl FhirRecipe {
         Ok(outcomes)
     }
 
-    /// What surrogates (and with declared identities all that follows from a person) are made from, one for each resource: as for tables, the subject's random token where the method
-    /// forbids what is derived from the person.
+    /// What surrogates, and with declared identities all that follows from a person, are made from, one for each resource: as for
+    /// tables, the subject's random token where the method forbids what is derived from the person.
     fn seeds(
         &self,
         subjects: &[Option<(u32, u32)>],
@@ -155,6 +159,30 @@ impl FhirRecipe {
         let identities = whose(&all, subjects, identities, None);
         let Some(domain) = &self.seed_domain else { return Ok(identities) };
         let kernel = Kernel::Token { domain: domain.clone() };
+        Ok(text_of(&kernel.apply(&Column { values: &identities, subjects: None }, env)?.values))
+    }
+}
+
+impl FhirRecipe {
+    /// What the surrogates of people who are not the subject are made from: as in every format and in notes.
+    fn other_seeds(
+        &self,
+        own: &StringViewArray,
+        others: &[(u32, &'static str, String)],
+        env: &Env,
+    ) -> Result<StringViewArray, KernelError> {
+        let identities: StringViewArray = others
+            .iter()
+            .map(|(resource, role, name)| {
+                let at = *resource as usize;
+                let subject = if *role != PROVIDER && at < own.len() && own.is_valid(at) { own.value(at) } else { "" };
+                Some(identity_of_other(role, subject, name))
+            })
+            .collect();
+        if self.seed_domain.is_none() || others.is_empty() {
+            return Ok(identities);
+        }
+        let kernel = Kernel::Token { domain: OTHERS.to_owned() };
         Ok(text_of(&kernel.apply(&Column { values: &identities, subjects: None }, env)?.values))
     }
 }
@@ -180,12 +208,12 @@ fn whose(
     resources: &[u32],
     subjects: &[Option<(u32, u32)>],
     identities: &str,
-    seeds: Option<&StringViewArray>,
+    seeds: Option<&(StringViewArray, StringViewArray)>,
 ) -> StringViewArray {
     let mut out = StringViewBuilder::with_capacity(resources.len());
     for &resource in resources {
-        let at = resource as usize;
-        out.append_option(match seeds {
+        let at = (resource & !OTHER) as usize;
+        out.append_option(match seeds.map(|(own, others)| if resource & OTHER == 0 { own } else { others }) {
             Some(seeds) => (at < seeds.len() && seeds.is_valid(at)).then(|| seeds.value(at)),
             None => subjects
                 .get(at)

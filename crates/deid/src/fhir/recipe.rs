@@ -54,6 +54,8 @@ pub struct FhirRecipe {
     pub(super) linked: bool,
     /// The systems whose identifiers mean the patient, each with its namespace.
     pub(super) identities: Vec<(Box<str>, String)>,
+    /// Some rule makes up values, so that it matters whose name a name is.
+    pub(super) has_surrogates: bool,
     pub(super) lines: Vec<RuleLine>,
 }
 

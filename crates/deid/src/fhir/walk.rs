@@ -16,8 +16,12 @@ use super::gather::Gather;
 use super::output::FailureReason;
 use super::plan::{Cell, Key, Op, Piece, Planned};
 use super::recipe::{Act, Entry, ExtensionRule, FhirRecipe, Gathered, IdentifierAct, Settled, Span, State, StateId};
+use crate::kernel::narrative::person::{PROVIDER, RELATIVE};
 use crate::kernel::{Kernel, Otherwise, Reason, SpanUnit};
 use crate::policy::file::Undeclared;
+
+/// What marks the number of somebody else than a resource's subject, in a column of whose values are whose.
+pub(super) const OTHER: u32 = 1 << 31;
 
 /// What came of an element.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,12 +51,16 @@ pub(super) struct Walk<'a> {
     /// The identity of each resource's subject, a span of `identities`.
     pub(super) subjects: Vec<Option<(u32, u32)>>,
     pub(super) identities: String,
+    /// People who are not the subject: the resource that names them, role and name.
+    pub(super) others: Vec<(u32, &'static str, String)>,
     pub(super) undeclared: HashMap<(StateId, NameId, bool), u64>,
     /// Extensions, identifiers and addresses of definitions that the policy does not list.
     pub(super) unlisted: HashMap<(StateId, NameId), u64>,
     pub(super) unresolved: u64,
     // Of the resource at hand:
     number: u32,
+    /// Whose names are meant, where they are not the subject's: a number among `others`.
+    other: Option<u32>,
     links: Option<&'a Links>,
     scope: Scope,
     /// Where each contained resource is by its id; `None` where it does not stay. Of the array at `indexed`.
@@ -115,10 +123,12 @@ impl<'a> Walk<'a> {
             cells: Vec::new(),
             subjects: Vec::with_capacity(batch.resources.len()),
             identities: String::new(),
+            others: Vec::new(),
             undeclared: HashMap::new(),
             unlisted: HashMap::new(),
             unresolved: 0,
             number: 0,
+            other: None,
             links: None,
             scope: Scope { type_id: TypeId(0), contained: 0, place: None },
             contained: HashMap::new(),
@@ -140,6 +150,11 @@ impl<'a> Walk<'a> {
         self.id = None;
         let root = resource.token as usize;
         self.scope = self.scope_of(resource.type_id, root, None);
+        self.other = match self.recipe.definitions.get(resource.type_id).name {
+            "RelatedPerson" => self.somebody(RELATIVE, root),
+            "Practitioner" => self.somebody(PROVIDER, root),
+            _ => None,
+        };
         if let Some(state) = self.recipe.root(resource.type_id) {
             self.ops.push(Op::Open { key: Key::default(), array: false, aligned: false });
             let recipe = self.recipe;
@@ -212,6 +227,62 @@ impl<'a> Walk<'a> {
             at = self.token(at + 1).next as usize;
         }
         None
+    }
+
+    /// Somebody who is not the subject, whom an element names: a patient's contact, whoever a reference points to.
+    fn named_in(&mut self, found: &Entry, at: usize) -> Option<u32> {
+        if !self.recipe.has_surrogates {
+            return None;
+        }
+        let definitions = self.recipe.definitions;
+        if matches!(found.act, Act::Reference(_)) {
+            let text = |walk: &Self, name: &str| {
+                let member = walk.member(at, definitions.name_id(name.as_bytes()))?;
+                Some(walk.meant(walk.token(member)))
+            };
+            let display = text(self, "display")?;
+            let role = match text(self, "reference")?.rsplit_once('/')?.0.rsplit('/').next()? {
+                "Practitioner" | "PractitionerRole" => PROVIDER,
+                "RelatedPerson" => RELATIVE,
+                _ => return None,
+            };
+            return Some(self.other_of(role, display.into_owned()));
+        }
+        let is_contact = definitions.name(found.name) == Some("contact");
+        (is_contact && definitions.get(self.scope.type_id).name == "Patient").then(|| self.somebody(RELATIVE, at))?
+    }
+
+    /// Somebody by the names of an object.
+    fn somebody(&mut self, role: &'static str, object: usize) -> Option<u32> {
+        if !self.recipe.has_surrogates {
+            return None;
+        }
+        let name = |text: &str| self.recipe.definitions.name_id(text.as_bytes());
+        let first = |at: usize| if self.token(at).kind == Kind::Array { at + 1 } else { at };
+        let named = self.member(object, name("name")).map(first).filter(|at| self.token(*at).kind == Kind::Object);
+        let mut spelled = String::new();
+        for part in
+            named.into_iter().flat_map(|named| ["given", "family"].map(|part| self.member(named, name(part)))).flatten()
+        {
+            let mut at = first(part);
+            let end = self.token(part).next as usize;
+            while at < end && self.token(at).kind == Kind::Text {
+                spelled.push(' ');
+                spelled.push_str(&self.meant(self.token(at)));
+                at = self.token(at).next as usize;
+            }
+        }
+        if spelled.is_empty()
+            && let Some(text) = named.and_then(|named| self.member(named, name("text")))
+        {
+            spelled.push_str(&self.meant(self.token(text)));
+        }
+        Some(self.other_of(role, spelled))
+    }
+
+    fn other_of(&mut self, role: &'static str, name: String) -> u32 {
+        self.others.push((self.number, role, name));
+        self.others.len() as u32 - 1
     }
 
     fn scope_of(&self, type_id: TypeId, object: usize, place: Option<u32>) -> Scope {
@@ -499,7 +570,15 @@ impl<'a> Walk<'a> {
         parent: Option<&'a Entry>,
     ) -> Fate {
         match found.act {
-            Act::Object(state) | Act::Reference(state) => self.object(state, at, key, Some(found)),
+            Act::Object(state) | Act::Reference(state) => {
+                let around = self.other;
+                if let Some(other) = self.named_in(found, at) {
+                    self.other = Some(other);
+                }
+                let fate = self.object(state, at, key, Some(found));
+                self.other = around;
+                fate
+            }
             Act::Identifier(state) => {
                 // On a resource it names the resource; in a reference, what the reference points to.
                 let named = match parent {
@@ -810,7 +889,10 @@ impl<'a> Walk<'a> {
     }
 
     fn add(&mut self, column: Gathered, value: &str) -> u32 {
-        self.gathers.get_mut(usize::from(column)).map_or(0, |gather| gather.add(value, self.number))
+        let surrogate = self.recipe.kernels.get(usize::from(column)).map(|rule| &rule.kernel);
+        let other = self.other.filter(|_| matches!(surrogate, Some(Kernel::Surrogate(_))));
+        let whose = other.map_or(self.number, |other| OTHER | other);
+        self.gathers.get_mut(usize::from(column)).map_or(0, |gather| gather.add(value, whose))
     }
 
     fn slot(&mut self, key: Key, column: Gathered, json: Option<Json>, value: Token) {

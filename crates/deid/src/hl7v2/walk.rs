@@ -8,8 +8,10 @@ use cordon_formats::hl7v2::{Field, Message, MessageBatch, RecordKind, Segment as
 use super::form;
 use super::path::Place;
 use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId};
+use super::survey;
 use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy, Spots};
 use crate::fhir::recipe::Settled;
+use crate::kernel::narrative::person::{PROVIDER, RELATIVE, key_of};
 use crate::kernel::{Env, KernelError};
 use crate::survey::is_placeholder;
 
@@ -21,7 +23,7 @@ impl Hl7v2Recipe {
     ///
     /// Headers and trailers of batch files say nothing of a person and everything of a sender; they are left out.
     pub fn apply(&self, batch: &MessageBatch, env: &Env) -> Result<DocumentOutput, KernelError> {
-        let mut walk = Walk { recipe: self, spots: Spots::new(self.undeclared, name_of) };
+        let mut walk = Walk { recipe: self, spots: Spots::new(self.undeclared, name_of), patient: Vec::new() };
         let mut plan = Plan::new(&self.kernels, &self.lenient, &self.namespaces);
         let mut messages = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
@@ -109,7 +111,7 @@ impl Hl7v2Recipe {
 }
 
 /// The texts at a place, those of each repetition; with brackets only the identifiers of that code.
-fn valued(segment: &Sent<'_>, place: &Place, mut each: impl FnMut(&str)) {
+pub(super) fn valued(segment: &Sent<'_>, place: &Place, mut each: impl FnMut(&str)) {
     if segment.name() != place.segment {
         return;
     }
@@ -155,6 +157,8 @@ fn is_coded(identifier: &Value<'_>, wanted: &str) -> bool {
 struct Walk<'r> {
     recipe: &'r Hl7v2Recipe,
     spots: Spots<Spot>,
+    /// The names of the patient at hand: a guarantor of such a name is the patient.
+    patient: Vec<String>,
 }
 
 /// Where a walk is.
@@ -172,6 +176,7 @@ impl Walk<'_> {
             self.segment(message, &segment, plan);
         }
         plan.end();
+        self.patient.clear();
     }
 
     fn segment(&mut self, message: &Message<'_>, segment: &Sent<'_>, plan: &mut Plan<'_>) {
@@ -196,11 +201,7 @@ impl Walk<'_> {
             plan.next_subject();
         }
         self.subjects(segment, plan);
-        let relative = (known.is_relative && recipe.has_surrogates).then(|| {
-            // Of one patient, the relative of one role and name is one person.
-            let what = segment.field(if name == *b"NK1" { 2 } else { 3 }).map(|field| field.text().into_owned());
-            plan.other("relative", true, &what.unwrap_or_default())
-        });
+        let relative = if recipe.has_surrogates { self.relative(name, known.is_relative, segment, plan) } else { None };
         let is_header = matches!(&name, b"MSH");
         for Field { number, value } in segment.fields() {
             if value.is_empty() || value.is_null() || (is_header && number <= 2) {
@@ -218,6 +219,32 @@ impl Walk<'_> {
                 None => self.leave_out(&value, here, plan),
             }
         }
+    }
+
+    /// The relative whose segment it is; of one patient, the relative of one name is one person.
+    fn relative(
+        &mut self,
+        name: [u8; 3],
+        is_relative: bool,
+        segment: &Sent<'_>,
+        plan: &mut Plan<'_>,
+    ) -> Option<Person> {
+        let spelled = |value: &Value<'_>| {
+            let (given, family) = survey::person_name(value);
+            format!("{given} {family}")
+        };
+        if name == *b"PID" {
+            self.patient.clear();
+            let names = segment.field(5).into_iter().flat_map(|field| field.repetitions());
+            self.patient.extend(names.map(|name| key_of(&spelled(&name))).filter(|key| !key.is_empty()));
+        }
+        if !is_relative {
+            return None;
+        }
+        let named = segment.field(survey::name_field(&name)).and_then(|field| field.repetition(1));
+        let named = named.as_ref().map(spelled).unwrap_or_default();
+        let is_patient = name != *b"NK1" && self.patient.contains(&key_of(&named));
+        (!is_patient).then(|| plan.other(RELATIVE, true, &named))
     }
 
     /// Tells the plan whose message it is.
@@ -258,7 +285,11 @@ impl Walk<'_> {
             Some(Node::Parts { nodes, is_identifier, is_provider, .. }) => {
                 let here = match here.other {
                     None if *is_provider && recipe.has_surrogates => {
-                        Here { other: Some(plan.other("provider", false, &value.text())), ..here }
+                        let (given, family) = survey::provider_name(value);
+                        let named = format!("{given} {family}");
+                        // Who has no name is known by the number.
+                        let known = if named.trim().is_empty() { value.text() } else { named.into() };
+                        Here { other: Some(plan.other(PROVIDER, false, &known)), ..here }
                     }
                     _ => here,
                 };

@@ -22,6 +22,25 @@ pub(super) fn spell(bits: [u8; 16]) -> [u8; LENGTH] {
     out
 }
 
+/// The bits of a spelled pseudonym; `None` for any other text.
+pub(super) fn read(text: &str) -> Option<[u8; 16]> {
+    let bytes: &[u8; LENGTH] = text.as_bytes().try_into().ok()?;
+    let mut number = 0_u128;
+    for (place, byte) in bytes.iter().enumerate() {
+        let five = u128::from(match byte {
+            b'a'..=b'z' => byte - b'a',
+            b'2'..=b'7' => byte - b'2' + 26,
+            _ => return None,
+        });
+        // The last character holds three bits and two zeros.
+        number = if place == 25 { number << 3 | five >> 2 } else { number << 5 | five };
+        if place == 25 && five & 3 != 0 {
+            return None;
+        }
+    }
+    Some(number.to_be_bytes())
+}
+
 /// A pseudonym for each value that is there, white space around it apart; the empty string is none. `None` when the
 /// spellings are more than an array can hold, at 82 million of them.
 ///
@@ -59,6 +78,12 @@ mod tests {
         let lower = |bits: [u8; 16]| data_encoding::BASE32_NOPAD.encode(&bits).to_lowercase();
         for bits in [[0; 16], [0xff; 16], std::array::from_fn(|place| (place * 37 + 1) as u8)] {
             assert_eq!(spell(bits).as_slice(), lower(bits).as_bytes());
+            assert_eq!(read(&lower(bits)), Some(bits));
+        }
+        for text in
+            ["", "p1", "aaaaaaaaaaaaaaaaaaaaaaaaab", "AAAAAAAAAAAAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+        {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 }

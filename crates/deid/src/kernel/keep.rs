@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, StringViewArray};
 
 use super::date::{self, DateFormats, Precision, Stamp};
 use super::text::{to_primitive, trimmed};
-use super::{Failure, Outcome, Parse, Reason};
+use super::{Day, Failure, Outcome, Parse, Reason};
 
 pub(super) fn apply(parse: &Parse, values: &StringViewArray) -> Outcome {
     let (values, failures): (ArrayRef, _) = match parse {
@@ -92,6 +92,11 @@ pub(super) fn any_date(text: &str, formats: &DateFormats) -> Result<Option<Stamp
         None if trimmed(text).is_empty() => Ok(None),
         None => Err(Reason::NotADate),
     }
+}
+
+/// The day of a whole date in a built-in format.
+pub(crate) fn day_of(text: &str) -> Option<Day> {
+    whole_date(text, &DateFormats::builtin()).ok()?.map(|stamp| stamp.to_day())
 }
 
 /// A date whose day is known, or `None` where there is no value.

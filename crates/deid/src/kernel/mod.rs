@@ -18,6 +18,7 @@ mod first_chars;
 mod fpe;
 mod hash;
 mod keep;
+pub(crate) mod narrative;
 mod redact;
 mod scrub;
 mod shift_date;
@@ -40,6 +41,7 @@ pub use age::{AgeRule, SpanUnit};
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
 pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
+pub(crate) use keep::day_of;
 pub use scrub::{ScrubRule, ScrubWith};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::{SurrogateKind, SurrogateRule};
@@ -246,7 +248,7 @@ impl Kernel {
             Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash)?,
             Self::Fpe(rule) => fpe::apply(rule, values, &env.keys.fpe)?,
             Self::Surrogate(rule) => surrogate::apply(*rule, column, &env.keys.surrogate),
-            Self::Scrub(rule) => scrub::apply(rule, column, &env.keys),
+            Self::Scrub(rule) => scrub::apply(rule, column, env)?,
         })
     }
 
@@ -254,7 +256,7 @@ impl Kernel {
     pub(crate) fn needs_subject(&self) -> bool {
         match self {
             Self::ShiftDate(_) | Self::Surrogate(_) => true,
-            Self::Scrub(rule) => rule.with != ScrubWith::Label,
+            Self::Scrub(rule) => rule.known || rule.with != ScrubWith::Label,
             _ => false,
         }
     }

@@ -139,6 +139,12 @@ pub(super) fn apply(rule: SurrogateRule, column: &Column<'_>, key: &KeyedHash) -
     Outcome { values: Arc::new(values), failures }
 }
 
+/// What [`apply`] gives for every value of a subject.
+pub(super) fn of_subject(kind: SurrogateKind, key: &KeyedHash, subject: &str, out: &mut String) -> bool {
+    let tag = key.derive(kind.label()).tag_parts(&[b"subject", trimmed(subject).as_bytes()]);
+    kind.write(&Draw::new(tag), out).is_ok()
+}
+
 /// Invents in place of one value of a subject: the same value, however it is punctuated, gives the same.
 pub(super) fn invent(kind: SurrogateKind, key: &KeyedHash, subject: &str, value: &str, out: &mut String) -> bool {
     let tag = key.derive(kind.label()).tag_parts(&[b"value of subject", subject.as_bytes(), folded(value).as_bytes()]);

@@ -759,6 +759,7 @@ fn scrub_rule(section: &FieldSection, whose: Subject, common: &Common) -> Result
         vintage: common.vintage,
         limited: common.method == Method::LimitedDataSet,
         keep_organizations: section.keep_organizations,
+        known: common.linked,
     })
 }
 

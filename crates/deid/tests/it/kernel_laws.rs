@@ -95,6 +95,7 @@ fn scrub(with: ScrubWith) -> Kernel {
         vintage: Vintage::Union,
         limited: false,
         keep_organizations: false,
+        known: false,
     })
 }
 

@@ -9,5 +9,7 @@ mod hl7v2;
 mod imports;
 mod kernel_cases;
 mod kernel_laws;
+mod narrative;
+mod people;
 mod policy_cases;
 mod x12;

@@ -146,6 +146,11 @@ impl Tagger {
         self.model.rows.is_empty()
     }
 
+    /// What the lists say of a word as [`features::fold`] gives it, a set of [`lexicon::flag`]; 0 for a word on no list.
+    pub fn flags(&self, folded: &[u8]) -> u32 {
+        self.model.lexicon.flags(features::key(folded))
+    }
+
     /// Appends what it finds in `text` to `out`: spans in order, disjoint, on character boundaries. Time is
     /// linear in the text and memory bounded, apart from `out`.
     pub fn tag(&self, text: &str, out: &mut Vec<Span>) {
