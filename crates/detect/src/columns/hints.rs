@@ -1,7 +1,10 @@
 //! What a column's name says, in the habits of FHIR, OMOP, Synthea, HL7 and of people.
 
+use std::sync::OnceLock;
+
 use cordon_phi::IdentifierKind as K;
 use cordon_phi::IdentifierKind;
+use hashbrown::HashSet;
 
 /// The kind that a name speaks for, how strongly, and the rule's name.
 pub(super) struct Hint {
@@ -9,6 +12,11 @@ pub(super) struct Hint {
 }
 
 impl Hint {
+    /// What somebody else knows of the place.
+    pub fn known(kind: IdentifierKind, rule: &'static str) -> Self {
+        Self { best: Some((kind, 0.85, rule)) }
+    }
+
     pub fn best(&self) -> Option<(IdentifierKind, f32, &'static str)> {
         self.best
     }
@@ -68,6 +76,8 @@ const RULES: &[(&str, IdentifierKind, f32)] = &[
     ("text div$", K::FreeText, 0.9),
     ("history", K::FreeText, 0.5),
     ("impression", K::FreeText, 0.6),
+    ("as string$", K::FreeText, 0.6),
+    ("^sig$", K::FreeText, 0.6),
     ("chief complaint", K::FreeText, 0.6),
     // Social security and the like
     ("ssn", K::Ssn, 0.9),
@@ -152,6 +162,7 @@ const RULES: &[(&str, IdentifierKind, f32)] = &[
     ("admit", K::ServiceDate, 0.45),
     ("discharge", K::ServiceDate, 0.45),
     ("issued$", K::ServiceDate, 0.6),
+    ("year$", K::ServiceDate, 0.55),
     ("^start$", K::ServiceDate, 0.6),
     ("^stop$", K::ServiceDate, 0.6),
     // Places
@@ -170,6 +181,7 @@ const RULES: &[(&str, IdentifierKind, f32)] = &[
     ("city", K::City, 0.9),
     ("town", K::City, 0.8),
     ("state$", K::State, 0.7),
+    ("^state", K::State, 0.6),
     ("province", K::State, 0.7),
     ("country", K::State, 0.8),
     ("address", K::StreetAddress, 0.85),
@@ -228,12 +240,19 @@ const RULES: &[(&str, IdentifierKind, f32)] = &[
     ("revenue", K::Financial, 0.8),
     ("copay", K::Financial, 0.8),
     ("outstanding", K::Financial, 0.6),
+    ("adjustments$", K::Financial, 0.6),
+    ("payments$", K::Financial, 0.75),
+    ("transfers$", K::Financial, 0.5),
     // Keys
     ("provider id", K::ProviderId, 0.75),
     ("care site id", K::ProviderId, 0.7),
     ("practitioner", K::ProviderId, 0.6),
     ("^provider$", K::ProviderId, 0.6),
-    ("payer", K::Financial, 0.5),
+    ("payer", K::ProviderId, 0.5),
+    ("department id", K::ProviderId, 0.5),
+    ("insurance id", K::HealthPlanId, 0.7),
+    ("insurance number", K::HealthPlanId, 0.75),
+    ("type id$", K::Operational, 0.55),
     ("patient id", K::UniqueId, 0.85),
     ("patientid", K::UniqueId, 0.85),
     ("person id", K::UniqueId, 0.85),
@@ -273,6 +292,14 @@ const RULES: &[(&str, IdentifierKind, f32)] = &[
     ("category", K::Clinical, 0.55),
     ("quantity", K::Clinical, 0.6),
     ("dosage", K::Clinical, 0.6),
+    ("supply$", K::Clinical, 0.5),
+    ("refills$", K::Clinical, 0.5),
+    ("range", K::Clinical, 0.5),
+    ("as number$", K::Clinical, 0.6),
+    ("size$", K::Clinical, 0.5),
+    ("reaction", K::Clinical, 0.5),
+    ("severity", K::Clinical, 0.6),
+    ("modifier", K::Clinical, 0.5),
     ("status", K::Operational, 0.7),
     ("version", K::Operational, 0.6),
     ("sequence", K::Operational, 0.6),
@@ -380,6 +407,61 @@ fn words(name: &str) -> String {
     out
 }
 
+/// Words of columns' names, for names without a mark between them (`LASTBILLEDDATE`).
+const VOCABULARY: &str = " account address admission admit adjustment age amount appointment attending beneficiary billed birth care \
+    charge city claim class code comment contact cost county current date datetime day death department description diagnosis \
+    discharge dose driver drug email emergency encounter end family fax fee first from full gender given group guarantor health \
+    healthcare history home hospital id illness in insurance issue key kin lab language last latitude level license line location \
+    longitude maiden medicaid medical medicare medication member middle mobile month name next note notes number of onset order \
+    ordering organization out outstanding owner paid patient payer payment person phone place plan plate policy postal price primary \
+    procedure provider race reason record ref referring relation rendering result room schedule secondary security serial service sex \
+    social source start state status stop street subject subscriber supervising supply test text time to total transfer type unit \
+    units value vehicle visit work year zip ";
+
+/// A name that is written in one piece, in words; itself when it is not made of known ones alone.
+fn parted(word: &str) -> Option<String> {
+    let whole = RULES.iter().any(|(rule, ..)| rule.trim_matches(['^', '$']) == word);
+    if whole || !(6..=40).contains(&word.len()) || !word.is_ascii() || is_known(word) {
+        return None;
+    }
+    // `STATUSP`: a letter at the end is a counter as well, but for that of a plural.
+    let shorter = word.get(..word.len() - 1).filter(|_| !word.ends_with('s')).unwrap_or_default();
+    in_words(word).or_else(|| if is_known(shorter) { Some(shorter.to_owned()) } else { in_words(shorter) })
+}
+
+fn is_known(word: &str) -> bool {
+    static WORDS: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    WORDS.get_or_init(|| VOCABULARY.split_whitespace().collect()).contains(word)
+}
+
+/// The fewest known words that make it up.
+fn in_words(word: &str) -> Option<String> {
+    // For each end, how many words lead to it and where the last of them begins.
+    let mut best: Vec<Option<(usize, usize)>> = vec![None; word.len() + 1];
+    if let Some(first) = best.first_mut() {
+        *first = Some((0, 0));
+    }
+    for end in 2..=word.len() {
+        let ways = (end.saturating_sub(12)..end - 1).filter_map(|start| {
+            let (count, _) = (*best.get(start)?)?;
+            is_known(word.get(start..end)?).then_some((count + 1, start))
+        });
+        let way = ways.min();
+        if let Some(place) = best.get_mut(end) {
+            *place = way;
+        }
+    }
+    let mut parts = Vec::new();
+    let mut end = word.len();
+    while end > 0 {
+        let (_, start) = (*best.get(end)?)?;
+        parts.push(word.get(start..end)?);
+        end = start;
+    }
+    parts.reverse();
+    Some(parts.join(" "))
+}
+
 /// Reads a column's name.
 pub(super) fn of(name: &str) -> Hint {
     let field = name.split(['.', '[', '(']).next().unwrap_or(name);
@@ -387,10 +469,18 @@ pub(super) fn of(name: &str) -> Hint {
         return Hint { best: Some((*kind, 0.85, "hl7-field")) };
     }
     let words = words(name);
-    let best = RULES
-        .iter()
-        .find(|(rule, ..)| matches(&words, rule))
-        .map(|(_, kind, strength)| (*kind, *strength, "column-name"));
+    let words =
+        words.split(' ').map(|word| parted(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ");
+    let rule = RULES.iter().find(|(rule, ..)| matches(&words, rule));
+    let mut best = rule.map(|(_, kind, strength)| (*kind, *strength, "column-name"));
+    // The key of a harmless thing (`drug exposure id`) is a number that may be one patient's alone; that of a concept is not.
+    let is_key = words.ends_with(" id") && !["concept id", "type id"].iter().any(|end| words.ends_with(end));
+    if let Some((kind, strength, _)) = &mut best
+        && is_key
+        && matches!(kind, K::Clinical | K::Operational | K::Financial | K::Demographic)
+    {
+        (*kind, *strength) = (K::UniqueId, 0.6);
+    }
     Hint { best }
 }
 
@@ -422,9 +512,28 @@ mod tests {
             ("note_text", K::FreeText),
             ("HEALTHCARE_EXPENSES", K::Financial),
             ("encounterclass", K::Operational),
+            ("drug_exposure_id", K::UniqueId),
+            ("drugExposureId", K::UniqueId),
+            ("charge_id", K::UniqueId),
+            ("LASTBILLEDDATE2", K::ServiceDate),
+            ("DISCHARGEDATE", K::ServiceDate),
+            ("OWNERNAME", K::Name),
+            ("STATUSP", K::Operational),
+            ("REFERRINGPROVIDERID", K::ProviderId),
+            ("PATIENTHOMEPHONE", K::Phone),
         ] {
             let found = of(name).best().map(|(kind, ..)| kind);
             assert_eq!(found, Some(kind), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_in_one_piece_are_parted_only_where_all_of_them_are_known() {
+        assert_eq!(parted("currentillnessdate").as_deref(), Some("current illness date"));
+        assert_eq!(parted("primarypatientinsuranceid").as_deref(), Some("primary patient insurance id"));
+        for whole in ["candidate", "consultation", "estate", "mandate", "updated", "status", "birthdate", "zzzzzzdate"]
+        {
+            assert_eq!(parted(whole), None, "{whole}");
         }
     }
 }

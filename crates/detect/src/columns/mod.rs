@@ -76,6 +76,12 @@ impl ProfileBuilder {
         }
     }
 
+    /// What the place holds as a standard or a policy has it, in place of what its name seems to say. Values may still say
+    /// otherwise. `rule` is among the reasons of the verdict.
+    pub fn expect(&mut self, kind: IdentifierKind, rule: &'static str) {
+        self.hint = Hint::known(kind, rule);
+    }
+
     pub fn update(&mut self, values: &[Option<&str>]) {
         for value in values {
             self.rows += 1;
@@ -114,7 +120,7 @@ impl ProfileBuilder {
         }
     }
 
-    fn judge(&self, unique: f32, distinct: u64) -> (IdentifierKind, f32, f32, Vec<&'static str>) {
+    fn judge(&self, unique: f32, distinct: u64) -> Judged {
         use IdentifierKind as K;
         let share = |value: Value| self.values.share(value, self.looked);
         let hint = &self.hint;
@@ -135,13 +141,19 @@ impl ProfileBuilder {
         }
         if let Some((named, strength, rule)) = hint.best() {
             let agrees = values::agree(named, &self.values, self.looked);
+            if let Some(verdict) = self.overruled(named, strength, rule) {
+                return verdict;
+            }
             let mut reasons = vec![rule];
             // Free text in a column called `address` is an address still; prose in one called `code` is prose.
             if share(Value::Prose) >= 0.3
                 && !matches!(named, K::FreeText | K::StreetAddress | K::Name | K::Organization)
             {
+                // The words of a vocabulary are sentences at times, and each stands there once.
                 let standard = matches!(named, K::Clinical | K::Operational)
-                    && (distinct <= 200 && unique <= 0.5 || unique < 0.05);
+                    && (distinct <= 200 && unique <= 0.5
+                        || unique < 0.05
+                        || strength >= 0.85 && rule != "shipped-policy");
                 if !standard {
                     reasons.insert(0, "prose");
                     return (K::FreeText, 0.7, share(Value::Prose), reasons);
@@ -180,6 +192,31 @@ impl ProfileBuilder {
             return (K::UniqueId, 0.55, share(Value::Token), vec!["unique-codes"]);
         }
         (K::FreeText, 0.4, share(Value::Prose), vec!["unknown-text"])
+    }
+}
+
+type Judged = (IdentifierKind, f32, f32, Vec<&'static str>);
+
+impl ProfileBuilder {
+    /// What the values say against a name that says little.
+    fn overruled(&self, named: IdentifierKind, strength: f32, rule: &'static str) -> Option<Judged> {
+        use IdentifierKind as K;
+        let share = |value: Value| self.values.share(value, self.looked);
+        // Whatever a column is called: a number that a machine makes up is somebody's or something's own.
+        let harmless = matches!(named, K::Clinical | K::Operational | K::Financial | K::Demographic);
+        if harmless && share(Value::Uuid) >= 0.5 {
+            return Some((K::UniqueId, 0.7, share(Value::Uuid), vec!["value-uuid", rule]));
+        }
+        // `name` and `id` are said of wards, vocabularies and companies too.
+        if strength > 0.6 || !matches!(named, K::Name | K::UniqueId) {
+            return None;
+        }
+        let named_person = [Value::FullName, Value::Given, Value::Surname].map(share).into_iter().fold(0.0, f32::max);
+        if named == K::Name && share(Value::Organization) >= 0.3 {
+            return Some((K::Organization, 0.6, share(Value::Organization), vec!["value-organization", rule]));
+        }
+        (share(Value::Words) >= 0.4 && named_person < 0.15)
+            .then(|| (K::Operational, 0.55, share(Value::Words), vec!["value-words", rule]))
     }
 }
 

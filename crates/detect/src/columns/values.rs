@@ -40,6 +40,10 @@ pub(super) enum Value {
     Prose,
     /// Letters and digits in one piece.
     Token,
+    /// Ends or begins as places of care and companies are called.
+    Organization,
+    /// Ordinary words, and no word that is a name alone.
+    Words,
     Base64,
 }
 
@@ -156,6 +160,10 @@ impl Values {
         let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
         let letters = bytes.iter().take(400).filter(|byte| byte.is_ascii_alphabetic() || **byte >= 0x80).count();
         let blanks = bytes.iter().take(400).filter(|byte| byte.is_ascii_whitespace()).count();
+        if is_standard_text(value) {
+            self.hit(Value::Code);
+            return;
+        }
         if blanks >= 5 && letters > 20 || bytes.len() > 100 && blanks >= 3 {
             self.hit(Value::Prose);
             return;
@@ -317,6 +325,19 @@ impl Values {
                 self.hit(Value::FullName);
             }
         }
+        let facility = Tags::FACILITY.or(Tags::COMPANY);
+        if words.len() > 1 && words.iter().skip(1).any(|word| tags(word).has(facility)) {
+            self.hit(Value::Organization);
+        }
+        let ordinary =
+            Tags::COMMON.or(Tags::DRUG).or(Tags::SPECIALTY).or(Tags::MEASURE).or(Tags::EPONYM_NOUN).or(Tags::FACILITY);
+        let mut parts = value.split(|c: char| !c.is_alphanumeric()).filter(|part| part.len() > 1).map(&tags);
+        if digits == 0
+            && parts.clone().any(|tags| tags.has(ordinary))
+            && !parts.any(|tags| tags.has(Tags::GIVEN.or(Tags::SURNAME)) && !tags.has(ordinary))
+        {
+            self.hit(Value::Words);
+        }
         if self.lexicon.is_city(value) {
             self.hit(Value::City);
         }
@@ -355,6 +376,44 @@ fn date(bytes: &[u8]) -> bool {
     let lead = c.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let rest_is_time = c.get(lead..).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" "));
     matches!(lead, 2 | 4) && rest_is_time && a.zip(b).is_some_and(|(a, b)| day(a, b) || day(b, a)) && bytes.len() <= 24
+}
+
+/// What the terms of SNOMED CT end with.
+const SEMANTIC_TAGS: &[&str] = &[
+    "assessment scale",
+    "body structure",
+    "cell",
+    "clinical drug",
+    "disorder",
+    "environment",
+    "event",
+    "finding",
+    "geographic location",
+    "medicinal product",
+    "morphologic abnormality",
+    "observable entity",
+    "occupation",
+    "organism",
+    "person",
+    "physical force",
+    "physical object",
+    "procedure",
+    "product",
+    "qualifier value",
+    "record artifact",
+    "regime/therapy",
+    "situation",
+    "social concept",
+    "specimen",
+    "staging scale",
+    "substance",
+    "tumor staging",
+];
+
+/// A term of SNOMED CT in full: `Acute bronchitis (disorder)`.
+fn is_standard_text(value: &str) -> bool {
+    let tag = value.strip_suffix(')').and_then(|head| head.rsplit_once(" ("));
+    tag.is_some_and(|(term, tag)| !term.is_empty() && value.len() <= 255 && SEMANTIC_TAGS.contains(&tag))
 }
 
 fn loinc(bytes: &[u8]) -> bool {

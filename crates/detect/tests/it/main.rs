@@ -5,3 +5,4 @@ mod cases;
 mod columns;
 mod laws;
 mod tagger;
+mod truth;

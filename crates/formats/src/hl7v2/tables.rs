@@ -154,6 +154,35 @@ fn layout(name: &[u8]) -> &'static Layout {
     }
 }
 
+/// A message as text. A byte-order mark before a segment is one in UTF-8 alone: in another encoding it would become three letters
+/// before the segment's name, and what was read as a segment would be none when it is read again.
+fn text_of<'m>(message: &Message<'m>) -> Cow<'m, str> {
+    const MARK: &[u8] = b"\xEF\xBB\xBF";
+    let (bytes, charset) = (message.bytes(), message.charset());
+    if charset.name() == "UTF-8" || memchr::memmem::find(bytes, MARK).is_none() {
+        return charset.decode(bytes);
+    }
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    for segment in message.segments() {
+        let (line, text) = (segment.line_span().start, segment.span().start);
+        kept.extend_from_slice(bytes.get(at..line).unwrap_or_default());
+        let mut before = bytes.get(line..text).unwrap_or_default();
+        while let Some((byte, rest)) = before.split_first() {
+            match before.strip_prefix(MARK) {
+                Some(behind) => before = behind,
+                None => {
+                    kept.push(*byte);
+                    before = rest;
+                }
+            }
+        }
+        at = text;
+    }
+    kept.extend_from_slice(bytes.get(at..).unwrap_or_default());
+    Cow::Owned(charset.decode(&kept).into_owned())
+}
+
 /// Tables of messages: `message` first, then those of the segments that occur, by name.
 ///
 /// Texts are unescaped; what is missing or empty is null, HL7's null (`""`) an empty text.
@@ -315,7 +344,7 @@ impl Table {
             first(5),
             first(6),
             patient.map(Cow::Borrowed),
-            Some(message.charset().decode(message.bytes())),
+            Some(text_of(message)),
         ];
         for (column, cell) in cells.into_iter().enumerate() {
             self.set(column, cell.as_deref());

@@ -80,6 +80,16 @@ fn unchanged(message: &Message<'_>) -> Vec<u8> {
     out
 }
 
+/// Found by fuzzing: as text in Windows-1252 the mark was three letters, and what was written could not be read again.
+#[test]
+fn a_byte_order_mark_before_a_message_that_is_not_utf8_is_no_text() {
+    let sent = b"\xEF\xBB\xBFMSH|^~\\&|A||||||ADT|1|P|2.3\r\xEF\xBB\xBFPID|1||7||M\xFCller\xEF\xBB\xBF\r";
+    let flat = tables::flatten(&[parse(sent).unwrap()]).unwrap();
+    let text = flat[0].1.column_by_name("message").unwrap().as_string_view().value(0).to_owned();
+    assert_eq!(text, "MSH|^~\\&|A||||||ADT|1|P|2.3\rPID|1||7||M\u{fc}ller\u{ef}\u{bb}\u{bf}\r");
+    assert_eq!(parse(text.as_bytes()).unwrap().find(b"PID").unwrap().field(3).unwrap().text(), "7");
+}
+
 #[test]
 fn real_files_come_back_byte_for_byte() {
     let folder = std::env::var_os("CORDON_SHARED_DATA")

@@ -1,0 +1,112 @@
+//! X12 interchanges.
+
+use cordon_formats::x12::{
+    Delimiters, Dictionary, Edits, Outline, ReadOptions, RecordKind, RejectReason, Transaction, TransactionBatch,
+    TransactionReader, facts, tables,
+};
+
+use crate::pieces::{Dribble, LARGE, sizes};
+
+const OPTIONS: ReadOptions = ReadOptions { max_transaction_bytes: 16 << 10 };
+
+/// `None` for UTF-16, which the reader says.
+fn batches(bytes: &[u8], chunk: usize, batch_bytes: usize) -> Option<Vec<TransactionBatch>> {
+    let mut reader = TransactionReader::new(Dribble(bytes, chunk), OPTIONS);
+    let mut all = Vec::new();
+    while let Some(batch) = reader.next_batch(batch_bytes).ok()? {
+        all.push(batch);
+    }
+    Some(all)
+}
+
+#[derive(Default, PartialEq)]
+struct Seen {
+    records: Vec<(RecordKind, u64, Vec<u8>)>,
+    rejects: Vec<(u64, RejectReason, Vec<u8>, u64)>,
+}
+
+fn seen(batches: &[TransactionBatch]) -> Seen {
+    let mut seen = Seen::default();
+    for batch in batches {
+        for (index, record) in batch.records.iter().enumerate() {
+            seen.records.push((record.kind, record.line, batch.raw(index).to_vec()));
+        }
+        seen.rejects.extend(batch.rejects.iter().map(|one| (one.line, one.reason, one.raw.clone(), one.cut)));
+    }
+    seen
+}
+
+pub fn warm() {
+    Dictionary::get();
+}
+
+pub fn read(data: &[u8]) {
+    let whole = batches(data, usize::MAX, LARGE);
+    let (chunk, batch_bytes) = sizes(data);
+    let pieces = batches(data, chunk, batch_bytes);
+    assert!(whole.as_deref().map(seen) == pieces.as_deref().map(seen), "other sets in pieces");
+    let Some(whole) = whole else { return };
+    let all = seen(&whole);
+    let taken = all.records.iter().map(|(_, _, raw)| raw.len()).sum::<usize>()
+        + all.rejects.iter().map(|(_, _, raw, cut)| raw.len() + *cut as usize).sum::<usize>();
+    let nothing = all.records.is_empty() && all.rejects.is_empty();
+    assert!(taken == data.len() || nothing && (data.trim_ascii().is_empty() || data.len() < 64), "bytes were dropped");
+    for batch in &whole {
+        let parsed: Vec<Transaction<'_>> =
+            (0..batch.len()).map(|index| batch.parse(index).expect("a record")).collect();
+        for set in &parsed {
+            check(set);
+        }
+        let sets = parsed.iter().filter(|set| set.segment(0).is_some_and(|first| first.name() == b"ST")).count();
+        let segments: usize = parsed.iter().map(Transaction::len).sum();
+        let flat = tables::flatten(&parsed).expect("tables");
+        let rows = |name: &str| flat.iter().find(|(table, _)| table == name).map_or(0, |(_, rows)| rows.num_rows());
+        assert!(rows("transaction") == sets && rows("segment") >= segments, "a segment is in no table");
+    }
+}
+
+fn check(set: &Transaction<'_>) {
+    let mut out = Vec::new();
+    Edits::default().write(set, &mut out).expect("no edit");
+    assert!(out == set.bytes(), "what nobody edits stays");
+    let outline = Outline::of(set);
+    assert!(outline.places.len() == set.len());
+    for place in &outline.places {
+        assert!(place.level.is_none_or(|level| (level as usize) < outline.levels.len()));
+        assert!(place.subject.is_none_or(|subject| (subject as usize) < outline.subjects.len()));
+        assert!(place.party.is_none_or(|party| (party as usize) < set.len()));
+    }
+    let (mut edits, mut at, mut texts) = (Edits::default(), 0, Vec::new());
+    for segment in set.segments() {
+        let (span, line) = (segment.span(), segment.line_span());
+        assert!(line.start == at && line.start <= span.start && span.end <= line.end, "segments tile a record");
+        at = line.end;
+        let (mut leaves, mut told, mut inner) = (0, 0, span.start);
+        for element in segment.elements() {
+            for leaf in element.value.leaves() {
+                let place = leaf.value.span();
+                assert!(
+                    place.start >= inner && place.end <= span.end && set.bytes()[place.clone()] == *leaf.value.bytes()
+                );
+                inner = place.end;
+                leaves += usize::from(!leaf.value.is_empty());
+                if segment.name() != b"ISA" {
+                    let text = leaf.value.text();
+                    edits.replace(&leaf.value, &text).expect("places ascend");
+                    texts.push(text.into_owned());
+                }
+            }
+        }
+        facts(&segment, |_| told += 1);
+        assert!(told == leaves, "a value without a fact");
+    }
+    assert!(at == set.bytes().len() || set.is_empty());
+    // A control character or a delimiter in a text has no spelling.
+    let Delimiters { segment, element, .. } = *set.delimiters();
+    let plain = |text: &String| text.bytes().all(|byte| !byte.is_ascii_control() && byte != segment && byte != element);
+    if texts.iter().all(plain) && set.segments().all(|segment| !segment.is_text()) {
+        let mut out = Vec::new();
+        edits.write(set, &mut out).expect("places ascend");
+        assert!(out == set.bytes(), "values written in their places are other bytes");
+    }
+}
