@@ -22,6 +22,7 @@ pub enum Template {
     Notes,
     Fhir,
     Dicom,
+    Research,
 }
 
 pub struct InitOptions {
@@ -45,6 +46,7 @@ const FHIR_LIMITED: &str = include_str!("../../deid/policies/fhir-r4-limited-dat
 const HL7V2_LIMITED: &str = include_str!("../../deid/policies/hl7v2-limited-data-set.yaml");
 const CCDA_LIMITED: &str = include_str!("../../deid/policies/ccda-limited-data-set.yaml");
 const NOTES_POLICY: &str = include_str!("../../deid/policies/notes.yaml");
+const RESEARCH_POLICY: &str = include_str!("../../deid/policies/research.yaml");
 const DICOM_POLICY: &str = include_str!("../../deid/policies/dicom.yaml");
 const DICOM_LIMITED: &str = include_str!("../../deid/policies/dicom-limited-data-set.yaml");
 const PROJECT: &str = include_str!("../templates/cordon.yaml");
@@ -55,6 +57,7 @@ const CCDA_PIPELINE: &str = include_str!("../templates/nightly-ccda.yaml");
 const X12_PIPELINE: &str = include_str!("../templates/nightly-x12.yaml");
 const NOTES_PIPELINE: &str = include_str!("../templates/nightly-notes.yaml");
 const FHIR_PIPELINE: &str = include_str!("../templates/nightly-fhir.yaml");
+const RESEARCH_PIPELINE: &str = include_str!("../templates/nightly-research.yaml");
 const DICOM_PIPELINE: &str = include_str!("../templates/nightly-dicom.yaml");
 const GITIGNORE: &str =
     "# Keys, state and data do not belong in a repository.\n/secrets/\n/.cordon/\n/warehouse/\n/data/\n";
@@ -103,6 +106,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::X12 => ("safe-harbor-x12", X12_POLICY.to_owned(), X12_PIPELINE),
         Template::Notes => ("safe-harbor-notes", NOTES_POLICY.to_owned(), NOTES_PIPELINE),
         Template::Fhir => ("safe-harbor-fhir", FHIR_POLICY.to_owned(), FHIR_PIPELINE),
+        Template::Research => ("research", RESEARCH_POLICY.to_owned(), RESEARCH_PIPELINE),
         Template::Dicom => ("safe-harbor-dicom", DICOM_POLICY.to_owned(), DICOM_PIPELINE),
     };
     let limited = match options.template {
@@ -111,7 +115,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::X12 => Some(("limited-data-set-x12", X12_LIMITED)),
         Template::Fhir => Some(("limited-data-set-fhir", FHIR_LIMITED)),
         Template::Dicom => Some(("limited-data-set-dicom", DICOM_LIMITED)),
-        Template::Hospital | Template::Synthea | Template::Notes => None,
+        Template::Hospital | Template::Synthea | Template::Notes | Template::Research => None,
     };
     let (policy_name, policy, pipeline) = match (options.limited, limited) {
         (false, _) => (policy_name, policy, pipeline.to_owned()),
@@ -133,6 +137,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         Template::Ccda => "xml",
         Template::X12 => "header, text",
         Template::Notes => "text",
+        Template::Research => "resource, message, xml, header, text",
         Template::Dicom => "file",
     };
     let policy_file = format!("policies/{policy_name}.yaml");

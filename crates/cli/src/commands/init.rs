@@ -20,6 +20,7 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
             Chosen::Notes => Template::Notes,
             Chosen::Fhir => Template::Fhir,
             Chosen::Dicom => Template::Dicom,
+            Chosen::Research => Template::Research,
         },
         limited: args.method == InitMethod::LimitedDataSet,
         passphrase_env: args.passphrase_env.clone(),
@@ -53,6 +54,10 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
             "  copy text files to {shown}/data/notes, and say in pipelines/nightly.yaml how they are named"
         )),
         Chosen::Fhir => ui.hint(format!("  copy NDJSON files or bundles to {shown}/data/fhir")),
+        Chosen::Research => ui.hint(format!(
+            "  cordon synth {shown}/data --formats csv,fhir,hl7v2,ccda,x12,notes   # or put your own exports there, and name \
+             in pipelines/nightly.yaml what identifies a person"
+        )),
         Chosen::Dicom => ui.hint(format!("  copy DICOM files to {shown}/data/dicom")),
     }
     ui.hint(format!("  cd {shown}\n  cordon policy check\n  cordon run nightly"));
@@ -64,6 +69,9 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
         }
         Chosen::Notes => "SELECT date, count(*) FROM notes GROUP BY date ORDER BY date",
         Chosen::Fhir => "SELECT gender, count(*) FROM fhir_patient GROUP BY gender",
+        Chosen::Research => {
+            "SELECT p.gender, count(DISTINCT m.patient) FROM patients p JOIN hl7_message m ON m.patient = p.patient_id GROUP BY p.gender"
+        }
         Chosen::Dicom => "SELECT modality, manufacturer, count(*) FROM dicom_instance GROUP BY modality, manufacturer",
         _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
     };

@@ -19,6 +19,7 @@ mod output;
 mod project_folder;
 mod rights;
 mod runs;
+mod six_formats;
 mod storage;
 mod support;
 mod third_party;

@@ -172,7 +172,18 @@ fn slash(cx: &Context<'_>, index: usize, a: u32, out: &mut Vec<Span>) {
         "scheduled",
         "appt",
         "appointment",
+        "service",
+        "comparison",
     ];
+    // A line of its own, also with the hour behind it, or behind `NOTE`.
+    let hour = usize::from(cx.digits(end, 4));
+    let ends_line = cx.at(end + hour).class == Class::None || cx.at(end + hour).gap >= Gap::Line;
+    let begins_line = cx.at(index.wrapping_sub(1)).class == Class::None || cx.at(index).gap >= Gap::Line;
+    let headed = cx.one_of(index.wrapping_sub(1), &["note"]) && cx.near(index);
+    if ends_line && (begins_line || headed) && a > 0 && b > 0 {
+        emit(cx, index, time(cx, end), 0.6, "date-line", out);
+        return;
+    }
     let back = index.wrapping_sub(if cx.marks(index.wrapping_sub(1), b":(,.") { 2 } else { 1 });
     let cued = cx.near(index) && cx.one_of(back, &cues) || cx.is(back, Tags::WEEKDAY) && cx.at(back).len() > 2;
     let second = cx.glue(end, b'-') && cx.glue(end + 2, b'/') && cx.number(end + 3).is_some_and(|d| d <= 31);

@@ -292,6 +292,11 @@ impl Builder {
                 self.part(folded, person, Part::Family, false);
             }
         }
+        // `D. D.` may be Daniela de la Cruz.
+        if let Some(first) = families.first().filter(|word| particle(word)) {
+            let word = families.iter().find(|word| !particle(word)).unwrap_or(first);
+            self.initial_of(first, word, person, Part::Family);
+        }
         if families.len() > 1 {
             self.part(&joined, person, Part::Family, false);
         }
@@ -323,7 +328,12 @@ impl Builder {
     }
 
     fn initial(&mut self, folded: &[u8], person: u32, part: Part) {
-        let Some(letter) = folded.first().copied().filter(u8::is_ascii_lowercase) else { return };
+        self.initial_of(folded, folded, person, part);
+    }
+
+    /// The first letter of `spelled`, which stands for the word `folded`.
+    fn initial_of(&mut self, spelled: &[u8], folded: &[u8], person: u32, part: Part) {
+        let Some(letter) = spelled.first().copied().filter(u8::is_ascii_lowercase) else { return };
         let used = Use::Name { person, part, nickname: false };
         let word = if folded.len() > 1 { self.word(folded, used, false) } else { word::NONE };
         if let Some(person) = self.matcher.people.get_mut(person as usize)

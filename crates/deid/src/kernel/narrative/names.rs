@@ -331,16 +331,19 @@ impl Matcher {
     /// Initials of the subject that a text brings in behind the name: `Maria Hernandez (MH)`, and from then on `MH` and `M.H.`.
     fn initials(&self, toks: &[Tok], text: &str, from: usize, out: &mut Vec<Hit>) {
         let Some(subject) = self.people.first() else { return };
+        let fits = |letters: &[u8]| {
+            let is = |part: Part, letter: Option<&u8>| {
+                letter
+                    .is_some_and(|letter| subject.initials.iter().any(|(known, of, _)| known == letter && *of == part))
+            };
+            is(Part::Given, letters.first()) && is(Part::Family, letters.last())
+        };
         let introduced = (0..toks.len()).find_map(|at| {
             let (first, last) = run_of_letters(toks, at)?;
             let open = toks.get(at.checked_sub(1)?).filter(|tok| tok.is_mark(b"(\""))?;
             toks.get(last + 1).filter(|tok| tok.is_mark(b".)\""))?;
             let letters = letters_of(toks, first, last, text);
-            let ends = |part: Part, letter: Option<&u8>| {
-                letter
-                    .is_some_and(|letter| subject.initials.iter().any(|(known, of, _)| known == letter && *of == part))
-            };
-            if !(ends(Part::Given, letters.first()) && ends(Part::Family, letters.last())) {
+            if !fits(&letters) {
                 return None;
             }
             // Names were found from left to right.
@@ -351,14 +354,29 @@ impl Matcher {
                 matches!(hit.what, What::Name { person: 0, .. }) && between.len() < 6 && !between.contains('\n');
             name_before.then_some(letters)
         });
-        let Some(introduced) = introduced else { return };
+        // `S: MH slept well.`, in a text that names the person: what begins a sentence and goes on in small letters.
+        let is_named =
+            out.get(from..).unwrap_or_default().iter().any(|hit| matches!(hit.what, What::Name { person: 0, .. }));
+        let is_subject = |first: usize, last: usize| {
+            let begins =
+                first.checked_sub(1).and_then(|before| toks.get(before)).is_none_or(|before| before.is_mark(b":.;"))
+                    || toks.get(first).is_some_and(|tok| tok.gap >= Gap::Line);
+            let goes_on = toks
+                .get(last + 1)
+                .is_some_and(|tok| tok.class == Class::Word && tok.case == Case::Lower && tok.gap == Gap::Space);
+            begins && goes_on
+        };
+        if introduced.is_none() && !is_named {
+            return;
+        }
         let mut at = 0;
         while at < toks.len() {
             let Some((first, last)) = run_of_letters(toks, at) else {
                 at += 1;
                 continue;
             };
-            if letters_of(toks, first, last, text) == introduced
+            let letters = letters_of(toks, first, last, text);
+            if (introduced.as_ref() == Some(&letters) || is_named && fits(&letters) && is_subject(first, last))
                 && let (Some(start), Some(end)) = (toks.get(first), toks.get(last))
             {
                 let (start, end) = (start.start as usize, end.end as usize);
@@ -397,10 +415,12 @@ fn run_of_letters(toks: &[Tok], at: usize) -> Option<(usize, usize)> {
 }
 
 fn letters_of(toks: &[Tok], first: usize, last: usize, text: &str) -> Vec<u8> {
-    let runs = toks.get(first..=last).unwrap_or_default().iter().filter(|tok| tok.is_run());
-    runs.flat_map(|tok| text.get(tok.span()).unwrap_or_default().bytes())
-        .map(|byte| byte.to_ascii_lowercase())
-        .collect()
+    let (mut letters, mut folded) = (Vec::new(), Vec::new());
+    for tok in toks.get(first..=last).unwrap_or_default().iter().filter(|tok| tok.is_run()) {
+        fold(text, tok, &mut folded);
+        letters.append(&mut folded);
+    }
+    letters
 }
 
 fn fold(text: &str, tok: &Tok, folded: &mut Vec<u8>) {
