@@ -203,7 +203,8 @@ enum What {
 
 impl Pending {
     fn blanks() -> Self {
-        Self { what: What::Blanks, line: 0, cut: None }
+        // Blanks belong to what stands before them: only a file begins with some of their own.
+        Self { what: What::Blanks, line: 1, cut: None }
     }
 }
 
@@ -332,7 +333,14 @@ impl<R: Read> MessageReader<R> {
             Some(kind) => What::Record(kind),
         };
         let declared = Delimiters::of_header(text);
+        // What is too long before a message is so whether it was read at once or in pieces.
+        let is_over = start - self.start > self.max_bytes;
         let belongs = match (self.pending.what, begun) {
+            (What::Blanks, What::Record(_)) if is_over => false,
+            (What::Blanks, What::Headless) if is_over => {
+                self.pending.what = begun;
+                true
+            }
             (What::Blanks, _) => {
                 self.pending.line = self.line;
                 self.pending.what = begun;
@@ -340,7 +348,7 @@ impl<R: Read> MessageReader<R> {
             }
             // The segments of a message, and lines before its MSH.
             (What::Record(RecordKind::Message) | What::Headless, What::Headless) => true,
-            (What::Headless, What::Record(RecordKind::Message)) if self.pending.cut.is_none() => {
+            (What::Headless, What::Record(RecordKind::Message)) if self.pending.cut.is_none() && !is_over => {
                 self.pending.what = begun;
                 true
             }
@@ -365,14 +373,14 @@ impl<R: Read> MessageReader<R> {
                 batch.rejects.push(Reject { line, raw, cut: cut + bytes.len() as u64, reason });
                 None
             }
-            (What::Blanks, None) => return,
+            (What::Blanks, None) if bytes.len() <= limit => return,
             (_, None) if bytes.len() > limit => {
                 let (raw, tail) = bytes.split_at(limit);
                 let reason = RejectReason::TooLong { limit };
                 batch.rejects.push(Reject { line, raw: raw.to_vec(), cut: tail.len() as u64, reason });
                 None
             }
-            (What::Headless, None) => {
+            (What::Headless | What::Blanks, None) => {
                 batch.rejects.push(Reject { line, raw: bytes.to_vec(), cut: 0, reason: RejectReason::NoHeader });
                 None
             }
@@ -400,7 +408,6 @@ impl<R: Read> MessageReader<R> {
         }
         if self.pending.what == What::Blanks {
             self.pending.what = What::Headless;
-            self.pending.line = self.line;
         }
         self.bytes.drain(..keep);
         self.line_start = 0;

@@ -104,7 +104,10 @@ impl Edits {
     /// When the value stands before one that was edited.
     pub fn replace(&mut self, value: &Value<'_>, text: &str) -> Result<(), EditError> {
         let syntax = value.syntax();
-        self.push(value.span(), &encode(&escape(text, &syntax.delimiters), syntax.is_utf8))
+        // In a record of mixed encodings a value that reads as UTF-8 is written as such.
+        let old = value.bytes();
+        let is_utf8 = syntax.is_utf8 || !old.is_ascii() && std::str::from_utf8(old).is_ok();
+        self.push(value.span(), &encode(&escape(text, &syntax.delimiters), is_utf8))
     }
 
     /// Bytes instead of a value as they are: delimiters of repetitions and components in them part.
