@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use cordon_formats::x12::{
     DateFormat, Envelope, Fact, Kind, Outline, Place as Where, RecordKind, Role, Segment as Sent, Transaction,
-    TransactionBatch, Value, encode, escape, facts, parse, splice, tables,
+    TransactionBatch, Value, encode, escape, facts, in_utf8, parse, splice, tables,
 };
 
 use super::compile::is_structure;
@@ -185,7 +185,7 @@ impl Writer {
         let start = self.texts.len();
         if let Replacement::Text(text) = change.with {
             let text = respelled(old, text);
-            let is_utf8 = std::str::from_utf8(record.bytes()).is_ok();
+            let is_utf8 = in_utf8(old) || std::str::from_utf8(record.bytes()).is_ok();
             self.texts.extend_from_slice(&encode(&escape(&text, record.delimiters()), is_utf8));
         }
         if is_fixed {

@@ -140,7 +140,8 @@ enum What {
     Record(RecordKind),
 }
 
-const BLANKS: Pending = Pending { what: What::Blanks, line: 0 };
+/// Blanks belong to what stands before them: only a file begins with some of their own.
+const BLANKS: Pending = Pending { what: What::Blanks, line: 1 };
 
 impl<R: Read> Cutter for MessageReader<R> {
     type Source = R;
@@ -176,7 +177,7 @@ impl<R: Read> Cutter for MessageReader<R> {
         let keep = if self.is_mid_line { self.scanned } else { self.line_start };
         self.stream.drop_front(keep);
         if self.pending.what == What::Blanks {
-            self.pending = Pending { what: What::Headless, line: self.line };
+            self.pending.what = What::Headless;
         }
         self.line_start = 0;
         self.scanned -= keep;
@@ -249,7 +250,14 @@ impl<R: Read> MessageReader<R> {
             Some(kind) => What::Record(kind),
         };
         let declared = Delimiters::of_header(text);
+        // What is too long before a message is so whether it was read at once or in pieces.
+        let is_over = self.stream.pending(start) > self.stream.max_bytes;
         let belongs = match (self.pending.what, begun) {
+            (What::Blanks, What::Record(_)) if is_over => false,
+            (What::Blanks, What::Headless) if is_over => {
+                self.pending.what = begun;
+                true
+            }
             (What::Blanks, _) => {
                 self.pending.line = self.line;
                 self.pending.what = begun;
@@ -257,7 +265,7 @@ impl<R: Read> MessageReader<R> {
             }
             // The segments of a message, and lines before its MSH.
             (What::Record(RecordKind::Message) | What::Headless, What::Headless) => true,
-            (What::Headless, What::Record(RecordKind::Message)) if !self.stream.is_cut() => {
+            (What::Headless, What::Record(RecordKind::Message)) if !self.stream.is_cut() && !is_over => {
                 self.pending.what = begun;
                 true
             }
@@ -274,7 +282,7 @@ impl<R: Read> MessageReader<R> {
     fn close(&mut self, end: usize, batch: &mut MessageBatch) {
         let Pending { what, line } = std::mem::replace(&mut self.pending, BLANKS);
         let kind = match what {
-            What::Blanks if !self.stream.is_cut() => return,
+            What::Blanks if !self.stream.is_cut() && self.stream.pending(end) <= self.stream.max_bytes => return,
             What::Blanks | What::Headless => None,
             What::Record(kind) => Some(kind),
         };

@@ -165,6 +165,11 @@ impl<R: Read> Stream<R> {
         self.source == Source::Ended
     }
 
+    /// How long the pending record is if it ends before `end`.
+    pub(crate) fn pending(&self, end: usize) -> usize {
+        end.saturating_sub(self.start)
+    }
+
     /// Whether a part of the pending record was dropped.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.is_some()

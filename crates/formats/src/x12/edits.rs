@@ -23,8 +23,8 @@ impl segments::Syntax for Syntax {
     }
 
     /// Without delimiters, and encoded as the record is: [`escape`] and [`encode`].
-    fn spell(&self, _: &[u8], text: &str) -> Vec<u8> {
-        encode(&escape(text, &self.delimiters), self.is_utf8).into_owned()
+    fn spell(&self, old: &[u8], text: &str) -> Vec<u8> {
+        encode(&escape(text, &self.delimiters), self.is_utf8 || in_utf8(old)).into_owned()
     }
 
     fn is_ended_by(&self, bytes: &[u8]) -> bool {
@@ -53,6 +53,11 @@ pub fn escape<'t>(text: &'t str, delimiters: &Delimiters) -> Cow<'t, str> {
     }
     let escaped = text.chars().map(|c| if u8::try_from(c).is_ok_and(parts) { ' ' } else { c });
     Cow::Owned(escaped.collect())
+}
+
+/// Whether a value of a record of mixed encodings is in UTF-8: what stands in its place is written as it was.
+pub fn in_utf8(value: &[u8]) -> bool {
+    !value.is_ascii() && std::str::from_utf8(value).is_ok()
 }
 
 /// A text in UTF-8, or in Latin-1 for a record that is not UTF-8; what Latin-1 has not becomes `?`.

@@ -40,7 +40,7 @@ mod reader;
 pub mod tables;
 
 pub use dictionary::{ComponentDef, Dictionary, ElementDef, Guide, SegmentDef};
-pub use edits::{encode, escape};
+pub use edits::{encode, escape, in_utf8};
 pub use facts::{CodeList, DateFormat, DateOf, Fact, Id, Kind, Role, facts};
 pub use interchange::{
     Delimiters, Element, Elements, Envelope, Leaf, ParseError, Segment, Split, Transaction, Value, parse,

@@ -81,6 +81,27 @@ fn unchanged(message: &Message<'_>) -> Vec<u8> {
 }
 
 /// Found by fuzzing: as text in Windows-1252 the mark was three letters, and what was written could not be read again.
+/// Found by fuzzing: read at once, a message went with the long text before it; in pieces it stood.
+#[test]
+fn what_is_too_long_before_a_message_takes_it_along_neither_at_once_nor_in_pieces() {
+    let message = "MSH|^~\\&|A||||||ADT|1|P|2.3\rPID|1\r";
+    for before in ["text without a header\r".repeat(20), " \r".repeat(200), format!("{}text\r", "\r".repeat(300))] {
+        let file = format!("{before}{message}");
+        for (chunk, batch_bytes) in [(1000, 1 << 20), (7, 64), (1, 1), (64, 200)] {
+            let options = ReadOptions { max_message_bytes: 128 };
+            let mut reader = MessageReader::new(Dribble(file.as_bytes(), chunk), options);
+            let (mut records, mut rejects) = (Vec::new(), Vec::new());
+            while let Some(batch) = reader.next_batch(batch_bytes).unwrap() {
+                records.extend((0..batch.len()).map(|index| batch.raw(index).to_vec()));
+                rejects.extend(batch.rejects.iter().map(|one| (one.line, one.reason, one.raw.len() as u64 + one.cut)));
+            }
+            assert!(records == [message.as_bytes()], "{chunk} {batch_bytes}");
+            let reason = RejectReason::TooLong { record: "message", limit: 128 };
+            assert_eq!(rejects, [(1, reason, before.len() as u64)], "{chunk} {batch_bytes}");
+        }
+    }
+}
+
 #[test]
 fn a_byte_order_mark_before_a_message_that_is_not_utf8_is_no_text() {
     let sent = b"\xEF\xBB\xBFMSH|^~\\&|A||||||ADT|1|P|2.3\r\xEF\xBB\xBFPID|1||7||M\xFCller\xEF\xBB\xBF\r";

@@ -113,6 +113,17 @@ fn shared() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// Found by fuzzing: one byte of another encoding elsewhere in the set, and a value in UTF-8 did not come back as it was.
+#[test]
+fn a_value_in_utf8_stays_so_in_a_set_of_mixed_encodings() {
+    let text = interchange("005010X222A1", "HC", "ST*837*0001~NM1*IL*1*O\u{2019}HARA*JANE~NM1*QC*1*M?LLER~SE*4*0001~");
+    let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'?' { 0xFC } else { byte }).collect();
+    let batch = read(&bytes);
+    let index = batch.records.iter().position(|record| record.kind == RecordKind::Transaction).unwrap();
+    let set = batch.parse(index).unwrap();
+    assert!(replaced_by_itself(&set) == set.bytes());
+}
+
 #[test]
 fn real_files_come_back_byte_for_byte() {
     let Some(folder) = shared() else { return };
