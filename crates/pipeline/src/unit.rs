@@ -544,7 +544,7 @@ fn drive<'a, T: Send>(
             }
         }
         if read.is_ok() {
-            read = send_notes(&shared, &sender, notes.into_inner());
+            read = send_notes(shared, &sender, notes.into_inner());
         }
         drop(sender);
         let worked: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
