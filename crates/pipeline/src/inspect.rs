@@ -309,12 +309,13 @@ fn draft_documents(file: &Inspected, out: &mut String) {
     let can_be_named = |path: &str| file.format == Format::Hl7v2 && documents::is_hl7v2_field(path);
     for (path, verdict) in file.columns.iter().filter(|(path, _)| file.undeclared.contains(path)) {
         let looks = format!("{}, {:.0} % sure", verdict.kind.name(), verdict.confidence * 100.0);
-        let _ = match can_be_named(path) {
-            true => writeln!(
+        let _ = if can_be_named(path) {
+            writeln!(
                 out,
                 "        {path}: {{ kind: free-text, action: drop }}   # undeclared so far; looks like {looks}"
-            ),
-            false => writeln!(out, "        # left out, as no rule reaches it: {path}; looks like {looks}"),
+            )
+        } else {
+            writeln!(out, "        # left out, as no rule reaches it: {path}; looks like {looks}")
         };
     }
     out.push_str(after);

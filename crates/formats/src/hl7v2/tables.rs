@@ -169,12 +169,11 @@ fn text_of<'m>(message: &Message<'m>) -> Cow<'m, str> {
         kept.extend_from_slice(bytes.get(at..line).unwrap_or_default());
         let mut before = bytes.get(line..text).unwrap_or_default();
         while let Some((byte, rest)) = before.split_first() {
-            match before.strip_prefix(MARK) {
-                Some(behind) => before = behind,
-                None => {
-                    kept.push(*byte);
-                    before = rest;
-                }
+            if let Some(behind) = before.strip_prefix(MARK) {
+                before = behind;
+            } else {
+                kept.push(*byte);
+                before = rest;
             }
         }
         at = text;
