@@ -53,7 +53,7 @@ fn town_before(cx: &Context<'_>, state: usize, short: bool, out: &mut Vec<Span>)
     let mut from = end;
     while from > 0 && end - from < 4 {
         let token = cx.at(from - 1);
-        let saint = cx.one_of(from - 2, &["st", "ft", "mt"]) && cx.mark(from - 1, b'.') && from >= 2;
+        let saint = from >= 2 && cx.one_of(from - 2, &["st", "ft", "mt"]) && cx.mark(from - 1, b'.');
         if saint {
             from -= 2;
             break;
