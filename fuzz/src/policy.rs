@@ -23,7 +23,10 @@ fn compile_at(text: &str) -> Result<String, String> {
         }
         Err(issues) => {
             assert!(!issues.0.is_empty(), "refused without a reason");
-            let lines = text.lines().count() as u64 + 1;
+            // A lone CR ends a line of YAML too.
+            let lines = text.chars().filter(|c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')).count()
+                as u64
+                + 2;
             for issue in &issues.0 {
                 assert!(
                     issue.position.line <= lines && !issue.message.is_empty(),

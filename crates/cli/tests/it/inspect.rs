@@ -106,7 +106,7 @@ fn paths_of_documents_are_profiled_and_what_no_rule_reaches_is_in_the_draft() {
     let report = said.json();
     let kind = |dataset: &str, path: &str| {
         let found = columns(&report, dataset);
-        found.into_iter().find(|(name, ..)| name == path).map(|(_, kind, _)| kind).unwrap_or_else(|| panic!("{path}"))
+        found.into_iter().find(|(name, ..)| name == path).map_or_else(|| panic!("{path}"), |(_, kind, _)| kind)
     };
     for (dataset, path, is) in [
         ("hl7", "PID-3", "medical-record-number"),

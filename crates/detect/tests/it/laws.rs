@@ -100,6 +100,32 @@ proptest! {
     }
 }
 
+/// Found by fuzzing: what a recogniser looks for before a word may be before the text.
+#[test]
+fn a_text_may_begin_with_what_others_end_with() {
+    let detector = everything();
+    for end in [
+        "MA 02139",
+        "MA",
+        "New York 10001",
+        "County",
+        "St",
+        "MD",
+        "Hospital",
+        "th",
+        "@x.org",
+        ".com",
+        "PM",
+        "Jr.",
+        "/2021",
+    ] {
+        for before in ["", "-", ",", ", ", "- ", "Boston, ", "Boston ", "St. ", "St. Louis, ", "x. ", "7 ", "O'"] {
+            let text = format!("{before}{end}. Okafor, {end}");
+            lawful(&text, &find(&detector, &text));
+        }
+    }
+}
+
 #[test]
 fn findings_go_behind_what_the_caller_has() {
     let first = Span { start: 900, end: 901, kind: IdentifierKind::Name, score: 1.0, source: "caller" };

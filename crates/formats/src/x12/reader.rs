@@ -271,7 +271,10 @@ impl<R: Read> TransactionReader<R> {
                 self.scanned = hit;
                 return None;
             }
-            if hit > self.at && header(self.stream.bytes.get(hit..).unwrap_or_default()).is_some() {
+            // Of a text that was dropped so far, the header stands where the rest begins.
+            if (hit > self.at || self.is_mid_segment)
+                && header(self.stream.bytes.get(hit..).unwrap_or_default()).is_some()
+            {
                 return Some(Found { end: hit, next: hit });
             }
         }

@@ -113,6 +113,18 @@ fn shared() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// Found by fuzzing: read in pieces, a header that a piece ended in went with the text before it, which was too long.
+#[test]
+fn an_interchange_behind_a_text_that_is_too_long_is_read_in_any_pieces() {
+    let file =
+        format!("{}{}", "no header here ".repeat(40), interchange("005010X279A1", "HS", "ST*270*0001~SE*2*0001~"));
+    let whole = seen_in(file.as_bytes(), usize::MAX, 1 << 20, 256);
+    assert_eq!((whole.0.len(), whole.1.len()), (5, 1));
+    for batch_bytes in (64..1000).step_by(7).chain([1]) {
+        assert!(seen_in(file.as_bytes(), 50, batch_bytes, 256) == whole, "{batch_bytes}");
+    }
+}
+
 /// Found by fuzzing: one byte of another encoding elsewhere in the set, and a value in UTF-8 did not come back as it was.
 #[test]
 fn a_value_in_utf8_stays_so_in_a_set_of_mixed_encodings() {
