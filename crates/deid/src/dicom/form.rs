@@ -29,11 +29,17 @@ pub(super) fn fits(vr: VR, value: &[u8]) -> bool {
             value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'+' | b'-' | b' ' | b'\\' | 0))
         }
         VR::AS => each(|part| part.is_empty() || age_of(part).is_some()),
-        VR::US | VR::SS => value.len().is_multiple_of(2),
-        VR::UL | VR::SL | VR::FL | VR::AT => value.len().is_multiple_of(4),
-        VR::FD | VR::SV | VR::UV => value.len().is_multiple_of(8),
+        VR::US | VR::SS => value.len().is_multiple_of(2) && !is_written(value),
+        VR::UL | VR::SL | VR::FL | VR::AT => value.len().is_multiple_of(4) && !is_written(value),
+        VR::FD | VR::SV | VR::UV => value.len().is_multiple_of(8) && !is_written(value),
         _ => true,
     }
+}
+
+/// Whether bytes that should be numbers are text: a damaged tag gives a name the representation of something else.
+fn is_written(value: &[u8]) -> bool {
+    let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    letters >= 4 && value.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | 0))
 }
 
 fn is_integer(text: &[u8]) -> bool {

@@ -41,6 +41,9 @@ const IDENTIFYING: [(&[u8], &[usize]); 17] = [
 /// Texts long enough to be nobody else's. `is_limited`: towns, ZIP codes and dates may stay.
 fn identifiers(set: &Transaction<'_>, is_limited: bool) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
+    // The number of the set holds it together and stays; some senders give the whole submission the same.
+    let control = set.segments().find(|segment| segment.name() == b"ST").and_then(|segment| segment.element(2));
+    let control = control.map(|value| value.text().into_owned()).unwrap_or_default();
     for segment in set.segments() {
         for (name, elements) in IDENTIFYING.iter().filter(|(name, _)| segment.name() == *name) {
             if is_limited && (*name == b"N4" || *name == b"DMG") || segment.is(1, b"87") {
@@ -48,7 +51,7 @@ fn identifiers(set: &Transaction<'_>, is_limited: bool) -> BTreeSet<String> {
             }
             for value in elements.iter().filter_map(|number| segment.element(*number)) {
                 let text = value.text().trim().to_owned();
-                if text.len() >= 5 {
+                if text.len() >= 5 && text != control {
                     out.insert(text);
                 }
             }
