@@ -6,10 +6,20 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Folder, assert_encrypted, collect, copy_tree, finder, leaks, shared};
 
+/// What stands behind each ISA: three letters at the beginning of a segment, and not the end of LISA.
+fn interchanges(text: &str) -> Vec<&str> {
+    let begins = |at: &usize| {
+        !text[..*at].ends_with(char::is_alphanumeric) && !text[at + 3..].starts_with(char::is_alphanumeric)
+    };
+    let starts: Vec<usize> = text.match_indices("ISA").map(|(at, _)| at).filter(begins).collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &text[start + 3..end]).collect()
+}
+
 /// Segments of an interchange, cut by its own delimiters.
 fn segments(text: &str) -> Vec<Vec<String>> {
     let mut out = Vec::new();
-    for part in text.split("ISA").skip(1) {
+    for part in interchanges(text) {
         let element = part.chars().next().unwrap();
         let end = part.match_indices(element).nth(15).map(|(at, _)| at + 2).unwrap();
         let terminator = part[end..].chars().next().unwrap();
@@ -147,7 +157,7 @@ fn what_is_kept_comes_out_to_the_byte() {
     for file in &files {
         let text = String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
         // From each ST to what ends its SE, line end included.
-        for part in text.split("ISA").skip(1) {
+        for part in interchanges(&text) {
             let element = part.chars().next().unwrap();
             let end = part.match_indices(element).nth(15).map(|(at, _)| at + 2).unwrap();
             let terminator = part[end..].chars().next().unwrap();
