@@ -258,7 +258,9 @@ fn known_identifiers_are_gone(folder: &Folder) {
         }
         rest.push_str(&before[at..]);
         let mut of_words: BTreeMap<&str, Vec<&Mention>> = BTreeMap::new();
-        mentions.iter().for_each(|mention| of_words.entry(&mention.spelt).or_default().push(mention));
+        for mention in mentions.iter() {
+            of_words.entry(&mention.spelt).or_default().push(mention);
+        }
         for (spelt, mentions) in of_words {
             all += mentions.len();
             // Made-up initials may be the real ones by chance.
@@ -273,7 +275,7 @@ fn known_identifiers_are_gone(folder: &Folder) {
             }
         }
     }
-    println!("{all} mentions of people whom records know in notes, {left} left: {examples:?}");
+    eprintln!("{all} mentions of people whom records know in notes, {left} left: {examples:?}");
     assert!(all > 2000, "{all}");
     assert!(left * 1000 <= all, "{left} of {all} left, by form: {examples:?}");
 }
