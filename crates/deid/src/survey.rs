@@ -119,6 +119,13 @@ impl Surveyed<'_> {
     }
 }
 
+/// `19570301` and what may stand behind it as a fact spells a day, `1957-03-01`.
+pub(crate) fn compact_day(text: &str) -> Option<String> {
+    let text = text.trim();
+    let digits = text.get(..8).filter(|day| day.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(format!("{}-{}-{}", digits.get(..4)?, digits.get(4..6)?, digits.get(6..)?))
+}
+
 /// Whether the text stands where a number is missing: it would make one person of all whose number is not known.
 pub fn is_placeholder(value: &str) -> bool {
     const WORDS: [&str; 17] = [

@@ -6,7 +6,7 @@ use cordon_phi::{IdentifierKind as Kind, Whose};
 use super::place::Names;
 use super::recipe::CcdaRecipe;
 use super::walk::all_text;
-use crate::survey::Survey;
+use crate::survey::{Survey, compact_day};
 
 /// The root of social security numbers, and that of Medicare's beneficiary numbers.
 const SSN: &str = "2.16.840.1.113883.4.1";
@@ -167,13 +167,12 @@ impl Facts {
             self.address(document, at, whose, survey);
         } else if matches!(role, Role::Subject | Role::Relative) && name == self.telecom {
             telecom(&attribute(self.value), whose, survey);
-        } else if role == Role::Subject && (name == self.birth_time || name == self.deceased_time) {
-            let value = attribute(self.value);
-            let value = value.trim();
-            if let (Some(year), Some(month), Some(day)) = (value.get(..4), value.get(4..6), value.get(6..8)) {
-                let kind = if name == self.birth_time { Kind::BirthDate } else { Kind::DeathDate };
-                survey.fact(kind, Whose::Subject, &format!("{year}-{month}-{day}"));
-            }
+        } else if role == Role::Subject
+            && (name == self.birth_time || name == self.deceased_time)
+            && let Some(day) = compact_day(&attribute(self.value))
+        {
+            let kind = if name == self.birth_time { Kind::BirthDate } else { Kind::DeathDate };
+            survey.fact(kind, Whose::Subject, &day);
         }
     }
 

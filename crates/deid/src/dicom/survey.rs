@@ -6,7 +6,7 @@ use cordon_phi::{IdentifierKind as Kind, Known, Whose};
 use super::path::{Name, Place};
 use super::recipe::DicomRecipe;
 use super::walk::valued;
-use crate::survey::Survey;
+use crate::survey::{Survey, compact_day};
 
 const ABOUT: [(Tag, Kind, Whose); 18] = [
     (Tag(0x0010, 0x0010), Kind::Name, Whose::Subject),
@@ -38,7 +38,11 @@ impl DicomRecipe {
                 let place = Place { within: Vec::new(), name: Name::Standard(tag), issuer: None };
                 valued(file, &place, |value| match kind {
                     Kind::Name => name(whose, value, survey),
-                    Kind::BirthDate => date(value, survey),
+                    Kind::BirthDate => {
+                        if let Some(day) = compact_day(value) {
+                            survey.fact(kind, whose, &day);
+                        }
+                    }
                     _ => survey.fact(kind, whose, value),
                 });
             }
@@ -58,11 +62,5 @@ fn name(whose: Whose, value: &str, survey: &mut Survey) {
         } else if !family.contains(Known::BETWEEN_NAMES) {
             survey.fact(Kind::Name, whose, family);
         }
-    }
-}
-
-fn date(value: &str, survey: &mut Survey) {
-    if let (8, Some(year), Some(month), Some(day)) = (value.len(), value.get(..4), value.get(4..6), value.get(6..)) {
-        survey.fact(Kind::BirthDate, Whose::Subject, &format!("{year}-{month}-{day}"));
     }
 }

@@ -1,6 +1,6 @@
 //! Who a batch of resources is about: the identifiers of each patient, and whose every other resource is.
 
-use cordon_formats::fhir::{Kind, ResourceBatch};
+use cordon_formats::fhir::ResourceBatch;
 use indexmap::IndexMap;
 
 use super::recipe::FhirRecipe;
@@ -58,35 +58,10 @@ impl FhirRecipe {
                 survey.identifier(patient_ids, identity);
             }
             if self.definitions.get(resource.type_id).name == "Patient" {
-                self.identifiers(&walk, resource.token as usize, survey);
+                super::survey::identifiers(batch, resource, &self.identities, survey);
             }
             super::survey::facts(batch, resource, survey);
             survey.end_person();
-        }
-    }
-
-    fn identifiers(&self, walk: &Walk<'_>, patient: usize, survey: &mut Survey) {
-        let name = |text: &str| self.definitions.name_id(text.as_bytes());
-        let Some(array) = walk.member(patient, name("identifier")) else { return };
-        if walk.token(array).kind != Kind::Array {
-            return;
-        }
-        let end = walk.token(array).next as usize;
-        let mut at = array + 1;
-        while at < end {
-            let item = walk.token(at);
-            if item.kind == Kind::Object {
-                let text = |member: &str| {
-                    let token = walk.token(walk.member(at, name(member))?);
-                    (token.kind == Kind::Text).then(|| walk.meant(token))
-                };
-                if let (Some(system), Some(value)) = (text("system"), text("value")) {
-                    for (_, namespace) in self.identities.iter().filter(|(known, _)| **known == *system) {
-                        survey.identifier(namespace, &value);
-                    }
-                }
-            }
-            at = item.next as usize;
         }
     }
 }

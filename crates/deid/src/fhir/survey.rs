@@ -5,12 +5,24 @@ use std::borrow::Cow;
 use cordon_formats::fhir::{Kind as Json, Resource, ResourceBatch, Token, r4, unescape};
 use cordon_phi::{IdentifierKind as Kind, Whose};
 
+use super::identity::Systems;
 use crate::survey::Survey;
 
 /// Adds what one resource says, to the person at hand: whose record it is the caller knows.
 pub(crate) fn facts(batch: &ResourceBatch, resource: &Resource, survey: &mut Survey) {
     let at = Node { text: &batch.text, tape: &batch.tape, at: resource.token as usize };
     of_resource(r4().get(resource.type_id).name, at, survey);
+}
+
+/// Adds a patient's identifiers of declared systems.
+pub(super) fn identifiers(batch: &ResourceBatch, patient: &Resource, systems: &Systems, survey: &mut Survey) {
+    let at = Node { text: &batch.text, tape: &batch.tape, at: patient.token as usize };
+    for identifier in at.each("identifier") {
+        let (system, value) = (identifier.text_of("system"), identifier.text_of("value"));
+        for (_, namespace) in systems.iter().filter(|(known, _)| **known == *system) {
+            survey.identifier(namespace, &value);
+        }
+    }
 }
 
 /// A value on the tape.

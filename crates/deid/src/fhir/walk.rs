@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
         self.number += 1;
     }
 
-    pub(super) fn token(&self, at: usize) -> Token {
+    fn token(&self, at: usize) -> Token {
         const NOTHING: Token = Token {
             kind: Kind::Null,
             escaped: false,
@@ -210,13 +210,13 @@ impl<'a> Walk<'a> {
     }
 
     /// What a text means; allocates only where it is escaped.
-    pub(super) fn meant(&self, token: Token) -> Cow<'a, str> {
+    fn meant(&self, token: Token) -> Cow<'a, str> {
         let spelled = self.spelled(token);
         if token.escaped { unescape(spelled.as_bytes()).into() } else { spelled.into() }
     }
 
     /// The value of an object's member.
-    pub(super) fn member(&self, object: usize, name: NameId) -> Option<usize> {
+    fn member(&self, object: usize, name: NameId) -> Option<usize> {
         let end = self.token(object).next as usize;
         let mut at = object + 1;
         while at < end {

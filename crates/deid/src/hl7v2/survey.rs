@@ -5,7 +5,7 @@ use cordon_phi::{IdentifierKind as Kind, Whose};
 
 use super::recipe::Hl7v2Recipe;
 use super::walk::valued;
-use crate::survey::Survey;
+use crate::survey::{Survey, compact_day};
 
 impl Hl7v2Recipe {
     /// Adds the people of a batch, one for each PID. What cannot be parsed is passed over: it is set aside elsewhere.
@@ -232,11 +232,8 @@ fn identifier(value: &Value<'_>, kind: Kind, whose: Whose, survey: &mut Survey) 
 
 fn date(value: &Value<'_>, kind: Kind, survey: &mut Survey) {
     let text = value.components().next().map(|part| part.text().into_owned()).unwrap_or_default();
-    let digits = text.trim();
-    if let (Some(year), Some(month), Some(day)) = (digits.get(..4), digits.get(4..6), digits.get(6..8))
-        && digits.get(..8).is_some_and(|date| date.bytes().all(|byte| byte.is_ascii_digit()))
-    {
-        survey.fact(kind, Whose::Subject, &format!("{year}-{month}-{day}"));
+    if let Some(day) = compact_day(&text) {
+        survey.fact(kind, Whose::Subject, &day);
     }
 }
 

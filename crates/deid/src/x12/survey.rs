@@ -4,7 +4,7 @@ use cordon_formats::x12::{Outline, RecordKind, Role, Segment as Sent, Transactio
 use cordon_phi::{IdentifierKind as Kind, Known, Whose};
 
 use super::recipe::X12Recipe;
-use crate::survey::Survey;
+use crate::survey::{Survey, compact_day};
 
 /// Something of one person. It holds PHI: no `Debug`.
 enum Said {
@@ -119,10 +119,8 @@ fn of_subject(segment: &Sent<'_>, tell: &mut impl FnMut(Kind, Whose, String)) {
         b"REF" if segment.is(1, b"0F") || segment.is(1, b"1W") => own(Kind::HealthPlanId, 2),
         b"CLM" | b"CLP" => own(Kind::AccountNumber, 1),
         b"DMG" => {
-            let date = text(segment, 2);
-            if let (8, Some(year), Some(month), Some(day)) = (date.len(), date.get(..4), date.get(4..6), date.get(6..))
-            {
-                tell(Kind::BirthDate, Whose::Subject, format!("{year}-{month}-{day}"));
+            if let Some(day) = compact_day(&text(segment, 2)) {
+                tell(Kind::BirthDate, Whose::Subject, day);
             }
         }
         _ => {}
