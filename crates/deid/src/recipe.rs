@@ -12,7 +12,7 @@ use thiserror::Error;
 pub use crate::allow::Allow;
 use crate::allow::blanked;
 use crate::document::Documents;
-use crate::kernel::{Column, Env, Kernel, KernelError, Reason, SpanUnit, trimmed};
+use crate::kernel::{Column, Env, Kernel, KernelError, Reason, SpanUnit, tokens_of, trimmed};
 use crate::policy::file::{Action, Undeclared};
 use crate::row_facts::RowFacts;
 use crate::survey::Survey;
@@ -349,9 +349,7 @@ impl BoundTable<'_> {
         };
         match (subjects, &self.recipe.seed_domain) {
             (Some(subjects), Some(domain)) if self.steps.iter().any(wanted) => {
-                let kernel = Kernel::Token { domain: domain.clone() };
-                let tokens = kernel.apply(&Column { values: subjects, subjects: None }, env)?;
-                Ok(Some(text_array(&tokens.values)))
+                tokens_of(subjects, domain, env).map(Some)
             }
             (subjects, _) => Ok(subjects.cloned()),
         }

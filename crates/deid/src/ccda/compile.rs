@@ -9,7 +9,7 @@ use super::floor::{self, Fits};
 use super::form;
 use super::recipe::{CcdaRecipe, Exclude, IdentityPath, PathRule, RuleId};
 use super::section::CcdaSection;
-use crate::document::{Issue, Rule, Rules};
+use crate::document::{Identities, Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::policy::check::Common;
 use crate::policy::file::{Action, FieldSection, Undeclared};
@@ -98,20 +98,14 @@ impl Compiler<'_> {
         }
         let exclude = self.exclude(section);
         let subject = self.subject(section);
-        let mut namespaces = vec![common.subject_domain.clone()];
-        let mut places = Vec::new();
-        for (text, namespace) in identities {
-            match identity_path(text) {
-                Ok(place) => {
-                    let number = namespaces.iter().position(|known| known == namespace).unwrap_or_else(|| {
-                        namespaces.push(namespace.clone());
-                        namespaces.len() - 1
-                    });
-                    places.push((place, number as u16));
-                }
-                Err(problem) => self.rules.issue(Position::default(), format!("identity `{text}`: {problem}"), None),
-            }
-        }
+        let Identities { places, namespaces } = Identities::declared(common, identities, |text| {
+            let problem = match identity_path(text) {
+                Ok(place) => return Some(place),
+                Err(problem) => problem,
+            };
+            self.rules.issue(Position::default(), format!("identity `{text}`: {problem}"), None);
+            None
+        });
         // With identities declared, an undeclared one would make another person of the same.
         let people = if places.is_empty() {
             subject.iter().map(|place| place.path.clone()).collect()

@@ -10,7 +10,7 @@ use super::path::{Name, Place, Problem};
 use super::profile::{PATIENT_ID, Wanted, floor_of, kind_of, vr_of, wanted};
 use super::recipe::{Act, Device, DicomRecipe, Within};
 use super::section::{DicomSection, KeepWhere, PixelSection, PixelWord, Profile, ProfileOption};
-use crate::document::{Issue, Rule, Rules};
+use crate::document::{Identities, Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::policy::check::Common;
 use crate::policy::file::{Action, FieldSection, Otherwise, Undeclared};
@@ -85,16 +85,8 @@ impl Compiler<'_> {
         let subject_line = section.subject.as_ref().map_or_else(|| "PatientID".to_owned(), |at| at.value.clone());
         let position = section.subject.as_ref().map(|at| at.position).unwrap_or_default();
         let subject = self.place("subject", &subject_line, position);
-        let mut namespaces = vec![common.subject_domain.clone()];
-        let mut places = Vec::new();
-        for (text, namespace) in identities {
-            let Some(place) = self.place("identity", text, Position::default()) else { continue };
-            let number = namespaces.iter().position(|known| known == namespace).unwrap_or_else(|| {
-                namespaces.push(namespace.clone());
-                namespaces.len() - 1
-            });
-            places.push((place, number as u16));
-        }
+        let Identities { places, namespaces } =
+            Identities::declared(common, identities, |text| self.place("identity", text, Position::default()));
         DicomRecipe {
             elements,
             private,

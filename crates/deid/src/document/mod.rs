@@ -11,11 +11,12 @@ mod rules;
 mod spots;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
 pub(crate) use plan::{Change, Person, Plan, Replacement, SeedBy};
-pub(crate) use rules::{Issue, Rule, Rules};
+pub(crate) use rules::{Identities, Issue, Rule, Rules};
 pub(crate) use spots::Spots;
 
 pub use crate::fhir::FailureReason;
@@ -28,6 +29,7 @@ use crate::ccda::CcdaRecipe;
 use crate::dicom::DicomRecipe;
 use crate::fhir::FhirRecipe;
 use crate::hl7v2::Hl7v2Recipe;
+use crate::kernel::KernelError;
 use crate::policy::explain::{FieldLine, why};
 use crate::policy::file::Undeclared;
 use crate::x12::X12Recipe;
@@ -164,6 +166,20 @@ fn explain(unruled: &str, lines: &[RuleLine], method: Method) -> Vec<FieldLine> 
         key: line.kind.key_class().name(),
     });
     [first].into_iter().chain(rest).collect()
+}
+
+/// Flattened rows under the schemas that say what each column is.
+pub(crate) fn with_schemas(
+    flat: Vec<(String, RecordBatch)>,
+    schemas: &BTreeMap<String, SchemaRef>,
+) -> Result<Vec<(String, RecordBatch)>, KernelError> {
+    flat.into_iter()
+        .map(|(name, rows)| {
+            let schema = schemas.get(&name).ok_or(KernelError::Shape)?;
+            let rows = rows.with_schema(Arc::clone(schema)).map_err(|_| KernelError::Shape)?;
+            Ok((name, rows))
+        })
+        .collect()
 }
 
 /// What came of a batch of documents. It holds what the policy lets out, and nothing else.

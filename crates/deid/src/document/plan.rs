@@ -10,7 +10,7 @@ use crate::fhir::FailureReason;
 use crate::fhir::gather::Gather;
 use crate::fhir::recipe::{GatherRule, Gathered, Settled};
 use crate::kernel::narrative::person::{OTHERS, identity_of_other};
-use crate::kernel::{Column, Env, Kernel, KernelError, Reason, text_of};
+use crate::kernel::{Column, Env, KernelError, Reason, text_of, tokens_of};
 
 /// A change of a document: what stands from `start` to `end` is replaced.
 #[derive(Clone, Copy)]
@@ -304,11 +304,6 @@ impl Identities<'_> {
         }
         Ok(out.finish())
     }
-}
-
-fn tokens_of(values: &StringViewArray, domain: &str, env: &Env) -> Result<StringViewArray, KernelError> {
-    let kernel = Kernel::Token { domain: domain.to_owned() };
-    Ok(text_of(&kernel.apply(&Column { values, subjects: None }, env)?.values))
 }
 
 fn pick(seeds: &StringViewArray, whose: &[u32]) -> StringViewArray {

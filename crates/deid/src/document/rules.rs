@@ -1,6 +1,7 @@
 //! The rules of a document format as they are compiled: each is checked against the method once, here.
 
 use cordon_phi::IdentifierKind;
+use indexmap::IndexMap;
 
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
 use crate::kernel::{Kernel, SpanUnit};
@@ -22,6 +23,33 @@ pub(crate) struct Rule {
     /// What may stay is listed, or a reason is given.
     pub reasoned: bool,
     pub position: Position,
+}
+
+/// Places whose identifiers mean a person, each with the number of its namespace.
+pub(crate) struct Identities<P> {
+    pub places: Vec<(P, u16)>,
+    /// The policy's own first: whose number stands where no identity is declared.
+    pub namespaces: Vec<String>,
+}
+
+impl<P> Identities<P> {
+    /// What a pipeline declares, place by place; `parse` reports what is none.
+    pub(crate) fn declared(
+        common: &Common,
+        identities: &IndexMap<String, String>,
+        mut parse: impl FnMut(&str) -> Option<P>,
+    ) -> Self {
+        let (mut places, mut namespaces) = (Vec::new(), vec![common.subject_domain.clone()]);
+        for (text, namespace) in identities {
+            let Some(place) = parse(text) else { continue };
+            let number = namespaces.iter().position(|known| known == namespace).unwrap_or_else(|| {
+                namespaces.push(namespace.clone());
+                namespaces.len() - 1
+            });
+            places.push((place, number as u16));
+        }
+        Self { places, namespaces }
+    }
 }
 
 /// What is true for all rules of a dataset.

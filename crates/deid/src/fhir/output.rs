@@ -13,7 +13,7 @@ use super::plan::{Cell, Op, Planned};
 use super::recipe::{Counts, FhirRecipe, Source, Table};
 use super::walk::{OTHER, Walk};
 use crate::kernel::narrative::person::{OTHERS, PROVIDER, identity_of_other};
-use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, text_of};
+use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, text_of, tokens_of};
 
 /// What came of a batch. It holds what the policy lets out, and nothing else.
 pub struct FhirOutput {
@@ -158,8 +158,7 @@ impl FhirRecipe {
         let all: Vec<u32> = (0..subjects.len() as u32).collect();
         let identities = whose(&all, subjects, identities, None);
         let Some(domain) = &self.seed_domain else { return Ok(identities) };
-        let kernel = Kernel::Token { domain: domain.clone() };
-        Ok(text_of(&kernel.apply(&Column { values: &identities, subjects: None }, env)?.values))
+        tokens_of(&identities, domain, env)
     }
 }
 
@@ -182,8 +181,7 @@ impl FhirRecipe {
         if self.seed_domain.is_none() || others.is_empty() {
             return Ok(identities);
         }
-        let kernel = Kernel::Token { domain: OTHERS.to_owned() };
-        Ok(text_of(&kernel.apply(&Column { values: &identities, subjects: None }, env)?.values))
+        tokens_of(&identities, OTHERS, env)
     }
 }
 

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::path::{Place, TypePlace, segment_name};
 use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId, Segment, tables_of};
 use super::section::Hl7v2Section;
-use crate::document::{Issue, Rule, Rules};
+use crate::document::{Identities, Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::kernel::Kernel;
 use crate::policy::check::Common;
@@ -139,20 +139,14 @@ impl Compiler<'_> {
                 Place { segment: *b"PID", numbers: vec![3], only: None }
             }
         };
-        let mut namespaces = vec![common.subject_domain.clone()];
-        let mut places = Vec::new();
-        for (text, namespace) in identities {
-            match Place::parse(text) {
-                Ok(place) => {
-                    let number = namespaces.iter().position(|known| known == namespace).unwrap_or_else(|| {
-                        namespaces.push(namespace.clone());
-                        namespaces.len() - 1
-                    });
-                    places.push((place, number as u16));
-                }
-                Err(problem) => self.rules.issue(Position::default(), format!("identity `{text}`: {problem}"), None),
-            }
-        }
+        let Identities { places, namespaces } = Identities::declared(common, identities, |text| {
+            let problem = match Place::parse(text) {
+                Ok(place) => return Some(place),
+                Err(problem) => problem,
+            };
+            self.rules.issue(Position::default(), format!("identity `{text}`: {problem}"), None);
+            None
+        });
         let has_surrogates = self.rules.kernels.iter().any(|rule| matches!(rule.kernel, Kernel::Surrogate(_)));
         Hl7v2Recipe {
             nodes: std::mem::take(&mut self.nodes),

@@ -1,7 +1,5 @@
 //! One pass over the segments of each message, driven by the compiled nodes.
 
-use std::sync::Arc;
-
 use arrow_array::RecordBatch;
 use cordon_formats::hl7v2::{Field, Message, MessageBatch, RecordKind, Segment as Sent, Value, escape, splice, tables};
 
@@ -9,7 +7,7 @@ use super::form;
 use super::path::Place;
 use super::recipe::{FieldNodes, Hl7v2Recipe, Node, NodeId};
 use super::survey;
-use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy, Spots};
+use crate::document::{DocumentOutput, Person, Plan, Replacement, SeedBy, Spots, with_schemas};
 use crate::fhir::recipe::Settled;
 use crate::kernel::narrative::person::{PROVIDER, RELATIVE, key_of};
 use crate::kernel::{Env, KernelError};
@@ -83,14 +81,7 @@ impl Hl7v2Recipe {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
-        let flat = tables::flatten(&messages).map_err(|_| KernelError::Shape)?;
-        flat.into_iter()
-            .map(|(name, rows)| {
-                let schema = self.tables.get(&name).ok_or(KernelError::Shape)?;
-                let rows = rows.with_schema(Arc::clone(schema)).map_err(|_| KernelError::Shape)?;
-                Ok((name, rows))
-            })
-            .collect()
+        with_schemas(tables::flatten(&messages).map_err(|_| KernelError::Shape)?, &self.tables)
     }
 
     /// The identifiers of the person whose message it is: namespace and value, for one PID after the other.

@@ -47,6 +47,7 @@ pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::{SurrogateKind, SurrogateRule};
 pub use text::text_of;
 pub(crate) use text::trimmed;
+pub(crate) use token::tokens_of;
 pub use year::YearRule;
 pub use zip3::{Otherwise, RESTRICTED_2000, RESTRICTED_2010, Vintage, Zip3Rule};
 

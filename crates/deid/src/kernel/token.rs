@@ -6,7 +6,13 @@ use arrow_array::StringViewArray;
 use cordon_phi::{Token, TokenError, TokenStore};
 
 use super::text::trimmed;
-use super::{KernelError, Outcome, base32};
+use super::{Column, Env, Kernel, KernelError, Outcome, base32, text_of};
+
+/// The spelled token of each value: what people are known by, and what is made up for them follows from.
+pub(crate) fn tokens_of(values: &StringViewArray, domain: &str, env: &Env) -> Result<StringViewArray, KernelError> {
+    let kernel = Kernel::Token { domain: domain.to_owned() };
+    Ok(text_of(&kernel.apply(&Column { values, subjects: None }, env)?.values))
+}
 
 pub(super) fn apply(domain: &str, values: &StringViewArray, store: &dyn TokenStore) -> Result<Outcome, KernelError> {
     // One call a batch: the store looks up equal values once and may sort the rest as its files like.

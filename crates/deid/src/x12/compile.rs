@@ -9,7 +9,7 @@ use super::meaning::{Meaning, meaning_at};
 use super::path::{Name, Place, segment_name, text_of};
 use super::recipe::{Ruling, Segment, X12Recipe, tables_of};
 use super::section::X12Section;
-use crate::document::{Issue, Rule, Rules};
+use crate::document::{Identities, Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::kernel::Kernel;
 use crate::policy::check::Common;
@@ -82,17 +82,8 @@ impl Compiler<'_> {
             component: None,
             only: None,
         });
-        let mut namespaces = vec![common.subject_domain.clone()];
-        let mut places = Vec::new();
-        for (text, namespace) in identities {
-            if let Some(place) = self.identity("identity", text, Position::default()) {
-                let number = namespaces.iter().position(|known| known == namespace).unwrap_or_else(|| {
-                    namespaces.push(namespace.clone());
-                    namespaces.len() - 1
-                });
-                places.push((place, number as u16));
-            }
-        }
+        let Identities { places, namespaces } =
+            Identities::declared(common, identities, |text| self.identity("identity", text, Position::default()));
         let tables = tables_of(|segment, element, parts| self.class_of(segment, element, parts));
         let types = Meaning::ALL.iter().map(|meaning| self.rule_of(*meaning).map(|rule| self.ruling(rule))).collect();
         let identifiers = self.identifiers.iter().map(|(code, rule)| (code.clone(), self.ruling(*rule))).collect();

@@ -16,7 +16,9 @@ use super::meaning::Meaning;
 use super::path::{Name, Place, segment_name, text_of};
 use super::people::Identity;
 use super::recipe::{Ruling, Segment, X12Recipe, qualifier_of};
-use crate::document::{Change, DocumentFailure, DocumentOutput, Person, Plan, Replacement, SeedBy, Spots};
+use crate::document::{
+    Change, DocumentFailure, DocumentOutput, Person, Plan, Replacement, SeedBy, Spots, with_schemas,
+};
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Env, KernelError};
 
@@ -117,14 +119,7 @@ impl X12Recipe {
         if sets.is_empty() {
             return Ok(Vec::new());
         }
-        let flat = tables::flatten(&sets).map_err(|_| KernelError::Shape)?;
-        flat.into_iter()
-            .map(|(name, rows)| {
-                let schema = self.tables.get(&name).ok_or(KernelError::Shape)?;
-                let rows = rows.with_schema(Arc::clone(schema)).map_err(|_| KernelError::Shape)?;
-                Ok((name, rows))
-            })
-            .collect()
+        with_schemas(tables::flatten(&sets).map_err(|_| KernelError::Shape)?, &self.tables)
     }
 }
 
