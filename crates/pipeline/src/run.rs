@@ -8,6 +8,7 @@
 //!    resumed run only carries that out; each step can be repeated without harm.
 //! 3. The audit log says that a table is committed *before* the new version can be read.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use cordon_deid::recipe::Recipe;
 use cordon_engine::EngineError;
 use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
 use cordon_phi::IdentityStore as _;
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::error::RunError;
@@ -346,7 +348,13 @@ fn run_to_end(
 
 /// Reads what is new or changed for who its people are, before anything of it is written.
 fn learn(context: &Context<'_>, done: &Done, basis: &Basis) -> Result<(), RunError> {
-    let plan = Plan::make(context, done.clone(), basis, &BTreeMap::new())?;
+    let mut plan = Plan::make(context, done.clone(), basis, &BTreeMap::new())?;
+    // Rows that give several identifiers come first: whoever is known by one of them alone would get a token that is given up.
+    let identities = context.pipeline.identities();
+    plan.units.sort_by_key(|unit| {
+        let places = identities.get(&unit.dataset).map_or(0, IndexMap::len);
+        (context.recipe.documents.contains_key(&unit.dataset) || places < 2, Reverse(places))
+    });
     let read = context.meter.bytes.load(std::sync::atomic::Ordering::Relaxed);
     for unit in &plan.units {
         (context.tell)(Progress::Learning { dataset: &unit.dataset, files: unit.files.len() });

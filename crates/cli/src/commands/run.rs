@@ -115,7 +115,7 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
     }
     if report.people_joined > 0 {
         ui.say(format!(
-            "{} pair{} of people turned out to be one: what had been written of them was made again",
+            "{} pair{} of people turned out to be one; what had been written of them before is made again",
             report.people_joined,
             plural(report.people_joined as usize)
         ));
