@@ -104,6 +104,14 @@ macro_rules! events {
 
 events! {
     ProjectInitialised = "project_initialised" { project: String, }
+    /// Sources are about to be read for who the people in them are, before anything is written of them.
+    LearningStarted = "learning_started" {
+        run: String,
+        pipeline: String,
+        policy_hash: Digest,
+        sources: Sources,
+        key_ids: Vec<String>,
+    }
     RunStarted = "run_started" {
         run: String,
         pipeline: String,

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Datelike;
+use cordon_audit::Sources;
 use cordon_crypto::KeyedHash;
 use cordon_deid::kernel::Kernel;
 use cordon_deid::recipe::Recipe;
 
 use crate::config::Format;
 use crate::error::RunError;
-use crate::project::Pipeline;
-use crate::run::Context;
+use crate::project::{OpenProject, Pipeline};
+use crate::run::{self, Context};
 use crate::source::{self, SourceFile};
 use crate::state::{Done, FileRecord, UnitRecord};
 
@@ -169,6 +170,12 @@ impl Plan {
             .filter(|planned| !known.contains(&planned.source_id) || stale.contains(&planned.source_id))
             .collect();
         Ok(Self { units: group(open, journaled)?, done, unchanged, unjoined, present: here })
+    }
+
+    /// What is going to be read, as the record tells it.
+    pub(crate) fn sources(&self, project: &OpenProject) -> Sources {
+        let files = self.units.iter().flat_map(|unit| &unit.files);
+        run::sources(project, files.map(|file| file.source_id.as_str()))
     }
 
     pub fn bytes(&self) -> u64 {

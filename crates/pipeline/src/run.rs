@@ -298,10 +298,11 @@ fn run_to_end(
     let people = Marks::of(&done).open(project, pipeline)?;
     let made_under = project.made_under(pipeline, &recipe);
     let before = people.vault.merges()?;
+    let new = new_run_id();
     if !pipeline.identities().is_empty() {
         let basis = Basis::new(made_under.clone(), before, &recipe);
-        let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).with(&people);
-        learn(&context, &done, &basis)?;
+        let context = Context::new(project, pipeline, &recipe, new.clone(), meter, tell, &done).with(&people);
+        learn(&context, &done, &basis, begun)?;
     }
     let basis = Basis::new(made_under, people.vault.merges()?, &recipe);
     let mut resumed = carried.is_some();
@@ -310,17 +311,15 @@ fn run_to_end(
         recipe = pipeline.compile(CompileOptions::on(reference))?;
         run
     } else {
-        let run = new_run_id();
-        journal.restart(&run, &basis.key(), recipe.reference_date)?;
-        run
+        journal.restart(&new, &basis.key(), recipe.reference_date)?;
+        new
     };
     sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
     let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&people);
     own_tables(&context)?;
     let plan = Plan::make(&context, done, &basis, &journal.units)?;
 
-    let sources = sources(project, plan.units.iter().flat_map(|unit| &unit.files).map(|file| file.source_id.as_str()));
-    project.audit(&started(project, pipeline, &recipe, &context.run, sources))?;
+    project.audit(&started(project, pipeline, &recipe, &context.run, plan.sources(project)))?;
     *begun = Some(context.run.clone());
     tell(Progress::Planned {
         files: plan.units.iter().map(|unit| unit.files.len()).sum(),
@@ -347,8 +346,18 @@ fn run_to_end(
 }
 
 /// Reads what is new or changed for who its people are, before anything of it is written.
-fn learn(context: &Context<'_>, done: &Done, basis: &Basis) -> Result<(), RunError> {
+fn learn(context: &Context<'_>, done: &Done, basis: &Basis, begun: &mut Option<String>) -> Result<(), RunError> {
     let mut plan = Plan::make(context, done.clone(), basis, &BTreeMap::new())?;
+    if !plan.units.is_empty() {
+        context.project.audit(&Event::LearningStarted {
+            run: context.run.clone(),
+            pipeline: context.pipeline.name.clone(),
+            policy_hash: digest(&context.recipe.hash),
+            sources: plan.sources(context.project),
+            key_ids: context.project.key_ids(),
+        })?;
+        *begun = Some(context.run.clone());
+    }
     // Rows that give several identifiers come first: whoever is known by one of them alone would get a token that is given up.
     let identities = context.pipeline.identities();
     plan.units.sort_by_key(|unit| {

@@ -198,11 +198,30 @@ fn a_run_that_is_killed_at_any_step_comes_to_the_same() {
             .output()
             .unwrap();
         assert!(!killed.status.success(), "{step}");
+        // Read is on the record, whether or not anything was written.
+        let (read, begun) = (folder.audit("learning_started"), folder.audit("run_started"));
+        assert_eq!((read.len(), begun.len()), (1, usize::from(step != "learned")), "{step}");
+        assert_eq!(read[0]["sources"]["count"], 3, "{step}");
+        assert!(begun.iter().all(|begun| begun["run"] == read[0]["run"]), "{step}");
         folder.run_json("test", 0);
         let (people, visits) = (tokens(&folder, PEOPLE), tokens(&folder, VISITS));
         assert_eq!(people.values().chain(visits.values()).collect::<BTreeSet<_>>().len(), 1, "{step}");
         assert_eq!(folder.count("SELECT count(*) FROM visits"), 2, "{step}");
     }
+}
+
+#[test]
+fn what_nobody_could_put_on_the_record_is_not_read() {
+    let folder = Folder::with(POLICY, SOURCES);
+    folder.write("in/people.csv", "id,mrn,ssn,first,born,row\np1,M-1,,Ann,1950-01-01,a\n");
+    let audit = folder.path().join(".cordon/audit");
+    std::fs::rename(&audit, folder.path().join("moved")).unwrap();
+    std::fs::write(&audit, "no folder").unwrap();
+    assert_ne!(folder.cordon(&["run", "test"]).code, 0);
+    std::fs::remove_file(&audit).unwrap();
+    std::fs::rename(folder.path().join("moved"), &audit).unwrap();
+    assert!(folder.audit("learning_started").is_empty());
+    assert_eq!(folder.run_json("test", 0)["rows_in"], 1);
 }
 
 #[test]
