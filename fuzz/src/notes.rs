@@ -32,14 +32,13 @@ pub fn read(data: &[u8]) {
 fn names(template: &NameTemplate, name: &str, dice: u64) {
     let columns: Vec<&str> = template.columns().collect();
     let filled = |values: &[&str]| {
-        let mut out = template.text().to_owned();
-        // From the last one on, so that a value is not taken for a placeholder.
-        for (column, value) in columns.iter().zip(values).rev() {
-            let place = format!("{{{column}}}");
-            let at = out.rfind(&place).expect("a placeholder");
-            out.replace_range(at..at + place.len(), value);
+        let (mut out, mut rest) = (String::new(), template.text());
+        for (column, value) in columns.iter().zip(values) {
+            let (before, behind) = rest.split_once(&format!("{{{column}}}")).expect("a placeholder");
+            out.extend([before, value]);
+            rest = behind;
         }
-        out
+        out + rest
     };
     assert!(!columns.is_empty() && !columns.contains(&"text") && !columns.contains(&"file_name"));
     if let Some(values) = template.values(name) {

@@ -17,7 +17,16 @@ const OPTIONS: ReadOptions = ReadOptions { max_transaction_bytes: 16 << 10 };
 
 /// `None` for UTF-16, which the reader says.
 fn batches(bytes: &[u8], chunk: usize, batch_bytes: usize) -> Option<Vec<TransactionBatch>> {
-    let mut reader = TransactionReader::new(Dribble(bytes, chunk), OPTIONS);
+    batches_within(OPTIONS, bytes, chunk, batch_bytes)
+}
+
+fn batches_within(
+    options: ReadOptions,
+    bytes: &[u8],
+    chunk: usize,
+    batch_bytes: usize,
+) -> Option<Vec<TransactionBatch>> {
+    let mut reader = TransactionReader::new(Dribble(bytes, chunk), options);
     let mut all = Vec::new();
     while let Some(batch) = reader.next_batch(batch_bytes).ok()? {
         all.push(batch);
@@ -153,7 +162,9 @@ pub fn apply(data: &[u8]) {
     let Some(whole) = batches(data, usize::MAX, LARGE) else { return };
     let done = out(&whole);
     for (header, set) in done.0.iter().take(32) {
-        let again = batches(format!("{header}{set}").as_bytes(), usize::MAX, LARGE).expect("text");
+        // Tokens are longer than numbers.
+        let again = batches_within(ReadOptions::default(), format!("{header}{set}").as_bytes(), usize::MAX, LARGE);
+        let again = again.expect("text");
         let sets =
             again.iter().flat_map(|batch| (0..batch.len()).filter(|at| is_set(batch, *at)).map(move |at| (batch, at)));
         let sets: Vec<(&TransactionBatch, usize)> = sets.collect();
