@@ -38,7 +38,7 @@ pub fn env() -> Env {
             fpe: FpeKey::from_bytes([4; 32]),
         })
     });
-    Env { tokens: Arc::new(Foretold), keys: Arc::clone(keys) }
+    Env { tokens: Arc::new(Foretold), keys: Arc::clone(keys), dossiers: None }
 }
 
 /// A dataset of documents of a policy that ships.

@@ -10,11 +10,16 @@ mod ccda;
 mod compressed;
 mod csv;
 mod detect;
+mod dicom;
 mod fhir;
 mod hl7v2;
+mod import;
 mod kernels;
+mod markup;
 mod memory;
+mod narrative;
 mod ndjson;
+mod notes;
 mod pieces;
 mod policy;
 pub mod seeds;
@@ -52,6 +57,14 @@ pub const TARGETS: &[Target] = &[
     target("hl7v2_deid", hl7v2::apply, hl7v2::warm),
     Target { max_len: 16 << 10, ..target("ccda_deid", ccda::apply, ccda::warm) },
     target("fhir_deid", fhir::apply, fhir::warm),
+    Target { max_len: 16 << 10, memory: (64, 2048), ..target("x12_deid", x12::apply, x12::warm_policy) },
+    // What a deflated data set may become is a bound of its reader.
+    Target { memory: (192, 4096), ..target("dicom", dicom::read, dicom::warm) },
+    Target { memory: (192, 4096), ..target("dicom_deid", dicom::apply, dicom::warm) },
+    target("notes", notes::read, || ()),
+    target("markup", markup::read, || ()),
+    target("narrative", narrative::find, narrative::warm),
+    Target { long: 0, ..target("import", import::read, import::warm) },
     target("detect", detect::find, detect::warm),
     target("policy", policy::compile, policy::warm),
     target("ndjson", ndjson::read, || ()),

@@ -7,13 +7,21 @@ use std::path::{Path, PathBuf};
 
 use cordon_formats::{ccda, fhir, hl7v2, open_decoded, x12};
 
-pub const POLICIES: [&str; 6] = [
+pub const POLICIES: [&str; 14] = [
     include_str!("../../crates/deid/policies/ccda.yaml"),
     include_str!("../../crates/deid/policies/ccda-limited-data-set.yaml"),
+    include_str!("../../crates/deid/policies/dicom.yaml"),
+    include_str!("../../crates/deid/policies/dicom-limited-data-set.yaml"),
     include_str!("../../crates/deid/policies/fhir-r4.yaml"),
+    include_str!("../../crates/deid/policies/fhir-r4-limited-data-set.yaml"),
     include_str!("../../crates/deid/policies/hl7v2.yaml"),
+    include_str!("../../crates/deid/policies/hl7v2-limited-data-set.yaml"),
     include_str!("../../crates/deid/policies/hospital.yaml"),
+    include_str!("../../crates/deid/policies/notes.yaml"),
+    include_str!("../../crates/deid/policies/research.yaml"),
     include_str!("../../crates/deid/policies/synthea-csv.yaml"),
+    include_str!("../../crates/deid/policies/x12.yaml"),
+    include_str!("../../crates/deid/policies/x12-limited-data-set.yaml"),
 ];
 
 const SMALL_POLICY: &str = "policy: p\nmethod: safe-harbor\nsubject: { domain: patient }\ndatasets:\n  t:\n    subject: who\n    \
@@ -98,6 +106,148 @@ const PATHS: &str = "//name\n/ClinicalDocument/recordTarget/patientRole/id/@exte
     section[templateId/@root='1.2']/title\npatient/*\n//@*\nsdtc:raceCode\nPID-5.1.2\nOBX-5\nZPI-3\nPID\nPatient.name.given\n\
     Observation.value.ofType(string)\n*.language\nPatient.contact.name\nextension\n''\n";
 
+const XHTML: &str = "<div xmlns=\"http://www.w3.org/1999/xhtml\" id=\"x\"><p class=x>Dr. <b>Jo</b>hn &amp; co<br/></p><!-- c --><head><title>t\
+    </title></head><table><tr><td colspan=\"2\" rowspan='3'>a</td></tr></table><![CDATA[x]]><?p ?><ul><li>b &eacute;</li></ul></div>";
+
+/// A configuration of the Microsoft FHIR anonymizer with each of its methods.
+const CONFIGURATION: &str = r#"{
+  "fhirVersion": "R4",
+  "fhirPathRules": [
+    {"path": "nodesByType('Extension')", "method": "redact"},
+    {"path": "Organization.identifier", "method": "keep"},
+    {"path": "nodesByType('Address').country", "method": "keep"},
+    {"path": "nodesByType('date').where($this > @2000)", "method": "dateShift"},
+    {"path": "nodesByName('family')", "method": "substitute", "replaceWith": "Doe"},
+    {"path": "Patient.address", "method": "substitute", "replaceWith": {"city": "x", "line": ["y"]}},
+    {"path": "Resource.id", "method": "cryptoHash"},
+    {"path": "nodesByType('Reference').reference", "method": "encrypt"},
+    {"path": "(nodesByType('Quantity') | Observation.value)", "method": "perturb", "span": 5, "rangeType": "fixed", "roundTo": 0},
+    {"path": "Patient.birthDate", "method": "generalize", "cases": {"$this >= @2000": "@2000", "true": "$this"}, "otherValues": "redact"},
+    {"path": "Patient.descendants().ofType(HumanName)", "method": "redact"},
+    {"path": "Observation.value as Quantity", "method": "keep"},
+    {"path": "Resource", "method": "keep"}
+  ],
+  "parameters": {"dateShiftKey": "0123456789abcdef", "dateShiftScope": "file", "dateShiftFixedOffsetInDays": 5,
+    "cryptoHashKey": "fedcba9876543210", "encryptKey": "abcdefgh01234567", "enablePartialAgesForRedact": true,
+    "enablePartialDatesForRedact": true, "enablePartialZipCodesForRedact": true,
+    "restrictedZipCodeTabulationAreas": ["036", "059"], "customSettings": {"a": 1}}
+}"#;
+
+/// Elements of a data set: tag, representation and value, sequences with items of such.
+enum Put {
+    Text(u16, u16, &'static [u8; 2], &'static [u8]),
+    Sequence(u16, u16, Vec<Vec<Put>>),
+}
+
+/// A data set in explicit VR or not, little end first or not, sequences of known length or not.
+fn data_set(elements: &[Put], implicit: bool, big: bool, undefined: bool) -> Vec<u8> {
+    let two = |number: u16| if big { number.to_be_bytes() } else { number.to_le_bytes() };
+    let four = |number: u32| if big { number.to_be_bytes() } else { number.to_le_bytes() };
+    let mut out = Vec::new();
+    for element in elements {
+        match element {
+            Put::Text(group, number, vr, value) => {
+                out.extend([two(*group), two(*number)].concat());
+                match (implicit, *vr) {
+                    (true, _) => out.extend(four(value.len() as u32)),
+                    (false, b"OB" | b"OW" | b"UN" | b"UT") => {
+                        out.extend([&vr[..], &[0; 2], &four(value.len() as u32)].concat());
+                    }
+                    (false, _) => out.extend([&vr[..], &two(value.len() as u16)].concat()),
+                }
+                out.extend_from_slice(value);
+            }
+            Put::Sequence(group, number, items) => {
+                let mut inner = Vec::new();
+                for item in items {
+                    let item = data_set(item, implicit, big, undefined);
+                    let length = if undefined { u32::MAX } else { item.len() as u32 };
+                    inner.extend([&two(0xFFFE)[..], &two(0xE000), &four(length), &item].concat());
+                    if undefined {
+                        inner.extend([&two(0xFFFE)[..], &two(0xE00D), &[0; 4]].concat());
+                    }
+                }
+                let length = if undefined { u32::MAX } else { inner.len() as u32 };
+                out.extend([two(*group), two(*number)].concat());
+                if !implicit {
+                    out.extend(b"SQ\0\0");
+                }
+                out.extend(four(length));
+                out.extend(inner);
+                if undefined {
+                    out.extend([&two(0xFFFE)[..], &two(0xE0DD), &[0; 4]].concat());
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Files of DICOM in each way of writing them.
+pub fn dicom_files() -> Vec<Vec<u8>> {
+    use Put::{Sequence, Text};
+    let code =
+        || vec![Text(8, 0x100, b"SH", b"T-D3"), Text(8, 0x102, b"SH", b"SRT "), Text(8, 0x104, b"LO", b"Chest ")];
+    let elements = [
+        Text(8, 5, b"CS", b"ISO_IR 100"),
+        Text(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
+        Text(8, 0x18, b"UI", b"1.2.3.4\0"),
+        Text(8, 0x20, b"DA", b"20240102"),
+        Text(8, 0x60, b"CS", b"CT"),
+        Text(8, 0x70, b"LO", b"ACME"),
+        Text(9, 0x10, b"LO", b"OWN "),
+        Text(9, 0x1001, b"LO", b"secret"),
+        Text(0x10, 0x10, b"PN", b"M\xFCller^Jane"),
+        Text(0x10, 0x20, b"LO", b"0007"),
+        Text(0x10, 0x1010, b"AS", b"093Y"),
+        Text(0x10, 0x4000, b"LT", b"seen 3/4/2021 "),
+        Text(0x18, 0x50, b"DS", b"1.5\\2 "),
+        Text(0x20, 0xD, b"UI", b"1.2.3\0"),
+        Text(0x28, 0x10, b"US", &[2, 0]),
+        Sequence(
+            0x40,
+            0x275,
+            vec![vec![Text(0x40, 7, b"LO", b"CT x"), Sequence(0x40, 8, vec![code(), code()])], vec![]],
+        ),
+    ];
+    let meta = |syntax: &'static [u8]| {
+        let rest = data_set(
+            &[
+                Text(2, 2, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
+                Text(2, 3, b"UI", b"1.2.3.4\0"),
+                Text(2, 0x10, b"UI", syntax),
+                Text(2, 0x16, b"AE", b"SENDER"),
+            ],
+            false,
+            false,
+            false,
+        );
+        let length = [&[2, 0, 0, 0][..], b"UL", &[4, 0], &(rest.len() as u32).to_le_bytes()].concat();
+        [&[0; 128][..], b"DICM", &length, &rest].concat()
+    };
+    let mut all = Vec::new();
+    for (syntax, implicit, big) in [
+        (&b"1.2.840.10008.1.2.1\0"[..], false, false),
+        (b"1.2.840.10008.1.2\0", true, false),
+        (b"1.2.840.10008.1.2.2\0", false, true),
+    ] {
+        for undefined in [false, true] {
+            all.push([meta(syntax), data_set(&elements, implicit, big, undefined)].concat());
+        }
+    }
+    let mut deflated = flate2::write::DeflateEncoder::new(meta(b"1.2.840.10008.1.2.1.99"), flate2::Compression::fast());
+    deflated.write_all(&data_set(&elements, false, false, true)).expect("memory");
+    all.push(deflated.finish().expect("memory"));
+    // Pixel data as they are, and in fragments; an element of the meta group where none may be.
+    let plain = [meta(b"1.2.840.10008.1.2.1\0"), data_set(&elements, false, false, false)].concat();
+    all.push([&plain[..], &data_set(&[Text(0x7FE0, 0x10, b"OW", &[1; 8])], false, false, false)].concat());
+    let fragments = b"\xE0\x7F\x10\0OB\0\0\xFF\xFF\xFF\xFF\xFE\xFF\0\xE0\0\0\0\0\xFE\xFF\0\xE0\x04\0\0\0abcd\xFE\xFF\xDD\xE0\0\0\0\0";
+    all.push([&plain[..], fragments].concat());
+    let astray = [Text(8, 0x14, b"UI", b"1.2.3\0"), Text(2, 0x16, b"AE", b"SENDER"), Text(2, 0x10, b"UI", b"1.2.3\0")];
+    all.push([meta(b"1.2.840.10008.1.2\0"), data_set(&astray, true, false, false)].concat());
+    all
+}
+
 /// The cases of a folder of the repository.
 fn cases(folder: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
@@ -169,7 +319,36 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             all.push([&[0xFF, 0xFE][..], &utf16].concat());
             all
         }
-        "x12" => interchanges(),
+        "x12" | "x12_deid" => interchanges(),
+        "dicom" | "dicom_deid" => dicom_files(),
+        "notes" => texts(&[
+            "{mrn}_{number}_{date}.txt\n0007_1_2024-01-02.txt\nMrs. Doe\r\nwas seen\n",
+            "note {id}\nnote 7\n\u{feff}Jos\u{e9}\n",
+            "a{b}c{d}\naxcy\nx\0y",
+            "\nx.txt\n",
+        ])
+        .into_iter()
+        .chain([
+            b"{a}.txt\n7.txt\nJos\xE9 \x93x\x94".to_vec(),
+            b"\nx\n\xFF\xFEa\0b\0".to_vec(),
+            b"\nx\n\xFE\xFF\0a".to_vec(),
+        ])
+        .collect(),
+        "markup" => texts(&[
+            XHTML,
+            "a < b & c &; AT&T &nbsp;x Jos&eacute P &#105;&#x69; &rcaron;",
+            "<p>a<script>if (a</b)</script>b",
+        ]),
+        "narrative" => {
+            let facts = "a0Jane|O'Doe\na0Mary-Ann|van der Linden\na1Jos\u{e9}|N\u{fa}\u{f1}ez Vega\na2Ada|Okafor\nb012 Elm Street Apt 4\nc0Boston\n\
+                e002139\ng01957-03-01\nj0(617) 555-0100\nn000-1234\nl0jane@example.org\nm0219-09-9999\n\n";
+            texts(&[&format!("{facts}{NOTE}"), NOTE])
+                .into_iter()
+                .chain(cases("narrative"))
+                .chain(crate::narrative::SPELLINGS.iter().map(|text| format!("{facts}Seen: {text} .").into_bytes()))
+                .collect()
+        }
+        "import" => texts(&[CONFIGURATION, r#"{"fhirPathRules":[]}"#]),
         "policy" => texts(&POLICIES).into_iter().chain(texts(&[SMALL_POLICY])).chain(cases("policies")).collect(),
         "paths" => PATHS.lines().map(|line| line.as_bytes().to_vec()).collect(),
         "detect" => texts(&[NOTE]).into_iter().chain(cases("detect")).collect(),
@@ -211,8 +390,9 @@ pub fn third_party(target: &str, data: &Path, most: usize) -> Vec<Vec<u8>> {
         "fhir" | "fhir_deid" => &["fhir-bulk-10", "ms-anonymizer"],
         "hl7v2" | "hl7v2_deid" => &["hl7v2"],
         "ccda" | "ccda_deid" => &["ccda"],
-        "x12" => &["x12"],
-        "detect" => &["notes"],
+        "x12" | "x12_deid" => &["x12"],
+        "detect" | "narrative" | "notes" => &["notes"],
+        "import" => &["ms-anonymizer/configurations"],
         _ => &[],
     };
     let mut found = Vec::new();
@@ -260,7 +440,7 @@ pub fn words(target: &str) -> Vec<String> {
             ];
             segments.chain(owned(&marks)).collect()
         }
-        "x12" => {
+        "x12" | "x12_deid" => {
             let segments = x12::Dictionary::get().segments().map(|segment| format!("~{}*", segment.name));
             segments
                 .chain(owned(&["~HL*2*1*22*0", "*QC*", "*IL*", "*D8*", "*RD8*", "*MI*", ":", "^", ISA, "~\r\n"]))
@@ -322,7 +502,72 @@ pub fn words(target: &str) -> Vec<String> {
             words.dedup();
             words
         }
-        "detect" | "kernels" => owned(&[
+        "dicom" | "dicom_deid" => owned(&[
+            "\u{8}\0\u{5}\0CS",
+            "\u{8}\0\u{16}\0UI",
+            "\u{10}\0\u{10}\0PN",
+            "\u{10}\0 \0LO",
+            "@\0u\u{2}SQ\0\0",
+            "\u{2}\0\u{10}\0UI",
+            "\t\0\u{10}\0LO",
+            "UN\0\0",
+            "OB\0\0",
+            "DS",
+            "AT",
+            "1.2.840.10008.1.2",
+            "1.2.840.10008.1.2.1.99",
+            "1.2.840.10008.1.2.2",
+            "ISO 2022 IR 87",
+            "ISO_IR 192",
+            "\\",
+            "\u{1b}$B",
+        ]),
+        "markup" => owned(&[
+            "<p>",
+            "</p>",
+            "<br/>",
+            "<b>",
+            "<td colspan=\"2\">",
+            "<script>",
+            "</script>",
+            "<!--",
+            "-->",
+            "<![CDATA[",
+            "<?",
+            "&amp;",
+            "&eacute;",
+            "&eacute",
+            "&#x",
+            "&nbsp;",
+            " xmlns=\"http://www.w3.org/1999/xhtml\"",
+            "='",
+            "/>",
+            "<head>",
+            "</head>",
+        ]),
+        "notes" => owned(&["{mrn}", "{a}", "_", ".txt", "\n", "\u{feff}", "\0", "\r\n"]),
+        "import" => {
+            let mut words: Vec<String> = CONFIGURATION
+                .split(['"', '(', ')', ' ', ','])
+                .map(str::trim)
+                .filter(|word| word.len() > 2)
+                .map(str::to_owned)
+                .collect();
+            words.extend(owned(&[
+                ".where(",
+                ".ofType(",
+                "descendants()",
+                " as ",
+                " | ",
+                "[0]",
+                "{\"path\":\"",
+                "\",\"method\":\"",
+            ]));
+            words.sort();
+            words.dedup();
+            words
+        }
+        "detect" | "kernels" | "narrative" => owned(&[
             "MRN: ",
             "DOB ",
             "Dr. ",
@@ -339,7 +584,10 @@ pub fn words(target: &str) -> Vec<String> {
             "\u{a0}",
             "219-09-9999",
             "\n",
-        ]),
+        ])
+        .into_iter()
+        .chain(crate::narrative::SPELLINGS.iter().filter(|_| target == "narrative").map(|text| (*text).to_owned()))
+        .collect(),
         _ => owned(&["\"", "\"\"", "\r\n", "\u{feff}", "\0"]),
     }
 }

@@ -1,17 +1,32 @@
-//! X12 interchanges.
+//! X12 interchanges, and the shipped policy on them.
 
+use std::sync::OnceLock;
+
+use arrow_array::cast::AsArray;
+use cordon_deid::document::Documents;
+use cordon_deid::x12::X12Recipe;
 use cordon_formats::x12::{
     Delimiters, Dictionary, Edits, Outline, ReadOptions, RecordKind, RejectReason, Transaction, TransactionBatch,
     TransactionReader, facts, tables,
 };
 
+use crate::kernels::{env, shipped};
 use crate::pieces::{Dribble, LARGE, sizes};
 
 const OPTIONS: ReadOptions = ReadOptions { max_transaction_bytes: 16 << 10 };
 
 /// `None` for UTF-16, which the reader says.
 fn batches(bytes: &[u8], chunk: usize, batch_bytes: usize) -> Option<Vec<TransactionBatch>> {
-    let mut reader = TransactionReader::new(Dribble(bytes, chunk), OPTIONS);
+    batches_within(OPTIONS, bytes, chunk, batch_bytes)
+}
+
+fn batches_within(
+    options: ReadOptions,
+    bytes: &[u8],
+    chunk: usize,
+    batch_bytes: usize,
+) -> Option<Vec<TransactionBatch>> {
+    let mut reader = TransactionReader::new(Dribble(bytes, chunk), options);
     let mut all = Vec::new();
     while let Some(batch) = reader.next_batch(batch_bytes).ok()? {
         all.push(batch);
@@ -109,4 +124,62 @@ fn check(set: &Transaction<'_>) {
         edits.write(set, &mut out).expect("places ascend");
         assert!(out == set.bytes(), "values written in their places are other bytes");
     }
+}
+
+fn recipe() -> &'static X12Recipe {
+    static RECIPE: OnceLock<Documents> = OnceLock::new();
+    let documents = RECIPE.get_or_init(|| shipped(include_str!("../../crates/deid/policies/x12.yaml"), "x12"));
+    documents.x12().expect("a policy for X12")
+}
+
+pub fn warm_policy() {
+    warm();
+    recipe();
+}
+
+/// Headers and sets that came out, and where rules failed.
+type Out = (Vec<(String, String)>, Vec<(String, String)>);
+
+fn out(batches: &[TransactionBatch]) -> Out {
+    let (mut sets, mut failures) = (Vec::new(), Vec::new());
+    for batch in batches {
+        let output = recipe().apply(batch, &env()).unwrap_or_else(|error| panic!("{error}"));
+        for (_, rows) in output.tables.iter().filter(|(table, _)| table == "transaction") {
+            let texts = |name| rows.column_by_name(name).expect("the column").as_string_view().iter();
+            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+            sets.extend(texts("header").zip(texts("text")).map(|(header, set)| (text(header), text(set))));
+        }
+        failures.extend(output.failures.iter().map(|failure| (failure.path.clone(), failure.reason.to_string())));
+        let sent = batch.records.iter().filter(|record| record.kind == RecordKind::Transaction).count();
+        assert!(output.documents as usize + output.failures.len() == sent, "a set is nowhere");
+    }
+    (sets, failures)
+}
+
+/// What comes out is a set under its header without lines that are no segments and without segments that X12 does not define,
+/// and is the same however the input was cut into batches.
+pub fn apply(data: &[u8]) {
+    let Some(whole) = batches(data, usize::MAX, LARGE) else { return };
+    let done = out(&whole);
+    for (header, set) in done.0.iter().take(32) {
+        // Tokens are longer than numbers.
+        let again = batches_within(ReadOptions::default(), format!("{header}{set}").as_bytes(), usize::MAX, LARGE);
+        let again = again.expect("text");
+        let sets =
+            again.iter().flat_map(|batch| (0..batch.len()).filter(|at| is_set(batch, *at)).map(move |at| (batch, at)));
+        let sets: Vec<(&TransactionBatch, usize)> = sets.collect();
+        assert!(sets.len() == 1 && again.iter().all(|batch| batch.rejects.is_empty()), "what came out is no set");
+        let (batch, at) = sets[0];
+        assert!(batch.raw(at).trim_ascii() == set.as_bytes().trim_ascii(), "it reads otherwise");
+        for segment in batch.parse(at).expect("a record").segments() {
+            let is_known = Dictionary::get().segment(segment.name()).is_some();
+            assert!(!segment.is_text() && is_known, "an undeclared line passed");
+        }
+    }
+    let pieces = batches(data, usize::MAX, sizes(data).1).expect("as before");
+    assert!(out(&pieces) == done, "other results in other batches");
+}
+
+fn is_set(batch: &TransactionBatch, at: usize) -> bool {
+    batch.records.get(at).is_some_and(|record| record.kind == RecordKind::Transaction)
 }

@@ -346,6 +346,9 @@ impl Walk<'_> {
 
     fn act(&self, document: &Document, number: usize, element: &Element, frame: &mut Frame, around: &[Frame]) -> Found {
         let tag = element.tag;
+        if is_astray(tag) {
+            return Found::Nothing;
+        }
         if tag.group() % 2 == 1 {
             return self.private(document, number, element, frame);
         }
@@ -553,6 +556,12 @@ fn is_public_scheme(designator: &[u8]) -> bool {
     let text = designator.trim_ascii_end();
     let has_form = text.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.'));
     (2..=16).contains(&text.len()) && has_form && !text.starts_with(b"99")
+}
+
+/// In a data set there are no attributes of commands, files and directories (PS3.5, 7.1), and where what stands before them goes,
+/// those of the meta group would be read as such. That group is written with the least significant byte first in every file.
+fn is_astray(tag: Tag) -> bool {
+    matches!(tag.group(), 0x0000 | 0x0002 | 0x0004 | 0x0006 | 0x0200)
 }
 
 /// What is found for an element.

@@ -154,11 +154,13 @@ fn layout(name: &[u8]) -> &'static Layout {
     }
 }
 
-/// A message as text. A byte-order mark before a segment is one in UTF-8 alone: in another encoding it would become three letters
-/// before the segment's name, and what was read as a segment would be none when it is read again.
+/// A message as text. A byte-order mark before a segment is one in UTF-8 alone: in another encoding, and where what says that it
+/// is UTF-8 is not, it would become three letters before the segment's name, and what was read as a segment would be none
+/// when it is read again.
 fn text_of<'m>(message: &Message<'m>) -> Cow<'m, str> {
     const MARK: &[u8] = b"\xEF\xBB\xBF";
-    let (bytes, charset) = (message.bytes(), message.charset());
+    let bytes = message.bytes();
+    let charset = message.charset().of_value(bytes);
     if charset.name() == "UTF-8" || memchr::memmem::find(bytes, MARK).is_none() {
         return charset.decode(bytes);
     }

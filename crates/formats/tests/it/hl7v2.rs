@@ -80,7 +80,6 @@ fn unchanged(message: &Message<'_>) -> Vec<u8> {
     out
 }
 
-/// Found by fuzzing: as text in Windows-1252 the mark was three letters, and what was written could not be read again.
 /// Found by fuzzing: read at once, a message went with the long text before it; in pieces it stood.
 #[test]
 fn what_is_too_long_before_a_message_takes_it_along_neither_at_once_nor_in_pieces() {
@@ -102,6 +101,7 @@ fn what_is_too_long_before_a_message_takes_it_along_neither_at_once_nor_in_piece
     }
 }
 
+/// Found by fuzzing: as text in Windows-1252 the mark was three letters, and what was written could not be read again.
 #[test]
 fn a_byte_order_mark_before_a_message_that_is_not_utf8_is_no_text() {
     let sent = b"\xEF\xBB\xBFMSH|^~\\&|A||||||ADT|1|P|2.3\r\xEF\xBB\xBFPID|1||7||M\xFCller\xEF\xBB\xBF\r";
@@ -109,6 +109,18 @@ fn a_byte_order_mark_before_a_message_that_is_not_utf8_is_no_text() {
     let text = flat[0].1.column_by_name("message").unwrap().as_string_view().value(0).to_owned();
     assert_eq!(text, "MSH|^~\\&|A||||||ADT|1|P|2.3\rPID|1||7||M\u{fc}ller\u{ef}\u{bb}\u{bf}\r");
     assert_eq!(parse(text.as_bytes()).unwrap().find(b"PID").unwrap().field(3).unwrap().text(), "7");
+}
+
+/// Found by fuzzing: declared as UTF-8 and broken, the text is read as windows-1252, and the mark again was three letters.
+#[test]
+fn a_byte_order_mark_in_a_message_of_broken_utf8_is_no_text() {
+    let sent = b"MSH|^~\\&|A (\xBC)||||||ADT|1|P|2.5.1||||||UNICODE UTF-8\r\xEF\xBB\xBFPID|1||7||M\xFCller\r";
+    let message = parse(sent).unwrap();
+    let flat = tables::flatten(&[message]).unwrap();
+    let (_, rows) = flat.iter().find(|(table, _)| table == "message").unwrap();
+    let text = rows.column_by_name("message").unwrap().as_string_view().value(0).to_owned();
+    assert_eq!(text, "MSH|^~\\&|A (\u{bc})||||||ADT|1|P|2.5.1||||||UNICODE UTF-8\rPID|1||7||M\u{fc}ller\r");
+    assert!(parse(text.as_bytes()).unwrap().segments().all(|segment| !segment.is_text()));
 }
 
 #[test]

@@ -127,6 +127,26 @@ fn what_is_not_of_its_representation_goes() {
     assert_eq!(value(&out, NAME).unwrap(), "");
 }
 
+/// Found by fuzzing: once the private attribute before it was gone, it was read as one of the meta group, and no file of the
+/// batch came out.
+#[test]
+fn attributes_of_the_meta_group_in_the_data_set_go() {
+    let meta = file(object([]));
+    for (syntax, astray) in [
+        (&b"1.2.840.10008.1.2\0"[..], &b"\x09\0\x01\x10\x04\0\0\0name\x02\0\x10\0\x06\0\0\x001.2.3\0"[..]),
+        (b"1.2.840.10008.1.2.2\0", b"\0\x09\x10\x01LO\0\x04name\x02\0\0\0UL\0\x04\0\0\0\x08"),
+    ] {
+        let length = |value: &[u8]| (value.len() as u16).to_le_bytes();
+        let bytes = [&[0; 128][..], b"DICM\x02\0\x10\0UI", &length(syntax), syntax, astray].concat();
+        let output = run(&shipped(), &[meta.clone(), bytes]);
+        let files = files(&output);
+        assert_eq!((output.failures.len(), files.len()), (0, 2));
+        assert!(parse(&files[1]).elements().iter().all(|element| element.tag.group() != 0x0200));
+        assert_eq!(parse(&files[1]).top().filter(|(_, element)| element.tag.group() == 2).count(), 0);
+        assert_eq!(value(&files[1], Tag(0x0012, 0x0062)).unwrap(), "YES");
+    }
+}
+
 #[test]
 fn undeclared_attributes_fail_where_the_policy_says_so() {
     let policy = SHIPPED.replace("undeclared: drop", "undeclared: fail");
