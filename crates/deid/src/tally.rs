@@ -59,7 +59,7 @@ impl Class {
     /// No rule reaches it, or it is not of the form that its place has.
     pub(crate) const UNDECLARED: Self = Self(((KINDS + 2) * DEEDS + NOT_PASSED) as u16);
 
-    pub(crate) fn of(kind: Kind, action: Action) -> Self {
+    pub(crate) const fn of(kind: Kind, action: Action) -> Self {
         Self((kind as usize * DEEDS + action as usize) as u16)
     }
 
@@ -81,11 +81,6 @@ impl Class {
     fn done(self, deed: usize) -> Self {
         let at = usize::from(self.0);
         Self((at - at % DEEDS + deed) as u16)
-    }
-
-    /// Whether values of the class are in the output as they were.
-    pub(crate) fn is_kept(self) -> bool {
-        usize::from(self.0) % DEEDS == Action::Keep as usize
     }
 
     /// Whether its action leaves nothing by intent.

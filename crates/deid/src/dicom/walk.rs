@@ -600,7 +600,8 @@ fn replaced(values: Values) -> Values {
 
 /// The values of an element: its own, or those of all elements in its items.
 fn all_of(document: &Document, number: usize, element: &Element, class: Class) -> Values {
-    let own = |number: usize| document.element(number).filter(|element| element.kind == Kind::Value);
+    let is_value = |element: &&Element| matches!(element.kind, Kind::Value | Kind::Fragments);
+    let own = |number: usize| document.element(number).filter(is_value);
     let end = element.next().max(number + 1);
     let count = (number..end).filter_map(own).filter(|element| element.length() > 0).count();
     Values { class, count: count as u32 }
