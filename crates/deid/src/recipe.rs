@@ -193,7 +193,17 @@ impl TableRecipe {
             .collect();
         let facts = if identities.is_empty() { RowFacts::default() } else { RowFacts::new(&self.rules, columns) };
         let needed = needed.chain(subject).chain(identities.iter().map(|(at, _)| *at)).chain(facts.needed()).collect();
-        Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, identities, facts, undeclared, needed, gone })
+        Ok(BoundTable {
+            recipe: self,
+            schema: self.schema(),
+            steps,
+            subject,
+            identities,
+            facts,
+            undeclared,
+            needed,
+            gone,
+        })
     }
 }
 

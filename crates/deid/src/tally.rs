@@ -148,11 +148,9 @@ pub struct Tally {
 impl Tally {
     /// Adds what another batch came to.
     pub fn add(&mut self, other: &Self) {
-        for (all, more) in [
-            (&mut self.values, &other.values),
-            (&mut self.known, &other.known),
-            (&mut self.detected, &other.detected),
-        ] {
+        for (all, more) in
+            [(&mut self.values, &other.values), (&mut self.known, &other.known), (&mut self.detected, &other.detected)]
+        {
             if all.len() < more.len() {
                 all.resize(more.len(), 0);
             }

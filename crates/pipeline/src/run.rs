@@ -32,7 +32,7 @@ use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::sealed::{Journal, clear_temporary, read_sealed, write_sealed};
 use crate::state::{Change, Counts, Done, Found, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord};
-use crate::unit;
+use crate::{report, unit};
 
 /// What a run came to.
 #[derive(Serialize)]
@@ -643,6 +643,7 @@ pub(crate) fn carry_out(
     }
     write_sealed(&project.state_file(&pipeline.name), &project.seal_key()?, &prepared.done)?;
     fail_point("state");
+    report::keep(project, pipeline, prepared)?;
     record_end(project, prepared)?;
     fail_point("recorded");
     sweep(project, pipeline, &prepared.done, std::iter::empty())?;

@@ -90,6 +90,16 @@ pub struct Found {
     pub spans: BTreeMap<String, Spans>,
 }
 
+/// What became of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub kept: u64,
+    pub changed: u64,
+    pub removed: u64,
+    pub left_empty: u64,
+    pub not_passed: u64,
+}
+
 /// How many stretches of text were replaced.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Spans {
@@ -117,6 +127,21 @@ impl Found {
             found.spans.insert(kind.to_owned(), Spans { known, detected });
         }
         found
+    }
+
+    /// How many values became what: kept as they were, changed, removed by a rule, left empty by one, and not passed for want of one.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for (deed, count) in self.values.values().flatten() {
+            *match deed.as_str() {
+                "keep" => &mut totals.kept,
+                "drop" | "blank" => &mut totals.removed,
+                "left-empty" => &mut totals.left_empty,
+                "not-passed" => &mut totals.not_passed,
+                _ => &mut totals.changed,
+            } += count;
+        }
+        totals
     }
 
     /// Adds what another part of the run found.

@@ -531,7 +531,14 @@ where
             }
             _ => Disposal::Mask,
         };
-        self.walk.nodes.push(Node { event: at, parent: around, alive: false, lost: false, disposal, labels: Labels::default() });
+        self.walk.nodes.push(Node {
+            event: at,
+            parent: around,
+            alive: false,
+            lost: false,
+            disposal,
+            labels: Labels::default(),
+        });
         (self.walk.nodes.len() - 1) as u32
     }
 
@@ -763,14 +770,7 @@ where
     }
 
     /// `class`: of the rule that drops it; `None` where none reaches it.
-    fn drop_attribute(
-        &mut self,
-        at: usize,
-        number: usize,
-        attribute: &Attribute,
-        frame: &Frame,
-        class: Option<Class>,
-    ) {
+    fn drop_attribute(&mut self, at: usize, number: usize, attribute: &Attribute, frame: &Frame, class: Option<Class>) {
         let spot = self.spot(Leaf::Attribute(attribute.ns, attribute.name));
         if class.is_none() {
             self.undeclared(spot);

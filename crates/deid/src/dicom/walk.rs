@@ -168,7 +168,8 @@ impl DicomRecipe {
             code(value, meaning)
         }));
         let changes_dates = |act: &Act| matches!(act, Act::Gather { action: Action::Year | Action::ShiftDate, .. });
-        let mut ruled = self.elements.values().flatten().map(|rule| &rule.ruled).chain(self.types.values()).map(|ruled| &ruled.act);
+        let mut ruled =
+            self.elements.values().flatten().map(|rule| &rule.ruled).chain(self.types.values()).map(|ruled| &ruled.act);
         let dates = if ruled.any(changes_dates) {
             "MODIFIED"
         } else if self.options.contains(&ProfileOption::RetainLongitudinalFullDates) {
@@ -540,14 +541,7 @@ impl Walk<'_> {
         true
     }
 
-    fn fixed(
-        &mut self,
-        number: usize,
-        element: &Element,
-        value: &'static [u8],
-        values: Values,
-        plan: &mut Plan<'_>,
-    ) {
+    fn fixed(&mut self, number: usize, element: &Element, value: &'static [u8], values: Values, plan: &mut Plan<'_>) {
         let mark = self.mark(Spot { element: number as u32, tag: element.tag, form: Form::Fixed(value) });
         plan.remove(span_of(element), false, mark, values);
     }

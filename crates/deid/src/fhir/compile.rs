@@ -712,6 +712,7 @@ impl Compiler<'_> {
             (Some((kind, action)), _) => Class::of(kind, action),
             (None, Some(rule)) => rule.class(),
             (None, None) if element.name == "id" => Class::of(IdentifierKind::UniqueId, Action::Drop),
+            (None, None) if let (Flavor::Dropped, Some(floor)) = (flavor, floor) => Class::of(floor.kind, Action::Drop),
             (None, None) => self.types.get(&element.type_id).map_or(Class::EXCLUDED, Rule::class),
         };
         let made_from = MadeFrom { act, facts, floor, listed: found.is_some_and(|rule| rule.listed) };

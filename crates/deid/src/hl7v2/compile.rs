@@ -319,9 +319,7 @@ impl Compiler<'_> {
             let is_entry = matches!(data_type, "ID" | "IS");
             return self.intern(match rule {
                 None => Node::Undeclared,
-                Some(rule) if is_entry && rule.settled == Settled::Keep && !rule.reasoned => {
-                    Node::Word(rule.class())
-                }
+                Some(rule) if is_entry && rule.settled == Settled::Keep && !rule.reasoned => Node::Word(rule.class()),
                 Some(rule) if TIMES.contains(&data_type) && rule.settled == Settled::Keep && !rule.reasoned => {
                     Node::Time(rule.class())
                 }
@@ -376,9 +374,7 @@ impl Compiler<'_> {
         match self.nodes.get(node as usize) {
             Some(Node::Value(settled, class)) => *settled == rule.settled && *class == rule.class(),
             // What stays around the entry of a table was said to stay as a whole.
-            Some(Node::Word(class) | Node::Time(class)) => {
-                rule.settled == Settled::Keep && *class == rule.class()
-            }
+            Some(Node::Word(class) | Node::Time(class)) => rule.settled == Settled::Keep && *class == rule.class(),
             _ => false,
         }
     }

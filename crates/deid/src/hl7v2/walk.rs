@@ -346,13 +346,7 @@ impl Walk<'_> {
         self.recipe.identifiers.get(code).copied()
     }
 
-    fn settle(
-        &mut self,
-        value: &Value<'_>,
-        (settled, class): (Settled, Class),
-        here: Here,
-        plan: &mut Plan<'_>,
-    ) {
+    fn settle(&mut self, value: &Value<'_>, (settled, class): (Settled, Class), here: Here, plan: &mut Plan<'_>) {
         if value.is_empty() || value.is_null() {
             return;
         }
