@@ -151,24 +151,7 @@ pub struct PipelineFile {
     pub policy: At<String>,
     /// Where data come from.
     pub sources: Vec<SourceSection>,
-    impl Format {
-    /// As pipeline files spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Parquet => "parquet",
-            Self::Ndjson => "ndjson",
-            Self::Fhir => "fhir",
-            Self::Hl7v2 => "hl7v2",
-            Self::Ccda => "ccda",
-            Self::X12 => "x12",
-            Self::Notes => "notes",
-            Self::Dicom => "dicom",
-        }
-    }
-}
-
-/// Where tables go.
+    /// Where tables go.
     #[serde(default)]
     pub sink: SinkSection,
 }
@@ -219,6 +202,23 @@ pub enum Format {
     Notes,
     /// DICOM files (PS3.10), one data set a file.
     Dicom,
+}
+
+impl Format {
+    /// As pipeline files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::Ndjson => "ndjson",
+            Self::Fhir => "fhir",
+            Self::Hl7v2 => "hl7v2",
+            Self::Ccda => "ccda",
+            Self::X12 => "x12",
+            Self::Notes => "notes",
+            Self::Dicom => "dicom",
+        }
+    }
 }
 
 /// Where tables go.

@@ -31,7 +31,9 @@ use crate::plan::{Basis, Plan};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::sealed::{Journal, clear_temporary, read_sealed, write_sealed};
-use crate::state::{Change, Counts, Done, Found, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord};
+use crate::state::{
+    Change, Counts, Done, Found, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord,
+};
 use crate::{report, unit};
 
 /// What a run came to.
