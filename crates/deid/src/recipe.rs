@@ -321,7 +321,9 @@ impl BoundTable<'_> {
             tally.count(Values { class: *class, count: done });
             tally.count(Values { class: class.left_empty(), count: left_empty });
             if let Some(spans) = spans {
-                (0..values.len()).filter(|row| is_good(*row)).for_each(|row| tally.count_spans(Some(spans), row));
+                for row in (0..values.len()).filter(|row| is_good(*row)) {
+                    tally.count_spans(Some(spans), row);
+                }
             }
         }
         for (at, class) in &self.gone {
@@ -334,7 +336,7 @@ impl BoundTable<'_> {
 
     /// What was dropped of columns that were not decoded, of which nothing is known but where they hold something; rows by their
     /// number in what was read.
-    pub fn tally_unread(&self, there: &[Option<NullBuffer>], rows: impl Iterator<Item = usize> + Clone) -> Tally {
+    pub fn tally_unread(&self, there: &[Option<NullBuffer>], rows: &(impl Iterator<Item = usize> + Clone)) -> Tally {
         let mut tally = Tally::default();
         for (at, class) in self.gone.iter().filter(|(at, _)| !self.needed.contains(at)) {
             let Some(nulls) = there.get(*at) else { continue };

@@ -154,7 +154,9 @@ impl Tally {
             if all.len() < more.len() {
                 all.resize(more.len(), 0);
             }
-            all.iter_mut().zip(more).for_each(|(all, more)| *all += more);
+            for (all, more) in all.iter_mut().zip(more) {
+                *all += more;
+            }
         }
     }
 
@@ -190,6 +192,12 @@ impl Tally {
         }
         if let Some(slot) = self.values.get_mut(at) {
             *slot += u64::from(values.count);
+        }
+    }
+
+    pub(crate) fn count_all(&mut self, all: &[Values]) {
+        for values in all {
+            self.count(*values);
         }
     }
 

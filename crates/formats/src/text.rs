@@ -77,12 +77,18 @@ pub fn filled(batch: &RecordBatch) -> Vec<Option<NullBuffer>> {
     fn add(array: &ArrayRef, nulls: Option<&NullBuffer>, out: &mut Vec<Option<NullBuffer>>) {
         let nulls = NullBuffer::union(nulls, array.logical_nulls().as_ref());
         match array.as_struct_opt() {
-            Some(parent) => parent.columns().iter().for_each(|member| add(member, nulls.as_ref(), out)),
+            Some(parent) => {
+                for member in parent.columns() {
+                    add(member, nulls.as_ref(), out);
+                }
+            }
             None => out.push(nulls),
         }
     }
     let mut out = Vec::new();
-    batch.columns().iter().for_each(|column| add(column, None, &mut out));
+    for column in batch.columns() {
+        add(column, None, &mut out);
+    }
     out
 }
 

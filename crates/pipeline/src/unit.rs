@@ -436,7 +436,9 @@ fn attempt(
     let mut noticed = shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let tally = shared.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut found = Found::of(&tally, context.recipe.method);
-    counts.values().for_each(|counts| found.records.add(*counts));
+    for counts in counts.values() {
+        found.records.add(*counts);
+    }
     let read_files = (0..).zip(&unit.files).filter(|(index, _)| !refused.contains_key(index));
     found.formats = read_files.map(|(_, file)| file.file.format.name().to_owned()).collect();
     if !found.formats.is_empty() {
@@ -1214,7 +1216,7 @@ fn worker<'a>(
                 if let Some(unread) = batch.unread() {
                     let failed: BTreeSet<usize> = applied.failures.iter().map(|failure| failure.row).collect();
                     let good = (0..batch.batch().num_rows()).filter(|row| !failed.contains(row));
-                    tally.add(&bound.tally_unread(&unread, good.map(|row| batch.place(row))));
+                    tally.add(&bound.tally_unread(&unread, &good.map(|row| batch.place(row))));
                 }
                 for failure in &applied.failures {
                     shared.put_aside(

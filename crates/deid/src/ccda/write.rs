@@ -30,16 +30,11 @@ impl CcdaRecipe {
             |_, mark| walk.place(mark),
             |index, changes| {
                 let document = batch.documents.get(index);
-                match document.and_then(|document| walk.rewrite(document, index, changes, &mut labels)) {
-                    Some(document) => {
-                        written.push(document);
-                        true
-                    }
-                    None => {
-                        unfit = true;
-                        false
-                    }
-                }
+                let document = document.and_then(|document| walk.rewrite(document, index, changes, &mut labels));
+                let fits = document.is_some();
+                unfit |= !fits;
+                written.extend(document);
+                fits
             },
             &mut tally,
         );

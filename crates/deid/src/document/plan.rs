@@ -378,8 +378,10 @@ impl Done {
             match edits.iter().try_for_each(|edit| self.change(edit).map(|change| changes.push(change))) {
                 Ok(()) => {
                     if each(index, &changes) {
-                        kept.iter().for_each(|values| tally.count(*values));
-                        edits.iter().zip(&changes).for_each(|(edit, change)| self.count(edit, change, tally));
+                        tally.count_all(kept);
+                        for (edit, change) in edits.iter().zip(&changes) {
+                            self.count(edit, change, tally);
+                        }
                     }
                 }
                 Err((mark, reason)) => {

@@ -72,7 +72,7 @@ pub(super) struct Desk {
 impl Desk {
     /// Counts what became of the last resource.
     pub(super) fn count(&self, sources: &Sources<'_>, tally: &mut Tally) {
-        self.told.iter().for_each(|values| tally.count(*values));
+        tally.count_all(&self.told);
         for (column, row) in &self.read {
             let results = sources.results.get(usize::from(*column)).and_then(Option::as_ref);
             tally.count_spans(results.and_then(|results| results.spans.as_deref()), *row as usize);

@@ -59,6 +59,9 @@ pub enum FailureReason {
     ModifierExtension,
 }
 
+/// What kernels made, and what was replaced in scrubbed texts; by column.
+type Ran = (Vec<Option<Outcome>>, Vec<Option<Box<Spans>>>);
+
 impl FhirRecipe {
     /// De-identifies one batch. `Err` means that nothing of it may be used.
     pub fn apply(&self, batch: &ResourceBatch, env: &Env) -> Result<FhirOutput, KernelError> {
@@ -99,13 +102,13 @@ impl FhirRecipe {
             let counts = counts.get(first_count..plan.counts_end).unwrap_or_default();
             (first_op, first_cell, first_count) = (plan.ops_end, plan.cells_end, plan.counts_end);
             let Some(table) = self.table(resource.type_id).filter(|_| !ops.is_empty()) else {
-                counts.iter().for_each(|values| tally.count(*values));
+                tally.count_all(counts);
                 continue;
             };
             let written = write(table, ops, plan, &sources, &mut line, &mut desk);
             match written {
                 Ok(()) => {
-                    counts.iter().for_each(|values| tally.count(*values));
+                    tally.count_all(counts);
                     desk.count(&sources, &mut tally);
                     let at = builder_at(&mut builders, resource.type_id, table);
                     if let Some(builder) = builders.get_mut(at) {
@@ -131,7 +134,7 @@ impl FhirRecipe {
         identities: &str,
         others: &[(u32, &'static str, String)],
         env: &Env,
-    ) -> Result<(Vec<Option<Outcome>>, Vec<Option<Box<Spans>>>), KernelError> {
+    ) -> Result<Ran, KernelError> {
         let mut seeds: Option<(StringViewArray, StringViewArray)> = None;
         let (mut outcomes, mut all_spans) = (Vec::with_capacity(gathers.len()), Vec::with_capacity(gathers.len()));
         for (gather, rule) in gathers.into_iter().zip(&self.kernels) {

@@ -166,13 +166,13 @@ fn fhir_resources() {
     let (tally, _) = of_resources(&recipe, line.as_bytes());
     check(
         [tally],
-        "name drop 4
-         street-address drop 2
+        "name drop 5
+         street-address drop 1
+         city drop 1
          postal-code zip3 1
          birth-date year 1
          phone drop 2
          unique-id token 2
-         free-text drop 1
          state keep 1
          clinical keep 2
          structure keep 1
