@@ -52,6 +52,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Run a pipeline: read, de-identify, write encrypted tables.
     Run(RunArgs),
+    /// Tell what a run found and what it did with it: numbers by dataset, identifier kind and action.
+    Report(ReportArgs),
     /// Query the tables as a user, for a purpose.
     Sql(SqlArgs),
     /// List the tables that a user may read; show how a table was made, and check its files.
@@ -143,6 +145,17 @@ pub struct RunArgs {
     /// Forget what an interrupted run had done, and start afresh.
     #[arg(long)]
     pub restart: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct ReportArgs {
+    /// The pipeline: `pipelines/<NAME>.yaml`.
+    pub pipeline: String,
+    /// The run, as `cordon run --format json` and the audit log name it; else the last one that read something.
+    pub run: Option<String>,
+    /// List the runs of which there is a report.
+    #[arg(long, conflicts_with = "run")]
+    pub list: bool,
 }
 
 #[derive(ClapArgs)]

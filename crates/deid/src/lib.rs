@@ -35,5 +35,6 @@ pub mod policy;
 pub mod recipe;
 mod row_facts;
 pub mod survey;
+pub mod tally;
 pub mod x12;
 pub mod yaml;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray, new_null_array};
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use chrono::NaiveDate;
 use cordon_phi::{IdentifierKind, Method};
@@ -16,6 +17,7 @@ use crate::kernel::{Column, Env, Kernel, KernelError, Reason, SpanUnit, tokens_o
 use crate::policy::file::{Action, Undeclared};
 use crate::row_facts::RowFacts;
 use crate::survey::Survey;
+use crate::tally::{Class, Spans, Tally, Values};
 
 /// Arrow field metadata: the identifier kind that a column was made from.
 pub const KIND_KEY: &str = "cordon.kind";
@@ -130,6 +132,8 @@ pub struct Applied {
     pub batch: RecordBatch,
     /// Ascending by row, at most one a row; these rows are not in `batch`.
     pub failures: Vec<RowFailure>,
+    /// What was found in the rows of `batch`, and what was done with it.
+    pub tally: Tally,
 }
 
 impl TableRecipe {
@@ -174,6 +178,10 @@ impl TableRecipe {
         if !undeclared.is_empty() && self.undeclared == Undeclared::Fail {
             return Err(BindError::Undeclared(undeclared));
         }
+        let dropped = self.rules.iter().filter(|rule| rule.kernel.is_none());
+        let dropped = dropped.filter_map(|rule| Some((find(&rule.input)?, Class::of(rule.kind, rule.action))));
+        let nameless = (0..).zip(columns).filter(|(_, column)| undeclared.contains(column));
+        let gone = dropped.chain(nameless.map(|(at, _)| (at, Class::UNDECLARED))).collect();
         let subject = self.subject.as_deref().and_then(find);
         let conditions =
             |step: &Step<'_>| -> Vec<usize> { step.blank.iter().filter_map(|(at, _)| *at).chain(step.unit).collect() };
@@ -185,7 +193,17 @@ impl TableRecipe {
             .collect();
         let facts = if identities.is_empty() { RowFacts::default() } else { RowFacts::new(&self.rules, columns) };
         let needed = needed.chain(subject).chain(identities.iter().map(|(at, _)| *at)).chain(facts.needed()).collect();
-        Ok(BoundTable { recipe: self, schema: self.schema(), steps, subject, identities, facts, undeclared, needed })
+        Ok(BoundTable {
+            recipe: self,
+            schema: self.schema(),
+            steps,
+            subject,
+            identities,
+            facts,
+            undeclared,
+            needed,
+            gone,
+        })
     }
 }
 
@@ -245,6 +263,22 @@ fn capped_spans(values: &StringViewArray, units: &StringViewArray) -> StringView
     spans.collect()
 }
 
+/// What a step made of its column.
+struct Made {
+    /// As they were sent.
+    values: StringViewArray,
+    /// Where nothing came of them.
+    nulls: Option<NullBuffer>,
+    spans: Option<Box<Spans>>,
+    class: Class,
+}
+
+/// Whether a cell is not blank.
+#[inline]
+fn is_there(values: &StringViewArray, row: usize) -> bool {
+    values.is_valid(row) && !trimmed(values.value(row)).is_empty()
+}
+
 /// A recipe fitted to one file.
 pub struct BoundTable<'a> {
     recipe: &'a TableRecipe,
@@ -259,11 +293,60 @@ pub struct BoundTable<'a> {
     pub undeclared: Vec<String>,
     /// Positions of the columns that any rule reads; the others need not be decoded.
     pub needed: std::collections::BTreeSet<usize>,
+    /// Columns of which nothing is in the output: dropped by a rule, or undeclared.
+    gone: Vec<(usize, Class)>,
 }
 
 impl BoundTable<'_> {
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// What was found in the rows that are good, and what was done with it.
+    fn tally(&self, batch: &RecordBatch, made: &[Made], good: Option<&[bool]>) -> Tally {
+        let mut tally = Tally::default();
+        let is_good = |row: usize| good.is_none_or(|good| good.get(row).copied().unwrap_or(false));
+        for Made { values, nulls, spans, class } in made {
+            let (mut done, mut left_empty) = (0, 0);
+            for row in (0..values.len()).filter(|row| is_there(values, *row) && is_good(*row)) {
+                if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+                    done += 1;
+                } else {
+                    left_empty += 1;
+                }
+            }
+            if class.is_emptied() {
+                (done, left_empty) = (done + left_empty, 0);
+            }
+            tally.count(Values { class: *class, count: done });
+            tally.count(Values { class: class.left_empty(), count: left_empty });
+            if let Some(spans) = spans {
+                for row in (0..values.len()).filter(|row| is_good(*row)) {
+                    tally.count_spans(Some(spans), row);
+                }
+            }
+        }
+        for (at, class) in &self.gone {
+            let values = text_column(batch, *at);
+            let there = (0..values.len()).filter(|row| is_there(&values, *row) && is_good(*row));
+            tally.count(Values { class: *class, count: there.count() as u32 });
+        }
+        tally
+    }
+
+    /// What was dropped of columns that were not decoded, of which nothing is known but where they hold something; rows by their
+    /// number in what was read.
+    pub fn tally_unread(&self, there: &[Option<NullBuffer>], rows: &(impl Iterator<Item = usize> + Clone)) -> Tally {
+        let mut tally = Tally::default();
+        for (at, class) in self.gone.iter().filter(|(at, _)| !self.needed.contains(at)) {
+            let Some(nulls) = there.get(*at) else { continue };
+            let count = match nulls {
+                None => rows.clone().count(),
+                Some(nulls) => rows.clone().filter(|row| *row < nulls.len() && nulls.is_valid(*row)).count(),
+            };
+            tally.count(Values { class: *class, count: count as u32 });
+        }
+        tally
     }
 
     /// De-identifies one batch whose columns are all text.
@@ -283,27 +366,36 @@ impl BoundTable<'_> {
         }
         let seeds = self.seeds(subjects.as_ref(), env)?;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.steps.len());
+        let mut made = Vec::with_capacity(self.steps.len());
         for (step, field) in self.steps.iter().zip(self.schema.fields()) {
             let Some(at) = step.input else {
                 columns.push(new_null_array(field.data_type(), rows));
                 continue;
             };
-            let values = step.limited(batch, text_column(batch, at));
+            let sent = text_column(batch, at);
+            let values = step.limited(batch, sent.clone());
             let seeded = self.recipe.linked || matches!(step.kernel, Kernel::Surrogate(_));
             let subjects = if seeded { seeds.as_ref() } else { subjects.as_ref() };
-            let outcome = step.kernel.apply(&Column { values: &values, subjects }, env)?;
+            let mut spans = None;
+            let outcome = step.kernel.apply_telling(&Column { values: &values, subjects }, env, &mut spans)?;
             failures.extend(outcome.failures.into_iter().map(|failure| RowFailure {
                 row: failure.row,
                 field: step.rule.input.clone(),
                 reason: failure.reason,
             }));
+            made.push(Made {
+                values: sent,
+                nulls: outcome.values.logical_nulls(),
+                spans,
+                class: Class::of(step.rule.kind, step.rule.action),
+            });
             columns.push(outcome.values);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let output = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map_err(|_| KernelError::Shape)?;
         if failures.is_empty() {
-            return Ok(Applied { batch: output, failures });
+            return Ok(Applied { batch: output, failures, tally: self.tally(batch, &made, None) });
         }
         failures.sort_by_key(|failure| failure.row);
         failures.dedup_by_key(|failure| failure.row);
@@ -313,9 +405,10 @@ impl BoundTable<'_> {
                 *flag = false;
             }
         }
+        let tally = self.tally(batch, &made, Some(&good));
         let batch = arrow_select::filter::filter_record_batch(&output, &BooleanArray::from(good))
             .map_err(|_| KernelError::Shape)?;
-        Ok(Applied { batch, failures })
+        Ok(Applied { batch, failures, tally })
     }
 
     /// Tells whose rows these are: the identifiers that each gives, and what it says of the person. A row that says what the one before

@@ -47,4 +47,4 @@ pub use error::{Codec, FormatError, HeaderProblem, Reject, RejectReason};
 pub use lines::{DEFAULT_MAX_LINE_BYTES, LineBatch, LineReader};
 pub use ndjson::{NdjsonBatch, NdjsonOptions, NdjsonReader};
 pub use notes::{NameTemplate, NoteEncoding, NotesBatch, NotesOptions, NotesReader};
-pub use text::{TextColumns, text_columns, text_names};
+pub use text::{TextColumns, filled, text_columns, text_names};

@@ -72,6 +72,26 @@ pub fn text_columns(batch: &RecordBatch, needed: impl Fn(usize) -> bool) -> Resu
     Ok(TextColumns { batch: text.map_err(|_| refused())?, unreadable: flat.unreadable })
 }
 
+/// Where the columns of a batch hold something, in the order and under the names of [`text_names`]; `None`: in every row.
+pub fn filled(batch: &RecordBatch) -> Vec<Option<NullBuffer>> {
+    fn add(array: &ArrayRef, nulls: Option<&NullBuffer>, out: &mut Vec<Option<NullBuffer>>) {
+        let nulls = NullBuffer::union(nulls, array.logical_nulls().as_ref());
+        match array.as_struct_opt() {
+            Some(parent) => {
+                for member in parent.columns() {
+                    add(member, nulls.as_ref(), out);
+                }
+            }
+            None => out.push(nulls),
+        }
+    }
+    let mut out = Vec::new();
+    for column in batch.columns() {
+        add(column, None, &mut out);
+    }
+    out
+}
+
 /// Columns of text while they are made.
 struct Flat {
     columns: Vec<ArrayRef>,

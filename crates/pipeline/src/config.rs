@@ -204,6 +204,23 @@ pub enum Format {
     Dicom,
 }
 
+impl Format {
+    /// As pipeline files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::Ndjson => "ndjson",
+            Self::Fhir => "fhir",
+            Self::Hl7v2 => "hl7v2",
+            Self::Ccda => "ccda",
+            Self::X12 => "x12",
+            Self::Notes => "notes",
+            Self::Dicom => "dicom",
+        }
+    }
+}
+
 /// Where tables go.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

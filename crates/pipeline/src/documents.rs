@@ -8,6 +8,7 @@ use cordon_deid::fhir::FhirRecipe;
 use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::{Env, KernelError};
 use cordon_deid::survey::Survey;
+use cordon_deid::tally::Tally;
 use cordon_deid::x12::X12Recipe;
 use cordon_formats::ccda;
 use cordon_formats::dicom;
@@ -35,6 +36,7 @@ pub(crate) struct Came {
     pub excluded: u64,
     pub failures: Vec<Failed>,
     pub left_out: LeftOut,
+    pub tally: Tally,
 }
 
 /// A document that a rule could not handle. It holds PHI: no `Debug`.
@@ -87,6 +89,7 @@ impl DocumentBatch<'_> {
                     excluded,
                     failures,
                     tables: output.tables,
+                    tally: output.tally,
                     left_out: LeftOut {
                         elements: output.undeclared,
                         unlisted: output.unlisted,
@@ -129,6 +132,7 @@ fn came(output: DocumentOutput, read: u64, place: impl Fn(usize) -> (u64, Vec<u8
         excluded: 0,
         failures: failures.collect(),
         tables: output.tables,
+        tally: output.tally,
         left_out: LeftOut { elements: output.undeclared, ..LeftOut::default() },
     }
 }

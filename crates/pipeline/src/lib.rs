@@ -23,6 +23,7 @@ pub mod progress;
 pub mod project;
 pub mod quarantine;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod sealed;
 pub mod source;

@@ -513,6 +513,11 @@ impl OpenProject {
         self.state_folder(pipeline).join("journal.sealed")
     }
 
+    /// What a run found.
+    pub(crate) fn report_file(&self, pipeline: &str, run: &str) -> PathBuf {
+        self.state_folder(pipeline).join(format!("report-{run}.sealed"))
+    }
+
     pub fn state_folder(&self, pipeline: &str) -> PathBuf {
         self.root.join(&self.project.file.storage.state).join(pipeline)
     }

@@ -31,8 +31,10 @@ use crate::plan::{Basis, Plan};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::sealed::{Journal, clear_temporary, read_sealed, write_sealed};
-use crate::state::{Change, Counts, Done, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord};
-use crate::unit;
+use crate::state::{
+    Change, Counts, Done, Found, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord,
+};
+use crate::{report, unit};
 
 /// What a run came to.
 #[derive(Serialize)]
@@ -60,6 +62,9 @@ pub struct RunReport {
     pub undeclared: BTreeMap<String, BTreeSet<String>>,
     /// What was left out of documents, by dataset.
     pub left_out: BTreeMap<String, LeftOut>,
+    /// What this run found in the records that it read and what it did with it, by dataset. Files that were unchanged since an earlier
+    /// run are not in it.
+    pub found: BTreeMap<String, Found>,
     pub seconds: f64,
 }
 
@@ -82,6 +87,7 @@ impl RunReport {
             tables: Vec::new(),
             undeclared: BTreeMap::new(),
             left_out: BTreeMap::new(),
+            found: BTreeMap::new(),
             seconds: 0.0,
         }
     }
@@ -111,10 +117,13 @@ impl RunReport {
     }
 
     fn notice(&mut self, noticed: Noticed) {
-        let mut all =
-            Noticed { undeclared: std::mem::take(&mut self.undeclared), left_out: std::mem::take(&mut self.left_out) };
+        let mut all = Noticed {
+            undeclared: std::mem::take(&mut self.undeclared),
+            left_out: std::mem::take(&mut self.left_out),
+            found: std::mem::take(&mut self.found),
+        };
         all.add(noticed);
-        (self.undeclared, self.left_out) = (all.undeclared, all.left_out);
+        (self.undeclared, self.left_out, self.found) = (all.undeclared, all.left_out, all.found);
     }
 
     /// With what an interrupted run had left to be committed before this one.
@@ -131,7 +140,7 @@ impl RunReport {
                 self.tables.push(table);
             }
         }
-        self.notice(Noticed { undeclared: carried.undeclared, left_out: carried.left_out });
+        self.notice(Noticed { undeclared: carried.undeclared, left_out: carried.left_out, found: carried.found });
         self
     }
 }
@@ -645,6 +654,7 @@ pub(crate) fn carry_out(
     }
     write_sealed(&project.state_file(&pipeline.name), &project.seal_key()?, &prepared.done)?;
     fail_point("state");
+    report::keep(project, pipeline, prepared)?;
     record_end(project, prepared)?;
     fail_point("recorded");
     sweep(project, pipeline, &prepared.done, std::iter::empty())?;

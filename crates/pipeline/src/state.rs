@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use cordon_deid::policy::explain::why;
+use cordon_deid::policy::file::Action;
+use cordon_deid::tally::Tally;
 use cordon_engine::tables::PartInfo;
+use cordon_phi::Method;
 use cordon_vault::{DossierMark, VaultMark};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +54,9 @@ pub struct Noticed {
     pub undeclared: Undeclared,
     /// By dataset.
     pub left_out: BTreeMap<String, LeftOut>,
+    /// What was found and what was done with it, by dataset.
+    #[serde(default)]
+    pub found: BTreeMap<String, Found>,
 }
 
 impl Noticed {
@@ -59,6 +66,100 @@ impl Noticed {
         }
         for (dataset, left_out) in other.left_out {
             self.left_out.entry(dataset).or_default().add(left_out);
+        }
+        for (dataset, found) in other.found {
+            self.found.entry(dataset).or_default().add(found);
+        }
+    }
+}
+
+/// What stood in the records of a dataset that a run read and wrote, and what was done with it: numbers, kinds and actions.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Found {
+    pub formats: BTreeSet<String>,
+    /// Rows, documents, messages or transaction sets: read, written, put aside, and left out as the policy wants it. Only what
+    /// was written is counted below, and what was left out.
+    pub records: Counts,
+    /// Numbers of values by kind and by what was done, as [`cordon_deid::tally`] counts them.
+    pub values: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Why the policy's method lets values of a kind stay, for the kinds of which some stayed.
+    pub kept_because: BTreeMap<String, String>,
+    /// Of those values, texts that were scrubbed.
+    pub texts_scrubbed: u64,
+    /// What was replaced within them, by kind.
+    pub spans: BTreeMap<String, Spans>,
+}
+
+/// What became of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub kept: u64,
+    pub changed: u64,
+    pub removed: u64,
+    pub left_empty: u64,
+    pub not_passed: u64,
+}
+
+/// How many stretches of text were replaced.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Spans {
+    /// Because the subject's records say what stood there.
+    pub known: u64,
+    /// Because the detector found them.
+    pub detected: u64,
+}
+
+impl Found {
+    pub fn of(tally: &Tally, method: Method) -> Self {
+        let mut found = Self::default();
+        for (kind, deed, count) in tally.values() {
+            *found.values.entry(kind.to_owned()).or_default().entry(deed.to_owned()).or_default() += count;
+            if deed == Action::Scrub.name() {
+                found.texts_scrubbed += count;
+            }
+            if deed == Action::Keep.name()
+                && let Ok(known) = kind.parse()
+            {
+                found.kept_because.insert(kind.to_owned(), why(method, known, Action::Keep).to_owned());
+            }
+        }
+        for (kind, known, detected) in tally.spans() {
+            found.spans.insert(kind.to_owned(), Spans { known, detected });
+        }
+        found
+    }
+
+    /// How many values became what: kept as they were, changed, removed by a rule, left empty by one, and not passed for want of one.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for (deed, count) in self.values.values().flatten() {
+            *match deed.as_str() {
+                "keep" => &mut totals.kept,
+                "drop" | "blank" => &mut totals.removed,
+                "left-empty" => &mut totals.left_empty,
+                "not-passed" => &mut totals.not_passed,
+                _ => &mut totals.changed,
+            } += count;
+        }
+        totals
+    }
+
+    /// Adds what another part of the run found.
+    pub fn add(&mut self, other: Self) {
+        self.formats.extend(other.formats);
+        self.records.add(other.records);
+        for (kind, deeds) in other.values {
+            let own = self.values.entry(kind).or_default();
+            for (deed, count) in deeds {
+                *own.entry(deed).or_default() += count;
+            }
+        }
+        self.kept_because.extend(other.kept_because);
+        self.texts_scrubbed += other.texts_scrubbed;
+        for (kind, Spans { known, detected }) in other.spans {
+            let own = self.spans.entry(kind).or_default();
+            own.known += known;
+            own.detected += detected;
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
+use arrow_buffer::NullBuffer;
 use arrow_schema::SchemaRef;
 use cordon_deid::ccda::CcdaRecipe;
 use cordon_deid::dicom::DicomRecipe;
@@ -22,6 +23,7 @@ use cordon_deid::hl7v2::Hl7v2Recipe;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_deid::survey::Survey;
+use cordon_deid::tally::Tally;
 use cordon_deid::x12::X12Recipe;
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_engine::{InputKeys, ParquetInput};
@@ -32,7 +34,7 @@ use cordon_formats::hl7v2::{self, MessageReader};
 use cordon_formats::x12::{self, TransactionReader};
 use cordon_formats::{
     CsvBatch, CsvOptions, CsvReader, FormatError, NdjsonBatch, NdjsonOptions, NdjsonReader, NotesBatch, NotesOptions,
-    NotesReader, Reject, open_decoded, text_columns, text_names,
+    NotesReader, Reject, filled, open_decoded, text_columns, text_names,
 };
 use cordon_vault::TokenVault;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -46,7 +48,7 @@ use crate::progress::Progress;
 use crate::quarantine::{Origin, QuarantineWriter};
 use crate::run::Context;
 use crate::source::{Hashed, Metered, uncompressed};
-use crate::state::{Counts, FileRecord, Noticed, PartRecord, QuarantineRef, UnitRecord};
+use crate::state::{Counts, FileRecord, Found, Noticed, PartRecord, QuarantineRef, UnitRecord};
 
 /// A file is refused as a whole.
 struct Refusal {
@@ -190,6 +192,14 @@ trait Rows: Send {
     fn line(&self, row: usize) -> u64;
     fn raw(&self, row: usize) -> Vec<u8>;
     fn rejects(&mut self) -> Vec<Reject>;
+    /// Of columns that no rule reads, and that were not decoded: where they hold something, by row as they were read.
+    fn unread(&self) -> Option<Vec<Option<NullBuffer>>> {
+        None
+    }
+    /// Which row of what was read a row is.
+    fn place(&self, row: usize) -> usize {
+        row
+    }
 }
 
 impl Rows for CsvBatch {
@@ -245,12 +255,6 @@ struct ParquetRows {
     kept: Option<Vec<usize>>,
 }
 
-impl ParquetRows {
-    fn place(&self, row: usize) -> usize {
-        self.kept.as_ref().map_or(row, |kept| kept.get(row).copied().unwrap_or(row))
-    }
-}
-
 /// A row as CSV, with what has a text form: what no rule reads may be of any type.
 fn parquet_record(whole: &RecordBatch, row: usize) -> Vec<u8> {
     if row >= whole.num_rows() {
@@ -278,6 +282,12 @@ impl Rows for ParquetRows {
     }
     fn rejects(&mut self) -> Vec<Reject> {
         Vec::new()
+    }
+    fn unread(&self) -> Option<Vec<Option<NullBuffer>>> {
+        Some(filled(&self.whole))
+    }
+    fn place(&self, row: usize) -> usize {
+        self.kept.as_ref().map_or(row, |kept| kept.get(row).copied().unwrap_or(row))
     }
 }
 
@@ -345,6 +355,7 @@ struct Shared<'a, 'b> {
     env: &'a Env,
     quarantine: Mutex<Aside>,
     noticed: Mutex<Noticed>,
+    tally: Mutex<Tally>,
     /// Files read to their end, by their number.
     sources: Mutex<BTreeMap<u32, SourceRef>>,
     failed: AtomicBool,
@@ -422,13 +433,18 @@ fn attempt(
     for (file, some) in aside.of_file {
         counts.entry(file).or_default().quarantined += some;
     }
-    Ok(Attempt {
-        hashes: read.hashes,
-        counts,
-        parts,
-        quarantine: aside.writer.finish()?,
-        noticed: shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner),
-    })
+    let mut noticed = shared.noticed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let tally = shared.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut found = Found::of(&tally, context.recipe.method);
+    for counts in counts.values() {
+        found.records.add(*counts);
+    }
+    let read_files = (0..).zip(&unit.files).filter(|(index, _)| !refused.contains_key(index));
+    found.formats = read_files.map(|(_, file)| file.file.format.name().to_owned()).collect();
+    if !found.formats.is_empty() {
+        noticed.found.insert(unit.dataset.clone(), found);
+    }
+    Ok(Attempt { hashes: read.hashes, counts, parts, quarantine: aside.writer.finish()?, noticed })
 }
 
 /// Reads a unit for who its people are: their identifiers are linked in the vault. To do it again changes nothing.
@@ -474,6 +490,7 @@ impl<'a, 'b> Shared<'a, 'b> {
                 of_file: BTreeMap::new(),
             }),
             noticed: Mutex::default(),
+            tally: Mutex::default(),
             sources: Mutex::new(BTreeMap::new()),
             failed: AtomicBool::new(false),
             part_options: part_options(worker_bytes),
@@ -1187,6 +1204,7 @@ fn worker<'a>(
 ) -> Result<(Vec<PartRecord>, BTreeMap<u32, Counts>), RunError> {
     let mut outputs: HashMap<String, Output> = HashMap::new();
     let mut all: BTreeMap<u32, Counts> = BTreeMap::new();
+    let mut tally = Tally::default();
     while let Ok(work) = receiver.recv() {
         if shared.failed.load(Ordering::Relaxed) {
             break;
@@ -1194,6 +1212,12 @@ fn worker<'a>(
         match work {
             Work::Table { origin, bound, batch } => {
                 let applied = bound.apply(batch.batch(), shared.env)?;
+                tally.add(&applied.tally);
+                if let Some(unread) = batch.unread() {
+                    let failed: BTreeSet<usize> = applied.failures.iter().map(|failure| failure.row).collect();
+                    let good = (0..batch.batch().num_rows()).filter(|row| !failed.contains(row));
+                    tally.add(&bound.tally_unread(&unread, &good.map(|row| batch.place(row))));
+                }
                 for failure in &applied.failures {
                     shared.put_aside(
                         &origin,
@@ -1213,6 +1237,7 @@ fn worker<'a>(
             }
             Work::Notes { origins, bound, batch } => {
                 let applied = bound.apply(&batch.batch, shared.env)?;
+                tally.add(&applied.tally);
                 let mut failed = applied.failures.iter().peekable();
                 let mut runs: Vec<(u32, u64)> = Vec::new();
                 for (row, origin) in origins.iter().enumerate() {
@@ -1233,6 +1258,7 @@ fn worker<'a>(
             }
             Work::Documents { origin, batch } => {
                 let came = batch.apply(shared.env)?;
+                tally.add(&came.tally);
                 for Failed { line, path, reason, raw } in came.failures {
                     shared.put_aside(&origin, line, Some(path), reason, false, &raw)?;
                 }
@@ -1253,6 +1279,7 @@ fn worker<'a>(
             }
         }
     }
+    lock(&shared.tally).add(&tally);
     let sources = lock(&shared.sources).clone();
     let mut parts = Vec::new();
     for (table, Output { writer, runs }) in outputs {

@@ -7,6 +7,7 @@ mod inspect;
 mod keys;
 mod policy;
 mod quarantine;
+mod report;
 mod rights;
 mod run;
 mod schema;
@@ -37,6 +38,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Init(init) => init::init(ui, &init),
         Command::Inspect(inspect) => inspect::inspect(ui, &inspect),
         Command::Run(run) => run::run(ui, &place, &run),
+        Command::Report(report) => report::report(ui, &place, &report),
         Command::Sql(sql) => sql::sql(ui, &place, &sql),
         Command::Tables(tables) => tables::tables(ui, &place, tables),
         Command::Policy(policy) => policy::policy(ui, &place, policy),

@@ -9,6 +9,7 @@ use cordon_pipeline::progress::Meter;
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::{RunReport, discard_interrupted, run as run_pipeline};
 
+use super::report::print_totals;
 use super::{Outcome, Place};
 use crate::args::RunArgs;
 use crate::ui::{self, Failure, Ui, plural};
@@ -96,6 +97,10 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
         &["table", "rows", "version"],
         report.tables.iter().map(|table| vec![table.table.clone(), table.rows.to_string(), table.version.to_string()]),
     );
+    print_totals(ui, &report.found);
+    if !report.found.is_empty() {
+        ui.hint(format!("By kind and action:  cordon report {}", report.pipeline));
+    }
     for (dataset, fields) in &report.undeclared {
         let some: Vec<&str> = fields.iter().take(6).map(String::as_str).collect();
         let more = if fields.len() > 6 { format!(" and {} more", fields.len() - 6) } else { String::new() };

@@ -17,6 +17,7 @@ mod killed;
 mod notes;
 mod output;
 mod project_folder;
+mod report;
 mod rights;
 mod runs;
 mod six_formats;

@@ -182,6 +182,18 @@ pub(super) struct Node {
     /// Whether something of it does not stay.
     pub lost: bool,
     pub disposal: Disposal,
+    pub labels: Labels,
+}
+
+/// How many attributes of a value stay that mean nothing without it: they go where nothing else of it is left.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Labels {
+    /// The standard's own words, which stay with a mask.
+    pub structure: u32,
+    /// Units, code systems and the like.
+    pub own: u32,
+    /// Of markup within it.
+    pub inner: u32,
 }
 
 /// What becomes of an element of which nothing is left.

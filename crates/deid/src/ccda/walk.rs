@@ -9,7 +9,7 @@ use cordon_formats::ccda::{
 use cordon_phi::IdentifierKind;
 use hashbrown::{HashMap, HashSet};
 
-use super::place::{Disposal, Leaf, Names, Node, Spelling, Spot, Target, What};
+use super::place::{Disposal, Labels, Leaf, Names, Node, Spelling, Spot, Target, What};
 use super::recipe::{CcdaRecipe, RuleId};
 use super::{floor, form};
 use crate::document::{Person, Plan, Rule};
@@ -20,6 +20,7 @@ use crate::kernel::narrative::person::{PROVIDER, RELATIVE};
 use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
 use crate::survey::is_placeholder;
+use crate::tally::{Class, Values};
 
 /// The code system of LOINC.
 const LOINC: &str = "2.16.840.1.113883.6.1";
@@ -269,7 +270,9 @@ where
                 Kind::Text | Kind::CData => self.text(at, event),
                 Kind::Comment => self.aside(at, self.walk.recipe.comments, Leaf::Comment),
                 Kind::Instruction => {
-                    if !form::is_local_stylesheet(document.raw(event.inner())) {
+                    if form::is_local_stylesheet(document.raw(event.inner())) {
+                        self.plan.keep(Values::one(Class::STRUCTURE));
+                    } else {
                         self.aside(at, self.walk.recipe.instructions, Leaf::Instruction);
                     }
                 }
@@ -277,7 +280,8 @@ where
                     if !form::is_bare_declaration(document.raw(event.inner())) {
                         let spot = self.spot(Leaf::Instruction);
                         self.undeclared(spot);
-                        self.change(What::Declaration { event: at }, None, spot);
+                        let values = Values { class: Class::STRUCTURE, count: 0 };
+                        self.change(What::Declaration { event: at }, None, spot, values);
                     }
                 }
             }
@@ -315,9 +319,9 @@ where
     }
 
     /// Something goes.
-    fn change(&mut self, what: What, node: Option<u32>, spot: Spot) {
+    fn change(&mut self, what: What, node: Option<u32>, spot: Spot, values: Values) {
         let mark = self.target(what, node, spot);
-        self.plan.remove((0, 0), false, mark);
+        self.plan.remove((0, 0), false, mark, values);
         self.lost(node);
     }
 
@@ -334,16 +338,16 @@ where
     }
 
     /// A value goes to its kernel.
-    fn gather(&mut self, what: What, frame: &Frame, value: &str, settled: Settled, leaf: Leaf) {
+    fn gather(&mut self, what: What, frame: &Frame, value: &str, settled: Settled, leaf: Leaf, values: Values) {
         let spot = self.spot(leaf);
         let mark = self.target(what, frame.node, spot);
         self.lost(frame.node);
         let value = value.trim();
         match (settled, frame.other) {
             (Settled::Gather(column), Some(other)) if self.is_surrogate(column) => {
-                self.plan.value_of(other, (0, 0), value, settled, mark);
+                self.plan.value_of(other, (0, 0), value, settled, mark, values);
             }
-            _ => self.plan.value((0, 0), value, settled, mark),
+            _ => self.plan.value((0, 0), value, settled, mark, values),
         }
     }
 
@@ -358,12 +362,15 @@ where
     /// A comment or processing instruction.
     fn aside(&mut self, at: usize, rule: Option<RuleId>, leaf: Leaf) {
         let spot = self.spot(leaf);
-        match rule.and_then(|rule| self.rule(rule)) {
-            Some(rule) if rule.settled == Settled::Keep => return,
-            Some(_) => {}
-            None => self.undeclared(spot),
-        }
-        self.change(What::Whole { event: at }, None, spot);
+        let class = match rule.and_then(|rule| self.rule(rule)) {
+            Some(rule) if rule.settled == Settled::Keep => return self.plan.keep(Values::one(rule.class())),
+            Some(rule) => rule.class().dropped(),
+            None => {
+                self.undeclared(spot);
+                Class::UNDECLARED
+            }
+        };
+        self.change(What::Whole { event: at }, None, spot, Values::one(class));
     }
 
     fn element(&mut self, at: usize, event: &Event) -> Then {
@@ -371,21 +378,24 @@ where
         let parent = self.frames.last().copied();
         let spot = self.spot(Leaf::Element);
         if self.excluded.contains(&at) {
-            self.leave_out(at, spot);
+            self.leave_out(at, spot, Class::EXCLUDED);
             return Then::Skip;
         }
         match of.family() {
             Family::Unknown => {
                 self.undeclared(spot);
-                self.change(What::Whole { event: at }, parent.and_then(|parent| parent.node), spot);
+                let values = all_of(self.document, at..event.next as usize, Class::UNDECLARED);
+                self.change(What::Whole { event: at }, parent.and_then(|parent| parent.node), spot, values);
                 Then::Skip
             }
             Family::Structure | Family::Template => {
                 let by_path = self.matcher.elements().next();
                 let by_path = by_path.and_then(|path| self.walk.recipe.path_rules.get(path)).copied();
-                let drops = by_path.and_then(|by| self.rule(by.rule)).is_some_and(|rule| rule.settled == Settled::Drop);
-                if drops || (event.ns == Ns::V3 && self.walk.recipe.exclude.participants.contains(&event.name)) {
-                    self.leave_out(at, spot);
+                let drops = by_path.and_then(|by| self.rule(by.rule)).filter(|rule| rule.settled == Settled::Drop);
+                if drops.is_some()
+                    || (event.ns == Ns::V3 && self.walk.recipe.exclude.participants.contains(&event.name))
+                {
+                    self.leave_out(at, spot, drops.map_or(Class::EXCLUDED, |rule| rule.class()));
                     return Then::Skip;
                 }
                 let frame = Frame {
@@ -407,9 +417,15 @@ where
     }
 
     /// By the policy, and so not counted. A document has its root.
-    fn leave_out(&mut self, at: usize, spot: Spot) {
-        let what = if at == self.document.root() { What::Content { event: at } } else { What::Whole { event: at } };
-        self.change(what, None, spot);
+    fn leave_out(&mut self, at: usize, spot: Spot, class: Class) {
+        let document = self.document;
+        let content = document.content(at);
+        if at == document.root() {
+            self.plan.keep(all_of(document, at..at + 1, Class::STRUCTURE));
+            self.change(What::Content { event: at }, None, spot, all_of(document, content, class));
+        } else {
+            self.change(What::Whole { event: at }, None, spot, all_of(document, at..content.end, class));
+        }
     }
 
     fn is_age(&self, at: usize, event: &Event) -> bool {
@@ -450,21 +466,27 @@ where
         let frame =
             Frame { of, name: event.name, event: at, rule, node: Some(node), other, of_age, judge: Judge::Unasked };
         self.attributes(at, &frame);
-        let settled = rule.and_then(|rule| self.rule(rule.rule)).map(|rule| rule.settled);
+        let found = rule.and_then(|rule| self.rule(rule.rule));
+        let settled = found.map(|rule| rule.settled);
+        let class = found.map_or(Class::UNDECLARED, |rule| rule.class());
         match of.family() {
             Family::Narrative if !matches!(settled, Some(Settled::Keep | Settled::Gather(_))) => {
                 let recipe = self.walk.recipe;
                 let anchor = self.walk.names.anchor;
                 let ruled = recipe.parts.get(of as usize).is_some_and(|parts| parts.keys().any(|part| *part != anchor));
                 if !recipe.paths_in_narrative && !ruled {
-                    if !self.document.is_blank(at) {
+                    let content = self.document.content(at);
+                    if self.document.is_blank(at) {
+                        self.plan.keep(all_of(self.document, content, Class::STRUCTURE));
+                    } else {
                         if settled.is_none() {
                             let spot = self.spot(Leaf::Text);
                             self.undeclared(spot);
                         }
                         self.lost(frame.node);
                         let spot = self.spot(Leaf::Element);
-                        self.change(What::Content { event: at }, frame.node, spot);
+                        let values = all_of(self.document, content, class);
+                        self.change(What::Content { event: at }, frame.node, spot, values);
                     }
                     return Then::Skip;
                 }
@@ -475,8 +497,12 @@ where
                 {
                     // The parts together are one value.
                     let text = all_text(self.document, at);
-                    if !text.is_empty() {
-                        self.gather(What::Content { event: at }, &frame, &text, settled, Leaf::Element);
+                    let content = self.document.content(at);
+                    if text.is_empty() {
+                        self.plan.keep(all_of(self.document, content, Class::STRUCTURE));
+                    } else {
+                        let values = all_of(self.document, content, class);
+                        self.gather(What::Content { event: at }, &frame, &text, settled, Leaf::Element, values);
                     }
                     return Then::Skip;
                 }
@@ -505,7 +531,14 @@ where
             }
             _ => Disposal::Mask,
         };
-        self.walk.nodes.push(Node { event: at, parent: around, alive: false, lost: false, disposal });
+        self.walk.nodes.push(Node {
+            event: at,
+            parent: around,
+            alive: false,
+            lost: false,
+            disposal,
+            labels: Labels::default(),
+        });
         (self.walk.nodes.len() - 1) as u32
     }
 
@@ -563,6 +596,7 @@ where
             return;
         }
         let what = What::OwnText { event: at };
+        let count = self.own_pieces(at);
         let rule = frame.rule.and_then(|rule| self.rule(rule.rule).map(|found| (found, rule.by_path)));
         let is_part = matches!(frame.of.family(), Family::NamePart | Family::AddressPart);
         if frame.name == self.walk.names.title
@@ -570,28 +604,30 @@ where
             && self.is_display(&text)
         {
             self.stays(frame.node);
+            self.plan.keep(Values { class: Class::STRUCTURE, count });
             return;
         }
         match rule.map(|(rule, _)| (rule, rule.settled)) {
             None => {
                 let spot = self.spot(Leaf::Text);
                 self.undeclared(spot);
-                self.change(what, frame.node, spot);
+                self.change(what, frame.node, spot, Values { class: Class::UNDECLARED, count });
             }
             Some((rule, Settled::Keep)) => {
                 if frame.of.family() == Family::AddressPart && !rule.reasoned && !is_place_form(frame.name, &text) {
                     let spot = self.spot(Leaf::Text);
                     self.undeclared(spot);
-                    self.change(what, frame.node, spot);
+                    self.change(what, frame.node, spot, Values { class: Class::UNDECLARED, count });
                 } else {
                     self.stays(frame.node);
+                    self.plan.keep(Values { class: rule.class(), count });
                 }
             }
-            Some((_, Settled::Drop)) => {
+            Some((rule, Settled::Drop)) => {
                 let spot = self.spot(Leaf::Text);
-                self.change(what, frame.node, spot);
+                self.change(what, frame.node, spot, Values { class: rule.class(), count });
             }
-            Some((_, settled @ Settled::Gather(column))) => {
+            Some((rule, settled @ Settled::Gather(column))) => {
                 let shared = is_part
                     && self.frames.last().is_some_and(|parent| {
                         // The rule of a whole name is not done to each of its parts.
@@ -603,12 +639,24 @@ where
                 let opaque = matches!(self.kernel(column), Some(Kernel::Scrub(_))) && !self.is_plain(at);
                 if shared || foreign || opaque {
                     let spot = self.spot(Leaf::Text);
-                    self.change(what, frame.node, spot);
+                    let class = if shared { rule.class().dropped() } else { rule.class().left_empty() };
+                    self.change(what, frame.node, spot, Values { class, count });
                 } else {
-                    self.gather(what, frame, &text, settled, Leaf::Text);
+                    self.gather(what, frame, &text, settled, Leaf::Text, Values { class: rule.class(), count });
                 }
             }
         }
+    }
+
+    /// How many pieces of text stand directly in an element.
+    fn own_pieces(&self, at: usize) -> u32 {
+        let content = self.document.content(at);
+        let (mut inner, mut count) = (content.start, 0);
+        while let Some(event) = self.document.event(inner).filter(|_| inner < content.end) {
+            count += u32::from(is_text(self.document, inner));
+            inner = (event.next as usize).max(inner + 1);
+        }
+        count
     }
 
     /// Whether a text is one, and no document in an encoding.
@@ -665,18 +713,22 @@ where
             return;
         }
         let what = What::Piece { event: at };
-        let settled = frame.rule.and_then(|rule| self.rule(rule.rule)).map(|rule| rule.settled);
-        match settled.filter(|_| frame.of == CdaType::Narrative) {
-            Some(Settled::Keep) => self.stays(frame.node),
-            Some(settled @ Settled::Gather(_)) => self.gather(what, &frame, &text, settled, Leaf::Text),
+        let rule = frame.rule.and_then(|rule| self.rule(rule.rule)).filter(|_| frame.of == CdaType::Narrative);
+        let values = Values::one(rule.map_or(Class::UNDECLARED, |rule| rule.class()));
+        match rule.map(|rule| rule.settled) {
+            Some(Settled::Keep) => {
+                self.stays(frame.node);
+                self.plan.keep(values);
+            }
+            Some(settled @ Settled::Gather(_)) => self.gather(what, &frame, &text, settled, Leaf::Text, values),
             Some(Settled::Drop) => {
                 let spot = self.spot(Leaf::Text);
-                self.change(what, frame.node, spot);
+                self.change(what, frame.node, spot, values);
             }
             None => {
                 let spot = self.spot(Leaf::Text);
                 self.undeclared(spot);
-                self.change(what, frame.node, spot);
+                self.change(what, frame.node, spot, values);
             }
         }
     }
@@ -696,18 +748,36 @@ where
                     continue;
                 }
             };
-            if !stays {
-                self.drop_attribute(at, number, attribute, frame, true);
+            if stays {
+                self.label(at, attribute, frame, true);
+            } else {
+                self.drop_attribute(at, number, attribute, frame, None);
             }
         }
     }
 
-    fn drop_attribute(&mut self, at: usize, number: usize, attribute: &Attribute, frame: &Frame, counted: bool) {
+    /// An attribute that stays and means nothing alone.
+    fn label(&mut self, at: usize, attribute: &Attribute, frame: &Frame, is_structure: bool) {
+        if !is_said(self.document, attribute) {
+            return;
+        }
+        match frame.node.and_then(|node| self.walk.nodes.get_mut(node as usize)) {
+            None => self.plan.keep(Values::one(Class::STRUCTURE)),
+            Some(node) if node.event != at => node.labels.inner += 1,
+            Some(node) if is_structure => node.labels.structure += 1,
+            Some(node) => node.labels.own += 1,
+        }
+    }
+
+    /// `class`: of the rule that drops it; `None` where none reaches it.
+    fn drop_attribute(&mut self, at: usize, number: usize, attribute: &Attribute, frame: &Frame, class: Option<Class>) {
         let spot = self.spot(Leaf::Attribute(attribute.ns, attribute.name));
-        if counted {
+        if class.is_none() {
             self.undeclared(spot);
         }
-        self.change(What::Attribute { event: at, at: number, spelling: Spelling::Plain }, frame.node, spot);
+        let class = class.unwrap_or(Class::UNDECLARED);
+        let values = Values { class, count: u32::from(is_said(self.document, attribute)) };
+        self.change(What::Attribute { event: at, at: number, spelling: Spelling::Plain }, frame.node, spot, values);
     }
 
     /// An attribute with a value.
@@ -724,8 +794,10 @@ where
                     AttributeType::Extension => form::is_version(&value),
                     _ => false,
                 };
-            if !is_template && !value.trim().is_empty() {
-                self.drop_attribute(at, number, attribute, frame, true);
+            if is_template {
+                self.label(at, attribute, frame, true);
+            } else if !value.trim().is_empty() {
+                self.drop_attribute(at, number, attribute, frame, None);
             }
             return;
         };
@@ -739,23 +811,28 @@ where
                 | AttributeType::Text
         ) || (of == AttributeType::Root && spelling == Spelling::Uuid)
             || (of == AttributeType::Root && document.attribute_value(at, self.walk.names.extension).is_none());
+        let values = Values { class: rule.class(), count: u32::from(!value.trim().is_empty()) };
         match rule.settled {
-            Settled::Drop => self.drop_attribute(at, number, attribute, frame, false),
+            Settled::Drop => self.drop_attribute(at, number, attribute, frame, Some(rule.class())),
             Settled::Keep => {
                 if !rule.reasoned && !has_form(attribute, of, frame, &value, coded) {
-                    self.drop_attribute(at, number, attribute, frame, true);
+                    self.drop_attribute(at, number, attribute, frame, None);
                 } else if let Some(column) = self.span(at, of, frame) {
                     let what = What::Attribute { event: at, at: number, spelling: Spelling::Plain };
                     let leaf = Leaf::Attribute(attribute.ns, attribute.name);
-                    self.gather(what, frame, &value, Settled::Gather(column), leaf);
+                    let values = Values { class: Class::of(IdentifierKind::Age, Action::AgeCap), ..values };
+                    self.gather(what, frame, &value, Settled::Gather(column), leaf, values);
                 } else if bears {
                     self.stays(frame.node);
+                    self.plan.keep(values);
+                } else {
+                    self.label(at, attribute, frame, false);
                 }
             }
             settled @ Settled::Gather(_) if is_own => {
                 let leaf = Leaf::Attribute(attribute.ns, attribute.name);
                 let bare = if spelling == Spelling::Link { value.trim_start_matches('#') } else { &value };
-                self.gather(What::Attribute { event: at, at: number, spelling }, frame, bare, settled, leaf);
+                self.gather(What::Attribute { event: at, at: number, spelling }, frame, bare, settled, leaf, values);
             }
             // Beside what a kernel makes stays what says how it is to be read.
             Settled::Gather(_) => {
@@ -765,8 +842,10 @@ where
                     AttributeType::Layout => form::is_look(&value),
                     _ => false,
                 };
-                if !stays {
-                    self.drop_attribute(at, number, attribute, frame, false);
+                if stays {
+                    self.label(at, attribute, frame, false);
+                } else {
+                    self.drop_attribute(at, number, attribute, frame, Some(rule.class().dropped()));
                 }
             }
         }
@@ -911,6 +990,30 @@ fn is_place_form(name: NameId, text: &str) -> bool {
         "postalCode" => form::is_postal_code(text),
         _ => true,
     }
+}
+
+/// Whether an attribute has a value.
+fn is_said(document: &Document, attribute: &Attribute) -> bool {
+    !document.value(attribute).trim().is_empty()
+}
+
+/// Whether an event is a text that says something.
+fn is_text(document: &Document, at: usize) -> bool {
+    let text = document.event(at).filter(|event| matches!(event.kind, Kind::Text | Kind::CData));
+    text.is_some_and(|text| !document.piece(text).trim().is_empty())
+}
+
+/// The values of some events: attributes, pieces of text, comments and processing instructions.
+fn all_of(document: &Document, events: std::ops::Range<usize>, class: Class) -> Values {
+    let of = |at: usize| match document.event(at).map(|event| event.kind) {
+        Some(Kind::Open | Kind::Empty) => {
+            document.attributes(at).iter().filter(|attribute| is_said(document, attribute)).count()
+        }
+        Some(Kind::Text | Kind::CData) => usize::from(is_text(document, at)),
+        Some(Kind::Comment | Kind::Instruction) => 1,
+        _ => 0,
+    };
+    Values { class, count: events.map(of).sum::<usize>() as u32 }
 }
 
 /// All text in an element, its pieces apart.

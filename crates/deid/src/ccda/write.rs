@@ -3,11 +3,12 @@
 use arrow_array::RecordBatch;
 use cordon_formats::ccda::{Attribute, Document, DocumentBatch, Edits, Kind, Limits, tables};
 
-use super::place::{Disposal, Spelling, What};
+use super::place::{Disposal, Labels, Spelling, What};
 use super::recipe::CcdaRecipe;
 use super::walk::Walk;
 use crate::document::{Change, DocumentOutput, Plan, Replacement, SeedBy};
 use crate::kernel::{Env, KernelError};
+use crate::tally::{Class, Tally, Values};
 
 /// What stands in place of a declaration that says more than it should.
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
@@ -24,18 +25,25 @@ impl CcdaRecipe {
         let done = plan.run(by, env)?;
         let mut written = Vec::with_capacity(batch.documents.len());
         let mut unfit = false;
+        let (mut tally, mut labels) = (Tally::default(), Tally::default());
         let failures = done.documents(
             |_, mark| walk.place(mark),
-            |index, changes| match batch.documents.get(index).map(|document| walk.rewrite(document, index, changes)) {
-                Some(Some(document)) => written.push(document),
-                _ => unfit = true,
+            |index, changes| {
+                let document = batch.documents.get(index);
+                let document = document.and_then(|document| walk.rewrite(document, index, changes, &mut labels));
+                let fits = document.is_some();
+                unfit |= !fits;
+                written.extend(document);
+                fits
             },
+            &mut tally,
         );
+        tally.add(&labels);
         if unfit {
             return Err(KernelError::Shape);
         }
         let documents = written.len() as u64;
-        Ok(DocumentOutput { tables: self.tables(&written)?, documents, failures, undeclared: walk.report() })
+        Ok(DocumentOutput { tables: self.tables(&written)?, documents, failures, undeclared: walk.report(), tally })
     }
 
     fn tables(&self, written: &[Document]) -> Result<Vec<(String, RecordBatch)>, KernelError> {
@@ -55,7 +63,13 @@ impl CcdaRecipe {
 
 impl Walk<'_> {
     /// One document with its changes; `None` when they do not fit, which is a mistake of the walk's.
-    fn rewrite(&self, document: &Document, index: usize, changes: &[Change<'_>]) -> Option<Document> {
+    fn rewrite(
+        &self,
+        document: &Document,
+        index: usize,
+        changes: &[Change<'_>],
+        tally: &mut Tally,
+    ) -> Option<Document> {
         let first = index.checked_sub(1).and_then(|before| self.node_ends.get(before)).copied().unwrap_or(0);
         let nodes = self.nodes.get(first..*self.node_ends.get(index)?)?;
         let mut alive: Vec<bool> = nodes.iter().map(|node| node.alive).collect();
@@ -87,6 +101,24 @@ impl Walk<'_> {
                     Disposal::Empty => edits.empty(document, node.event),
                 }
             }
+        }
+        // With a whole go its parts.
+        let mut gone = vec![false; nodes.len()];
+        for (at, node) in nodes.iter().enumerate() {
+            let with_whole = node.parent.and_then(place).and_then(|at| gone.get(at)).copied().unwrap_or(false);
+            let disposed = (*lost.get(at)? && !*alive.get(at)?).then_some(node.disposal);
+            *gone.get_mut(at)? = with_whole || disposed.is_some();
+            let Labels { structure, own, inner } = node.labels;
+            let stay = match disposed {
+                _ if with_whole => 0,
+                None => structure + own + inner,
+                Some(Disposal::Empty) => structure + own,
+                Some(Disposal::Mask) => structure,
+                Some(Disposal::Remove) => 0,
+            };
+            tally.count(Values { class: Class::STRUCTURE, count: stay });
+            let count = structure + own + inner - stay;
+            tally.count(Values { class: Class::STRUCTURE.dropped(), count });
         }
         let text = edits.apply(document.text()).ok()?;
         // Its own reader's bounds have been kept.

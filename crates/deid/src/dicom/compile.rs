@@ -8,12 +8,13 @@ use indexmap::IndexMap;
 
 use super::path::{Name, Place, Problem};
 use super::profile::{PATIENT_ID, Wanted, floor_of, kind_of, vr_of, wanted};
-use super::recipe::{Act, Device, DicomRecipe, Within};
+use super::recipe::{Act, Device, DicomRecipe, Ruled, Within};
 use super::section::{DicomSection, KeepWhere, PixelSection, PixelWord, Profile, ProfileOption};
 use crate::document::{Identities, Issue, Rule, Rules};
 use crate::fhir::recipe::Settled;
 use crate::policy::check::Common;
 use crate::policy::file::{Action, FieldSection, Otherwise, Undeclared};
+use crate::tally::Class;
 use crate::yaml::{At, Position, nearest};
 
 /// The token domain of UIDs: one UID has one successor, in whatever attribute it stands.
@@ -36,7 +37,7 @@ pub(crate) fn compile(
 struct Compiler<'a> {
     rules: Rules<'a>,
     types: HashMap<VR, Rule>,
-    type_acts: HashMap<VR, Act>,
+    type_acts: HashMap<VR, Ruled>,
 }
 
 /// A rule that the profile makes.
@@ -168,7 +169,7 @@ impl Compiler<'_> {
                     self.rules.hold_to_floor(&place, &rule, floor);
                 }
                 if let Some(act) = self.fitting(&place, &rule, vr) {
-                    self.type_acts.insert(vr, act);
+                    self.type_acts.insert(vr, Ruled { act, class: rule.class() });
                     self.types.insert(vr, rule);
                 }
             }
@@ -213,7 +214,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn profile(&mut self, options: &[(ProfileOption, Position)]) -> HashMap<Tag, Act> {
+    fn profile(&mut self, options: &[(ProfileOption, Position)]) -> HashMap<Tag, Ruled> {
         let enabled: Vec<Column> = options.iter().map(|(option, _)| option.column()).collect();
         let mut acts = HashMap::new();
         let mut refused: Vec<Column> = Vec::new();
@@ -232,12 +233,13 @@ impl Compiler<'_> {
                     self.rules.issue(*position, format!("`{}`: {message}", option.name()), help);
                 }
             }
-            acts.insert(row.tag, act.unwrap_or(Act::Remove));
+            let removed = || Ruled { act: Act::Remove, class: Class::of(kind_of(row), Action::Drop) };
+            acts.insert(row.tag, act.unwrap_or_else(removed));
         }
         acts
     }
 
-    fn act(&mut self, row: &Row, wanted: Wanted, position: Position) -> Option<Act> {
+    fn act(&mut self, row: &Row, wanted: Wanted, position: Position) -> Option<Ruled> {
         let place = keyword(row.tag).map_or_else(|| cordon_formats::dicom::show(row.tag), str::to_owned);
         let (kind, vr) = (kind_of(row), vr_of(row.tag));
         let by_safe_harbor = self.rules.facts.common.method == Method::SafeHarbor;
@@ -263,18 +265,19 @@ impl Compiler<'_> {
                     && let Settled::Gather(_) = rule.settled
                     && !matches!(rule.action, Action::Keep | Action::Scrub)
                 {
-                    return Some(act_of(rule));
+                    return Some(Ruled { act: act_of(rule), class: rule.class() });
                 }
                 (kind, Action::Redact)
             }
         };
         let domain = self.domain(vr, row.tag, &place);
         let rule = self.rules.rule(&place, &made(kind, action, position), &domain);
-        Some(match wanted {
+        let act = match wanted {
             Wanted::Walk { dummy } => rule.map(|_| Act::Walk { dummy })?,
             Wanted::Dummy => Act::Dummy,
             _ => act_of(&rule?),
-        })
+        };
+        Some(Ruled { act, class: Class::of(kind, action) })
     }
 
     #[expect(clippy::type_complexity, reason = "two maps that the recipe holds side by side")]
@@ -282,7 +285,7 @@ impl Compiler<'_> {
         &mut self,
         section: &DicomSection,
         options: &[(ProfileOption, Position)],
-    ) -> (HashMap<Tag, Vec<Within>>, HashMap<(u16, u8), Vec<(String, Act)>>) {
+    ) -> (HashMap<Tag, Vec<Within>>, HashMap<(u16, u8), Vec<(String, Ruled)>>) {
         let (mut elements, mut private) = (HashMap::<Tag, Vec<Within>>::new(), HashMap::<_, Vec<_>>::new());
         for (text, at) in &section.elements {
             let place = match Place::parse(text) {
@@ -312,11 +315,12 @@ impl Compiler<'_> {
                         let message = format!("`{text}`: a private attribute is kept or dropped");
                         self.rules.issue(at.position, message, None);
                     }
-                    private.entry((group, element)).or_default().push((creator, act_of(&rule)));
+                    let ruled = Ruled { act: act_of(&rule), class: rule.class() };
+                    private.entry((group, element)).or_default().push((creator, ruled));
                 }
                 Name::Standard(tag) => {
-                    if let Some(act) = self.element_rule(text, at, tag) {
-                        elements.entry(tag).or_default().push(Within { sequences: place.within, act });
+                    if let Some(ruled) = self.element_rule(text, at, tag) {
+                        elements.entry(tag).or_default().push(Within { sequences: place.within, ruled });
                     }
                 }
             }
@@ -327,7 +331,7 @@ impl Compiler<'_> {
         (elements, private)
     }
 
-    fn element_rule(&mut self, text: &str, at: &At<FieldSection>, tag: Tag) -> Option<Act> {
+    fn element_rule(&mut self, text: &str, at: &At<FieldSection>, tag: Tag) -> Option<Ruled> {
         if STRUCTURE.contains(&tag) || tag.group() == 0x0002 && tag != MEDIA_INSTANCE {
             let message = format!("`{text}` tells how the file is to be read, and is not for policies to change");
             self.rules.issue(at.position, message, None);
@@ -340,13 +344,14 @@ impl Compiler<'_> {
         if let Some(floor) = row.map(kind_of).or_else(|| floor_of(vr)) {
             self.rules.hold_to_floor(text, &rule, floor);
         }
+        let ruled = |act| Ruled { act, class: rule.class() };
         if vr != VR::SQ {
-            return self.fitting(text, &rule, vr);
+            return self.fitting(text, &rule, vr).map(ruled);
         }
         match rule.action {
-            Action::Keep => Some(Act::Walk { dummy: false }),
-            Action::Drop => Some(Act::Remove),
-            Action::Blank => Some(Act::Empty),
+            Action::Keep => Some(ruled(Act::Walk { dummy: false })),
+            Action::Drop => Some(ruled(Act::Remove)),
+            Action::Blank => Some(ruled(Act::Empty)),
             _ => {
                 let message = format!("`{text}` is a sequence: it is kept, dropped or blanked");
                 let help = "what stands in a kept one goes by its own rules".to_owned();

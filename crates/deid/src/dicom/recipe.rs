@@ -12,6 +12,7 @@ use super::section::ProfileOption;
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine};
 use crate::policy::file::{Action, Undeclared};
 use crate::recipe::KEY_CLASS_KEY;
+use crate::tally::Class;
 
 /// What is done with an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +34,17 @@ pub(super) enum Act {
     },
 }
 
+/// An act, and what the values count as to which it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ruled {
+    pub act: Act,
+    pub class: Class,
+}
+
 /// A rule for an attribute within some sequences, the innermost last.
 pub(super) struct Within {
     pub sequences: Vec<Tag>,
-    pub act: Act,
+    pub ruled: Ruled,
 }
 
 /// A device whose pixel data stay, in small letters.
@@ -51,10 +59,10 @@ pub struct DicomRecipe {
     /// By attribute, those of the longest paths first.
     pub(super) elements: HashMap<Tag, Vec<Within>>,
     /// Of private attributes: by group and number in the block, with the creator.
-    pub(super) private: HashMap<(u16, u8), Vec<(String, Act)>>,
+    pub(super) private: HashMap<(u16, u8), Vec<(String, Ruled)>>,
     /// The rows of table E.1-1; `None` without the profile.
-    pub(super) profile: Option<HashMap<Tag, Act>>,
-    pub(super) types: HashMap<VR, Act>,
+    pub(super) profile: Option<HashMap<Tag, Ruled>>,
+    pub(super) types: HashMap<VR, Ruled>,
     pub(super) devices: Vec<Device>,
     pub(super) pixels_otherwise: Pixels,
     pub(super) subject: Place,

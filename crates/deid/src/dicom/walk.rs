@@ -11,11 +11,13 @@ use cordon_formats::dicom::{
     is_standard_uid, pad, show, tables,
 };
 
+use cordon_phi::IdentifierKind;
+
 use super::compile::{MEDIA_INSTANCE, STRUCTURE};
 use super::form::{self, age_of, dummy, fits, is_many, is_text, years_of};
 use super::path::{Name, Place};
 use super::profile::{self, PATIENT_ID};
-use super::recipe::{Act, DicomRecipe, classed};
+use super::recipe::{Act, DicomRecipe, Ruled, classed};
 use super::section::ProfileOption;
 use crate::document::{DocumentOutput, Plan, Replacement, SeedBy};
 use crate::fhir::FailureReason;
@@ -23,6 +25,7 @@ use crate::fhir::recipe::{Gathered, Settled};
 use crate::kernel::{Env, KernelError};
 use crate::policy::file::{Action, Undeclared};
 use crate::survey::is_placeholder;
+use crate::tally::{Class, Tally, Values};
 
 /// So many values has an attribute at most; of more it is removed.
 const MOST_VALUES: usize = 4096;
@@ -92,10 +95,11 @@ impl DicomRecipe {
         let mut written: Vec<(Vec<u8>, PixelData)> = Vec::with_capacity(documents.len());
         let mut unfit = false;
         let (mut bytes, mut changes) = (Vec::new(), Vec::new());
+        let mut tally = Tally::default();
         let failures = done.documents(
             |_, mark| walk.spots.get(mark as usize).map_or_else(|| "?".to_owned(), |spot| show(spot.tag)),
             |index, edits| {
-                let Some(document) = documents.get(index) else { return };
+                let Some(document) = documents.get(index) else { return false };
                 bytes.clear();
                 changes.clear();
                 let mut writer = Rewriter { document, bytes: &mut bytes, changes: &mut changes };
@@ -122,13 +126,15 @@ impl DicomRecipe {
                     Ok(file) => written.push((file, document.pixel_data())),
                     Err(_) => unfit = true,
                 }
+                !unfit
             },
+            &mut tally,
         );
         if unfit {
             return Err(KernelError::Shape);
         }
         let documents = written.len() as u64;
-        Ok(DocumentOutput { tables: rows(&written)?, documents, failures, undeclared: walk.undeclared })
+        Ok(DocumentOutput { tables: rows(&written)?, documents, failures, undeclared: walk.undeclared, tally })
     }
 
     /// The identifiers of the person whose file it is: namespace and value. A file is of one person.
@@ -162,7 +168,8 @@ impl DicomRecipe {
             code(value, meaning)
         }));
         let changes_dates = |act: &Act| matches!(act, Act::Gather { action: Action::Year | Action::ShiftDate, .. });
-        let mut ruled = self.elements.values().flatten().map(|rule| &rule.act).chain(self.types.values());
+        let mut ruled =
+            self.elements.values().flatten().map(|rule| &rule.ruled).chain(self.types.values()).map(|ruled| &ruled.act);
         let dates = if ruled.any(changes_dates) {
             "MODIFIED"
         } else if self.options.contains(&ProfileOption::RetainLongitudinalFullDates) {
@@ -288,7 +295,7 @@ impl Walk<'_> {
             }
             let found = self.act(document, number, element, &mut frame, &around);
             match (found, element.kind) {
-                (Found::Act(Act::Walk { dummy }), Kind::Sequence) => {
+                (Found::Act(Ruled { act: Act::Walk { dummy }, .. }), Kind::Sequence) => {
                     let mut sequence = frame.within(element.next());
                     sequence.sequence = Some(element.tag);
                     sequence.dummy |= dummy;
@@ -296,9 +303,12 @@ impl Walk<'_> {
                     number += 1;
                     continue;
                 }
-                (Found::Act(act), _) => self.settle((document, number, element), act, frame.charset, plan),
-                (Found::Nothing, _) => self.leave_out(number, element, plan),
-                (Found::Removed, _) => self.whole(number, element, true, plan),
+                (Found::Act(ruled), _) => self.settle((document, number, element), ruled, frame.charset, plan),
+                (Found::Nothing, _) => self.leave_out((document, number, element), plan),
+                (Found::Removed(class), _) => {
+                    let values = all_of(document, number, element, class);
+                    self.whole(number, element, true, values, plan);
+                }
             }
             number = element.next().max(number + 1);
         }
@@ -323,24 +333,27 @@ impl Walk<'_> {
 
     /// The meta group says how the file is to be read, and else who sent it.
     fn meta(&mut self, document: &Document, number: usize, element: &Element, keeps_all: bool, plan: &mut Plan<'_>) {
+        let values = all_of(document, number, element, Class::STRUCTURE);
         match element.tag.element() {
             // Group length, which is counted again, version and transfer syntax.
-            0x0000 if element.vr == VR::UL && element.length() == 4 => {}
-            0x0001 if element.length() == 2 => {}
-            0x0010 if fits(VR::UI, document.value(element)) => {}
+            0x0000 if element.vr == VR::UL && element.length() == 4 => plan.keep(values),
+            0x0001 if element.length() == 2 => plan.keep(values),
+            0x0010 if fits(VR::UI, document.value(element)) => plan.keep(values),
             // The class and the instance are those of the data set.
             0x0002 | 0x0003 => {
                 let tag = if element.tag == MEDIA_INSTANCE { MEDIA_INSTANCE } else { SOP_CLASS };
                 match self.rule(tag, VR::UI, &[], false) {
-                    Some(Act::Keep) if !fits(VR::UI, document.value(element)) => self.leave_out(number, element, plan),
-                    Some(act) => self.settle((document, number, element), act, Charset::default(), plan),
-                    None => self.leave_out(number, element, plan),
+                    Some(Ruled { act: Act::Keep, .. }) if !fits(VR::UI, document.value(element)) => {
+                        self.leave_out((document, number, element), plan);
+                    }
+                    Some(ruled) => self.settle((document, number, element), ruled, Charset::default(), plan),
+                    None => self.leave_out((document, number, element), plan),
                 }
             }
-            0x0012 | 0x0013 if keeps_all => {}
-            0x0012 => self.fixed(number, element, IMPLEMENTATION, plan),
-            0x0013 => self.fixed(number, element, IMPLEMENTATION_VERSION, plan),
-            _ => self.whole(number, element, true, plan),
+            0x0012 | 0x0013 if keeps_all => plan.keep(values),
+            0x0012 => self.fixed(number, element, IMPLEMENTATION, replaced(values), plan),
+            0x0013 => self.fixed(number, element, IMPLEMENTATION_VERSION, replaced(values), plan),
+            _ => self.whole(number, element, true, Values { class: Class::STRUCTURE.dropped(), ..values }, plan),
         }
     }
 
@@ -355,22 +368,24 @@ impl Walk<'_> {
         if tag.element() == 0 {
             // The writer counts again.
             let is_length = element.vr == VR::UL && element.length() == 4;
-            return if is_length { Found::Act(Act::Keep) } else { Found::Nothing };
+            return if is_length { Found::Act(STRUCTURAL) } else { Found::Nothing };
         }
         let has_profile = self.recipe.profile.is_some();
         if has_profile && (MARKS.contains(&tag) && around.is_empty() || is_graphics(tag)) {
-            return Found::Removed;
+            return Found::Removed(Class::EXCLUDED);
         }
         let Some(known) = attribute(tag) else { return Found::Nothing };
         let is_pixels = tag.group() == 0x7FE0;
         if is_pixels {
             // Pictures within sequences are icons; what of the data set may stay was settled by the reader.
             let stays = around.is_empty() && document.pixel_data() == PixelData::Present;
-            return if stays { Found::Act(Act::Keep) } else { Found::Removed };
+            let class = Class::of(IdentifierKind::Photo, if stays { Action::Keep } else { Action::Drop });
+            return if stays { Found::Act(Ruled { act: Act::Keep, class }) } else { Found::Removed(class) };
         }
-        let Some(act) = self.rule(tag, known.vr, around, frame.dummy) else { return Found::Nothing };
+        let Some(ruled) = self.rule(tag, known.vr, around, frame.dummy) else { return Found::Nothing };
+        let act = ruled.act;
         if matches!(act, Act::Remove) {
-            return Found::Removed;
+            return Found::Removed(ruled.class);
         }
         let is_sequence = element.kind == Kind::Sequence;
         let is_either = known.is_either && matches!(element.vr, VR::US | VR::SS | VR::OW | VR::OB);
@@ -384,13 +399,13 @@ impl Walk<'_> {
         }
         // A code stays with its text where its system is a public one.
         if stays && CODES.contains(&tag) && !frame.is_coded && self.recipe.profile.is_some() {
-            return Found::Removed;
+            return Found::Removed(ruled.class.dropped());
         }
-        Found::Act(act)
+        Found::Act(ruled)
     }
 
     /// What the rules say of an attribute: by path, by the table, by representation.
-    fn rule(&self, tag: Tag, vr: VR, around: &[Frame], dummy: bool) -> Option<Act> {
+    fn rule(&self, tag: Tag, vr: VR, around: &[Frame], dummy: bool) -> Option<Ruled> {
         let recipe = self.recipe;
         if let Some(rules) = recipe.elements.get(&tag) {
             let within = |sequences: &[Tag]| {
@@ -401,22 +416,23 @@ impl Walk<'_> {
                 // In what is replaced by a dummy, a rule for one place beats that; one for everywhere does not.
                 && (!dummy || !rule.sequences.is_empty() || !is_text(vr))
             {
-                return Some(rule.act);
+                return Some(rule.ruled);
             }
         }
-        if let Some(act) = recipe.profile.as_ref().and_then(|profile| profile.get(&tag)) {
-            return Some(*act);
+        if let Some(ruled) = recipe.profile.as_ref().and_then(|profile| profile.get(&tag)) {
+            return Some(*ruled);
         }
         if STRUCTURE.contains(&tag) {
-            return Some(Act::Keep);
+            return Some(STRUCTURAL);
         }
         let is_typed = profile::is_text(vr) || matches!(vr, VR::PN | VR::UR | VR::AE);
         if dummy && is_typed {
-            return Some(Act::Dummy);
+            let class = Class::of(IdentifierKind::FreeText, Action::Redact);
+            return Some(Ruled { act: Act::Dummy, class });
         }
         if vr == VR::SQ {
             // What stands in it goes by its own rules.
-            return Some(Act::Walk { dummy });
+            return Some(Ruled { act: Act::Walk { dummy }, class: Class::STRUCTURE });
         }
         recipe.types.get(&vr).copied()
     }
@@ -425,64 +441,74 @@ impl Walk<'_> {
     fn private(&self, document: &Document, number: usize, element: &Element, frame: &mut Frame) -> Found {
         let recipe = self.recipe;
         if recipe.private.is_empty() || element.kind != Kind::Value {
-            return Found::Removed;
+            return Found::Removed(Class::UNDECLARED);
         }
         let (group, low) = (element.tag.group(), element.tag.element());
-        let keeps = |name: &str, rules: &[(String, Act)]| {
-            rules.iter().any(|(creator, act)| creator == name && *act == Act::Keep)
+        let keeps = |name: &str, rules: &[(String, Ruled)]| {
+            rules.iter().find(|(creator, ruled)| creator == name && ruled.act == Act::Keep).map(|(_, ruled)| *ruled)
         };
         if (0x10..=0xFF).contains(&low) {
             let name = trimmed(&frame.charset.decode(document.value(element)));
-            let is_used = recipe.private.iter().any(|((of, _), rules)| *of == group && keeps(&name, rules));
+            let is_used = recipe.private.iter().any(|((of, _), rules)| *of == group && keeps(&name, rules).is_some());
             frame.creators.retain(|(known, block, _)| (*known, *block) != (group, low));
             if !is_used || element.vr != VR::LO {
-                return Found::Removed;
+                return Found::Removed(Class::UNDECLARED);
             }
             frame.creators.push((group, low, number));
-            return Found::Act(Act::Keep);
+            return Found::Act(STRUCTURAL);
         }
         let of_block = frame.creators.iter().find(|(known, block, _)| (*known, *block) == (group, low >> 8));
         let creator = of_block.and_then(|(.., number)| document.element(*number));
         let creator = creator.map(|creator| trimmed(&frame.charset.decode(document.value(creator))));
-        match (creator, recipe.private.get(&(group, low as u8))) {
-            (Some(name), Some(rules)) if keeps(&name, rules) && fits(element.vr, document.value(element)) => {
-                Found::Act(Act::Keep)
-            }
-            _ => Found::Removed,
+        let rules = recipe.private.get(&(group, low as u8));
+        let kept = creator.zip(rules).and_then(|(name, rules)| keeps(&name, rules));
+        match kept.filter(|_| fits(element.vr, document.value(element))) {
+            Some(ruled) => Found::Act(ruled),
+            None => Found::Removed(Class::UNDECLARED),
         }
     }
 
     fn settle(
         &mut self,
         (document, number, element): (&Document, usize, &Element),
-        act: Act,
+        Ruled { act, class }: Ruled,
         charset: Charset,
         plan: &mut Plan<'_>,
     ) {
+        let values = all_of(document, number, element, class);
         match act {
-            Act::Keep | Act::Walk { .. } => {}
+            Act::Keep | Act::Walk { .. } => plan.keep(values),
             Act::Empty | Act::Gather { .. } if element.length() == 0 => {}
-            Act::Remove => self.whole(number, element, true, plan),
-            Act::Empty => self.whole(number, element, false, plan),
-            Act::Dummy => self.fixed(number, element, dummy(element.vr), plan),
+            Act::Remove => self.whole(number, element, true, values, plan),
+            Act::Empty => self.whole(number, element, false, values, plan),
+            Act::Dummy => self.fixed(number, element, dummy(element.vr), values, plan),
             Act::Gather { column, action } => {
                 let text = charset.decode(document.value(element));
                 let count = if is_many(element.vr) { text.split('\\').count() } else { 1 };
                 if count > MOST_VALUES || self.spots.len() - self.begun > MOST_CHANGES {
-                    return self.leave_out(number, element, plan);
+                    return self.leave_out((document, number, element), plan);
                 }
+                // An element is one value, of however many parts.
+                let mut told = false;
                 if is_many(element.vr) {
                     for (value, part) in text.split('\\').enumerate() {
                         let form = Form::Value { number: value as u32, action, charset };
-                        self.value(number, element, part, form, column, plan);
+                        let values = Values { count: u32::from(!told) * values.count, ..values };
+                        told |= self.value(number, element, part, form, column, values, plan);
                     }
                 } else {
-                    self.value(number, element, &text, Form::Value { number: 0, action, charset }, column, plan);
+                    let form = Form::Value { number: 0, action, charset };
+                    told = self.value(number, element, &text, form, column, values, plan);
+                }
+                if !told {
+                    plan.keep(Values { class: class.kept(), ..values });
                 }
             }
         }
     }
 
+    /// Whether it is changed.
+    #[expect(clippy::too_many_arguments, reason = "one value with its place, its rule and its plan")]
     fn value(
         &mut self,
         number: usize,
@@ -490,48 +516,51 @@ impl Walk<'_> {
         text: &str,
         form: Form,
         column: Gathered,
+        values: Values,
         plan: &mut Plan<'_>,
-    ) {
-        let Form::Value { action, .. } = form else { return };
+    ) -> bool {
+        let Form::Value { action, .. } = form else { return false };
         let text = text.trim_matches([' ', '\0']);
         if text.is_empty() || (element.vr == VR::UI && is_standard_uid(text)) {
-            return;
+            return false;
         }
         let settled = Settled::Gather(column);
         let mark = self.mark(Spot { element: number as u32, tag: element.tag, form });
         let span = span_of(element);
         match (element.vr, action) {
             (VR::AS, Action::AgeCap) => match age_of(text.as_bytes()).map(years_of) {
-                Some(years) if years > OLDEST => plan.value(span, &years.to_string(), settled, mark),
-                Some(_) => {}
-                None => plan.remove(span, false, mark),
+                Some(years) if years > OLDEST => plan.value(span, &years.to_string(), settled, mark, values),
+                Some(_) => plan.keep(values),
+                None => plan.remove(span, false, mark, Values { class: values.class.left_empty(), ..values }),
             },
             // ACR-NEMA parted dates by dots.
-            (VR::DA, _) if text.contains('.') => plan.value(span, &text.replace('.', ""), settled, mark),
+            (VR::DA, _) if text.contains('.') => plan.value(span, &text.replace('.', ""), settled, mark, values),
             (VR::PN, Action::Surrogate) if !is_patients(element.tag) => {
                 let other = plan.other("provider", false, text);
-                plan.value_of(other, span, text, settled, mark);
+                plan.value_of(other, span, text, settled, mark, values);
             }
-            _ => plan.value(span, text, settled, mark),
+            _ => plan.value(span, text, settled, mark, values),
         }
+        true
     }
 
-    fn fixed(&mut self, number: usize, element: &Element, value: &'static [u8], plan: &mut Plan<'_>) {
+    fn fixed(&mut self, number: usize, element: &Element, value: &'static [u8], values: Values, plan: &mut Plan<'_>) {
         let mark = self.mark(Spot { element: number as u32, tag: element.tag, form: Form::Fixed(value) });
-        plan.remove(span_of(element), false, mark);
+        plan.remove(span_of(element), false, mark, values);
     }
 
-    fn whole(&mut self, number: usize, element: &Element, removed: bool, plan: &mut Plan<'_>) {
+    fn whole(&mut self, number: usize, element: &Element, removed: bool, values: Values, plan: &mut Plan<'_>) {
         let mark = self.mark(Spot { element: number as u32, tag: element.tag, form: Form::Whole });
-        plan.remove(span_of(element), removed, mark);
+        plan.remove(span_of(element), removed, mark, values);
     }
 
-    fn leave_out(&mut self, number: usize, element: &Element, plan: &mut Plan<'_>) {
+    fn leave_out(&mut self, (document, number, element): (&Document, usize, &Element), plan: &mut Plan<'_>) {
         *self.undeclared.entry(show(element.tag)).or_insert(0) += 1;
         if self.recipe.undeclared == Undeclared::Fail {
             plan.fail(|| show(element.tag), FailureReason::Undeclared);
         }
-        self.whole(number, element, true, plan);
+        let values = all_of(document, number, element, Class::UNDECLARED);
+        self.whole(number, element, true, values, plan);
     }
 
     fn mark(&mut self, spot: Spot) -> u32 {
@@ -564,11 +593,28 @@ fn is_astray(tag: Tag) -> bool {
     matches!(tag.group(), 0x0000 | 0x0002 | 0x0004 | 0x0006 | 0x0200)
 }
 
+/// Says how the file is to be read, and stays.
+const STRUCTURAL: Ruled = Ruled { act: Act::Keep, class: Class::STRUCTURE };
+
+/// With this program's own in place.
+fn replaced(values: Values) -> Values {
+    Values { class: Class::of(IdentifierKind::Operational, Action::Redact), ..values }
+}
+
+/// The values of an element: its own, or those of all elements in its items.
+fn all_of(document: &Document, number: usize, element: &Element, class: Class) -> Values {
+    let is_value = |element: &&Element| matches!(element.kind, Kind::Value | Kind::Fragments);
+    let own = |number: usize| document.element(number).filter(is_value);
+    let end = element.next().max(number + 1);
+    let count = (number..end).filter_map(own).filter(|element| element.length() > 0).count();
+    Values { class, count: count as u32 }
+}
+
 /// What is found for an element.
 enum Found {
-    Act(Act),
+    Act(Ruled),
     /// It goes as a rule says.
-    Removed,
+    Removed(Class),
     /// It goes because no rule reaches it, or because it is not what its attribute is.
     Nothing,
 }

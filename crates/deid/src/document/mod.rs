@@ -32,6 +32,7 @@ use crate::hl7v2::Hl7v2Recipe;
 use crate::kernel::KernelError;
 use crate::policy::explain::{FieldLine, why};
 use crate::policy::file::Undeclared;
+use crate::tally::Tally;
 use crate::x12::X12Recipe;
 
 /// Compiled rules for documents of one format.
@@ -192,6 +193,8 @@ pub struct DocumentOutput {
     pub failures: Vec<DocumentFailure>,
     /// What was left out because no rule names it, by place: never a value, and `?` for names that the format does not know.
     pub undeclared: BTreeMap<String, u64>,
+    /// What was found in the documents that made it, and what was done with it.
+    pub tally: Tally,
 }
 
 /// A document that is in no table.

@@ -11,6 +11,7 @@ use crate::fhir::gather::Gather;
 use crate::fhir::recipe::{GatherRule, Gathered, Settled};
 use crate::kernel::narrative::person::{OTHERS, identity_of_other};
 use crate::kernel::{Column, Env, KernelError, Reason, text_of, tokens_of};
+use crate::tally::{Counter, Spans, Tally, Values};
 
 /// A change of a document: what stands from `start` to `end` is replaced.
 #[derive(Clone, Copy)]
@@ -44,11 +45,14 @@ struct Edit {
     end: u32,
     with: With,
     mark: u32,
+    values: Values,
 }
 
 /// One document, or the part of one that is a person's.
 struct Record {
     edits_end: usize,
+    /// Its counts of values that stay end here.
+    kept_end: usize,
     failed: Option<(String, FailureReason)>,
 }
 
@@ -81,6 +85,7 @@ pub(crate) struct Plan<'r> {
     subjects: Vec<Option<Subject>>,
     identities: String,
     failed: Option<(String, FailureReason)>,
+    kept: Counter,
     /// The number of the subject at hand, and how surely it is known who that is.
     whose: Person,
     rank: u8,
@@ -102,6 +107,7 @@ impl<'r> Plan<'r> {
             subjects: vec![None],
             identities: String::new(),
             failed: None,
+            kept: Counter::default(),
             whose: Person(0),
             rank: u8::MAX,
         }
@@ -150,27 +156,41 @@ impl<'r> Plan<'r> {
     }
 
     /// A value of the subject's that stands at a span and means `text`.
-    pub(crate) fn value(&mut self, span: (u32, u32), text: &str, settled: Settled, mark: u32) {
-        self.value_of(self.whose, span, text, settled, mark);
+    pub(crate) fn value(&mut self, span: (u32, u32), text: &str, settled: Settled, mark: u32, values: Values) {
+        self.value_of(self.whose, span, text, settled, mark, values);
     }
 
     /// A value of somebody's.
-    pub(crate) fn value_of(&mut self, whose: Person, span: (u32, u32), text: &str, settled: Settled, mark: u32) {
+    pub(crate) fn value_of(
+        &mut self,
+        whose: Person,
+        span: (u32, u32),
+        text: &str,
+        settled: Settled,
+        mark: u32,
+        values: Values,
+    ) {
         let with = match settled {
-            Settled::Keep => return,
+            Settled::Keep => return self.keep(values),
             Settled::Drop => With::Nothing,
             Settled::Gather(column) => match self.gathers.get_mut(usize::from(column)) {
                 Some(gather) => With::Slot { column, row: gather.add(text, whose.0) },
                 None => With::Nothing,
             },
         };
-        self.edits.push(Edit { start: span.0, end: span.1, with, mark });
+        self.edits.push(Edit { start: span.0, end: span.1, with, mark, values });
+    }
+
+    /// Values that stay as they are.
+    #[inline]
+    pub(crate) fn keep(&mut self, values: Values) {
+        self.kept.count(values);
     }
 
     /// Nothing in place of a span, or the whole structure there removed.
-    pub(crate) fn remove(&mut self, span: (u32, u32), whole: bool, mark: u32) {
+    pub(crate) fn remove(&mut self, span: (u32, u32), whole: bool, mark: u32, values: Values) {
         let with = if whole { With::Removed } else { With::Nothing };
-        self.edits.push(Edit { start: span.0, end: span.1, with, mark });
+        self.edits.push(Edit { start: span.0, end: span.1, with, mark, values });
     }
 
     /// The document at hand will be in no table.
@@ -183,7 +203,8 @@ impl<'r> Plan<'r> {
     /// Ends a document; its subject too.
     pub(crate) fn end(&mut self) {
         self.next_subject();
-        self.records.push(Record { edits_end: self.edits.len(), failed: self.failed.take() });
+        let (edits_end, kept_end) = (self.edits.len(), self.kept.end());
+        self.records.push(Record { edits_end, kept_end, failed: self.failed.take() });
     }
 
     /// Every kernel once, over all values that it touches in the batch.
@@ -207,9 +228,12 @@ impl<'r> Plan<'r> {
                 }
             };
             let values = rule.allow.as_ref().map_or_else(|| values.clone(), |allow| allow.apply(&values));
-            let outcome = rule.kernel.apply(&Column { values: &values, subjects: subjects.as_ref() }, env)?;
+            let mut spans = None;
+            let column = Column { values: &values, subjects: subjects.as_ref() };
+            let outcome = rule.kernel.apply_telling(&column, env, &mut spans)?;
             results.push(Some(Results {
                 text: text_of(&outcome.values),
+                spans,
                 // What a lenient rule cannot handle is null, and leaves an empty place.
                 failures: outcome
                     .failures
@@ -219,7 +243,7 @@ impl<'r> Plan<'r> {
                     .collect(),
             }));
         }
-        Ok(Done { results, edits: self.edits, records: self.records })
+        Ok(Done { results, edits: self.edits, records: self.records, kept: self.kept.ended() })
     }
 }
 
@@ -317,6 +341,7 @@ fn pick(seeds: &StringViewArray, whose: &[u32]) -> StringViewArray {
 
 struct Results {
     text: StringViewArray,
+    spans: Option<Box<Spans>>,
     /// In the order of their rows.
     failures: Vec<(u32, Reason)>,
 }
@@ -326,34 +351,56 @@ pub(crate) struct Done {
     results: Vec<Option<Results>>,
     edits: Vec<Edit>,
     records: Vec<Record>,
+    kept: Vec<Values>,
 }
 
 impl Done {
-    /// Hands out each document's changes, or why it failed. `path` names the place of a mark.
+    /// Hands out each document's changes, or why it failed. `path` names the place of a mark. `each` says whether the document
+    /// is in the output, and so counts.
     pub(crate) fn documents<'a>(
         &'a self,
         mut path: impl FnMut(usize, u32) -> String,
-        mut each: impl FnMut(usize, &[Change<'a>]),
+        mut each: impl FnMut(usize, &[Change<'a>]) -> bool,
+        tally: &mut Tally,
     ) -> Vec<DocumentFailure> {
         let mut failures = Vec::new();
         let mut changes = Vec::new();
-        let mut first = 0;
+        let (mut first, mut first_kept) = (0, 0);
         for (index, record) in self.records.iter().enumerate() {
             let edits = self.edits.get(first..record.edits_end).unwrap_or_default();
-            first = record.edits_end;
+            let kept = self.kept.get(first_kept..record.kept_end).unwrap_or_default();
+            (first, first_kept) = (record.edits_end, record.kept_end);
             if let Some((path, reason)) = &record.failed {
                 failures.push(DocumentFailure { index, path: path.clone(), reason: *reason });
                 continue;
             }
             changes.clear();
             match edits.iter().try_for_each(|edit| self.change(edit).map(|change| changes.push(change))) {
-                Ok(()) => each(index, &changes),
+                Ok(()) => {
+                    if each(index, &changes) {
+                        tally.count_all(kept);
+                        for (edit, change) in edits.iter().zip(&changes) {
+                            self.count(edit, change, tally);
+                        }
+                    }
+                }
                 Err((mark, reason)) => {
                     failures.push(DocumentFailure { index, path: path(index, mark), reason: reason.into() });
                 }
             }
         }
         failures
+    }
+
+    fn count(&self, edit: &Edit, change: &Change<'_>, tally: &mut Tally) {
+        let With::Slot { column, row } = edit.with else { return tally.count(edit.values) };
+        if matches!(change.with, Replacement::Text(_)) {
+            tally.count(edit.values);
+            let results = self.results.get(usize::from(column)).and_then(Option::as_ref);
+            tally.count_spans(results.and_then(|results| results.spans.as_deref()), row as usize);
+        } else {
+            tally.count(Values { class: edit.values.class.left_empty(), ..edit.values });
+        }
     }
 
     fn change(&self, edit: &Edit) -> Result<Change<'_>, (u32, Reason)> {

@@ -9,6 +9,7 @@ use crate::policy::check::{Common, Subject, limits_of, rule_kernel};
 use crate::policy::file::{Action, FieldSection, Otherwise, ValueType};
 use crate::policy::method;
 use crate::recipe::Allow;
+use crate::tally::Class;
 use crate::yaml::{At, Position};
 
 /// What is wrong with a section: where, what, and what would be right.
@@ -23,6 +24,13 @@ pub(crate) struct Rule {
     /// What may stay is listed, or a reason is given.
     pub reasoned: bool,
     pub position: Position,
+}
+
+impl Rule {
+    /// What its values count as.
+    pub(crate) fn class(&self) -> Class {
+        Class::of(self.kind, self.action)
+    }
 }
 
 /// Places whose identifiers mean a person, each with the number of its namespace.

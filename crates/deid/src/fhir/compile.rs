@@ -25,6 +25,7 @@ use crate::policy::check::{Common, Subject, derives, limits_of, rule_kernel};
 use crate::policy::file::{Action, FieldSection, Undeclared};
 use crate::policy::method;
 use crate::recipe::{Allow, Limits, column_metadata};
+use crate::tally::Class;
 use crate::yaml::{At, Position, nearest};
 
 /// What is wrong with a section: where, what, and what would be right.
@@ -81,6 +82,12 @@ struct Rule {
     /// The number of the rule's condition.
     condition: Option<u16>,
     position: Position,
+}
+
+impl Rule {
+    fn class(&self) -> Class {
+        Class::of(self.kind, self.action)
+    }
 }
 
 /// Why a single value without a rule of its own stays or goes.
@@ -219,6 +226,7 @@ impl Compiler<'_> {
             has_surrogates: self.kernels.iter().any(|rule| matches!(rule.kernel, Kernel::Surrogate(_))),
             kernels: std::mem::take(&mut self.kernels),
             ids,
+            id_class: Class::of(id_rule.0, id_rule.1),
             identifiers,
             extensions,
             extension_rules,
@@ -531,7 +539,7 @@ impl Compiler<'_> {
             self.without_condition(&place, &rule);
             let as_id = rule.action == Action::Token && at.value.domain.is_none();
             let settled = if as_id { IdentifierAct::AsId } else { IdentifierAct::Settled(rule.settled) };
-            out.insert(system.as_str().into(), IdentifierRule { settled });
+            out.insert(system.as_str().into(), IdentifierRule { settled, class: rule.class() });
         }
         out
     }
@@ -551,9 +559,14 @@ impl Compiler<'_> {
                 rules.push(rule);
             }
             let rule = written.value.as_ref().and_then(|at| self.extension_rule(&place, at, &place));
-            let (settled, of_any_type) = rule.map_or((Settled::Drop, false), |rule| (rule.settled, rule.of_any_type));
+            let rule = rule.unwrap_or(ExtensionRule {
+                settled: Settled::Drop,
+                class: Class::EXCLUDED,
+                of_any_type: false,
+                parts: HashMap::new(),
+            });
             urls.insert(url.as_str().into(), rules.len() as u16);
-            rules.push(ExtensionRule { settled, of_any_type, parts });
+            rules.push(ExtensionRule { parts, ..rule });
         }
         (urls, rules)
     }
@@ -562,7 +575,7 @@ impl Compiler<'_> {
         let rule = self.rule(place, at, domain)?;
         self.without_condition(place, &rule);
         let of_any_type = rule.listed || rule.kind.clause().is_some();
-        Some(ExtensionRule { settled: rule.settled, of_any_type, parts: HashMap::new() })
+        Some(ExtensionRule { settled: rule.settled, class: rule.class(), of_any_type, parts: HashMap::new() })
     }
 
     fn report_unused(&mut self) {
@@ -622,6 +635,7 @@ impl Compiler<'_> {
                 captures: Box::default(),
                 span: Span::No,
                 guard: None,
+                class: Class::STRUCTURE,
             });
         }
         if let Some(slot) = self.states.get_mut(number as usize) {
@@ -694,6 +708,13 @@ impl Compiler<'_> {
             TypeKind::Primitive(json) => self.single(def, flavor, element, json, found),
             _ => (self.with_parts(flavor, element, kind, found, through, path), None),
         };
+        let class = match (facts, found) {
+            (Some((kind, action)), _) => Class::of(kind, action),
+            (None, Some(rule)) => rule.class(),
+            (None, None) if element.name == "id" => Class::of(IdentifierKind::UniqueId, Action::Drop),
+            (None, None) if let (Flavor::Dropped, Some(floor)) = (flavor, floor) => Class::of(floor.kind, Action::Drop),
+            (None, None) => self.types.get(&element.type_id).map_or(Class::EXCLUDED, Rule::class),
+        };
         let made_from = MadeFrom { act, facts, floor, listed: found.is_some_and(|rule| rule.listed) };
         let document =
             found.filter(|rule| rule.action == Action::Scrub).and_then(|_| Form::of_document(def, element, kind.name));
@@ -750,6 +771,7 @@ impl Compiler<'_> {
             captures,
             span: self.span(def, element, act),
             guard,
+            class,
         }
     }
 

@@ -6,10 +6,12 @@ use hashbrown::HashMap;
 
 use super::plan::{Key, Op, Piece};
 use crate::kernel::Reason;
+use crate::tally::{Class, Spans, Tally, Values};
 
 /// The results of one gathered column as text.
 pub(super) struct Results {
     pub text: StringViewArray,
+    pub spans: Option<Box<Spans>>,
     pub failures: HashMap<u32, Reason>,
 }
 
@@ -40,26 +42,50 @@ struct Frame {
     array: bool,
     aligned: bool,
     key: Key,
+    /// Values in it that mean nothing alone.
+    labels: u32,
 }
 
 /// Writes one resource. Objects and arrays that have become empty are taken back: FHIR has none (R4, json.html).
-pub(super) fn resource(ops: &[Op], sources: &Sources<'_>, out: &mut String, frames: &mut Frames) -> Result<(), Unfit> {
-    let mut writer = Writer { sources, out, frames: &mut frames.0 };
-    writer.frames.clear();
+pub(super) fn resource(ops: &[Op], sources: &Sources<'_>, out: &mut String, desk: &mut Desk) -> Result<(), Unfit> {
+    let Desk { frames, told, read } = desk;
+    frames.clear();
+    told.clear();
+    read.clear();
+    let mut writer = Writer { sources, out, frames, told, read };
     for op in ops {
         writer.write(op)?;
     }
     Ok(())
 }
 
-/// The stack of a writer, kept between resources.
+/// What a writer works with, kept between resources.
 #[derive(Default)]
-pub(super) struct Frames(Vec<Frame>);
+pub(super) struct Desk {
+    frames: Vec<Frame>,
+    /// What became of the values of the last resource that kernels have made, or that could have gone with them.
+    told: Vec<Values>,
+    /// The results of the last resource of which it matters what was replaced in them.
+    read: Vec<(u16, u32)>,
+}
+
+impl Desk {
+    /// Counts what became of the last resource.
+    pub(super) fn count(&self, sources: &Sources<'_>, tally: &mut Tally) {
+        tally.count_all(&self.told);
+        for (column, row) in &self.read {
+            let results = sources.results.get(usize::from(*column)).and_then(Option::as_ref);
+            tally.count_spans(results.and_then(|results| results.spans.as_deref()), *row as usize);
+        }
+    }
+}
 
 struct Writer<'a> {
     sources: &'a Sources<'a>,
     out: &'a mut String,
     frames: &'a mut Vec<Frame>,
+    told: &'a mut Vec<Values>,
+    read: &'a mut Vec<(u16, u32)>,
 }
 
 impl Writer<'_> {
@@ -92,7 +118,11 @@ impl Writer<'_> {
                 self.out.push_str(span(self.sources.text, start, end));
                 self.content();
             }
-            Op::Label { start, end } => {
+            Op::Label { start, end, count } => {
+                match self.frames.last_mut() {
+                    Some(frame) => frame.labels += count,
+                    None => self.told.push(Values { class: Class::STRUCTURE, count }),
+                }
                 self.comma();
                 self.out.push_str(span(self.sources.text, start, end));
             }
@@ -107,11 +137,26 @@ impl Writer<'_> {
                 self.comma();
                 self.key(key);
                 self.out.push(if array { '[' } else { '{' });
-                self.frames.push(Frame { start, outer_wrote, wrote: false, content: false, array, aligned, key });
+                self.frames.push(Frame {
+                    start,
+                    outer_wrote,
+                    wrote: false,
+                    content: false,
+                    array,
+                    aligned,
+                    key,
+                    labels: 0,
+                });
             }
             Op::Close => self.close(),
-            Op::Slot { key, column, bare, row, before } => return self.slot(key, column, bare, row, before),
-            Op::Composed { key, pieces, base64 } => return self.composed(key, pieces, base64),
+            Op::Slot { key, column, bare, row, before, class } => {
+                let stays = self.slot(key, column, bare, row, before)?;
+                self.told.push(Values::one(if stays { class } else { class.left_empty() }));
+            }
+            Op::Composed { key, pieces, base64, class } => {
+                self.composed(key, pieces, base64)?;
+                self.told.push(Values::one(class));
+            }
             Op::Null => {
                 if self.frames.last().is_some_and(|frame| frame.aligned) {
                     self.comma();
@@ -124,7 +169,10 @@ impl Writer<'_> {
 
     fn close(&mut self) {
         let Some(frame) = self.frames.pop() else { return };
-        if frame.content || self.frames.is_empty() {
+        let stays = frame.content || self.frames.is_empty();
+        let class = if stays { Class::STRUCTURE } else { Class::STRUCTURE.dropped() };
+        self.told.push(Values { class, count: frame.labels });
+        if stays {
             self.out.push(if frame.array { ']' } else { '}' });
             self.content();
             return;
@@ -139,7 +187,8 @@ impl Writer<'_> {
         }
     }
 
-    fn slot(&mut self, key: Key, column: u16, bare: bool, row: u32, before: (u32, u32)) -> Result<(), Unfit> {
+    /// Whether something stands there.
+    fn slot(&mut self, key: Key, column: u16, bare: bool, row: u32, before: (u32, u32)) -> Result<bool, Unfit> {
         let results = self.sources.results.get(usize::from(column)).and_then(Option::as_ref);
         let at = row as usize;
         let value = results.filter(|results| at < results.text.len() && results.text.is_valid(at));
@@ -151,7 +200,7 @@ impl Writer<'_> {
                 self.comma();
                 self.out.push_str("null");
             }
-            return Ok(());
+            return Ok(false);
         };
         self.comma();
         self.key(key);
@@ -164,7 +213,15 @@ impl Writer<'_> {
             self.out.push('"');
         }
         self.content();
-        Ok(())
+        self.read(column, row);
+        Ok(true)
+    }
+
+    fn read(&mut self, column: u16, row: u32) {
+        let results = self.sources.results.get(usize::from(column)).and_then(Option::as_ref);
+        if results.is_some_and(|results| results.spans.is_some()) {
+            self.read.push((column, row));
+        }
     }
 
     fn composed(&mut self, key: Key, pieces: (u32, u32), base64: bool) -> Result<(), Unfit> {
@@ -181,6 +238,7 @@ impl Writer<'_> {
                     let at = row as usize;
                     let value = results.filter(|results| at < results.text.len() && results.text.is_valid(at));
                     let value = value.map(|results| results.text.value(at)).unwrap_or_default();
+                    self.read(column, row);
                     if markup { escape_markup(&mut text, value) } else { text.push_str(value) }
                 }
             }

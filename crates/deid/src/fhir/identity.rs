@@ -46,7 +46,7 @@ impl FhirRecipe {
         let mut walk = Walk::new(self, batch);
         for resource in &batch.resources {
             if self.is_excluded(resource.type_id) {
-                walk.skip();
+                walk.skip(resource);
             } else {
                 walk.resource(resource);
             }

@@ -8,12 +8,13 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringViewArray, UInt32Array, ne
 use cordon_formats::fhir::{ResourceBatch, TypeId};
 use thiserror::Error;
 
-use super::emit::{self, Frames, Results, Sources};
+use super::emit::{self, Desk, Results, Sources};
 use super::plan::{Cell, Op, Planned};
 use super::recipe::{Counts, FhirRecipe, Source, Table};
 use super::walk::{OTHER, Walk};
 use crate::kernel::narrative::person::{OTHERS, PROVIDER, identity_of_other};
 use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, text_of, tokens_of};
+use crate::tally::{Spans, Tally};
 
 /// What came of a batch. It holds what the policy lets out, and nothing else.
 pub struct FhirOutput {
@@ -32,6 +33,8 @@ pub struct FhirOutput {
     pub unresolved_references: u64,
     /// Resources of types that the policy excludes, by type.
     pub excluded: Counts,
+    /// What was found in the resources that made it, or were excluded, and what was done with it.
+    pub tally: Tally,
 }
 
 /// A resource that is in no table.
@@ -56,6 +59,9 @@ pub enum FailureReason {
     ModifierExtension,
 }
 
+/// What kernels made, and what was replaced in scrubbed texts; by column.
+type Ran = (Vec<Option<Outcome>>, Vec<Option<Box<Spans>>>);
+
 impl FhirRecipe {
     /// De-identifies one batch. `Err` means that nothing of it may be used.
     pub fn apply(&self, batch: &ResourceBatch, env: &Env) -> Result<FhirOutput, KernelError> {
@@ -64,7 +70,7 @@ impl FhirRecipe {
         for resource in &batch.resources {
             if self.is_excluded(resource.type_id) {
                 *excluded.entry(self.definitions.get(resource.type_id).name.to_owned()).or_insert(0) += 1;
-                walk.skip();
+                walk.skip(resource);
             } else {
                 walk.resource(resource);
             }
@@ -78,23 +84,32 @@ impl FhirRecipe {
             walk.unlisted.iter().map(|(&(state, name), &count)| (self.element_path(state, name, false), count));
         let unlisted = summed(unlisted);
         let unresolved_references = walk.unresolved;
-        let Walk { ops, own, pieces, gathers, planned, cells, subjects, identities, others, .. } = walk;
-        let outcomes = self.run_kernels(gathers, &subjects, &identities, &others, env)?;
-        let results: Vec<Option<Results>> = outcomes.iter().map(|outcome| outcome.as_ref().map(as_text)).collect();
+        let Walk { ops, own, pieces, gathers, planned, cells, subjects, identities, others, counter, .. } = walk;
+        let counts = counter.ended();
+        let mut tally = Tally::default();
+        let (outcomes, spans) = self.run_kernels(gathers, &subjects, &identities, &others, env)?;
+        let results: Vec<Option<Results>> =
+            outcomes.iter().zip(spans).map(|(outcome, spans)| Some(as_text(outcome.as_ref()?, spans))).collect();
         let sources = Sources { text: &batch.text, own: &own, pieces: &pieces, results: &results };
 
         let mut builders: Vec<Builder<'_>> = Vec::new();
         let mut failures = Vec::new();
-        let (mut line, mut frames) = (String::new(), Frames::default());
-        let (mut first_op, mut first_cell) = (0, 0);
+        let (mut line, mut desk) = (String::new(), Desk::default());
+        let (mut first_op, mut first_cell, mut first_count) = (0, 0, 0);
         for (index, (resource, plan)) in batch.resources.iter().zip(&planned).enumerate() {
             let ops = ops.get(first_op..plan.ops_end).unwrap_or_default();
             let cells = cells.get(first_cell..plan.cells_end).unwrap_or_default();
-            (first_op, first_cell) = (plan.ops_end, plan.cells_end);
-            let Some(table) = self.table(resource.type_id).filter(|_| !ops.is_empty()) else { continue };
-            let written = write(table, ops, plan, &sources, &mut line, &mut frames);
+            let counts = counts.get(first_count..plan.counts_end).unwrap_or_default();
+            (first_op, first_cell, first_count) = (plan.ops_end, plan.cells_end, plan.counts_end);
+            let Some(table) = self.table(resource.type_id).filter(|_| !ops.is_empty()) else {
+                tally.count_all(counts);
+                continue;
+            };
+            let written = write(table, ops, plan, &sources, &mut line, &mut desk);
             match written {
                 Ok(()) => {
+                    tally.count_all(counts);
+                    desk.count(&sources, &mut tally);
                     let at = builder_at(&mut builders, resource.type_id, table);
                     if let Some(builder) = builders.get_mut(at) {
                         builder.push(plan, cells, &line);
@@ -108,7 +123,7 @@ impl FhirRecipe {
             let name = builder.table.name.to_owned();
             tables.push((name, builder.finish(&sources, &outcomes, env)?));
         }
-        Ok(FhirOutput { tables, failures, undeclared, unlisted, unresolved_references, excluded })
+        Ok(FhirOutput { tables, failures, undeclared, unlisted, unresolved_references, excluded, tally })
     }
 
     /// Every kernel once, over all values that it touches in the batch.
@@ -119,12 +134,13 @@ impl FhirRecipe {
         identities: &str,
         others: &[(u32, &'static str, String)],
         env: &Env,
-    ) -> Result<Vec<Option<Outcome>>, KernelError> {
+    ) -> Result<Ran, KernelError> {
         let mut seeds: Option<(StringViewArray, StringViewArray)> = None;
-        let mut outcomes = Vec::with_capacity(gathers.len());
+        let (mut outcomes, mut all_spans) = (Vec::with_capacity(gathers.len()), Vec::with_capacity(gathers.len()));
         for (gather, rule) in gathers.into_iter().zip(&self.kernels) {
             if gather.is_empty() {
                 outcomes.push(None);
+                all_spans.push(None);
                 continue;
             }
             let (values, resources) = gather.finish();
@@ -142,9 +158,12 @@ impl FhirRecipe {
                 }
             };
             let values = rule.allow.as_ref().map_or_else(|| values.clone(), |allow| allow.apply(&values));
-            outcomes.push(Some(rule.kernel.apply(&Column { values: &values, subjects: whose.as_ref() }, env)?));
+            let mut spans = None;
+            let column = Column { values: &values, subjects: whose.as_ref() };
+            outcomes.push(Some(rule.kernel.apply_telling(&column, env, &mut spans)?));
+            all_spans.push(spans);
         }
-        Ok(outcomes)
+        Ok((outcomes, all_spans))
     }
 
     /// What surrogates, and with declared identities all that follows from a person, are made from, one for each resource: as for
@@ -191,13 +210,13 @@ fn write(
     plan: &Planned,
     sources: &Sources<'_>,
     line: &mut String,
-    frames: &mut Frames,
+    desk: &mut Desk,
 ) -> Result<(), (String, FailureReason)> {
     if let Some((path, reason)) = &plan.failed {
         return Err((path.clone(), *reason));
     }
     line.clear();
-    emit::resource(ops, sources, line, frames)
+    emit::resource(ops, sources, line, desk)
         .map_err(|unfit| (format!("{}.{}", table.name, unfit.path), FailureReason::Value(unfit.reason)))
 }
 
@@ -223,8 +242,9 @@ fn whose(
     out.finish()
 }
 
-fn as_text(outcome: &Outcome) -> Results {
+fn as_text(outcome: &Outcome, spans: Option<Box<Spans>>) -> Results {
     Results {
+        spans,
         text: text_of(&outcome.values),
         failures: outcome.failures.iter().map(|failure| (failure.row as u32, failure.reason)).collect(),
     }

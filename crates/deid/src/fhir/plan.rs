@@ -1,6 +1,7 @@
 //! What is to be written for a batch: kept spans of the input, and places for what the kernels will give.
 
 use super::recipe::Gathered;
+use crate::tally::Class;
 
 /// A step of writing. Spans are of the batch's text, unless they say otherwise.
 #[derive(Clone, Copy)]
@@ -14,6 +15,8 @@ pub(super) enum Op {
     Label {
         start: u32,
         end: u32,
+        /// How many values that are.
+        count: u32,
     },
     /// A member of the plan's own text.
     Literal {
@@ -35,6 +38,7 @@ pub(super) enum Op {
         bare: bool,
         row: u32,
         before: (u32, u32),
+        class: Class,
     },
     /// A text that is written anew from pieces, of which some are results of kernels.
     Composed {
@@ -43,6 +47,7 @@ pub(super) enum Op {
         pieces: (u32, u32),
         /// As base64; else as a JSON text.
         base64: bool,
+        class: Class,
     },
     /// The place of an item that is not there.
     Null,
@@ -91,5 +96,7 @@ pub(super) struct Planned {
     pub subject: Option<Cell>,
     /// The captured cells up to here are this resource's.
     pub cells_end: usize,
+    /// The counts up to here are this resource's.
+    pub counts_end: usize,
     pub failed: Option<(String, super::output::FailureReason)>,
 }

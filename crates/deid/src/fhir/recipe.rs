@@ -12,6 +12,7 @@ use super::form::Form;
 use crate::kernel::{Kernel, SpanUnit};
 use crate::policy::file::{Action, Undeclared};
 use crate::recipe::{Allow, Limits};
+use crate::tally::Class;
 
 /// The number of a state in [`FhirRecipe::states`].
 pub(super) type StateId = u32;
@@ -32,6 +33,8 @@ pub struct FhirRecipe {
     pub(super) kernels: Vec<GatherRule>,
     /// What becomes of the id of each resource type, and of references to it.
     pub(super) ids: Vec<Settled>,
+    /// What ids and references count as.
+    pub(super) id_class: Class,
     pub(super) identifiers: HashMap<Box<str>, IdentifierRule>,
     pub(super) extensions: HashMap<Box<str>, u16>,
     pub(super) extension_rules: Vec<ExtensionRule>,
@@ -175,6 +178,8 @@ pub(super) struct Entry {
     pub span: Span,
     /// The condition under which it goes: a number in [`FhirRecipe::guards`].
     pub guard: Option<u16>,
+    /// What its values count as.
+    pub class: Class,
 }
 
 /// Whether a value may be a span of time, which its unit says.
@@ -235,6 +240,7 @@ impl State {
 
 pub(super) struct IdentifierRule {
     pub settled: IdentifierAct,
+    pub class: Class,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +252,7 @@ pub(super) enum IdentifierAct {
 
 pub(super) struct ExtensionRule {
     pub settled: Settled,
+    pub class: Class,
     /// The rule's kind is an identifier's, or the rule lists what may stay: it may take a value of any type. Another goes
     /// no further than the rule of the value's type.
     pub of_any_type: bool,

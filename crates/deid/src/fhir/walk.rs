@@ -9,6 +9,7 @@ use cordon_formats::fhir::{
     Json, Kind, Links, NameId, Resource, ResourceBatch, TextMedia, Token, TypeId, attachment_text, unescape,
 };
 use cordon_formats::markup;
+use cordon_phi::IdentifierKind;
 use hashbrown::HashMap;
 
 use super::form::{self, Form};
@@ -18,7 +19,8 @@ use super::plan::{Cell, Key, Op, Piece, Planned};
 use super::recipe::{Act, Entry, ExtensionRule, FhirRecipe, Gathered, IdentifierAct, Settled, Span, State, StateId};
 use crate::kernel::narrative::person::{PROVIDER, RELATIVE};
 use crate::kernel::{Kernel, Otherwise, Reason, SpanUnit};
-use crate::policy::file::Undeclared;
+use crate::policy::file::{Action, Undeclared};
+use crate::tally::{Class, Counter, Values};
 
 /// What marks the number of somebody else than a resource's subject, in a column of whose values are whose.
 pub(super) const OTHER: u32 = 1 << 31;
@@ -57,8 +59,11 @@ pub(super) struct Walk<'a> {
     /// Extensions, identifiers and addresses of definitions that the policy does not list.
     pub(super) unlisted: HashMap<(StateId, NameId), u64>,
     pub(super) unresolved: u64,
+    pub(super) counter: Counter,
     // Of the resource at hand:
     number: u32,
+    /// What became of its values, but for those that kernels make.
+    told: Vec<Values>,
     /// Whose names are meant, where they are not the subject's: a number among `others`.
     other: Option<u32>,
     links: Option<&'a Links>,
@@ -73,6 +78,13 @@ pub(super) struct Walk<'a> {
     subject: Option<(u8, Cell, (u32, u32))>,
     id: Option<Cell>,
     failed: Option<(String, FailureReason)>,
+}
+
+/// Where an element begins in what was planned and told.
+#[derive(Clone, Copy)]
+struct Mark {
+    ops: usize,
+    told: usize,
 }
 
 /// How the unit of a value bears on it.
@@ -127,7 +139,9 @@ impl<'a> Walk<'a> {
             undeclared: HashMap::new(),
             unlisted: HashMap::new(),
             unresolved: 0,
+            counter: Counter::default(),
             number: 0,
+            told: Vec::new(),
             other: None,
             links: None,
             scope: Scope { type_id: TypeId(0), contained: 0, place: None },
@@ -168,11 +182,13 @@ impl<'a> Walk<'a> {
         {
             self.note_id(id);
         }
+        let counts_end = self.end_counts();
         self.planned.push(Planned {
             ops_end: self.ops.len(),
             id: self.id,
             subject: self.subject.map(|(_, cell, _)| cell),
             cells_end: self.cells.len(),
+            counts_end,
             failed: self.failed.take(),
         });
         self.subjects.push(self.subject.map(|(_, _, identity)| identity));
@@ -180,16 +196,51 @@ impl<'a> Walk<'a> {
     }
 
     /// Plans nothing for a resource that is left out.
-    pub(super) fn skip(&mut self) {
+    pub(super) fn skip(&mut self, resource: &Resource) {
+        self.gone(resource.token as usize, Class::EXCLUDED);
+        let counts_end = self.end_counts();
         self.planned.push(Planned {
             ops_end: self.ops.len(),
             id: None,
             subject: None,
             cells_end: self.cells.len(),
+            counts_end,
             failed: None,
         });
         self.subjects.push(None);
         self.number += 1;
+    }
+
+    fn end_counts(&mut self) -> usize {
+        for values in self.told.drain(..) {
+            self.counter.count(values);
+        }
+        self.counter.end()
+    }
+
+    /// How many values stand in an element.
+    fn values_in(&self, at: usize, class: Class) -> Values {
+        let end = (self.token(at).next as usize).max(at + 1);
+        let tokens = self.tape.get(at..end).unwrap_or_default();
+        let count = tokens.iter().filter(|token| is_value(token)).count();
+        Values { class, count: count as u32 }
+    }
+
+    /// All of an element goes.
+    fn gone(&mut self, at: usize, class: Class) -> Fate {
+        let values = self.values_in(at, class);
+        self.told.push(values);
+        Fate::Gone
+    }
+
+    /// A single value stays.
+    fn stays(&mut self, value: Token, class: Class) -> Fate {
+        self.told.push(Values { class, count: u32::from(is_value(&value)) });
+        Fate::Whole
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { ops: self.ops.len(), told: self.told.len() }
     }
 
     fn token(&self, at: usize) -> Token {
@@ -322,19 +373,42 @@ impl<'a> Walk<'a> {
     /// An object in a state. `key` is that of its member; nothing is pushed unless it stays in parts.
     fn object(&mut self, state: StateId, at: usize, key: Option<Token>, entry: Option<&'a Entry>) -> Fate {
         let recipe = self.recipe;
-        let Some(state_ref) = recipe.states.get(state as usize) else { return Fate::Gone };
-        let mark = self.ops.len();
+        let Some(state_ref) = recipe.states.get(state as usize) else { return self.gone(at, Class::UNDECLARED) };
+        let mark = self.mark();
         self.ops.push(Op::Open { key: key.map_or_else(Key::default, Key::of), array: false, aligned: false });
         let fate = self.members(state, state_ref, at, entry);
         self.end(mark, fate)
     }
 
     /// Closes what was opened at `mark`, or takes it back.
-    fn end(&mut self, mark: usize, fate: Fate) -> Fate {
-        if fate == Fate::Partly {
-            self.ops.push(Op::Close);
-        } else {
-            self.ops.truncate(mark);
+    fn end(&mut self, mark: Mark, fate: Fate) -> Fate {
+        match fate {
+            Fate::Partly => self.ops.push(Op::Close),
+            Fate::Whole => {
+                // Labels within what stays whole stay.
+                let labels = self.ops.get(mark.ops..).unwrap_or_default().iter().filter_map(|op| match op {
+                    Op::Label { count, .. } => Some(*count),
+                    _ => None,
+                });
+                let count = labels.sum();
+                self.told.push(Values { class: Class::STRUCTURE, count });
+                self.ops.truncate(mark.ops);
+            }
+            Fate::Gone => {
+                // What means nothing alone goes too.
+                for values in self.told.get_mut(mark.told..).unwrap_or_default() {
+                    if !values.class.is_emptied() {
+                        values.class = values.class.dropped();
+                    }
+                }
+                let left = self.ops.get(mark.ops..).unwrap_or_default().iter().filter_map(|op| match op {
+                    Op::Label { count, .. } => Some(Values { class: Class::STRUCTURE.dropped(), count: *count }),
+                    Op::Slot { class, .. } | Op::Composed { class, .. } => Some(Values::one(class.dropped())),
+                    _ => None,
+                });
+                self.told.extend(left);
+                self.ops.truncate(mark.ops);
+            }
         }
         fate
     }
@@ -349,19 +423,20 @@ impl<'a> Walk<'a> {
         while at < end {
             let key = self.token(at);
             let value = self.token(at + 1);
-            let mark = self.ops.len();
+            let mark = self.mark();
             let fate = match state.find(key.name) {
                 None => {
                     self.undeclared(number, key);
-                    Fate::Gone
+                    self.gone(at + 1, Class::UNDECLARED)
                 }
                 Some(found) if key.underscore => self.extended(number, found, key, at + 1),
                 Some(found) if found.act == Act::Label => {
                     if value.kind == Kind::Text && self.formed(found.form, value, object) {
                         let (start, end) = span_of(key, value);
-                        self.keep(start, end, true);
+                        self.keep(start, end, u32::from(is_value(&value)), true);
                     } else {
                         self.undeclared(number, key);
+                        self.gone(at + 1, Class::UNDECLARED);
                         whole = false;
                     }
                     at = value.next as usize;
@@ -372,7 +447,7 @@ impl<'a> Walk<'a> {
             match fate {
                 Fate::Whole => {
                     let (start, end) = span_of(key, value);
-                    self.keep(start, end, false);
+                    self.keep(start, end, 0, false);
                     content = true;
                 }
                 Fate::Partly => (whole, content) = (false, true),
@@ -381,8 +456,8 @@ impl<'a> Walk<'a> {
             if value.kind == Kind::Array && fate != Fate::Gone {
                 if key.underscore {
                     siblings.push(key.name);
-                } else if matches!(self.ops.get(mark), Some(Op::Open { aligned: true, .. })) {
-                    aligned.push((key.name, mark));
+                } else if matches!(self.ops.get(mark.ops), Some(Op::Open { aligned: true, .. })) {
+                    aligned.push((key.name, mark.ops));
                 }
             }
             at = value.next as usize;
@@ -403,19 +478,31 @@ impl<'a> Walk<'a> {
     }
 
     /// Keeps a span; neighbours with only a comma between them become one.
-    fn keep(&mut self, start: u32, end: u32, label: bool) {
+    ///
+    /// `count`: so many values are in it that are not told otherwise.
+    fn keep(&mut self, start: u32, end: u32, count: u32, label: bool) {
         match self.ops.last_mut() {
-            Some(Op::Copy { end: last, .. }) if *last + 1 == start => *last = end,
-            Some(Op::Label { start: first, end: last }) if *last + 1 == start => {
+            Some(Op::Copy { end: last, .. }) if *last + 1 == start => {
+                *last = end;
+                self.told.push(Values { class: Class::STRUCTURE, count });
+            }
+            Some(Op::Label { start: first, end: last, count: before }) if *last + 1 == start => {
                 let start = *first;
                 if label {
                     *last = end;
+                    *before += count;
                 } else {
+                    let count = *before + count;
+                    self.told.push(Values { class: Class::STRUCTURE, count });
                     self.ops.pop();
                     self.ops.push(Op::Copy { start, end });
                 }
             }
-            _ => self.ops.push(if label { Op::Label { start, end } } else { Op::Copy { start, end } }),
+            _ if label => self.ops.push(Op::Label { start, end, count }),
+            _ => {
+                self.told.push(Values { class: Class::STRUCTURE, count });
+                self.ops.push(Op::Copy { start, end });
+            }
         }
     }
 
@@ -439,10 +526,10 @@ impl<'a> Walk<'a> {
                 self.fail(path, FailureReason::ModifierExtension);
             }
             self.undeclared(number, key);
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         }
         if self.guarded(found, object) {
-            return Fate::Gone;
+            return self.gone(at, found.class.left_empty());
         }
         if found.form != Form::Any && !found.many && value.kind == Kind::Text {
             match found.form {
@@ -450,10 +537,10 @@ impl<'a> Walk<'a> {
                 Form::Mime => return self.mime(number, found, key, at),
                 Form::Attached | Form::Narrative => return self.document(number, found, key, at, object),
                 _ if self.formed(found.form, value, object) => {}
-                Form::Zip => return self.foreign_zip(number, found, key),
+                Form::Zip => return self.foreign_zip(number, found, key, value),
                 _ => {
                     self.undeclared(number, key);
-                    return Fate::Gone;
+                    return self.gone(at, Class::UNDECLARED);
                 }
             }
         }
@@ -464,43 +551,44 @@ impl<'a> Walk<'a> {
         match spanning {
             Spanning::ByRule => {}
             Spanning::Column(column) => {
-                self.slot(Key::of(key), column, found.json, value);
+                let class = Class::of(IdentifierKind::Age, Action::AgeCap);
+                self.slot(Key::of(key), column, found.json, value, class);
                 return Fate::Partly;
             }
-            Spanning::Unknown => return Fate::Gone,
+            Spanning::Unknown => return self.gone(at, found.class.left_empty()),
         }
         match found.act {
-            Act::Drop | Act::IdentifierValue => Fate::Gone,
+            Act::Drop | Act::IdentifierValue => self.gone(at, found.class.dropped()),
             Act::Unruled => {
                 self.undeclared(number, key);
-                Fate::Gone
+                self.gone(at, Class::UNDECLARED)
             }
             Act::Extensions { modifier } => self.extensions(number, at, key, None, modifier),
-            Act::ResourceId => self.resource_id(number, key, value),
+            Act::ResourceId => self.resource_id(number, key, at),
             _ if found.many => self.items(number, found, key, at, object),
             Act::Keep => {
                 if fits(found.json, value.kind) {
-                    return Fate::Whole;
+                    return self.stays(value, found.class);
                 }
                 self.undeclared(number, key);
-                Fate::Gone
+                self.gone(at, Class::UNDECLARED)
             }
             Act::Gather(column) => {
                 if !fits(found.json, value.kind) {
                     self.undeclared(number, key);
-                    return Fate::Gone;
+                    return self.gone(at, Class::UNDECLARED);
                 }
-                self.slot(Key::of(key), column, found.json, value);
+                self.slot(Key::of(key), column, found.json, value, found.class);
                 Fate::Partly
             }
             Act::ReferenceValue => match parent {
                 Some(parent) if value.kind == Kind::Text => self.reference_value(parent, key, value),
-                _ => Fate::Gone,
+                _ => self.gone(at, Class::UNDECLARED),
             },
             Act::Object(_) | Act::Reference(_) | Act::Identifier(_) | Act::Resource { .. } | Act::Label => {
                 if value.kind != Kind::Object {
                     self.undeclared(number, key);
-                    return Fate::Gone;
+                    return self.gone(at, Class::UNDECLARED);
                 }
                 self.with_parts(number, found, at, Some(key), 0, parent)
             }
@@ -589,17 +677,17 @@ impl<'a> Walk<'a> {
                     return fate;
                 }
                 self.unlisted(number, found.name);
-                Fate::Gone
+                self.gone(at, Class::UNDECLARED)
             }
             Act::Resource { contained } => self.inner_resource(number, at, key, contained.then_some(place)),
-            _ => Fate::Gone,
+            _ => self.gone(at, found.class.dropped()),
         }
     }
 
     /// The items of an array.
     fn items(&mut self, number: StateId, found: &'a Entry, key: Token, at: usize, object: usize) -> Fate {
         let array = self.token(at);
-        let mark = self.ops.len();
+        let mark = self.mark();
         let aligned = found.json.is_some() && self.has_sibling(object, key);
         self.ops.push(Op::Open { key: Key::of(key), array: true, aligned });
         let (mut whole, mut content) = (true, false);
@@ -612,26 +700,33 @@ impl<'a> Walk<'a> {
             if found.json.is_some() {
                 match found.act {
                     _ if value.kind == Kind::Null => {}
-                    _ if !fits(found.json, value.kind) => self.undeclared(number, key),
+                    _ if !fits(found.json, value.kind) => {
+                        self.undeclared(number, key);
+                        fate = self.gone(item, Class::UNDECLARED);
+                    }
                     Act::Keep if found.form == Form::Canonical => fate = self.canonical(number, found, None, value),
-                    Act::Keep if !self.formed(found.form, value, object) => self.undeclared(number, key),
-                    Act::Keep => fate = Fate::Whole,
+                    Act::Keep if !self.formed(found.form, value, object) => {
+                        self.undeclared(number, key);
+                        fate = self.gone(item, Class::UNDECLARED);
+                    }
+                    Act::Keep => fate = self.stays(value, found.class),
                     Act::Gather(column) => {
-                        self.slot(Key::default(), column, found.json, value);
+                        self.slot(Key::default(), column, found.json, value, found.class);
                         fate = Fate::Partly;
                     }
-                    _ => {}
+                    _ => fate = self.gone(item, found.class.dropped()),
                 }
             } else if value.kind == Kind::Object {
                 fate = self.with_parts(number, found, item, None, place, None);
                 self.muted = was_muted || self.cells.len() > cells;
             } else {
                 self.undeclared(number, key);
+                fate = self.gone(item, Class::UNDECLARED);
             }
             match fate {
                 Fate::Whole => {
                     let (start, end) = outer(value);
-                    self.keep(start, end, false);
+                    self.keep(start, end, 0, false);
                     content = true;
                 }
                 Fate::Partly => (whole, content) = (false, true),
@@ -702,6 +797,7 @@ impl<'a> Walk<'a> {
         if let Some(local) = text.strip_prefix('#') {
             let Some(place) = self.contained_place(local) else {
                 self.unresolved += 1;
+                self.told.push(Values::one(found.class.left_empty()));
                 return Fate::Gone;
             };
             let spelled = key.map(|key| self.spelled(key));
@@ -716,12 +812,14 @@ impl<'a> Walk<'a> {
                 own.push('"');
             });
             self.ops.push(Op::Literal { start, end });
+            self.told.push(Values::one(RENAMED));
             return Fate::Partly;
         }
         if form::is_uri(&text) && self.recipe.canonicals.iter().any(|start| text.starts_with(&**start)) {
-            return Fate::Whole;
+            return self.stays(value, found.class);
         }
         self.unlisted(number, found.name);
+        self.told.push(Values { class: Class::UNDECLARED, count: u32::from(is_value(&value)) });
         Fate::Gone
     }
 
@@ -731,11 +829,11 @@ impl<'a> Walk<'a> {
         let text = self.meant(value);
         let Some(bare) = form::mime(&text) else {
             self.undeclared(number, key);
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         };
         if bare.len() == text.len() {
             self.capture(found, at, Spanning::ByRule);
-            return Fate::Whole;
+            return self.stays(value, found.class);
         }
         let spelled = self.spelled(key);
         let (start, end) = self.literal(|own| {
@@ -754,13 +852,14 @@ impl<'a> Walk<'a> {
                 self.cells.push((capture.column, cell));
             }
         }
+        self.told.push(Values::one(found.class));
         self.ops.push(Op::Literal { start, end });
         Fate::Partly
     }
 
     /// A text in base64, or a narrative: what is read in it is gathered, what is markup stays around it.
     fn document(&mut self, number: StateId, found: &'a Entry, key: Token, at: usize, object: usize) -> Fate {
-        let Act::Gather(column) = found.act else { return Fate::Gone };
+        let Act::Gather(column) = found.act else { return self.gone(at, found.class.dropped()) };
         let value = self.meant(self.token(at));
         let first = self.pieces.len();
         let base64 = found.form == Form::Attached;
@@ -774,14 +873,14 @@ impl<'a> Walk<'a> {
         if taken.is_none() {
             self.pieces.truncate(first);
             self.undeclared(number, key);
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         }
         if !self.pieces.iter().skip(first).any(|piece| matches!(piece, Piece::Slot { .. })) {
             self.pieces.truncate(first);
-            return Fate::Gone;
+            return self.gone(at, found.class.left_empty());
         }
         let pieces = (first as u32, self.pieces.len() as u32);
-        self.ops.push(Op::Composed { key: Key::of(key), pieces, base64 });
+        self.ops.push(Op::Composed { key: Key::of(key), pieces, base64, class: found.class });
         Fate::Partly
     }
 
@@ -818,9 +917,9 @@ impl<'a> Walk<'a> {
     }
 
     /// A postal code of another country, in a place where ZIP codes are made shorter.
-    fn foreign_zip(&mut self, number: StateId, found: &'a Entry, key: Token) -> Fate {
+    fn foreign_zip(&mut self, number: StateId, found: &'a Entry, key: Token, value: Token) -> Fate {
         if found.act == Act::Keep {
-            return Fate::Whole;
+            return self.stays(value, found.class);
         }
         if let Act::Gather(column) = found.act
             && let Some(Kernel::Zip3(rule)) = self.recipe.kernels.get(usize::from(column)).map(|rule| &rule.kernel)
@@ -829,6 +928,7 @@ impl<'a> Walk<'a> {
             let path = self.recipe.element_path(number, key.name, false);
             self.fail(path, FailureReason::Value(Reason::NotAPostalCode));
         }
+        self.told.push(Values { class: found.class.left_empty(), count: u32::from(is_value(&value)) });
         Fate::Gone
     }
 
@@ -851,12 +951,12 @@ impl<'a> Walk<'a> {
         let expected = if found.many { Kind::Array } else { Kind::Object };
         if found.json.is_none() || value.kind != expected {
             self.undeclared(number, key);
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         }
         if !found.many {
             return self.object(self.recipe.element, at, Some(key), None);
         }
-        let mark = self.ops.len();
+        let mark = self.mark();
         self.ops.push(Op::Open { key: Key::of(key), array: true, aligned: true });
         let (mut whole, mut content) = (true, false);
         let mut item = at + 1;
@@ -864,12 +964,12 @@ impl<'a> Walk<'a> {
             let one = self.token(item);
             let fate = match one.kind {
                 Kind::Object => self.object(self.recipe.element, item, None, None),
-                _ => Fate::Gone,
+                _ => self.gone(item, Class::UNDECLARED),
             };
             match fate {
                 Fate::Whole => {
                     let (start, end) = outer(one);
-                    self.keep(start, end, false);
+                    self.keep(start, end, 0, false);
                     content = true;
                 }
                 Fate::Partly => (whole, content) = (false, true),
@@ -895,9 +995,9 @@ impl<'a> Walk<'a> {
         self.gathers.get_mut(usize::from(column)).map_or(0, |gather| gather.add(value, whose))
     }
 
-    fn slot(&mut self, key: Key, column: Gathered, json: Option<Json>, value: Token) {
+    fn slot(&mut self, key: Key, column: Gathered, json: Option<Json>, value: Token, class: Class) {
         let row = self.add(column, &self.meant(value));
-        self.ops.push(Op::Slot { key, column, bare: json != Some(Json::Text), row, before: (0, 0) });
+        self.ops.push(Op::Slot { key, column, bare: json != Some(Json::Text), row, before: (0, 0), class });
     }
 
     /// Takes single values for the table's columns: of an array, the first.
@@ -937,10 +1037,11 @@ impl<'a> Walk<'a> {
         (start, self.own.len() as u32)
     }
 
-    fn resource_id(&mut self, number: StateId, key: Token, value: Token) -> Fate {
+    fn resource_id(&mut self, number: StateId, key: Token, at: usize) -> Fate {
+        let (value, class) = (self.token(at), self.recipe.id_class);
         if value.kind != Kind::Text {
             self.undeclared(number, key);
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         }
         if let Some(place) = self.scope.place {
             let (start, end) = self.literal(|own| {
@@ -948,6 +1049,7 @@ impl<'a> Walk<'a> {
                 own.push_str(&place.to_string());
                 own.push('"');
             });
+            self.told.push(Values::one(RENAMED));
             self.ops.push(Op::Literal { start, end });
             return Fate::Partly;
         }
@@ -965,12 +1067,12 @@ impl<'a> Walk<'a> {
             }
         };
         match (settled, column) {
-            (Settled::Keep, _) => Fate::Whole,
+            (Settled::Keep, _) => self.stays(value, class),
             (_, Some((column, row))) => {
-                self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before: (0, 0) });
+                self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before: (0, 0), class });
                 Fate::Partly
             }
-            _ => Fate::Gone,
+            _ => self.gone(at, class.dropped()),
         }
     }
 
@@ -1007,15 +1109,19 @@ impl<'a> Walk<'a> {
 
     /// `Reference.reference`; `parent` is the element that refers.
     fn reference_value(&mut self, parent: &Entry, key: Token, value: Token) -> Fate {
+        let class = self.recipe.id_class;
         let text = self.meant(value);
         match self.pointed(&text, parent.target) {
             Pointed::Resource(type_id, id) => {
-                let Some(cell) = self.id_cell(type_id, id) else { return Fate::Gone };
+                let Some(cell) = self.id_cell(type_id, id) else {
+                    self.told.push(Values::one(class.dropped()));
+                    return Fate::Gone;
+                };
                 self.refers(parent, type_id, cell, id);
                 let before = self.recipe.prefix_spans.get(usize::from(type_id.0)).copied().unwrap_or_default();
                 match cell {
                     Cell::Slot { column, row } => {
-                        self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before });
+                        self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before, class });
                     }
                     Cell::Own { .. } | Cell::Text { .. } => {
                         let name = self.recipe.definitions.get(type_id).name;
@@ -1026,6 +1132,7 @@ impl<'a> Walk<'a> {
                             own.push_str(id);
                             own.push('"');
                         });
+                        self.told.push(Values::one(class));
                         self.ops.push(Op::Literal { start, end });
                     }
                 }
@@ -1040,18 +1147,23 @@ impl<'a> Walk<'a> {
                     }
                     own.push('"');
                 });
+                self.told.push(Values::one(RENAMED));
                 self.ops.push(Op::Literal { start, end });
                 Fate::Partly
             }
             Pointed::Search { type_id, system, value } => {
                 let (system, value) = (decoded(system), decoded(value));
-                let gathered = match self.recipe.identifiers.get(&*system).map(|rule| rule.settled) {
+                let rule = self.recipe.identifiers.get(&*system);
+                let class = rule.map_or(Class::UNDECLARED, |rule| rule.class);
+                let gathered = match rule.map(|rule| rule.settled) {
                     Some(IdentifierAct::Settled(settled)) => settled,
                     Some(IdentifierAct::AsId) => self.recipe.id_rule(type_id),
                     None => Settled::Drop,
                 };
                 let Settled::Gather(column) = gathered else {
                     self.unresolved += 1;
+                    let class = if class.is_emptied() { class } else { class.dropped() };
+                    self.told.push(Values::one(class));
                     return Fate::Gone;
                 };
                 let row = self.add(column, &value);
@@ -1066,11 +1178,12 @@ impl<'a> Walk<'a> {
                     super::emit::escape(own, &system);
                     own.push('|');
                 });
-                self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before });
+                self.ops.push(Op::Slot { key: Key::of(key), column, bare: false, row, before, class });
                 Fate::Partly
             }
             Pointed::Unknown => {
                 self.unresolved += 1;
+                self.told.push(Values { class: class.left_empty(), count: u32::from(is_value(&value)) });
                 Fate::Gone
             }
         }
@@ -1202,7 +1315,8 @@ impl<'a> Walk<'a> {
             Some(IdentifierAct::Settled(settled)) => settled,
             Some(IdentifierAct::AsId) => named.map_or(Settled::Drop, |named| recipe.id_rule(named)),
         };
-        let mark = self.ops.len();
+        let class = rule.map_or(Class::UNDECLARED, |rule| rule.class);
+        let mark = self.mark();
         self.ops.push(Op::Open { key: key.map_or_else(Key::default, Key::of), array: false, aligned: false });
         let end = self.token(at).next as usize;
         let (mut whole, mut content) = (true, false);
@@ -1214,44 +1328,45 @@ impl<'a> Walk<'a> {
             let fate = match found {
                 Some(found) if found.act == Act::IdentifierValue && !key.underscore => match (settled, value.kind) {
                     (Settled::Gather(column), Kind::Text) => {
-                        self.slot(Key::of(key), column, Some(Json::Text), value);
+                        self.slot(Key::of(key), column, Some(Json::Text), value, class);
                         content = true;
                         Fate::Partly
                     }
                     (Settled::Keep, Kind::Text) => {
                         let (start, end) = span_of(key, value);
-                        self.keep(start, end, false);
+                        self.keep(start, end, 0, false);
+                        self.stays(value, class);
                         content = true;
                         member = value.next as usize;
                         continue;
                     }
-                    _ => Fate::Gone,
+                    _ => self.gone(member + 1, class.dropped()),
                 },
-                Some(found) if self.guarded(found, at) => Fate::Gone,
+                Some(found) if self.guarded(found, at) => self.gone(member + 1, found.class.left_empty()),
                 Some(found)
                     if found.json.is_some() && matches!(found.act, Act::Keep | Act::Label) && !key.underscore =>
                 {
                     if fits(found.json, value.kind) && self.formed(found.form, value, at) {
                         // Its use and system are nothing without its value.
                         let (start, end) = span_of(key, value);
-                        self.keep(start, end, true);
+                        self.keep(start, end, u32::from(is_value(&value)), true);
                         member = value.next as usize;
                         continue;
                     }
                     self.undeclared(state, key);
-                    Fate::Gone
+                    self.gone(member + 1, Class::UNDECLARED)
                 }
                 Some(found) if key.underscore => self.extended(state, found, key, member + 1),
                 Some(found) => self.element(state, found, key, member + 1, at, None),
                 None => {
                     self.undeclared(state, key);
-                    Fate::Gone
+                    self.gone(member + 1, Class::UNDECLARED)
                 }
             };
             match fate {
                 Fate::Whole => {
                     let (start, end) = span_of(key, value);
-                    self.keep(start, end, true);
+                    self.keep(start, end, 0, true);
                 }
                 Fate::Partly | Fate::Gone => whole = false,
             }
@@ -1276,7 +1391,7 @@ impl<'a> Walk<'a> {
     ) -> Fate {
         let recipe = self.recipe;
         let array = self.token(at);
-        let mark = self.ops.len();
+        let mark = self.mark();
         self.ops.push(Op::Open { key: Key::of(key), array: true, aligned: false });
         let (mut whole, mut content) = (true, false);
         let mut item = at + 1;
@@ -1296,12 +1411,12 @@ impl<'a> Walk<'a> {
                     let path = recipe.element_path(number, key.name, false);
                     self.fail(path, FailureReason::ModifierExtension);
                 }
-                Fate::Gone
+                self.gone(item, Class::UNDECLARED)
             };
             match fate {
                 Fate::Whole => {
                     let (start, end) = outer(value);
-                    self.keep(start, end, false);
+                    self.keep(start, end, 0, false);
                     content = true;
                 }
                 Fate::Partly => (whole, content) = (false, true),
@@ -1323,9 +1438,9 @@ impl<'a> Walk<'a> {
         let (Some(rule), Some(state)) =
             (recipe.extension_rules.get(usize::from(rule)), recipe.states.get(number as usize))
         else {
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         };
-        let mark = self.ops.len();
+        let mark = self.mark();
         self.ops.push(Op::Open { key: Key::default(), array: false, aligned: false });
         let end = self.token(at).next as usize;
         let (mut whole, mut content) = (true, false);
@@ -1336,12 +1451,13 @@ impl<'a> Walk<'a> {
             let fate = match state.find(key.name) {
                 None => {
                     self.undeclared(number, key);
-                    Fate::Gone
+                    self.gone(member + 1, Class::UNDECLARED)
                 }
                 Some(found) if key.underscore => self.extended(number, found, key, member + 1),
                 Some(found) if found.act == Act::Label => {
                     let (start, end) = span_of(key, value);
-                    self.keep(start, end, true);
+                    let values = self.values_in(member + 1, Class::STRUCTURE);
+                    self.keep(start, end, values.count, true);
                     member = value.next as usize;
                     continue;
                 }
@@ -1349,8 +1465,10 @@ impl<'a> Walk<'a> {
                     self.extensions(number, member + 1, key, Some(&rule.parts), false)
                 }
                 // Its id.
-                Some(found) if found.json.is_some() && key.name == recipe.names.id => Fate::Gone,
-                Some(_) if rule.settled == Settled::Drop => Fate::Gone,
+                Some(found) if found.json.is_some() && key.name == recipe.names.id => {
+                    self.gone(member + 1, Class::of(IdentifierKind::UniqueId, Action::Drop))
+                }
+                Some(_) if rule.settled == Settled::Drop => self.gone(member + 1, rule.class.dropped()),
                 Some(found) if found.json.is_some() && fits(found.json, value.kind) => {
                     self.extension_value(rule, found, key, value)
                 }
@@ -1359,7 +1477,7 @@ impl<'a> Walk<'a> {
             match fate {
                 Fate::Whole => {
                     let (start, end) = span_of(key, value);
-                    self.keep(start, end, false);
+                    self.keep(start, end, 0, false);
                     content = true;
                 }
                 Fate::Partly => (whole, content) = (false, true),
@@ -1378,23 +1496,28 @@ impl<'a> Walk<'a> {
     /// A single value of an extension, by the extension's rule. Which type it has is known only here: a rule that means to
     /// keep a code does not keep the text or the date that stands in its place.
     fn extension_value(&mut self, rule: &ExtensionRule, found: &Entry, key: Token, value: Token) -> Fate {
-        match (rule.settled, found.act) {
+        let fate = match (rule.settled, found.act) {
             (Settled::Drop, _) => Fate::Gone,
-            (Settled::Keep, Act::Keep) => Fate::Whole,
+            (Settled::Keep, Act::Keep) => return self.stays(value, rule.class),
             (Settled::Gather(column), _) if rule.of_any_type || found.act == Act::Keep => {
-                self.extension_slot(column, found, key, value)
+                self.extension_slot(column, found, key, value, rule.class)
             }
-            (_, Act::Gather(column)) => self.extension_slot(column, found, key, value),
+            (_, Act::Gather(column)) => self.extension_slot(column, found, key, value, found.class),
             _ => Fate::Gone,
+        };
+        if fate == Fate::Gone {
+            let class = rule.class.left_empty();
+            self.told.push(Values { class, count: u32::from(is_value(&value)) });
         }
+        fate
     }
 
-    fn extension_slot(&mut self, column: Gathered, found: &Entry, key: Token, value: Token) -> Fate {
+    fn extension_slot(&mut self, column: Gathered, found: &Entry, key: Token, value: Token, class: Class) -> Fate {
         let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
         if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
             return Fate::Gone;
         }
-        self.slot(Key::of(key), column, found.json, value);
+        self.slot(Key::of(key), column, found.json, value, class);
         Fate::Partly
     }
 
@@ -1404,10 +1527,10 @@ impl<'a> Walk<'a> {
         let Some((type_id, state)) = self.type_of(at) else {
             let unknown = Token { name: recipe.names.contained, underscore: false, ..self.token(at) };
             self.undeclared(number, unknown);
-            return Fate::Gone;
+            return self.gone(at, Class::UNDECLARED);
         };
         if recipe.is_excluded(type_id) {
-            return Fate::Gone;
+            return self.gone(at, Class::EXCLUDED);
         }
         let outer_scope = self.scope;
         let was_nested = std::mem::replace(&mut self.nested, true);
@@ -1426,6 +1549,18 @@ impl<'a> Walk<'a> {
 impl Key {
     fn of(token: Token) -> Self {
         Self { start: token.start, end: token.end }
+    }
+}
+
+/// The name of what is contained, or of a reference to it: a number stands in its place.
+const RENAMED: Class = Class::of(IdentifierKind::UniqueId, Action::Redact);
+
+/// A text that is not empty, a number or a truth value.
+fn is_value(token: &Token) -> bool {
+    match token.kind {
+        Kind::Text => token.end > token.start,
+        Kind::Number | Kind::True | Kind::False => true,
+        _ => false,
     }
 }
 

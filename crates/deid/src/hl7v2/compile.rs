@@ -13,6 +13,7 @@ use crate::fhir::recipe::Settled;
 use crate::kernel::Kernel;
 use crate::policy::check::Common;
 use crate::policy::file::{Action, Undeclared};
+use crate::tally::Class;
 use crate::yaml::{Position, nearest};
 
 /// Segments about people who are not the patient.
@@ -100,7 +101,7 @@ impl Compiler<'_> {
         for (code, at) in &section.identifiers {
             if let Some(rule) = self.rules.rule(&format!("identifiers.{code}"), at, &code.to_lowercase()) {
                 self.by_path(&format!("identifiers.{code}"), &rule);
-                identifiers.insert(code.as_str().into(), rule.settled);
+                identifiers.insert(code.as_str().into(), (rule.settled, rule.class()));
             }
         }
         let mut segments = HashMap::new();
@@ -253,7 +254,7 @@ impl Compiler<'_> {
             let mut class = KeyClass::Clinical;
             let place = Place { segment: name, numbers: vec![number], only: None };
             if name == *b"MSH" && STRUCTURE.contains(&number) {
-                nodes.otherwise = Some(self.intern(Node::Value(Settled::Keep)));
+                nodes.otherwise = Some(self.intern(Node::Value(Settled::Keep, Class::STRUCTURE)));
             } else {
                 match field {
                     Some(field) if field.data_type == "varies" => {
@@ -318,11 +319,11 @@ impl Compiler<'_> {
             let is_entry = matches!(data_type, "ID" | "IS");
             return self.intern(match rule {
                 None => Node::Undeclared,
-                Some(rule) if is_entry && rule.settled == Settled::Keep && !rule.reasoned => Node::Word,
+                Some(rule) if is_entry && rule.settled == Settled::Keep && !rule.reasoned => Node::Word(rule.class()),
                 Some(rule) if TIMES.contains(&data_type) && rule.settled == Settled::Keep && !rule.reasoned => {
-                    Node::Time
+                    Node::Time(rule.class())
                 }
-                Some(rule) => Node::Value(rule.settled),
+                Some(rule) => Node::Value(rule.settled, rule.class()),
             });
         };
         let mut nodes = Vec::with_capacity(parts.len());
@@ -345,7 +346,7 @@ impl Compiler<'_> {
                     None
                 }
                 Some(Rule { settled: Settled::Gather(_), .. }) if part.number > 1 => {
-                    rule.map(|rule| Rule { settled: Settled::Drop, ..rule })
+                    rule.map(|rule| Rule { settled: Settled::Drop, action: Action::Drop, ..rule })
                 }
                 Some(rule) => Some(rule),
             };
@@ -364,16 +365,16 @@ impl Compiler<'_> {
             && !matches!(rule.settled, Settled::Gather(_))
             && nodes.iter().all(|node| self.is_plain(*node, rule))
         {
-            return self.intern(Node::Value(rule.settled));
+            return self.intern(Node::Value(rule.settled, rule.class()));
         }
         self.intern(Node::Parts { nodes: nodes.into(), is_identifier, is_provider, is_coded })
     }
 
     fn is_plain(&self, node: NodeId, rule: Rule) -> bool {
         match self.nodes.get(node as usize) {
-            Some(Node::Value(settled)) => *settled == rule.settled,
+            Some(Node::Value(settled, class)) => *settled == rule.settled && *class == rule.class(),
             // What stays around the entry of a table was said to stay as a whole.
-            Some(Node::Word | Node::Time) => rule.settled == Settled::Keep,
+            Some(Node::Word(class) | Node::Time(class)) => rule.settled == Settled::Keep && *class == rule.class(),
             _ => false,
         }
     }

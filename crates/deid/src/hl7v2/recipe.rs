@@ -12,6 +12,7 @@ use super::path::Place;
 use crate::fhir::recipe::{GatherRule, RuleLine, Settled};
 use crate::policy::file::Undeclared;
 use crate::recipe::KEY_CLASS_KEY;
+use crate::tally::Class;
 
 /// The number of a node in [`Hl7v2Recipe::nodes`].
 pub(super) type NodeId = u32;
@@ -25,7 +26,7 @@ pub struct Hl7v2Recipe {
     pub(super) kernels: Vec<GatherRule>,
     pub(super) lenient: Vec<bool>,
     /// Rules of identifiers by type code, or `authority^code`.
-    pub(super) identifiers: HashMap<Box<str>, Settled>,
+    pub(super) identifiers: HashMap<Box<str>, (Settled, Class)>,
     pub(super) subject: Place,
     /// Places whose identifiers mean the person, each with the number of its namespace.
     pub(super) identities: Vec<(Place, u16)>,
@@ -42,13 +43,13 @@ pub struct Hl7v2Recipe {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Node {
     /// One value.
-    Value(Settled),
+    Value(Settled, Class),
     /// No rule reaches it.
     Undeclared,
     /// A value that stays when it looks like the entry of a table (ID, IS).
-    Word,
+    Word(Class),
     /// A date or time that stays.
-    Time,
+    Time(Class),
     /// Parts with nodes of their own; further ones are undeclared.
     Parts {
         nodes: Box<[NodeId]>,

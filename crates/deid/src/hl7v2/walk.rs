@@ -12,6 +12,7 @@ use crate::fhir::recipe::Settled;
 use crate::kernel::narrative::person::{PROVIDER, RELATIVE, key_of};
 use crate::kernel::{Env, KernelError};
 use crate::survey::is_placeholder;
+use crate::tally::{Class, Tally, Values};
 
 /// A place for messages to people: segment and field. A segment that HL7 does not know is none.
 type Spot = (Option<[u8; 3]>, u16);
@@ -39,10 +40,11 @@ impl Hl7v2Recipe {
         let mut written: Vec<Vec<u8>> = Vec::with_capacity(messages.len());
         let mut unfit = false;
         let (mut texts, mut edits) = (Vec::new(), Vec::new());
+        let mut tally = Tally::default();
         let mut failures = done.documents(
             |_, mark| walk.spots.place(mark),
             |index, changes| {
-                let Some(message) = messages.get(index) else { return };
+                let Some(message) = messages.get(index) else { return false };
                 let mut out = Vec::with_capacity(message.bytes().len());
                 texts.clear();
                 edits.clear();
@@ -59,7 +61,9 @@ impl Hl7v2Recipe {
                 let new = edits.iter().map(|(span, text)| (span.clone(), texts.get(text.clone()).unwrap_or_default()));
                 unfit |= splice(message.bytes(), new, &mut out).is_err();
                 written.push(out);
+                true
             },
+            &mut tally,
         );
         if unfit {
             return Err(KernelError::Shape);
@@ -69,7 +73,7 @@ impl Hl7v2Recipe {
         }
         let undeclared = walk.spots.report();
         let documents = written.len() as u64;
-        Ok(DocumentOutput { tables: self.tables(&written)?, documents, failures, undeclared })
+        Ok(DocumentOutput { tables: self.tables(&written)?, documents, failures, undeclared, tally })
     }
 
     fn tables(&self, written: &[Vec<u8>]) -> Result<Vec<(String, RecordBatch)>, KernelError> {
@@ -180,12 +184,12 @@ impl Walk<'_> {
             let spot = (None, 0);
             self.spots.undeclared(spot, plan);
             let mark = self.spots.mark(spot);
-            plan.remove(whole, true, mark);
+            plan.remove(whole, true, mark, all_of(segment, Class::UNDECLARED));
             return;
         };
         if known.excluded {
             let mark = self.spots.mark((Some(name), 0));
-            plan.remove(whole, true, mark);
+            plan.remove(whole, true, mark, all_of(segment, Class::EXCLUDED));
             return;
         }
         if name == *b"PID" && plan.has_subject() {
@@ -260,15 +264,19 @@ impl Walk<'_> {
         }
         let recipe = self.recipe;
         match recipe.nodes.get(node as usize) {
-            Some(Node::Value(Settled::Keep)) => {}
-            Some(Node::Value(settled)) => self.settle(value, *settled, here, plan),
-            Some(Node::Word) => {
-                if !form::is_entry(&value.text()) {
+            Some(Node::Value(Settled::Keep, class)) => plan.keep(values_of(value, *class)),
+            Some(Node::Value(settled, class)) => self.settle(value, (*settled, *class), here, plan),
+            Some(Node::Word(class)) => {
+                if form::is_entry(&value.text()) {
+                    plan.keep(values_of(value, *class));
+                } else {
                     self.leave_out(value, here, plan);
                 }
             }
-            Some(Node::Time) => {
-                if !form::is_time(&value.text()) {
+            Some(Node::Time(class)) => {
+                if form::is_time(&value.text()) {
+                    plan.keep(values_of(value, *class));
+                } else {
                     self.leave_out(value, here, plan);
                 }
             }
@@ -325,7 +333,7 @@ impl Walk<'_> {
     }
 
     /// The rule for an identifier that the policy lists.
-    fn listed(&self, identifier: &Value<'_>) -> Option<Settled> {
+    fn listed(&self, identifier: &Value<'_>) -> Option<(Settled, Class)> {
         let part = |number: usize| identifier.components().nth(number);
         let code = part(4).map(|code| code.text());
         let authority = part(3).and_then(|part| part.subcomponents().next()).map(|authority| authority.text());
@@ -338,16 +346,17 @@ impl Walk<'_> {
         self.recipe.identifiers.get(code).copied()
     }
 
-    fn settle(&mut self, value: &Value<'_>, settled: Settled, here: Here, plan: &mut Plan<'_>) {
-        if value.is_empty() || value.is_null() || settled == Settled::Keep {
+    fn settle(&mut self, value: &Value<'_>, (settled, class): (Settled, Class), here: Here, plan: &mut Plan<'_>) {
+        if value.is_empty() || value.is_null() {
             return;
         }
+        let values = values_of(value, class);
         let span = span_of(value);
         match (settled, here.other) {
             (Settled::Gather(column), Some(other)) if self.is_surrogate(column) => {
-                plan.value_of(other, span, &value.text(), settled, here.mark);
+                plan.value_of(other, span, &value.text(), settled, here.mark, values);
             }
-            _ => plan.value(span, &value.text(), settled, here.mark),
+            _ => plan.value(span, &value.text(), settled, here.mark, values),
         }
     }
 
@@ -361,7 +370,7 @@ impl Walk<'_> {
             return;
         }
         self.spots.undeclared(here.spot, plan);
-        plan.remove(span_of(value), false, here.mark);
+        plan.remove(span_of(value), false, here.mark, values_of(value, Class::UNDECLARED));
     }
 }
 
@@ -375,6 +384,19 @@ fn node_of(nodes: &FieldNodes, message: &Message<'_>, segment: &Sent<'_>, number
         }
     }
     nodes.otherwise
+}
+
+/// The values in a field, component or sub-component.
+fn values_of(value: &Value<'_>, class: Class) -> Values {
+    let there = value.leaves().filter(|leaf| !leaf.value.is_empty() && !leaf.value.is_null());
+    Values { class, count: there.count() as u32 }
+}
+
+/// The values of a segment, its separators aside.
+fn all_of(segment: &Sent<'_>, class: Class) -> Values {
+    let is_header = segment.name() == b"MSH";
+    let fields = segment.fields().filter(|field| !is_header || field.number > 2);
+    Values { class, count: fields.map(|field| values_of(&field.value, class).count).sum() }
 }
 
 fn span_of(value: &Value<'_>) -> (u32, u32) {

@@ -37,6 +37,8 @@ use cordon_phi::{Dossiers, TokenError, TokenStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::tally::Spans;
+
 pub use age::{AgeRule, SpanUnit};
 pub use bin::BinRule;
 pub use date::{DateFormats, Day};
@@ -232,6 +234,16 @@ impl Kernel {
 
     /// Applies the rule to a column. `Err` means that nothing of the batch may be used.
     pub fn apply(&self, column: &Column<'_>, env: &Env) -> Result<Outcome, KernelError> {
+        self.apply_telling(column, env, &mut None)
+    }
+
+    /// As [`Kernel::apply`]; [`Kernel::Scrub`] also tells what it replaced in each text.
+    pub(crate) fn apply_telling(
+        &self,
+        column: &Column<'_>,
+        env: &Env,
+        told: &mut Option<Box<Spans>>,
+    ) -> Result<Outcome, KernelError> {
         let values = column.values;
         Ok(match self {
             Self::Keep(parse) => keep::apply(parse, values),
@@ -249,7 +261,7 @@ impl Kernel {
             Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash)?,
             Self::Fpe(rule) => fpe::apply(rule, values, &env.keys.fpe)?,
             Self::Surrogate(rule) => surrogate::apply(*rule, column, &env.keys.surrogate),
-            Self::Scrub(rule) => scrub::apply(rule, column, env)?,
+            Self::Scrub(rule) => scrub::apply(rule, column, env, told.insert(Box::default()))?,
         })
     }
 

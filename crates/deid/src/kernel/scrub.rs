@@ -46,6 +46,7 @@ use super::surrogate::{invent, invent_name, of_subject};
 use super::text::{to_text, trimmed};
 use super::zip3::prefix_of_five;
 use super::{Column, DateFormats, Day, DeidKeys, Env, KernelError, Outcome, SurrogateKind, Vintage, base32};
+use crate::tally::{Replaced, Spans};
 
 /// Takes what identifies out of free text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +82,12 @@ pub enum ScrubWith {
     Surrogate { max_days: u32, domain: String },
 }
 
-pub(super) fn apply(rule: &ScrubRule, column: &Column<'_>, env: &Env) -> Result<Outcome, KernelError> {
+pub(super) fn apply(
+    rule: &ScrubRule,
+    column: &Column<'_>,
+    env: &Env,
+    told: &mut Spans,
+) -> Result<Outcome, KernelError> {
     let detector = Detector::new(DetectorOptions {
         bare_years: true,
         organizations: !rule.keep_organizations,
@@ -111,6 +117,7 @@ pub(super) fn apply(rule: &ScrubRule, column: &Column<'_>, env: &Env) -> Result<
         for piece in own {
             out.push_str(text.get(done..piece.start).unwrap_or_default());
             let found = text.get(piece.start..piece.end).unwrap_or_default();
+            let written = out.len();
             match piece.what {
                 Found::Detected(span) => writer.replace(found, &span, subject, out),
                 Found::Known(hit) => {
@@ -118,8 +125,12 @@ pub(super) fn apply(rule: &ScrubRule, column: &Column<'_>, env: &Env) -> Result<
                     writer.known(found, &hit, subject, matcher, &|person| names.get(&(dossiers.of(row)?, person)), out);
                 }
             }
+            if out.get(written..) != Some(found) {
+                told.push(piece.what.replaced());
+            }
             done = piece.end;
         }
+        told.end_row_at(row);
         out.push_str(text.get(done..).unwrap_or_default());
         Ok(true)
     });
@@ -253,6 +264,15 @@ struct Piece {
 enum Found {
     Known(Hit),
     Detected(Span),
+}
+
+impl Found {
+    fn replaced(&self) -> Replaced {
+        match self {
+            Self::Known(hit) => Replaced { kind: hit.kind, known: true },
+            Self::Detected(span) => Replaced { kind: span.kind, known: false },
+        }
+    }
 }
 
 /// Puts together what is known and what was detected in one text: sorted, disjoint, and nothing of either uncovered. With

@@ -319,7 +319,7 @@ impl Compiler<'_> {
             .iter()
             .filter(|meaning| meaning.floor().is_some_and(|floor| self.rules.is_below(&rule, floor)));
         let refused = refused.fold(0, |all, meaning| all | meaning.bit());
-        Ruling { settled: rule.settled, reasoned: rule.reasoned, refused }
+        Ruling { settled: rule.settled, class: rule.class(), reasoned: rule.reasoned, refused }
     }
 
     /// What stands at a place as far as the place itself says; what a qualifier says in a set is seen there.

@@ -14,6 +14,7 @@ use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
 use crate::kernel::Kernel;
 use crate::policy::file::Undeclared;
 use crate::recipe::KEY_CLASS_KEY;
+use crate::tally::Class;
 
 /// Compiled rules for X12 transaction sets.
 pub struct X12Recipe {
@@ -45,6 +46,7 @@ pub struct X12Recipe {
 #[derive(Clone, Copy)]
 pub(super) struct Ruling {
     pub settled: Settled,
+    pub class: Class,
     /// What may stay is listed, or a reason is given: its form is not looked at.
     pub reasoned: bool,
     /// The meanings of which the rule says too little: such a value is left out.

@@ -21,6 +21,7 @@ use crate::document::{
 };
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Env, KernelError};
+use crate::tally::{Class, Tally, Values};
 
 /// A place for messages to people: segment and element. A segment that X12 does not have is none.
 type Spot = (Option<Name>, u16);
@@ -68,6 +69,7 @@ impl X12Recipe {
         let mut writer = Writer::default();
         let mut envelopes: Vec<Option<Arc<Envelope>>> = vec![None; heads.len()];
         let mut written: Vec<(usize, usize, Vec<u8>)> = Vec::with_capacity(sets.len());
+        let mut tally = Tally::default();
         let failed = done.documents(
             |_, mark| walk.spots.place(mark),
             |index, changes| match index.checked_sub(heads.len()) {
@@ -76,12 +78,16 @@ impl X12Recipe {
                     if let Some(place) = envelopes.get_mut(index) {
                         *place = head.map(Arc::new);
                     }
+                    // It is that of every batch in which its sets stand.
+                    false
                 }
                 Some(number) => {
-                    let Some((set, header, place)) = sets.get(number) else { return };
+                    let Some((set, header, place)) = sets.get(number) else { return false };
                     written.push((*header, *place, writer.set(set, changes)));
+                    envelopes.get(*header).is_some_and(Option::is_some)
                 }
             },
+            &mut tally,
         );
         if writer.unfit {
             return Err(KernelError::Shape);
@@ -107,7 +113,7 @@ impl X12Recipe {
             .filter_map(|(header, _, bytes)| Some((envelopes.get(*header)?.clone()?, bytes.as_slice())))
             .collect();
         let undeclared = walk.spots.report();
-        Ok(DocumentOutput { tables: self.tables_of(&out)?, documents: out.len() as u64, failures, undeclared })
+        Ok(DocumentOutput { tables: self.tables_of(&out)?, documents: out.len() as u64, failures, undeclared, tally })
     }
 
     fn tables_of(&self, written: &[(Arc<Envelope>, &[u8])]) -> Result<Vec<(String, RecordBatch)>, KernelError> {
@@ -319,12 +325,12 @@ impl<'r> Walk<'r> {
             let spot = (None, 0);
             self.spots.undeclared(spot, plan);
             let mark = self.spots.mark(spot);
-            plan.remove(whole, true, mark);
+            plan.remove(whole, true, mark, all_of(&segment, Class::UNDECLARED));
             return;
         };
         if rules.excluded.iter().any(|excluded| excluded.is_of(&segment, place.loop_id)) {
             let mark = self.spots.mark((Some(name), 0));
-            plan.remove(whole, true, mark);
+            plan.remove(whole, true, mark, all_of(&segment, Class::EXCLUDED));
             return;
         }
         let role = Role::of(set, outline, segment.index());
@@ -360,7 +366,9 @@ impl<'r> Walk<'r> {
             // A claim of 4010 says by which guide it is written.
             told_version |= here.name == *b"REF" && element == 1 && fact.leaf.value.bytes() == b"87";
             if is_structure(here.name, element) || (told_version && element == 2) {
-                if !stays(here.name, element, told_version, &fact.leaf.value.text()) {
+                if stays(here.name, element, told_version, &fact.leaf.value.text()) {
+                    plan.keep(Values::one(Class::STRUCTURE));
+                } else {
                     self.leave_out(&fact.leaf.value, here, element, plan);
                 }
                 return;
@@ -378,12 +386,13 @@ impl<'r> Walk<'r> {
             return self.leave_out(value, here, element, plan);
         };
         let span = span_of(value);
+        let values = Values::one(ruling.class);
         match ruling.settled {
-            Settled::Keep if ruling.reasoned || form::fits(meaning, &value.text()) => {}
+            Settled::Keep if ruling.reasoned || form::fits(meaning, &value.text()) => plan.keep(values),
             Settled::Keep => self.leave_out(value, here, element, plan),
             Settled::Drop => {
                 let mark = self.spots.mark((Some(here.name), element));
-                plan.value(span, "", Settled::Drop, mark);
+                plan.value(span, "", Settled::Drop, mark, values);
             }
             Settled::Gather(column) => {
                 let mark = self.spots.mark((Some(here.name), element));
@@ -391,17 +400,22 @@ impl<'r> Walk<'r> {
                 let text = value.text();
                 match here.other {
                     Some(other) if self.recipe.is_surrogate(column) => {
-                        plan.value_of(other, span, text.trim(), settled, mark);
+                        plan.value_of(other, span, text.trim(), settled, mark, values);
                     }
                     // What is nobody's cannot be done by whose it is: the date of a payment has no shift.
                     _ if self.recipe.asks_whose(column) && !here.is_someones => {
-                        plan.remove(span, false, mark);
+                        plan.remove(span, false, mark, Values::one(ruling.class.left_empty()));
                     }
                     _ => match fact.kind {
                         Kind::Date(format, _) => {
-                            dates(value, &text, format, |span, text| plan.value(span, text, settled, mark));
+                            // Of a span of days both are one value.
+                            let mut values = values;
+                            dates(value, &text, format, |span, text| {
+                                plan.value(span, text, settled, mark, values);
+                                values.count = 0;
+                            });
                         }
-                        _ => plan.value(span, text.trim(), settled, mark),
+                        _ => plan.value(span, text.trim(), settled, mark, values),
                     },
                 }
             }
@@ -435,7 +449,7 @@ impl<'r> Walk<'r> {
         let spot = (Some(here.name), element);
         self.spots.undeclared(spot, plan);
         let mark = self.spots.mark(spot);
-        plan.remove(span_of(value), false, mark);
+        plan.remove(span_of(value), false, mark, Values::one(Class::UNDECLARED));
     }
 }
 
@@ -499,6 +513,13 @@ fn spelled_out(text: &str, format: DateFormat) -> Cow<'_, str> {
         }
         _ => text.into(),
     }
+}
+
+/// The values of a segment.
+fn all_of(segment: &Sent<'_>, class: Class) -> Values {
+    let leaves = segment.elements().flat_map(|element| element.value.leaves());
+    let there = leaves.filter(|leaf| !leaf.value.bytes().trim_ascii().is_empty());
+    Values { class, count: there.count() as u32 }
 }
 
 fn span_of(value: &Value<'_>) -> (u32, u32) {

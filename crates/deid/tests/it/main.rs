@@ -12,4 +12,5 @@ mod kernel_laws;
 mod narrative;
 mod people;
 mod policy_cases;
+mod tally;
 mod x12;

@@ -2,7 +2,7 @@
 
 mod canary;
 mod exports;
-mod laws;
+pub mod laws;
 
 use std::path::Path;
 
