@@ -22,6 +22,7 @@ pub(crate) mod narrative;
 mod redact;
 mod scrub;
 mod shift_date;
+mod spelling;
 mod surrogate;
 mod text;
 mod token;

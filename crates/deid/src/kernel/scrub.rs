@@ -10,7 +10,7 @@
 //! | an age over 89 | `90 or older` | the same |
 //! | a ZIP code | its first three digits, as [`Zip3Rule`](super::Zip3Rule) gives them, else `[ZIP]` | the same |
 //! | a name | `[NAME]` | word by word: one word has one surrogate in all texts of a subject, in any case, order and company |
-//! | a phone number, an address, a number … | `[PHONE]`, `[ADDRESS]`, `[MRN]` … | one for each value within a subject, however it is punctuated |
+//! | a phone number, an address, a number … | `[PHONE]`, `[ADDRESS]`, `[MRN]` … | one for each value within a subject, however it is punctuated; phone and social security numbers as they are |
 //! | a web or network address, a picture … | `[URL]`, `[IP ADDRESS]` … | a label where nothing is invented |
 //!
 //! Null gives null, the empty text stays empty. A text without a subject gets labels.
@@ -42,6 +42,7 @@ use super::date::{self, Stamp, parse_written};
 use super::narrative::person::{OTHERS, PROVIDER, identity_of_other};
 use super::narrative::{Desk, Hit, Matcher, Part, Wanted, What};
 use super::shift_date::{Shifts, moved};
+use super::spelling::keep_case;
 use super::surrogate::{invent, invent_name, of_subject};
 use super::text::{to_text, trimmed};
 use super::zip3::prefix_of_five;
@@ -454,7 +455,7 @@ impl<'a> Writer<'a> {
         let written = match hit.what {
             What::Name { person, part, word, initial } => {
                 let seed = if person == 0 { Some(seed) } else { seed_of(person).map(String::as_str) };
-                let of = |kind: SurrogateKind, seed: &str, out: &mut String| of_subject(kind, key, seed, out);
+                let of = |kind: SurrogateKind, seed: &str, out: &mut String| of_subject(kind, key, seed, "", out);
                 let mut name = String::new();
                 let made = seed.is_some_and(|seed| match part {
                     Part::Given => of(SurrogateKind::FirstName, seed, &mut name),
@@ -491,7 +492,7 @@ impl<'a> Writer<'a> {
                         name.push_str(invent_name(key, seed, &c.to_lowercase().to_string()));
                     } else {
                         let kind = if at == 0 { SurrogateKind::FirstName } else { SurrogateKind::LastName };
-                        of_subject(kind, key, seed, &mut name);
+                        of_subject(kind, key, seed, "", &mut name);
                     }
                     out.extend(name.chars().next());
                 }
@@ -499,8 +500,12 @@ impl<'a> Writer<'a> {
             }
             What::Own | What::Tail(_) => surrogate_for(hit.kind).is_some_and(|kind| {
                 let mut value = String::new();
-                let made = of_subject(kind, key, seed, &mut value);
-                let tail = if let What::Tail(length) = hit.what { usize::from(length) } else { value.len() };
+                let made = of_subject(kind, key, seed, found, &mut value);
+                // A tail that is of a usual form has been written as one.
+                let tail = match hit.what {
+                    What::Tail(length) if value.len() > found.len() => usize::from(length),
+                    _ => value.len(),
+                };
                 out.push_str(value.get(value.len().saturating_sub(tail)..).unwrap_or(&value));
                 made
             }),
@@ -655,15 +660,10 @@ fn stays_in_name(word: &str) -> bool {
     STAY.iter().any(|stay| stay.eq_ignore_ascii_case(word))
 }
 
-/// The name all in capitals, or in none, where what stood there was.
 fn push_in_case_of(found: &str, name: &str, out: &mut String) {
-    if !found.chars().any(char::is_lowercase) {
-        out.push_str(&name.to_uppercase());
-    } else if !found.chars().any(char::is_uppercase) {
-        out.push_str(&name.to_lowercase());
-    } else {
-        out.push_str(name);
-    }
+    let start = out.len();
+    out.push_str(name);
+    keep_case(out, start, found);
 }
 
 fn in_word(c: char) -> bool {

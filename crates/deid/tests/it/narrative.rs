@@ -79,7 +79,11 @@ pub fn apply(kernel: &Kernel, texts: &[&str], subject: &str, env: &Env) -> Vec<S
 }
 
 pub fn surrogate(kind: SurrogateKind, seed: &str, env: &Env) -> String {
-    apply(&Kernel::Surrogate(SurrogateRule { kind, of_value: false }), &["x"], seed, env).remove(0)
+    surrogate_of(kind, "x", seed, env)
+}
+
+fn surrogate_of(kind: SurrogateKind, written: &str, seed: &str, env: &Env) -> String {
+    apply(&Kernel::Surrogate(SurrogateRule { kind, of_value: false }), &[written], seed, env).remove(0)
 }
 
 /// The seed of somebody who is not the subject, as structured data have it.
@@ -142,6 +146,8 @@ fn filled(expected: &str, env: &Env) -> String {
         out.push_str(before);
         let (place, behind) = after.split_once('}').unwrap();
         rest = behind;
+        // `{phone=617.555.0143}`: as structured data give it for a number so written.
+        let (place, written) = place.split_once('=').unwrap_or((place, "x"));
         let words: Vec<&str> = place.split(' ').collect();
         let (seed, what) = match words.as_slice() {
             [role, name @ .., what] => (seed_of_other(role, &name.join(" "), env), *what),
@@ -159,7 +165,7 @@ fn filled(expected: &str, env: &Env) -> String {
             "city" => SurrogateKind::City,
             other => panic!("no place {other}"),
         };
-        let value = surrogate(kind, &seed, env);
+        let value = surrogate_of(kind, written, &seed, env);
         let value = match what {
             "f" | "l" => value[..1].to_owned(),
             "FIRST" | "LAST" => value.to_uppercase(),
