@@ -16,13 +16,15 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use cordon_crypto::KeyedHash;
+use cordon_phi::{NameDraw, Sex};
 use fake::locales::{Data, EN};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use super::naming::Draws;
 use super::spelling::{keep_case, push_phone, push_ssn};
 use super::text::{to_text, trimmed};
-use super::{Column, Outcome, Reason};
+use super::{Column, Env, KernelError, Outcome, Reason};
 
 /// Which value is invented, and for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub enum SurrogateKind {
     Url,
     Company,
 }
+
+/// What a draw is for, where it is for a subject.
+const SUBJECT: &[u8] = b"subject";
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
     let lines = |text: &'static str| text.lines().collect::<Vec<_>>();
@@ -92,8 +97,12 @@ impl SurrogateKind {
         }
     }
 
+    fn is_of_name(self) -> bool {
+        matches!(self, Self::FirstName | Self::LastName | Self::FullName | Self::Email)
+    }
+
     /// Writes it as `written` was.
-    fn write(self, draw: &Draw, written: &str, out: &mut String) -> std::fmt::Result {
+    fn write(self, draw: &Drawn, written: &str, out: &mut String) -> std::fmt::Result {
         let start = out.len();
         self.write_plain(draw, written, out)?;
         match self {
@@ -105,9 +114,9 @@ impl SurrogateKind {
         Ok(())
     }
 
-    fn write_plain(self, draw: &Draw, written: &str, out: &mut String) -> std::fmt::Result {
+    fn write_plain(self, drawn: &Drawn, written: &str, out: &mut String) -> std::fmt::Result {
         let names = &*NAMES;
-        let (first, last) = (draw.from(0, &names.given), draw.from(1, &names.family));
+        let Drawn { draw, first, last } = drawn;
         match self {
             Self::FirstName => out.write_str(first),
             Self::LastName => out.write_str(last),
@@ -166,33 +175,52 @@ impl SurrogateKind {
     }
 }
 
-pub(super) fn apply(rule: SurrogateRule, column: &Column<'_>, key: &KeyedHash) -> Outcome {
-    let key = key.derive(rule.kind.label());
+pub(super) fn apply(rule: SurrogateRule, column: &Column<'_>, env: &Env) -> Result<Outcome, KernelError> {
+    let key = env.keys.surrogate.derive(rule.kind.label());
+    let draws = if rule.kind.is_of_name() { Draws::of(column, env)? } else { Draws::default() };
     let (values, failures) = to_text(column.values, |row, value, out| {
         if trimmed(value).is_empty() {
             return Ok(false);
         }
         // The first part keeps a value from being taken for a subject of the same spelling.
         let (what, of): (&[u8], _) = match column.subject(row) {
-            Some(subject) => (b"subject", subject),
+            Some(subject) => (SUBJECT, subject),
             None if rule.of_value => (b"value", value),
             None => return Err(Reason::NoSubject),
         };
-        Ok(rule.kind.write(&Draw::new(key.tag_parts(&[what, of.as_bytes()])), trimmed(value), out).is_ok())
+        Ok(rule.kind.write(&Drawn::new(&key, what, of, draws.get(of)), trimmed(value), out).is_ok())
     });
-    Outcome { values: Arc::new(values), failures }
+    Ok(Outcome { values: Arc::new(values), failures })
 }
 
 /// What [`apply`] gives for a value of a subject.
-pub(super) fn of_subject(kind: SurrogateKind, key: &KeyedHash, subject: &str, value: &str, out: &mut String) -> bool {
-    let tag = key.derive(kind.label()).tag_parts(&[b"subject", trimmed(subject).as_bytes()]);
-    kind.write(&Draw::new(tag), trimmed(value), out).is_ok()
+pub(super) fn of_subject(
+    kind: SurrogateKind,
+    key: &KeyedHash,
+    subject: &str,
+    name: NameDraw,
+    value: &str,
+    out: &mut String,
+) -> bool {
+    let name = if kind.is_of_name() { name } else { NameDraw::default() };
+    let drawn = Drawn::new(&key.derive(kind.label()), SUBJECT, trimmed(subject), name);
+    kind.write(&drawn, trimmed(value), out).is_ok()
+}
+
+/// The made-up given name of a subject.
+pub(super) fn given_name(key: &KeyedHash, subject: &str, name: NameDraw) -> &'static str {
+    Drawn::new(&key.derive(SurrogateKind::FirstName.label()), SUBJECT, subject, name).first
+}
+
+/// The made-up family name of a subject.
+pub(super) fn family_name(key: &KeyedHash, subject: &str, name: NameDraw) -> &'static str {
+    Drawn::new(&key.derive(SurrogateKind::LastName.label()), SUBJECT, subject, name).last
 }
 
 /// Invents in place of one value of a subject: the same value, however it is punctuated, gives the same, punctuated as it is.
 pub(super) fn invent(kind: SurrogateKind, key: &KeyedHash, subject: &str, value: &str, out: &mut String) -> bool {
     let tag = key.derive(kind.label()).tag_parts(&[b"value of subject", subject.as_bytes(), folded(value).as_bytes()]);
-    kind.write(&Draw::new(tag), trimmed(value), out).is_ok()
+    kind.write(&Drawn::of(Draw::new(tag)), trimmed(value), out).is_ok()
 }
 
 /// A name in place of one word of a name of a subject's texts: a woman's given name for a woman's, a man's for a man's,
@@ -222,6 +250,40 @@ fn folded(value: &str) -> String {
     value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
+/// A draw, with the names of people that it gives.
+struct Drawn {
+    draw: Draw,
+    first: &'static str,
+    last: &'static str,
+}
+
+impl Drawn {
+    fn new(key: &KeyedHash, what: &[u8], of: &str, name: NameDraw) -> Self {
+        let mut drawn = Self::of(Draw::new(key.tag_parts(&[what, of.as_bytes()])));
+        let again = |skips: u8| Draw::new(key.tag_parts(&[what, of.as_bytes(), &[skips]]));
+        let names = &*NAMES;
+        let pool = match name.sex {
+            None => &names.given,
+            Some(Sex::Female) => &names.female,
+            Some(Sex::Male) => &names.male,
+        };
+        if name.given_skips > 0 {
+            drawn.first = again(name.given_skips).from(0, pool);
+        } else if name.sex.is_some() {
+            drawn.first = drawn.draw.from(0, pool);
+        }
+        if name.family_skips > 0 {
+            drawn.last = again(name.family_skips).from(1, &names.family);
+        }
+        drawn
+    }
+
+    fn of(draw: Draw) -> Self {
+        let (first, last) = (draw.from(0, &NAMES.given), draw.from(1, &NAMES.family));
+        Self { draw, first, last }
+    }
+}
+
 /// Four independent numbers.
 struct Draw([u64; 4]);
 
@@ -238,7 +300,7 @@ impl Draw {
         ((u128::from(number) * choices as u128) >> 64) as usize
     }
 
-    fn from<'a>(&self, lane: usize, pool: &[&'a str]) -> &'a str {
+    fn from(&self, lane: usize, pool: &[&'static str]) -> &'static str {
         pool.get(self.number(lane, pool.len())).copied().unwrap_or_default()
     }
 }
