@@ -25,7 +25,7 @@ pub(super) fn push_ssn(out: &mut String, digits: &[u8; 9], written: &str) -> boo
 
 /// Puts what was written from `start` on, of ASCII, all in capitals, or in none, where what it stands for was. One letter alone
 /// tells no case.
-pub(super) fn keep_case(out: &mut String, start: usize, of: &str) {
+pub(super) fn keep_case(out: &mut str, start: usize, of: &str) {
     let (mut upper, mut lower) = (0_usize, 0_usize);
     for c in of.chars() {
         upper += usize::from(c.is_uppercase());

@@ -107,7 +107,7 @@ impl SurrogateKind {
         self.write_plain(draw, written, out)?;
         match self {
             Self::FirstName | Self::LastName | Self::FullName | Self::StreetAddress | Self::City | Self::Company => {
-                keep_case(out, start, written)
+                keep_case(out, start, written);
             }
             Self::Phone | Self::Email | Self::Ssn | Self::RecordNumber | Self::Url => {}
         }

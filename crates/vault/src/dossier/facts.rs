@@ -45,22 +45,24 @@ pub(super) fn push_draw(out: &mut Vec<u8>, draw: NameDraw) {
     out.extend_from_slice(&[DRAW, 0, 3, 0, sex, draw.given_skips, draw.family_skips]);
 }
 
-fn is_draw(fact: &[u8]) -> bool {
+pub(super) fn is_draw(fact: &[u8]) -> bool {
     fact.first() == Some(&DRAW)
 }
 
-/// The draw, if the fact is one; `None` within where it cannot be read.
-pub(super) fn draw(fact: &[u8]) -> Option<Option<NameDraw>> {
-    is_draw(fact).then(|| {
-        let [DRAW, 0, 3, 0, sex, given_skips, family_skips] = *fact else { return None };
-        let sex = match sex {
-            0 => None,
-            1 => Some(Sex::Female),
-            2 => Some(Sex::Male),
-            _ => return None,
-        };
-        Some(NameDraw { sex, given_skips, family_skips })
-    })
+pub(super) fn draw_in<'a>(facts: &[&'a [u8]]) -> Option<&'a [u8]> {
+    facts.iter().copied().find(|fact| is_draw(fact))
+}
+
+/// `None` where the bytes are no draw.
+pub(super) fn draw(fact: &[u8]) -> Option<NameDraw> {
+    let [DRAW, 0, 3, 0, sex, given_skips, family_skips] = *fact else { return None };
+    let sex = match sex {
+        0 => None,
+        1 => Some(Sex::Female),
+        2 => Some(Sex::Male),
+        _ => return None,
+    };
+    Some(NameDraw { sex, given_skips, family_skips })
 }
 
 fn whose_code(whose: Whose) -> u8 {
@@ -118,7 +120,7 @@ pub(super) fn newest<'a>(pieces: &[&'a [u8]], kept: &mut Vec<&'a [u8]>) {
 
 /// Drops the oldest of too many, and of draws all but the oldest.
 pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
-    let draw = facts.iter().copied().find(|fact| is_draw(fact));
+    let draw = draw_in(facts);
     if draw.is_some() {
         facts.retain(|fact| !is_draw(fact));
     }
@@ -136,8 +138,8 @@ pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
 
 /// `None` where the bytes are no fact. A draw is nothing that is known.
 pub(super) fn read(fact: &[u8], out: &mut KnownFacts) -> Option<()> {
-    if let Some(draw) = draw(fact) {
-        return draw.map(|_| ());
+    if is_draw(fact) {
+        return draw(fact).map(|_| ());
     }
     let (head, text) = fact.split_at_checked(HEAD)?;
     let kind = IdentifierKind::ALL.get(usize::from(*head.first()?))?;
@@ -199,15 +201,15 @@ mod tests {
             newest(&[&old, &new], &mut kept);
             assert_eq!(kept.len(), MOST_FACTS + 1);
             let found: Vec<_> = kept.iter().filter_map(|fact| draw(fact)).collect();
-            assert_eq!(found, [Some(first)]);
+            assert_eq!(found, [first]);
             let mut known = KnownFacts::default();
             assert!(kept.iter().all(|fact| read(fact, &mut known).is_some()) && known.len() == MOST_FACTS);
             let mut bytes = kept.concat();
             let kinds: Vec<_> = (0..40).map(Some).collect();
             renumber(&mut bytes, &kinds).unwrap();
-            assert_eq!(each(&bytes).find_map(draw), Some(Some(first)));
+            assert_eq!(each(&bytes).find_map(draw), Some(first));
         }
-        assert_eq!(draw(&[DRAW, 0, 3, 0, 9, 0, 0]), Some(None));
+        assert_eq!(draw(&[DRAW, 0, 3, 0, 9, 0, 0]), None);
         assert!(read(&[DRAW, 0, 3, 0, 9, 0, 0], &mut KnownFacts::default()).is_none());
     }
 

@@ -289,9 +289,10 @@ impl DossierStore {
             let wanted: Vec<(Token, u32)> = people.iter().copied().zip(0..).collect();
             let pieces = self.pieces(&wanted)?;
             for (token, number) in wanted {
-                if let Some(draw) = pieces.of(number).into_iter().flat_map(facts::each).find_map(facts::draw) {
+                let pieces = pieces.of(number);
+                if let Some(draw) = pieces.into_iter().flat_map(facts::each).find(|fact| facts::is_draw(fact)) {
                     let damaged = || VaultError::damaged(&self.dir, 0, "a dossier holds what is no draw");
-                    found.insert(token, draw.ok_or_else(damaged)?);
+                    found.insert(token, facts::draw(draw).ok_or_else(damaged)?);
                 }
             }
         }
@@ -441,8 +442,7 @@ impl DossierStore {
                 let on_disk = pieces.of(number);
                 if !on_disk.is_empty() {
                     facts::newest(&on_disk, &mut kept);
-                    let decided = |facts: &[&[u8]]| facts.iter().find_map(|fact| facts::draw(fact));
-                    if let (Some(standing), Some(own)) = (decided(&kept), decided(&new))
+                    if let (Some(standing), Some(own)) = (facts::draw_in(&kept), facts::draw_in(&new))
                         && standing != own
                     {
                         return Err(VaultError::Overtaken);
