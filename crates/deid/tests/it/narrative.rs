@@ -579,12 +579,11 @@ fn made_up_given_names_go_with_the_sex_of_the_dossier_wherever_they_stand() {
             let env = env_with(subject, &facts);
             let seed = spelled(subject);
             let first = surrogate(SurrogateKind::FirstName, &seed, &env);
-            match pool {
-                Some(pool) => assert!(pool.contains(&first), "{first} is no name of {said:?}"),
-                None => {
-                    seen[0] += usize::from(female.contains(&first));
-                    seen[1] += usize::from(male.contains(&first));
-                }
+            if let Some(pool) = pool {
+                assert!(pool.contains(&first), "{first} is no name of {said:?}");
+            } else {
+                seen[0] += usize::from(female.contains(&first));
+                seen[1] += usize::from(male.contains(&first));
             }
             // In notes, whole names and mail addresses alike.
             let note = apply(&scrub(true), &["Maria was seen."], &seed, &env).remove(0);
