@@ -10,7 +10,7 @@ use cordon_deid::kernel::{
     AgeRule, Alphabet, BinRule, Column, DateFormats, Day, DeidKeys, Env, FpeRule, Kernel, Parse, ScrubRule, ScrubWith,
     ShiftForm, ShiftRule, SurrogateKind, SurrogateRule, Vintage, YearRule, Zip3Rule, text_of,
 };
-use cordon_phi::{Dossiers, IdentifierKind, KnownFacts, Token, TokenError, TokenStore, Whose};
+use cordon_phi::{Dossiers, IdentifierKind, KnownFacts, NameDraw, Token, TokenError, TokenStore, Whose};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 
@@ -203,6 +203,15 @@ struct Dossier;
 
 impl Dossiers for Dossier {
     fn add(&self, _: &[Token], _: &KnownFacts) -> Result<(), TokenError> {
+        Ok(())
+    }
+
+    fn draws(&self, subjects: &[Token], out: &mut Vec<Option<NameDraw>>) -> Result<(), TokenError> {
+        out.extend(subjects.iter().map(|_| Some(NameDraw::default())));
+        Ok(())
+    }
+
+    fn decide(&self, _: &[Token], _: &mut [NameDraw]) -> Result<(), TokenError> {
         Ok(())
     }
 

@@ -13,6 +13,8 @@ use crate::survey::Survey;
 pub(crate) struct RowFacts {
     values: Vec<(usize, Kind, Whose)>,
     names: Vec<NameColumns>,
+    /// The subject's sex.
+    sex: Vec<usize>,
 }
 
 /// The columns of one person's name.
@@ -57,6 +59,7 @@ impl RowFacts {
             let whose = whose(&rule.input);
             match rule.kind {
                 Kind::Name => facts.name(at, rule, whose),
+                Kind::Demographic if whose == Whose::Subject && is_sex(&rule.input) => facts.sex.push(at),
                 kind if says_something(kind) => facts.values.push((at, kind, whose)),
                 _ => {}
             }
@@ -100,7 +103,7 @@ impl RowFacts {
     /// The columns that are read; a column may come twice.
     pub(crate) fn needed(&self) -> impl Iterator<Item = usize> {
         let names = self.names.iter().flat_map(|names| [&names.given, &names.family, &names.further, &names.whole]);
-        self.values.iter().map(|(at, ..)| *at).chain(names.flatten().copied())
+        self.values.iter().map(|(at, ..)| *at).chain(names.flatten().copied()).chain(self.sex.iter().copied())
     }
 
     pub(crate) fn rows(&self, batch: &RecordBatch) -> Rows<'_> {
@@ -132,6 +135,9 @@ impl Rows<'_> {
             } else {
                 survey.fact(*kind, *whose, value);
             }
+        }
+        for at in &self.facts.sex {
+            survey.sex(self.value(*at, row));
         }
         for names in &self.facts.names {
             let joined = |columns: &[usize]| {
@@ -269,6 +275,13 @@ fn whose(column: &str) -> Whose {
     }
 }
 
+/// Whether a column says the sex that records give a person: `gender`, `PatientSex`, `gender_concept_id`.
+fn is_sex(column: &str) -> bool {
+    let words = words(column);
+    let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    has(&["sex", "gender"]) && !has(&["identity", "orientation", "preference"])
+}
+
 /// Which part of a name a column holds, and what is left of its name without that.
 fn part_of(column: &str) -> (NamePart, String) {
     let words = words(column);
@@ -327,8 +340,26 @@ mod tests {
             rule("dob", Kind::BirthDate),
             rule("mrn", Kind::MedicalRecordNumber),
             rule("hgb", Kind::Clinical),
+            rule("PatientSex", Kind::Demographic),
+            rule("contact_gender", Kind::Demographic),
+            rule("race", Kind::Demographic),
         ];
-        let values = ["Ruiz", "Ana", "L", "Vega", "Jr", "Ruiz, Juan", "Chidi", "Okafor", "3/15/1957", " 0012 ", "13.2"];
+        let values = [
+            "Ruiz",
+            "Ana",
+            "L",
+            "Vega",
+            "Jr",
+            "Ruiz, Juan",
+            "Chidi",
+            "Okafor",
+            "3/15/1957",
+            " 0012 ",
+            "13.2",
+            "Female",
+            "M",
+            "M",
+        ];
         let columns: Vec<String> = rules.iter().map(|rule| rule.input.clone()).collect();
         let fields: Vec<Field> = columns.iter().map(|name| Field::new(name, DataType::Utf8View, true)).collect();
         let arrays = values.map(|value| Arc::new(StringViewArray::from(vec![Some(value)])) as _).to_vec();
@@ -349,6 +380,7 @@ mod tests {
             [
                 "Subject birth-date 1957-03-15",
                 "Subject medical-record-number 0012",
+                "Subject demographic f",
                 "Subject name Ana L|Ruiz",
                 "Subject name |Vega",
                 "Relative name Ruiz, Juan",

@@ -4,7 +4,7 @@
 //! facts that notes about the person may name. It goes by what the format knows itself (a PID-5 is a name) or, of tables, by
 //! the kinds of the policy; what the policy drops is a fact all the same.
 
-use cordon_phi::{Identifier, IdentifierKind, Known, KnownFacts, Whose};
+use cordon_phi::{Identifier, IdentifierKind, Known, KnownFacts, Sex, Whose};
 use zeroize::Zeroize;
 
 /// People, their identifiers and facts, of a batch. It holds PHI: no `Debug`.
@@ -69,6 +69,13 @@ impl Survey {
         let (given, family) = (given.trim(), family.trim());
         if !(given.is_empty() && family.is_empty()) {
             self.facts.push(IdentifierKind::Name, whose, &format!("{given}{}{family}", Known::BETWEEN_NAMES));
+        }
+    }
+
+    /// The sex of the person at hand, as records code it: the made-up given name goes with it.
+    pub fn sex(&mut self, text: &str) {
+        if let Some(sex) = Sex::read(text) {
+            self.facts.push(IdentifierKind::Demographic, Whose::Subject, sex.text());
         }
     }
 

@@ -88,6 +88,41 @@ impl Drop for KnownFacts {
     }
 }
 
+/// What a record says of a person's sex, as the text of a fact of kind [`IdentifierKind::Demographic`]: `f`, `m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sex {
+    Female,
+    Male,
+}
+
+impl Sex {
+    /// In the codes and words of records: `F`, `male`, an OMOP concept. All else says nothing.
+    pub fn read(text: &str) -> Option<Self> {
+        const FEMALE: [&str; 5] = ["f", "female", "woman", "w", "8532"];
+        const MALE: [&str; 4] = ["m", "male", "man", "8507"];
+        let is = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(text.trim()));
+        is(&FEMALE).then_some(Self::Female).or_else(|| is(&MALE).then_some(Self::Male))
+    }
+
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Female => "f",
+            Self::Male => "m",
+        }
+    }
+}
+
+/// How a subject's made-up name is drawn, decided when the subject is first written and never again: or a name would change
+/// with what later records say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameDraw {
+    /// Whose given names it is drawn from; of all, where nothing was known.
+    pub sex: Option<Sex>,
+    /// So many draws are passed over, which gave a name of the subject's own.
+    pub given_skips: u8,
+    pub family_skips: u8,
+}
+
 /// What is known of each subject, for the narrative: filled while records are read, asked when notes are. Of a person with
 /// very many facts it holds the newest, and of a text too long to be an identifier nothing.
 pub trait Dossiers: Send + Sync {
@@ -97,6 +132,13 @@ pub trait Dossiers: Send + Sync {
 
     /// Appends to `out` the dossier of each of `subjects`, in order: all that was added under any token of the person.
     fn known(&self, subjects: &[Token], out: &mut Vec<KnownFacts>) -> Result<(), TokenError>;
+
+    /// Appends to `out` how the name of each of `subjects` is drawn; `None` where that is not decided.
+    fn draws(&self, subjects: &[Token], out: &mut Vec<Option<NameDraw>>) -> Result<(), TokenError>;
+
+    /// Decides how names are drawn, of the first subject by the first of `draws` and so on. Where it was decided before, that
+    /// stands, and takes the place of the one in `draws`.
+    fn decide(&self, subjects: &[Token], draws: &mut [NameDraw]) -> Result<(), TokenError>;
 }
 
 /// An identifier that means a person within its namespace.

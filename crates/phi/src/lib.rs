@@ -24,7 +24,7 @@ mod secret;
 mod token;
 
 pub use kind::{IdentifierKind, KeyClass, SafeHarborClause, UnknownKind};
-pub use known::{Dossiers, Identifier, IdentityStore, Known, KnownFacts, Linked, Whose};
+pub use known::{Dossiers, Identifier, IdentityStore, Known, KnownFacts, Linked, NameDraw, Sex, Whose};
 pub use method::Method;
 pub use secret::{Phi, SubjectId};
 pub use token::{Token, TokenError, TokenStore};

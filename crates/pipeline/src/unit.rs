@@ -87,7 +87,7 @@ pub fn process(context: &Context<'_>, unit: &Unit, basis: &Basis) -> Result<Proc
         let put_aside = context.meter.quarantined.load(Ordering::Relaxed);
         match attempt(context, unit, env, &mut refused) {
             Ok(attempt) => {
-                people.vault.sync()?;
+                people.sync()?;
                 for part in &attempt.parts {
                     context.staging(&part.table)?.sync()?;
                 }

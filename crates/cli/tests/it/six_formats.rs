@@ -68,6 +68,7 @@ fn a_person_is_one_in_six_formats() {
     assert_eq!(tables.len(), PATIENTS);
     let names: BTreeSet<_> = tables.values().flatten().map(|(given, family, _)| (given, family)).collect();
     assert!(names.len() > PATIENTS * 9 / 10, "made-up names are many");
+    made_up_names_go_with_the_sex(&folder);
     let same = |format: &str, found: &People, least: usize| {
         assert!(found.len() >= least, "{format}: {} people", found.len());
         for (token, said) in found {
@@ -149,6 +150,24 @@ fn a_person_is_one_in_six_formats() {
     known_identifiers_are_gone(&folder);
     folder.cordon(&["vault", "verify"]).ok();
     folder.cordon(&["audit", "verify"]).ok();
+}
+
+/// A woman's is a woman's; the names of all formats are those of the tables.
+fn made_up_names_go_with_the_sex(folder: &Folder) {
+    let female = include_str!("../../../deid/src/kernel/names/female.txt");
+    let male = include_str!("../../../deid/src/kernel/names/male.txt");
+    let mut seen = BTreeMap::new();
+    for row in folder.sql("SELECT first_name, gender FROM patients") {
+        let (name, sex) = (text(&row, "first_name").to_lowercase(), text(&row, "gender").to_lowercase());
+        let pool = match sex.chars().next() {
+            Some('f') => female,
+            Some('m') => male,
+            _ => continue,
+        };
+        assert!(pool.lines().any(|known| known.to_lowercase() == name), "{name} is not of {sex}");
+        *seen.entry(sex).or_insert(0) += 1;
+    }
+    assert!(seen.len() == 2 && seen.values().sum::<i32>() > PATIENTS as i32 / 2, "{seen:?}");
 }
 
 /// A line of `truth/mentions.ndjson`, as far as it matters here.

@@ -53,6 +53,8 @@ struct Facts {
     type_code: NameId,
     addr: NameId,
     telecom: NameId,
+    gender: NameId,
+    code: NameId,
     birth_time: NameId,
     deceased_time: NameId,
     value: NameId,
@@ -75,6 +77,8 @@ impl Facts {
             type_code: name("typeCode"),
             addr: name("addr"),
             telecom: name("telecom"),
+            gender: name("administrativeGenderCode"),
+            code: name("code"),
             birth_time: name("birthTime"),
             deceased_time: name("deceasedTime"),
             value: name("value"),
@@ -167,6 +171,8 @@ impl Facts {
             self.address(document, at, whose, survey);
         } else if matches!(role, Role::Subject | Role::Relative) && name == self.telecom {
             telecom(&attribute(self.value), whose, survey);
+        } else if role == Role::Subject && name == self.gender {
+            survey.sex(&attribute(self.code));
         } else if role == Role::Subject
             && (name == self.birth_time || name == self.deceased_time)
             && let Some(day) = compact_day(&attribute(self.value))

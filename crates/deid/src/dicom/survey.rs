@@ -8,13 +8,14 @@ use super::recipe::DicomRecipe;
 use super::walk::valued;
 use crate::survey::{Survey, compact_day};
 
-const ABOUT: [(Tag, Kind, Whose); 18] = [
+const ABOUT: [(Tag, Kind, Whose); 19] = [
     (Tag(0x0010, 0x0010), Kind::Name, Whose::Subject),
     (Tag(0x0010, 0x1001), Kind::Name, Whose::Subject),
     (Tag(0x0010, 0x1005), Kind::Name, Whose::Subject),
     (Tag(0x0010, 0x0020), Kind::MedicalRecordNumber, Whose::Subject),
     (Tag(0x0010, 0x1000), Kind::MedicalRecordNumber, Whose::Subject),
     (Tag(0x0010, 0x0030), Kind::BirthDate, Whose::Subject),
+    (Tag(0x0010, 0x0040), Kind::Demographic, Whose::Subject),
     (Tag(0x0010, 0x1040), Kind::StreetAddress, Whose::Subject),
     (Tag(0x0010, 0x2154), Kind::Phone, Whose::Subject),
     (Tag(0x0008, 0x0050), Kind::UniqueId, Whose::Subject),
@@ -38,6 +39,7 @@ impl DicomRecipe {
                 let place = Place { within: Vec::new(), name: Name::Standard(tag), issuer: None };
                 valued(file, &place, |value| match kind {
                     Kind::Name => name(whose, value, survey),
+                    Kind::Demographic => survey.sex(value),
                     Kind::BirthDate => {
                         if let Some(day) = compact_day(value) {
                             survey.fact(kind, whose, &day);

@@ -9,8 +9,8 @@ use super::DocumentFailure;
 use crate::fhir::FailureReason;
 use crate::fhir::gather::Gather;
 use crate::fhir::recipe::{GatherRule, Gathered, Settled};
-use crate::kernel::narrative::person::{OTHERS, identity_of_other};
-use crate::kernel::{Column, Env, KernelError, Reason, text_of, tokens_of};
+use crate::kernel::narrative::person::identity_of_other;
+use crate::kernel::{Column, Env, KernelError, Reason, seeds_of_others, text_of, tokens_of};
 use crate::tally::{Counter, Spans, Tally, Values};
 
 /// A change of a document: what stands from `start` to `end` is replaced.
@@ -290,7 +290,7 @@ impl Identities<'_> {
         }
         let mut others = identities.finish();
         if matches!(by, SeedBy::Token(_)) {
-            others = tokens_of(&others, OTHERS, env)?;
+            others = seeds_of_others(&others, env)?;
         }
         let mut out = StringViewBuilder::with_capacity(self.subjects.len());
         for (known, other) in known.iter().zip(&others) {

@@ -12,8 +12,8 @@ use super::emit::{self, Desk, Results, Sources};
 use super::plan::{Cell, Op, Planned};
 use super::recipe::{Counts, FhirRecipe, Source, Table};
 use super::walk::{OTHER, Walk};
-use crate::kernel::narrative::person::{OTHERS, PROVIDER, identity_of_other};
-use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, text_of, tokens_of};
+use crate::kernel::narrative::person::{PROVIDER, identity_of_other};
+use crate::kernel::{Column, Env, Kernel, KernelError, Outcome, Reason, seeds_of_others, text_of, tokens_of};
 use crate::tally::{Spans, Tally};
 
 /// What came of a batch. It holds what the policy lets out, and nothing else.
@@ -200,7 +200,7 @@ impl FhirRecipe {
         if self.seed_domain.is_none() || others.is_empty() {
             return Ok(identities);
         }
-        tokens_of(&identities, OTHERS, env)
+        seeds_of_others(&identities, env)
     }
 }
 

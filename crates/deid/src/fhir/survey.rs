@@ -95,6 +95,7 @@ fn of_resource(type_name: &str, resource: Node<'_>, survey: &mut Survey) {
         "Patient" => {
             survey.fact(Kind::UniqueId, Whose::Subject, &resource.text_of("id"));
             person(resource, Whose::Subject, survey);
+            survey.sex(&resource.text_of("gender"));
             survey.fact(Kind::BirthDate, Whose::Subject, whole_date(&resource.text_of("birthDate")));
             survey.fact(Kind::DeathDate, Whose::Subject, whole_date(&resource.text_of("deceasedDateTime")));
             for contact in resource.each("contact") {

@@ -57,6 +57,7 @@ fn facts(message: &Message<'_>, segment: &Segment<'_>, survey: &mut Survey) {
             }
             each(6, Box::new(|value| name(value, Relative, survey)));
             each(7, Box::new(|value| date(value, Kind::BirthDate, survey)));
+            each(8, Box::new(|value| sex(value, survey)));
             each(29, Box::new(|value| date(value, Kind::DeathDate, survey)));
             each(11, Box::new(|value| address(value, Subject, survey)));
             each(12, Box::new(|value| first(value, Kind::County, Subject, survey)));
@@ -234,6 +235,13 @@ fn date(value: &Value<'_>, kind: Kind, survey: &mut Survey) {
     let text = value.components().next().map(|part| part.text().into_owned()).unwrap_or_default();
     if let Some(day) = compact_day(&text) {
         survey.fact(kind, Whose::Subject, &day);
+    }
+}
+
+/// A code; from 2.7 on with its elements behind it.
+fn sex(value: &Value<'_>, survey: &mut Survey) {
+    if let Some(code) = value.components().next() {
+        survey.sex(&code.text());
     }
 }
 

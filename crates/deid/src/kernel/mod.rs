@@ -18,10 +18,12 @@ mod first_chars;
 mod fpe;
 mod hash;
 mod keep;
+mod naming;
 pub(crate) mod narrative;
 mod redact;
 mod scrub;
 mod shift_date;
+mod spelling;
 mod surrogate;
 mod text;
 mod token;
@@ -44,6 +46,7 @@ pub use bin::BinRule;
 pub use date::{DateFormats, Day};
 pub use fpe::{Alphabet, FpeRule, fpe_decrypt};
 pub(crate) use keep::day_of;
+pub(crate) use naming::seeds_of_others;
 pub use scrub::{ScrubRule, ScrubWith};
 pub use shift_date::{ShiftForm, ShiftRule};
 pub use surrogate::{SurrogateKind, SurrogateRule};
@@ -145,7 +148,7 @@ pub struct DeidKeys {
 pub struct Env {
     pub tokens: Arc<dyn TokenStore>,
     pub keys: Arc<DeidKeys>,
-    /// What is known of each subject, for [`Kernel::Scrub`]; only where identities are declared, so that a subject is a token.
+    /// What is known of each subject, for [`Kernel::Scrub`] and names that are made up; only where identities are declared, so that a subject is a token.
     pub dossiers: Option<Arc<dyn Dossiers>>,
 }
 
@@ -260,7 +263,7 @@ impl Kernel {
             Self::Token { domain } => token::apply(domain, values, env.tokens.as_ref())?,
             Self::Hash { domain } => hash::apply(domain, values, &env.keys.hash)?,
             Self::Fpe(rule) => fpe::apply(rule, values, &env.keys.fpe)?,
-            Self::Surrogate(rule) => surrogate::apply(*rule, column, &env.keys.surrogate),
+            Self::Surrogate(rule) => surrogate::apply(*rule, column, env)?,
             Self::Scrub(rule) => scrub::apply(rule, column, env, told.insert(Box::default()))?,
         })
     }

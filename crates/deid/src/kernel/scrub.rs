@@ -10,7 +10,7 @@
 //! | an age over 89 | `90 or older` | the same |
 //! | a ZIP code | its first three digits, as [`Zip3Rule`](super::Zip3Rule) gives them, else `[ZIP]` | the same |
 //! | a name | `[NAME]` | word by word: one word has one surrogate in all texts of a subject, in any case, order and company |
-//! | a phone number, an address, a number … | `[PHONE]`, `[ADDRESS]`, `[MRN]` … | one for each value within a subject, however it is punctuated |
+//! | a phone number, an address, a number … | `[PHONE]`, `[ADDRESS]`, `[MRN]` … | one for each value within a subject, however it is punctuated; phone and social security numbers as they are |
 //! | a web or network address, a picture … | `[URL]`, `[IP ADDRESS]` … | a label where nothing is invented |
 //!
 //! Null gives null, the empty text stays empty. A text without a subject gets labels.
@@ -30,18 +30,20 @@
 
 use std::sync::Arc;
 
-use arrow_array::Array;
+use arrow_array::{Array, StringViewArray};
 use cordon_detect::tagger;
 use cordon_detect::{Detector, DetectorOptions, Span};
-use cordon_phi::{IdentifierKind as Kind, KnownFacts, Token, TokenError};
+use cordon_phi::{IdentifierKind as Kind, KnownFacts, NameDraw, Token, TokenError};
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::age::YearsAt;
 use super::date::{self, Stamp, parse_written};
-use super::narrative::person::{OTHERS, PROVIDER, identity_of_other};
+use super::naming::{decided, seeds_of_others};
+use super::narrative::person::{PROVIDER, identity_of_other};
 use super::narrative::{Desk, Hit, Matcher, Part, Wanted, What};
 use super::shift_date::{Shifts, moved};
+use super::spelling::keep_case;
 use super::surrogate::{invent, invent_name, of_subject};
 use super::text::{to_text, trimmed};
 use super::zip3::prefix_of_five;
@@ -109,6 +111,7 @@ pub(super) fn apply(
         ends.push(pieces.len());
     }
     let names = if writer.shifts.is_some() { dossiers.seeds(column, env)? } else { HashMap::new() };
+    let draws = if writer.shifts.is_some() { dossiers.draws(env)? } else { Vec::new() };
     let (values, failures) = to_text(column.values, |row, text, out| {
         let subject = column.subject(row);
         let first = row.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
@@ -122,7 +125,9 @@ pub(super) fn apply(
                 Found::Detected(span) => writer.replace(found, &span, subject, out),
                 Found::Known(hit) => {
                     let matcher = dossiers.matcher(row);
-                    writer.known(found, &hit, subject, matcher, &|person| names.get(&(dossiers.of(row)?, person)), out);
+                    let draw = dossiers.of(row).and_then(|of| draws.get(of as usize)).copied().unwrap_or_default();
+                    let of_other = |person| names.get(&(dossiers.of(row)?, person));
+                    writer.known(found, &hit, (subject, draw), matcher, &of_other, out);
                 }
             }
             if out.get(written..) != Some(found) {
@@ -141,6 +146,7 @@ pub(super) fn apply(
 struct KnownPeople {
     /// Of each row its subject among `facts`; [`u32::MAX`] for none.
     rows: Vec<u32>,
+    tokens: Vec<Token>,
     facts: Vec<KnownFacts>,
     /// Made when the first text of the subject is read.
     matchers: Vec<Option<Matcher>>,
@@ -156,6 +162,7 @@ impl KnownPeople {
     fn new(rule: &ScrubRule, column: &Column<'_>, env: &Env) -> Result<Self, KernelError> {
         let mut people = Self {
             rows: Vec::new(),
+            tokens: Vec::new(),
             facts: Vec::new(),
             matchers: Vec::new(),
             wanted: Wanted { places: !rule.limited, organizations: !rule.keep_organizations },
@@ -186,6 +193,7 @@ impl KnownPeople {
             );
         }
         people.matchers.resize_with(tokens.len(), || None);
+        people.tokens = tokens;
         Ok(people)
     }
 
@@ -222,6 +230,14 @@ impl KnownPeople {
         }
     }
 
+    /// How the made-up name of each subject is drawn.
+    fn draws(&self, env: &Env) -> Result<Vec<NameDraw>, KernelError> {
+        match &env.dossiers {
+            Some(dossiers) if !self.tokens.is_empty() => decided(&self.tokens, dossiers.as_ref(), &env.keys.surrogate),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// The seeds of the people around the subjects who are named somewhere: those that structured data seed them with.
     fn seeds(&self, column: &Column<'_>, env: &Env) -> Result<HashMap<(u32, u32), String>, KernelError> {
         let mut subjects: HashMap<u32, &str> = HashMap::new();
@@ -232,25 +248,17 @@ impl KnownPeople {
         }
         let mut others: Vec<(u32, u32)> = self.others.iter().copied().collect();
         others.sort_unstable();
-        let identities: Vec<String> = others
+        let identities: StringViewArray = others
             .iter()
             .map(|(number, person)| {
                 let matcher = self.matchers.get(*number as usize).and_then(Option::as_ref);
                 let (role, name) = matcher.and_then(|matcher| matcher.other(*person)).unwrap_or_default();
                 let subject = subjects.get(number).copied().filter(|_| role != PROVIDER).unwrap_or_default();
-                identity_of_other(role, subject, name)
+                Some(identity_of_other(role, subject, name))
             })
             .collect();
-        let values: Vec<&[u8]> = identities.iter().map(String::as_bytes).collect();
-        let mut tokens = Vec::with_capacity(values.len());
-        if !values.is_empty() {
-            env.tokens.get_or_create(OTHERS, &values, &mut tokens)?;
-        }
-        if tokens.len() != values.len() {
-            return Err(TokenError::Damaged("it gave another number of tokens than it was asked for".to_owned()).into());
-        }
-        let spelled = |token: &Token| String::from_utf8_lossy(&base32::spell(token.0)).into_owned();
-        Ok(others.into_iter().zip(tokens.iter().map(spelled)).collect())
+        let seeds = seeds_of_others(&identities, env)?;
+        Ok(others.into_iter().zip(seeds.iter().map(|seed| seed.unwrap_or_default().to_owned())).collect())
     }
 }
 
@@ -457,12 +465,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes what stands in place of something known. `seed_of` gives the seeds of people who are not the subject.
+    /// Writes what stands in place of something known. `own`: how the subject's name is drawn. `seed_of` gives the seeds of people who are not the subject.
     fn known<'s>(
         &mut self,
         found: &str,
         hit: &Hit,
-        subject: Option<&'a str>,
+        (subject, own): (Option<&'a str>, NameDraw),
         matcher: Option<&Matcher>,
         seed_of: &dyn Fn(u32) -> Option<&'s String>,
         out: &mut String,
@@ -474,7 +482,8 @@ impl<'a> Writer<'a> {
         let written = match hit.what {
             What::Name { person, part, word, initial } => {
                 let seed = if person == 0 { Some(seed) } else { seed_of(person).map(String::as_str) };
-                let of = |kind: SurrogateKind, seed: &str, out: &mut String| of_subject(kind, key, seed, out);
+                let draw = if person == 0 { own } else { NameDraw::default() };
+                let of = |kind: SurrogateKind, seed: &str, out: &mut String| of_subject(kind, key, seed, draw, "", out);
                 let mut name = String::new();
                 let made = seed.is_some_and(|seed| match part {
                     Part::Given => of(SurrogateKind::FirstName, seed, &mut name),
@@ -511,7 +520,7 @@ impl<'a> Writer<'a> {
                         name.push_str(invent_name(key, seed, &c.to_lowercase().to_string()));
                     } else {
                         let kind = if at == 0 { SurrogateKind::FirstName } else { SurrogateKind::LastName };
-                        of_subject(kind, key, seed, &mut name);
+                        of_subject(kind, key, seed, own, "", &mut name);
                     }
                     out.extend(name.chars().next());
                 }
@@ -519,8 +528,12 @@ impl<'a> Writer<'a> {
             }
             What::Own | What::Tail(_) => surrogate_for(hit.kind).is_some_and(|kind| {
                 let mut value = String::new();
-                let made = of_subject(kind, key, seed, &mut value);
-                let tail = if let What::Tail(length) = hit.what { usize::from(length) } else { value.len() };
+                let made = of_subject(kind, key, seed, own, found, &mut value);
+                // A tail that is of a usual form has been written as one.
+                let tail = match hit.what {
+                    What::Tail(length) if value.len() > found.len() => usize::from(length),
+                    _ => value.len(),
+                };
                 out.push_str(value.get(value.len().saturating_sub(tail)..).unwrap_or(&value));
                 made
             }),
@@ -675,15 +688,10 @@ fn stays_in_name(word: &str) -> bool {
     STAY.iter().any(|stay| stay.eq_ignore_ascii_case(word))
 }
 
-/// The name all in capitals, or in none, where what stood there was.
 fn push_in_case_of(found: &str, name: &str, out: &mut String) {
-    if !found.chars().any(char::is_lowercase) {
-        out.push_str(&name.to_uppercase());
-    } else if !found.chars().any(char::is_uppercase) {
-        out.push_str(&name.to_lowercase());
-    } else {
-        out.push_str(name);
-    }
+    let start = out.len();
+    out.push_str(name);
+    keep_case(out, start, found);
 }
 
 fn in_word(c: char) -> bool {

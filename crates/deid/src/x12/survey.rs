@@ -1,7 +1,7 @@
 //! Whose claims, remittances and memberships a batch holds, and what they say of each person.
 
 use cordon_formats::x12::{Outline, RecordKind, Role, Segment as Sent, Transaction, TransactionBatch};
-use cordon_phi::{IdentifierKind as Kind, Known, Whose};
+use cordon_phi::{IdentifierKind as Kind, Known, Sex, Whose};
 
 use super::recipe::X12Recipe;
 use crate::survey::{Survey, compact_day};
@@ -121,6 +121,9 @@ fn of_subject(segment: &Sent<'_>, tell: &mut impl FnMut(Kind, Whose, String)) {
         b"DMG" => {
             if let Some(day) = compact_day(&text(segment, 2)) {
                 tell(Kind::BirthDate, Whose::Subject, day);
+            }
+            if let Some(sex) = Sex::read(&text(segment, 3)) {
+                tell(Kind::Demographic, Whose::Subject, sex.text().to_owned());
             }
         }
         _ => {}

@@ -237,6 +237,60 @@ proptest! {
     }
 }
 
+/// `number` cut into groups, with signs between them that are often written.
+fn punctuated(number: &str, groups: &[usize], signs: &[&str]) -> String {
+    let (mut out, mut at) = (String::new(), 0);
+    for (group, sign) in groups.iter().zip(signs) {
+        out.push_str(&number[at..at + group]);
+        out.push_str(sign);
+        at += group;
+    }
+    out + &number[at..]
+}
+
+proptest! {
+    #[test]
+    fn numbers_keep_their_signs_and_are_the_subjects_own(
+        subject in "[a-z0-9|]{1,12}", phone in "[2-9][0-9]{2}[2-9][0-9]{6}", ssn in "[0-8][0-9]{8}",
+        signs in prop::sample::subsequence(vec!["-", ".", " ", "", "/", ") ", "\u{2011}"], 2), tail in "|x[0-9]{1,5}|[a-z0-9 -]{1,6}",
+    ) {
+        let of = |kind, value: &str| texts(&Kernel::Surrogate(SurrogateRule { kind, of_value: false }), &[value], &subject).remove(0).unwrap();
+        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+        let shape = |text: &str| text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect::<String>();
+        let written = punctuated(&phone, &[3, 3], &signs);
+        let plain = of(SurrogateKind::Phone, &phone);
+        let made = of(SurrogateKind::Phone, &written);
+        prop_assert_eq!(digits(&made), plain.as_str());
+        prop_assert_eq!(shape(&of(SurrogateKind::Phone, &phone)), "0000000000");
+        // `)` behind the exchange is no usual form.
+        if signs[1] != ") " {
+            prop_assert_eq!(shape(&made), shape(&written));
+        }
+        prop_assert!(&plain[3..8] == "55501", "{}", plain);
+        // Whatever is behind it, nothing of it shows.
+        let made = of(SurrogateKind::Phone, &format!("{written}{tail}"));
+        prop_assert!(plain.ends_with(&digits(&made)), "{}", made);
+        prop_assert_eq!(of(SurrogateKind::Phone, &format!("+1 {phone}")), format!("+1 {plain}"));
+
+        let sign = signs[0].trim_start_matches(')');
+        let written = punctuated(&ssn, &[3, 2], &[sign, sign]);
+        let (made, plain) = (of(SurrogateKind::Ssn, &written), of(SurrogateKind::Ssn, &ssn));
+        prop_assert_eq!(shape(&made), shape(&written));
+        prop_assert_eq!(digits(&made), plain.as_str());
+        prop_assert!(plain.starts_with('9') && &plain[3..5] < "50" && &plain[3..5] != "00" && &plain[5..] != "0000", "{}", plain);
+    }
+
+    #[test]
+    fn names_keep_their_case(subject in "[a-z0-9|]{1,12}", name in "[a-z]{2,9}") {
+        for kind in [SurrogateKind::FirstName, SurrogateKind::LastName, SurrogateKind::FullName, SurrogateKind::City] {
+            let of = |value: &str| texts(&Kernel::Surrogate(SurrogateRule { kind, of_value: false }), &[value], &subject).remove(0).unwrap();
+            let usual = of("Ann");
+            prop_assert_eq!(of(&name), usual.to_lowercase());
+            prop_assert_eq!(of(&name.to_uppercase()), usual.to_uppercase());
+        }
+    }
+}
+
 #[test]
 fn failures_never_show_the_value() {
     const CANARY: &str = "CANARY4f1c";
@@ -415,7 +469,7 @@ fn one_value_has_one_surrogate_within_a_subject_however_it_is_written() {
     );
     assert_eq!(of("Mrs. Hernandez slept well.", "p1"), format!("Mrs. {last} slept well."));
     assert_ne!(of("Patient: Maria Hernandez", "p2"), whole);
-    let phone = |text: &str| of(text, "p1").split_once(": ").unwrap().1.to_owned();
+    let phone = |text: &str| of(text, "p1").split_once(": ").unwrap().1.replace(|c: char| !c.is_ascii_digit(), "");
     assert_eq!(phone("Phone: 617-555-0143"), phone("Phone: (617) 555-0143"));
     // Dates of text move with the dates of columns.
     let moved = texts(&shift(ShiftForm::Text, 365), &["2019-03-15"], "p1").remove(0).unwrap();

@@ -12,7 +12,7 @@ use arrow_array::{Array, StringViewArray};
 use cordon_deid::kernel::{
     Column, Day, Env, Kernel, ScrubRule, ScrubWith, SurrogateKind, SurrogateRule, Vintage, text_of,
 };
-use cordon_phi::{Dossiers, IdentifierKind, Known, KnownFacts, Token, TokenError, Whose};
+use cordon_phi::{Dossiers, IdentifierKind, Known, KnownFacts, NameDraw, Token, TokenError, Whose};
 use serde::Deserialize;
 
 use super::kernel_cases::env;
@@ -21,7 +21,7 @@ type Facts = Vec<(IdentifierKind, Whose, String)>;
 
 /// A store of dossiers in memory.
 #[derive(Default)]
-pub struct Shelf(Mutex<HashMap<Token, Facts>>);
+pub struct Shelf(Mutex<HashMap<Token, Facts>>, Mutex<HashMap<Token, NameDraw>>);
 
 impl Dossiers for Shelf {
     fn add(&self, subjects: &[Token], facts: &KnownFacts) -> Result<(), TokenError> {
@@ -40,6 +40,20 @@ impl Dossiers for Shelf {
                 facts.push(*kind, *whose, text);
             }
             out.push(facts);
+        }
+        Ok(())
+    }
+
+    fn draws(&self, subjects: &[Token], out: &mut Vec<Option<NameDraw>>) -> Result<(), TokenError> {
+        let draws = self.1.lock().unwrap();
+        out.extend(subjects.iter().map(|subject| draws.get(subject).copied()));
+        Ok(())
+    }
+
+    fn decide(&self, subjects: &[Token], draws: &mut [NameDraw]) -> Result<(), TokenError> {
+        let mut known = self.1.lock().unwrap();
+        for (subject, draw) in subjects.iter().zip(draws) {
+            *draw = *known.entry(*subject).or_insert(*draw);
         }
         Ok(())
     }
@@ -79,7 +93,11 @@ pub fn apply(kernel: &Kernel, texts: &[&str], subject: &str, env: &Env) -> Vec<S
 }
 
 pub fn surrogate(kind: SurrogateKind, seed: &str, env: &Env) -> String {
-    apply(&Kernel::Surrogate(SurrogateRule { kind, of_value: false }), &["x"], seed, env).remove(0)
+    surrogate_of(kind, "x", seed, env)
+}
+
+fn surrogate_of(kind: SurrogateKind, written: &str, seed: &str, env: &Env) -> String {
+    apply(&Kernel::Surrogate(SurrogateRule { kind, of_value: false }), &[written], seed, env).remove(0)
 }
 
 /// The seed of somebody who is not the subject, as structured data have it.
@@ -90,7 +108,7 @@ fn seed_of_other(role: &str, name: &str, env: &Env) -> String {
     let identity = format!("{role}\u{1f}{subject}\u{1f}{}", words.join(" "));
     let mut tokens = Vec::new();
     env.tokens.get_or_create("other people", &[identity.as_bytes()], &mut tokens).unwrap();
-    spelled(tokens[0])
+    spelled(tokens[0]) + "+"
 }
 
 pub fn facts_of(lines: &[String]) -> KnownFacts {
@@ -142,6 +160,8 @@ fn filled(expected: &str, env: &Env) -> String {
         out.push_str(before);
         let (place, behind) = after.split_once('}').unwrap();
         rest = behind;
+        // `{phone=617.555.0143}`: as structured data give it for a number so written.
+        let (place, written) = place.split_once('=').unwrap_or((place, "x"));
         let words: Vec<&str> = place.split(' ').collect();
         let (seed, what) = match words.as_slice() {
             [role, name @ .., what] => (seed_of_other(role, &name.join(" "), env), *what),
@@ -159,7 +179,7 @@ fn filled(expected: &str, env: &Env) -> String {
             "city" => SurrogateKind::City,
             other => panic!("no place {other}"),
         };
-        let value = surrogate(kind, &seed, env);
+        let value = surrogate_of(kind, written, &seed, env);
         let value = match what {
             "f" | "l" => value[..1].to_owned(),
             "FIRST" | "LAST" => value.to_uppercase(),
@@ -535,5 +555,75 @@ fn texts_of_others_are_touched_by_a_dossier_in_no_word() {
         let detected = apply(&scrub(false), &lines, "nobody", &env);
         let changed = known.iter().zip(&detected).filter(|(known, detected)| known != detected).count();
         assert!(changed <= 1, "{given} {family}: {changed} of {}", lines.len());
+    }
+}
+
+fn lines(list: &str) -> std::collections::HashSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernel/names").join(list);
+    std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn made_up_given_names_go_with_the_sex_of_the_dossier_wherever_they_stand() {
+    let (female, male) = (lines("female.txt"), lines("male.txt"));
+    let mut seen = [0, 0];
+    for number in 0..120_u8 {
+        let subject = Token([number; 16]);
+        for (said, pool) in
+            [(&["f"][..], Some(&female)), (&["m"][..], Some(&male)), (&["f", "m"][..], None), (&[][..], None)]
+        {
+            let mut facts = facts_of(&["name: Maria|Hernandez".to_owned()]);
+            for sex in said {
+                facts.push(IdentifierKind::Demographic, Whose::Subject, sex);
+            }
+            let env = env_with(subject, &facts);
+            let seed = spelled(subject);
+            let first = surrogate(SurrogateKind::FirstName, &seed, &env);
+            if let Some(pool) = pool {
+                assert!(pool.contains(&first), "{first} is no name of {said:?}");
+            } else {
+                seen[0] += usize::from(female.contains(&first));
+                seen[1] += usize::from(male.contains(&first));
+            }
+            // In notes, whole names and mail addresses alike.
+            let note = apply(&scrub(true), &["Maria was seen."], &seed, &env).remove(0);
+            assert_eq!(note, format!("{first} was seen."));
+            assert!(surrogate(SurrogateKind::FullName, &seed, &env).starts_with(&first));
+            assert!(surrogate(SurrogateKind::Email, &seed, &env).starts_with(&first.to_lowercase()));
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 30), "of those without, names are of both: {seen:?}");
+}
+
+#[test]
+fn nobody_is_given_a_name_of_their_own() {
+    for number in 0..60_u8 {
+        let subject = Token([number; 16]);
+        let seed = spelled(subject);
+        let by_chance = env_with(subject, &facts_of(&["name: Maria|Hernandez".to_owned()]));
+        let name = |kind, env: &Env| surrogate(kind, &seed, env);
+        let (first, last) = (name(SurrogateKind::FirstName, &by_chance), name(SurrogateKind::LastName, &by_chance));
+        // As some record may spell it.
+        let env = env_with(subject, &facts_of(&[format!("name: {}|Vega-{last}", first.to_uppercase())]));
+        let (other_first, other_last) = (name(SurrogateKind::FirstName, &env), name(SurrogateKind::LastName, &env));
+        assert_ne!(other_first, first);
+        assert_ne!(other_last, last);
+        assert_eq!(name(SurrogateKind::FullName, &env), format!("{other_first} {other_last}"));
+        let note = apply(&scrub(true), &["Mr. Vega was seen."], &seed, &env);
+        assert_eq!(note, [format!("Mr. {other_last} was seen.")]);
+    }
+}
+
+#[test]
+fn what_records_say_later_changes_no_name() {
+    let seed = spelled(SUBJECT);
+    let env = env_with(SUBJECT, &facts_of(&["name: Maria|Hernandez".to_owned()]));
+    let names = |env: &Env| [SurrogateKind::FirstName, SurrogateKind::LastName].map(|kind| surrogate(kind, &seed, env));
+    let before = names(&env);
+    let mut later = facts_of(&[format!("name: {}|{}", before[0], before[1])]);
+    for sex in ["f", "m", "f"] {
+        later.push(IdentifierKind::Demographic, Whose::Subject, sex);
+        env.dossiers.as_ref().unwrap().add(&vec![SUBJECT; later.len()], &later).unwrap();
+        assert_eq!(names(&env), before);
     }
 }

@@ -121,7 +121,8 @@ fn subjects_relatives_and_providers_have_one_name_in_every_format_and_note() {
     let message = super::hl7v2::messages(&[sent]).concat();
     let field = |segment: &str, number: usize| {
         let line = message.split('\r').find(|line| line.starts_with(segment)).unwrap();
-        line.split('|').nth(number).unwrap().to_owned()
+        // A made-up name has the case of the one that stood there.
+        line.split('|').nth(number).unwrap().to_lowercase()
     };
     let name = |field: String, at: usize| {
         let parts: Vec<String> = field.split('^').map(str::to_owned).collect();
@@ -133,11 +134,11 @@ fn subjects_relatives_and_providers_have_one_name_in_every_format_and_note() {
     // The guarantor is the patient.
     assert_eq!(name(field("GT1", 3), 0), (first.clone(), last.clone()));
     assert_ne!((&spouse_first, &spouse_last), (&first, &last));
-    let phone = field("PID", 13);
+    let phone = field("PID", 13).replace(|c: char| !c.is_ascii_digit(), "");
     assert_eq!(
         field("OBX", 5),
         format!(
-            "{first} {last} (Mrs. {last}), {phone}, came with {spouse_first} {spouse_last}; Dr. {doctor_last} informed."
+            "{first} {last} (mrs. {last}), {phone}, came with {spouse_first} {spouse_last}; dr. {doctor_last} informed."
         )
     );
 
@@ -146,15 +147,15 @@ fn subjects_relatives_and_providers_have_one_name_in_every_format_and_note() {
     let document = super::ccda::documents(&[sent]).concat();
     let named = |around: &str| {
         let (_, inner) = document.split_once(around).unwrap();
-        (between(inner, "<given>", "</given>").to_owned(), between(inner, "<family>", "</family>").to_owned())
+        (between(inner, "<given>", "</given>").to_lowercase(), between(inner, "<family>", "</family>").to_lowercase())
     };
     assert_eq!(named("<patient>"), (first.clone(), last.clone()));
     assert_eq!(named("<associatedPerson>"), (spouse_first.clone(), spouse_last.clone()));
     assert_eq!(named("<assignedPerson>"), (doctor_first.clone(), doctor_last.clone()));
-    let note = between(&document, "<text>", "</text>");
+    let note = between(&document, "<text>", "</text>").to_lowercase();
     assert!(
         note.ends_with(&format!(
-            "No: {first} {last}. Her husband {spouse_first} {spouse_last} called {doctor_first} {doctor_last}."
+            "no: {first} {last}. her husband {spouse_first} {spouse_last} called {doctor_first} {doctor_last}."
         )),
         "{note}"
     );
@@ -277,8 +278,9 @@ datasets:
         use arrow_array::cast::AsArray;
         let (_, rows) = output.tables.iter().find(|(name, _)| name == table).unwrap();
         let text = rows.column_by_name("resource").unwrap().as_string_view().value(0).to_owned();
-        text.split("\"family\":\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+        text.split("\"family\":\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_lowercase()).collect()
     };
+    let wanted = wanted.map(|name| name.to_lowercase());
     assert_eq!(families("Patient"), [wanted[0].clone(), wanted[1].clone()]);
     assert_eq!(families("RelatedPerson"), [wanted[1].clone()]);
     assert_eq!(families("Practitioner"), [wanted[2].clone()]);

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use cordon_phi::{Known, Token};
+use cordon_phi::{Known, NameDraw, Token};
 use hashbrown::{HashTable, hash_table};
 use zeroize::Zeroizing;
 
@@ -86,9 +86,20 @@ impl Buffer {
 
     pub fn add(&mut self, token: Token, fact: &Known<'_>) {
         let at = self.bytes.len();
-        if !facts::push(&mut self.bytes, fact) {
-            return;
+        if facts::push(&mut self.bytes, fact) {
+            self.pushed(token, at);
         }
+    }
+
+    /// How the person's made-up name is drawn; of two that are added the first counts.
+    pub fn decide(&mut self, token: Token, draw: NameDraw) {
+        let at = self.bytes.len();
+        facts::push_draw(&mut self.bytes, draw);
+        self.pushed(token, at);
+    }
+
+    /// The fact whose bytes begin at `at`.
+    fn pushed(&mut self, token: Token, at: usize) {
         let person = self.person(token);
         let Self { people, facts, bytes, by_fact, hasher, clock, .. } = self;
         let of = |fact: &Fact| bytes.get(fact.range()).unwrap_or_default();

@@ -1,10 +1,15 @@
 //! Facts as bytes: kind (1) | whose (1) | length of the text (2) | text. A *piece* is facts in a row, the oldest first.
+//!
+//! Among them stands how the person's made-up name is drawn: kind 255, whose 0, and the text sex (1), skips (1), skips (1). Of
+//! several the oldest counts, and it is never dropped.
 
 use std::collections::HashSet;
 
-use cordon_phi::{IdentifierKind, Known, KnownFacts, Whose};
+use cordon_phi::{IdentifierKind, Known, KnownFacts, NameDraw, Sex, Whose};
 
 pub(super) const HEAD: usize = 4;
+/// The kind of a draw. Kinds of identifiers count from 0.
+const DRAW: u8 = u8::MAX;
 /// What is longer than this is no identifier that could stand in a sentence.
 pub(super) const MAX_TEXT: usize = 1 << 10;
 /// What is kept of one person: the newest, so that a person with a record a day for years, or a number that thousands of
@@ -29,6 +34,35 @@ pub(super) fn push(out: &mut Vec<u8>, fact: &Known<'_>) -> bool {
     out.extend_from_slice(&(fact.text.len() as u16).to_le_bytes());
     out.extend_from_slice(fact.text.as_bytes());
     true
+}
+
+pub(super) fn push_draw(out: &mut Vec<u8>, draw: NameDraw) {
+    let sex = match draw.sex {
+        None => 0,
+        Some(Sex::Female) => 1,
+        Some(Sex::Male) => 2,
+    };
+    out.extend_from_slice(&[DRAW, 0, 3, 0, sex, draw.given_skips, draw.family_skips]);
+}
+
+pub(super) fn is_draw(fact: &[u8]) -> bool {
+    fact.first() == Some(&DRAW)
+}
+
+pub(super) fn draw_in<'a>(facts: &[&'a [u8]]) -> Option<&'a [u8]> {
+    facts.iter().copied().find(|fact| is_draw(fact))
+}
+
+/// `None` where the bytes are no draw.
+pub(super) fn draw(fact: &[u8]) -> Option<NameDraw> {
+    let [DRAW, 0, 3, 0, sex, given_skips, family_skips] = *fact else { return None };
+    let sex = match sex {
+        0 => None,
+        1 => Some(Sex::Female),
+        2 => Some(Sex::Male),
+        _ => return None,
+    };
+    Some(NameDraw { sex, given_skips, family_skips })
 }
 
 fn whose_code(whose: Whose) -> u8 {
@@ -58,7 +92,9 @@ pub(super) fn renumber(piece: &mut [u8], kinds: &[Option<u8>]) -> Option<()> {
         let length = usize::from(u16::from_le_bytes(*rest.get(2..HEAD)?.first_chunk()?));
         let (fact, after) = rest.split_at_mut_checked(HEAD + length)?;
         let kind = fact.first_mut()?;
-        *kind = (*kinds.get(usize::from(*kind))?)?;
+        if *kind != DRAW {
+            *kind = (*kinds.get(usize::from(*kind))?)?;
+        }
         rest = after;
     }
     Some(())
@@ -82,8 +118,12 @@ pub(super) fn newest<'a>(pieces: &[&'a [u8]], kept: &mut Vec<&'a [u8]>) {
     keep_newest(kept);
 }
 
-/// Drops the oldest of too many.
+/// Drops the oldest of too many, and of draws all but the oldest.
 pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
+    let draw = draw_in(facts);
+    if draw.is_some() {
+        facts.retain(|fact| !is_draw(fact));
+    }
     let mut bytes = 0;
     let fits = |fact: &&&[u8]| {
         bytes += fact.len();
@@ -91,10 +131,16 @@ pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
     };
     let count = facts.iter().rev().take(MOST_FACTS).take_while(fits).count();
     facts.drain(..facts.len() - count);
+    if let Some(draw) = draw {
+        facts.insert(0, draw);
+    }
 }
 
-/// `None` where the bytes are no fact.
+/// `None` where the bytes are no fact. A draw is nothing that is known.
 pub(super) fn read(fact: &[u8], out: &mut KnownFacts) -> Option<()> {
+    if is_draw(fact) {
+        return draw(fact).map(|_| ());
+    }
     let (head, text) = fact.split_at_checked(HEAD)?;
     let kind = IdentifierKind::ALL.get(usize::from(*head.first()?))?;
     let whose = Whose::ALL.into_iter().find(|whose| whose_code(*whose) == head.get(1).copied().unwrap_or(u8::MAX))?;
@@ -136,6 +182,35 @@ mod tests {
         let long = piece(&long.iter().map(String::as_str).collect::<Vec<_>>());
         newest(&[&long], &mut kept);
         assert!(kept.iter().map(|fact| fact.len()).sum::<usize>() <= MOST_BYTES && kept.len() > 60);
+    }
+
+    #[test]
+    fn of_draws_the_oldest_counts_and_is_never_dropped() {
+        let draws = [
+            NameDraw::default(),
+            NameDraw { sex: Some(Sex::Female), given_skips: 1, family_skips: 0 },
+            NameDraw { sex: Some(Sex::Male), given_skips: 0, family_skips: 255 },
+        ];
+        for (at, first) in draws.into_iter().enumerate() {
+            let (mut old, mut new) = (piece(&["a"]), Vec::new());
+            push_draw(&mut old, first);
+            push_draw(&mut new, draws[(at + 1) % 3]);
+            let many: Vec<String> = (0..600).map(|n| n.to_string()).collect();
+            new.extend(piece(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+            let mut kept = Vec::new();
+            newest(&[&old, &new], &mut kept);
+            assert_eq!(kept.len(), MOST_FACTS + 1);
+            let found: Vec<_> = kept.iter().filter_map(|fact| draw(fact)).collect();
+            assert_eq!(found, [first]);
+            let mut known = KnownFacts::default();
+            assert!(kept.iter().all(|fact| read(fact, &mut known).is_some()) && known.len() == MOST_FACTS);
+            let mut bytes = kept.concat();
+            let kinds: Vec<_> = (0..40).map(Some).collect();
+            renumber(&mut bytes, &kinds).unwrap();
+            assert_eq!(each(&bytes).find_map(draw), Some(first));
+        }
+        assert_eq!(draw(&[DRAW, 0, 3, 0, 9, 0, 0]), None);
+        assert!(read(&[DRAW, 0, 3, 0, 9, 0, 0], &mut KnownFacts::default()).is_none());
     }
 
     #[test]

@@ -14,6 +14,10 @@
 //! Facts stand under the token that stood for the person when they were added. What is known of a person is what
 //! stands under any token that was ever theirs, which the vault knows.
 //!
+//! Beside the facts stands how the person's made-up name is drawn, decided when the person is first written. It belongs to the one
+//! token that the name follows from: when two people turn out to be one, the name of the token that stands for both stays. Where two
+//! processes decide it at the same time, the second to write fails ([`VaultError::Overtaken`]).
+//!
 //! Nothing is in clear on disk, neither texts nor tokens. All keys derive from the vault's, for this one vault.
 //!
 //! ```
@@ -50,12 +54,13 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use cordon_crypto::KeyedHash;
-use cordon_phi::{Dossiers, KnownFacts, Token, TokenError};
+use cordon_phi::{Dossiers, KnownFacts, NameDraw, Token, TokenError};
 use data_encoding::HEXLOWER;
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -70,6 +75,8 @@ use crate::store::{TokenVault, error::VaultError, writer::Exclusive};
 const AT_ONCE: usize = 1 << 13;
 /// Up to so many facts of a person, what is on disk is not written again.
 const FEW: usize = facts::MOST_FACTS / 2;
+/// Draws that are remembered: 24 MiB, or so.
+const MOST_DRAWS: usize = 1 << 20;
 /// Runs up to this size are of the smallest.
 const SMALL: u64 = 64 << 10;
 
@@ -114,6 +121,10 @@ pub struct DossierStore {
     state: RwLock<State>,
     /// Threads write one after the other, as processes do.
     writer: Mutex<()>,
+    /// Draws that were decided or looked up. They never change.
+    draws: Mutex<HashMap<Token, NameDraw>>,
+    /// Threads decide one after the other.
+    deciding: Mutex<()>,
 }
 
 struct State {
@@ -138,8 +149,17 @@ impl DossierStore {
         let lock = open.open(&lock_path).map_err(VaultError::io("open for writing", &lock_path))?;
         let keys = vault.hash_for("dossiers v1");
         let state = State { generation: 0, runs: Arc::new([]), frozen: None, active: Buffer::like(None) };
-        let store =
-            Self { dir: dir.to_owned(), vault, keys, options, lock, state: RwLock::new(state), writer: Mutex::new(()) };
+        let store = Self {
+            dir: dir.to_owned(),
+            vault,
+            keys,
+            options,
+            lock,
+            state: RwLock::new(state),
+            writer: Mutex::new(()),
+            draws: Mutex::default(),
+            deciding: Mutex::new(()),
+        };
         {
             let _held = Exclusive::take(dir, &store.lock)?;
             if !Manifest::exists(dir)? {
@@ -246,6 +266,79 @@ impl DossierStore {
         }
     }
 
+    fn draws_all(&self, subjects: &[Token], out: &mut Vec<Option<NameDraw>>) -> Result<(), VaultError> {
+        let mut roots = subjects.to_vec();
+        self.vault.see_merges()?;
+        self.vault.to_roots(&mut roots);
+        let start = out.len();
+        {
+            let known = self.remembered();
+            out.extend(roots.iter().map(|root| known.get(root).copied()));
+        }
+        let drawn = out.get_mut(start..).unwrap_or_default();
+        let asked = roots.iter().zip(drawn.iter());
+        let mut missing: Vec<Token> = asked.filter(|(_, draw)| draw.is_none()).map(|(root, _)| *root).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        self.see_new_runs()?;
+        let mut found: HashMap<Token, NameDraw> = HashMap::new();
+        for people in missing.chunks(AT_ONCE) {
+            let wanted: Vec<(Token, u32)> = people.iter().copied().zip(0..).collect();
+            let pieces = self.pieces(&wanted)?;
+            for (token, number) in wanted {
+                let pieces = pieces.of(number);
+                if let Some(draw) = pieces.into_iter().flat_map(facts::each).find(|fact| facts::is_draw(fact)) {
+                    let damaged = || VaultError::damaged(&self.dir, 0, "a dossier holds what is no draw");
+                    found.insert(token, facts::draw(draw).ok_or_else(damaged)?);
+                }
+            }
+        }
+        for (root, draw) in roots.iter().zip(drawn) {
+            *draw = draw.or_else(|| found.get(root).copied());
+        }
+        self.remember(found);
+        Ok(())
+    }
+
+    fn decide_all(&self, subjects: &[Token], draws: &mut [NameDraw]) -> Result<(), VaultError> {
+        if subjects.len() != draws.len() {
+            return Err(VaultError::Uneven { what: "subjects and draws" });
+        }
+        let _one = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut standing, mut new) = (Vec::new(), HashMap::new());
+        self.draws_all(subjects, &mut standing)?;
+        let mut roots = subjects.to_vec();
+        self.vault.to_roots(&mut roots);
+        {
+            let mut state = self.write();
+            for ((root, draw), standing) in roots.iter().zip(draws).zip(standing) {
+                if let Some(standing) = standing.or_else(|| new.get(root).copied()) {
+                    *draw = standing;
+                    continue;
+                }
+                state.active.decide(*root, *draw);
+                new.insert(*root, *draw);
+            }
+        }
+        self.remember(new);
+        self.flush(self.options.memory_bytes / 2)
+    }
+
+    fn remember(&self, draws: HashMap<Token, NameDraw>) {
+        let mut known = self.remembered();
+        if known.len() + draws.len() > MOST_DRAWS {
+            known.clear();
+        }
+        known.extend(draws.into_iter().take(MOST_DRAWS));
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<Token, NameDraw>> {
+        self.draws.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known_all(&self, subjects: &[Token], out: &mut Vec<KnownFacts>) -> Result<(), VaultError> {
         self.see_new_runs()?;
         let mut roots = subjects.to_vec();
@@ -349,6 +442,11 @@ impl DossierStore {
                 let on_disk = pieces.of(number);
                 if !on_disk.is_empty() {
                     facts::newest(&on_disk, &mut kept);
+                    if let (Some(standing), Some(own)) = (facts::draw_in(&kept), facts::draw_in(&new))
+                        && standing != own
+                    {
+                        return Err(VaultError::Overtaken);
+                    }
                     // Where some will have to go, what came again is written again, so that it counts as new.
                     if kept.len() + new.len() <= FEW {
                         let known: HashSet<&[u8]> = kept.iter().copied().collect();
@@ -471,6 +569,18 @@ impl Dossiers for DossierStore {
             out.truncate(before);
             error.into()
         })
+    }
+
+    fn draws(&self, subjects: &[Token], out: &mut Vec<Option<NameDraw>>) -> Result<(), TokenError> {
+        let before = out.len();
+        self.draws_all(subjects, out).map_err(|error| {
+            out.truncate(before);
+            error.into()
+        })
+    }
+
+    fn decide(&self, subjects: &[Token], draws: &mut [NameDraw]) -> Result<(), TokenError> {
+        Ok(self.decide_all(subjects, draws)?)
     }
 }
 

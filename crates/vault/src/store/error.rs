@@ -31,6 +31,9 @@ pub enum VaultError {
     NoDossiers { dir: PathBuf },
     #[error("the dossiers in {} belong to another vault", dir.display())]
     OtherVault { dir: PathBuf },
+    /// Records that were written already may show another made-up name than the one that stands.
+    #[error("another run decided meanwhile how somebody's made-up name is drawn; run again")]
+    Overtaken,
     #[error("{} holds as many merges as one file can", file.display())]
     Full { file: PathBuf },
     #[error("a domain name must have 1 to {max} bytes")]

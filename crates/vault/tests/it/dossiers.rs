@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cordon_phi::{Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Token, TokenError, Whose};
+use cordon_phi::{
+    Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, NameDraw, Sex, Token, TokenError, Whose,
+};
 use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultError, VaultOptions};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -507,4 +509,99 @@ fn two_million_facts() {
 fn cpu_nanoseconds() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn draws(store: &DossierStore, subjects: &[Token]) -> Vec<Option<NameDraw>> {
+    let mut out = Vec::new();
+    store.draws(subjects, &mut out).unwrap();
+    out
+}
+
+fn decide(store: &DossierStore, subject: Token, draw: NameDraw) -> NameDraw {
+    let mut draws = [draw];
+    store.decide(&[subject], &mut draws).unwrap();
+    draws[0]
+}
+
+const FEMALE: NameDraw = NameDraw { sex: Some(Sex::Female), given_skips: 0, family_skips: 2 };
+const MALE: NameDraw = NameDraw { sex: Some(Sex::Male), given_skips: 1, family_skips: 0 };
+
+#[test]
+fn how_a_name_is_drawn_is_decided_once() {
+    let home = scratch();
+    let vault = vault(home.path());
+    let people = tokens(&vault, "mrn", 1..4);
+    {
+        let store = store(home.path(), &vault);
+        assert_eq!(draws(&store, &people), [None, None, None]);
+        assert_eq!(decide(&store, people[0], FEMALE), FEMALE);
+        assert_eq!(decide(&store, people[0], MALE), FEMALE, "before it is on disk");
+        store.sync().unwrap();
+        assert_eq!(decide(&store, people[0], MALE), FEMALE);
+        assert_eq!(decide(&store, people[1], NameDraw::default()), NameDraw::default());
+        // Of one asked for twice, the first.
+        let mut twice = [MALE, FEMALE];
+        store.decide(&[people[2], people[2]], &mut twice).unwrap();
+        assert_eq!(twice, [MALE, MALE]);
+        store.sync().unwrap();
+        assert_eq!(known(&store, people[0]), [], "it is nothing that a note could name");
+    }
+    // Many facts of later runs drop none of it.
+    for run in 0..6 {
+        let store = store(home.path(), &vault);
+        assert_eq!(draws(&store, &people), [Some(FEMALE), Some(NameDraw::default()), Some(MALE)]);
+        assert_eq!(decide(&store, people[1], MALE), NameDraw::default());
+        let many: Vec<_> = (0..700)
+            .map(|n| (people[n % 3], (IdentifierKind::City, Whose::Subject, format!("Town {run} {n}"))))
+            .collect();
+        add(&store, &many);
+        store.sync().unwrap();
+        store.verify().unwrap();
+    }
+    let store = store(home.path(), &vault);
+    assert_eq!(draws(&store, &people), [Some(FEMALE), Some(NameDraw::default()), Some(MALE)]);
+    assert!(!known(&store, people[0]).is_empty());
+}
+
+#[test]
+fn of_two_who_are_one_the_name_of_the_token_that_stays_stays() {
+    let home = scratch();
+    let vault = vault(home.path());
+    let people = tokens(&vault, "mrn", 1..4);
+    let store = store(home.path(), &vault);
+    decide(&store, people[0], NameDraw::default());
+    decide(&store, people[1], FEMALE);
+    store.sync().unwrap();
+    let merge = |pair: [u64; 2]| {
+        link(&vault, pair);
+        let mut root = [people[pair[0] as usize - 1]];
+        vault.roots(&mut root).unwrap();
+        root[0]
+    };
+    let stays = merge([1, 2]);
+    let its = if stays == people[0] { NameDraw::default() } else { FEMALE };
+    assert_eq!(draws(&store, &people), [Some(its), Some(its), None]);
+    assert_eq!(decide(&store, people[1], MALE), its);
+    let reopened = self::store(home.path(), &vault);
+    assert_eq!(draws(&reopened, &people), [Some(its), Some(its), None]);
+    // Who was never written has no name that could change.
+    let stays = merge([3, 1]);
+    assert_eq!(draws(&reopened, &[people[2]]), [(stays != people[2]).then_some(its)]);
+}
+
+#[test]
+fn who_decides_second_does_not_write() {
+    let home = scratch();
+    let vault = vault(home.path());
+    let people = tokens(&vault, "mrn", 1..3);
+    let (one, other) = (store(home.path(), &vault), store(home.path(), &vault));
+    for (person, draw, also, ends) in [(people[0], FEMALE, FEMALE, true), (people[1], FEMALE, MALE, false)] {
+        decide(&one, person, draw);
+        decide(&other, person, also);
+        one.sync().unwrap();
+        assert_eq!(other.sync().is_ok(), ends);
+    }
+    assert!(matches!(other.sync(), Err(VaultError::Overtaken)));
+    let third = store(home.path(), &vault);
+    assert_eq!(draws(&third, &people), [Some(FEMALE), Some(FEMALE)]);
 }

@@ -39,6 +39,15 @@ pub(crate) fn key_of(name: &str) -> String {
     if telling.is_empty() { key(false) } else { telling }
 }
 
+/// The words of a name as notes are searched for them: small, without accents and signs.
+pub(crate) fn fold_words(name: &str, mut each: impl FnMut(&str)) {
+    let mut folded = Vec::new();
+    for word in words_of(name) {
+        super::word::fold(word, &mut folded);
+        each(&String::from_utf8_lossy(&folded));
+    }
+}
+
 /// The words of a name; an apostrophe is within one.
 pub(super) fn words_of(name: &str) -> impl Iterator<Item = &str> {
     let within = |c: char| {
