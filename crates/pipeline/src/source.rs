@@ -339,5 +339,5 @@ pub fn hash_file(source: &SourceFile) -> Result<Option<String>, RunError> {
 }
 
 fn is_of_store(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<StorageError>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<StorageError>())
 }

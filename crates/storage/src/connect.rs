@@ -19,7 +19,7 @@ use crate::settings::StoreSettings;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Of a whole request; a part of a multipart upload is one.
-const REQUEST: Duration = Duration::from_secs(120);
+const REQUEST: Duration = Duration::from_mins(2);
 const RETRY_SECONDS: u64 = 60;
 const MOST_RETRIES: usize = 10;
 

@@ -60,8 +60,7 @@ impl Location {
         let (scheme, bucket, account) = match scheme.to_ascii_lowercase().as_str() {
             "s3" | "s3a" => (Scheme::S3, host, None),
             "gs" => (Scheme::Google, host, None),
-            "az" | "azure" if url.username().is_empty() => (Scheme::Azure, host, None),
-            "abfs" | "abfss" if url.username().is_empty() => (Scheme::Azure, host, None),
+            "az" | "azure" | "abfs" | "abfss" if url.username().is_empty() => (Scheme::Azure, host, None),
             "abfs" | "abfss" => {
                 let account = host.split('.').next().unwrap_or_default().to_owned();
                 (Scheme::Azure, url.username().to_owned(), Some(account))

@@ -291,7 +291,7 @@ impl TableStore {
         let json = serde_json::to_vec(manifest).map_err(|_| EngineError::Internal("manifest"))?;
         let context = manifest_context(table, manifest.version);
         let sealed = self.0.sealer.seal(&context, &json).map_err(|_| EngineError::Randomness)?;
-        self.0.place.publish(table, &manifest_name(manifest.version), manifest.version, sealed)
+        self.0.place.publish(table, &manifest_name(manifest.version), manifest.version, &sealed)
     }
 
     /// After a crash: removes staged parts of runs that are neither alive nor in `resuming`, drafts of manifests, and

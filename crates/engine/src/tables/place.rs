@@ -21,7 +21,7 @@ use crate::errors::EngineError;
 /// No manifest is near as large.
 const MOST_MANIFEST: u64 = 256 << 20;
 /// In an object store, where no lock keeps anybody out, what no manifest names is somebody's until it is as old as this.
-const ORPHANED: Duration = Duration::from_secs(24 * 3600);
+const ORPHANED: Duration = Duration::from_hours(24);
 
 pub(super) enum Place {
     Folder(PathBuf),
@@ -92,13 +92,13 @@ impl Place {
     }
 
     /// Publishes a manifest under a name that nobody has taken.
-    pub(super) fn publish(&self, table: &str, name: &str, version: u64, sealed: Vec<u8>) -> Result<(), EngineError> {
+    pub(super) fn publish(&self, table: &str, name: &str, version: u64, sealed: &[u8]) -> Result<(), EngineError> {
         let conflict = || EngineError::Conflict { table: table.to_owned(), version };
         let Self::Folder(root) = self else { return self.put_manifest(table, name, sealed, conflict) };
         let dir = root.join(table).join(MANIFESTS);
         let draft = dir.join(format!("{DRAFT}{}", random_name()?));
         let written = (|| {
-            write_durably(&draft, &sealed)?;
+            write_durably(&draft, sealed)?;
             let name = dir.join(name);
             fs::hard_link(&draft, &name).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => conflict(),
@@ -115,12 +115,12 @@ impl Place {
         &self,
         table: &str,
         name: &str,
-        sealed: Vec<u8>,
+        sealed: &[u8],
         conflict: impl Fn() -> EngineError,
     ) -> Result<(), EngineError> {
         let Self::Objects(store) = self else { return Ok(()) };
         let key = key(table, MANIFESTS, name);
-        match store.put_new(&key, sealed.clone()) {
+        match store.put_new(&key, sealed.to_vec()) {
             Ok(()) => Ok(()),
             // A request whose answer was lost is sent again, and then finds its own.
             Err(error) if error.trouble == Trouble::Exists => match store.small(&key, MOST_MANIFEST)? {
