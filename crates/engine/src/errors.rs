@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cordon_crypto::CryptoError;
+use cordon_storage::StorageError;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -27,6 +28,8 @@ pub enum EngineError {
     ReadOnly { what: &'static str, path: PathBuf },
     #[error("could not {what} at {}: {kind}", path.display())]
     Io { what: &'static str, path: PathBuf, kind: io::ErrorKind },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     #[error("the {what} at {} is damaged, was changed, or belongs to another key", path.display())]
     Damaged { what: &'static str, path: PathBuf },
     #[error("{} is not an encrypted Parquet file", path.display())]
@@ -147,6 +150,9 @@ pub enum ExecutionProblem {
 impl EngineError {
     /// An error of the file system: the kind is kept, the text is not.
     pub fn io(what: &'static str, path: &Path, error: &io::Error) -> Self {
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>()) {
+            return Self::Storage(error.clone());
+        }
         let path = path.to_owned();
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { what, path },
@@ -208,6 +214,9 @@ impl From<KeyError> for EngineError {
 fn deepest(error: &(dyn StdError + 'static)) -> Option<EngineError> {
     if let Some(ours) = find::<EngineError>(error) {
         return Some(ours.clone());
+    }
+    if let Some(storage) = find::<StorageError>(error) {
+        return Some(storage.clone().into());
     }
     find::<KeyError>(error).map(|key| key.clone().into())
 }

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use cordon_storage::{Object, Store};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
 use zeroize::Zeroizing;
 
 use crate::errors::EngineError;
 use crate::keytools::{KeyError, KeyTools};
+use crate::tables::PartFile;
 
 /// Where the keys of an encrypted input come from.
 #[derive(Clone, Default)]
@@ -36,8 +39,24 @@ pub struct ParquetInput {
 
 impl ParquetInput {
     pub fn open(path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
-        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
         let file = File::open(path).map_err(|error| EngineError::io("read the Parquet file", path, &error))?;
+        Self::of(PartFile::Local(Arc::new(file)), path, keys, batch_rows)
+    }
+
+    /// A file of an object store. Key material beside it is not looked for.
+    pub fn open_object(
+        store: &Store,
+        object: &Object,
+        keys: &InputKeys,
+        batch_rows: usize,
+    ) -> Result<Self, EngineError> {
+        let shown = PathBuf::from(format!("{}/{}", store.location(), object.key));
+        let file = PartFile::object(store.clone(), object.key.clone(), object.size);
+        Self::of(file, &shown, keys, batch_rows)
+    }
+
+    pub(crate) fn of(file: PartFile, path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
+        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
         let mut options = ArrowReaderOptions::new();
         let encrypted_footer = encrypted_footer(&file, path)?;
         if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
@@ -97,19 +116,11 @@ impl KeyRetriever for NamedKeys {
     }
 }
 
-fn encrypted_footer(mut file: &File, path: &Path) -> Result<bool, EngineError> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut read = || {
-        let mut magic = [0; 4];
-        file.seek(SeekFrom::End(-4))?;
-        file.read_exact(&mut magic)?;
-        file.rewind()?;
-        Ok(&magic == b"PARE")
+fn encrypted_footer(file: &PartFile, path: &Path) -> Result<bool, EngineError> {
+    let Some(at) = file.len().checked_sub(4) else {
+        return Err(EngineError::Damaged { what: "Parquet file", path: path.to_owned() });
     };
-    read().map_err(|error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::UnexpectedEof => {
-            EngineError::Damaged { what: "Parquet file", path: path.to_owned() }
-        }
-        _ => EngineError::io("read the Parquet file", path, &error),
-    })
+    let magic =
+        file.get_bytes(at, 4).map_err(|error| EngineError::parquet_at("read the Parquet file", path, &error))?;
+    Ok(magic.as_ref() == b"PARE")
 }

@@ -21,7 +21,6 @@ use datafusion::execution::parquet_encryption::EncryptionFactory;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::object_store::local::LocalFileSystem;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -130,10 +129,8 @@ impl QueryEngine {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_temp_file_factory(spills.clone()))
             .build()
             .map_err(|error| EngineError::execution(&error))?;
-        let files = LocalFileSystem::new_with_prefix(store.root())
-            .map_err(|_| EngineError::Internal("object store of the tables"))?;
         let url = ObjectStoreUrl::parse(STORE_URL).map_err(|error| EngineError::execution(&error))?;
-        runtime.register_object_store(url.as_ref(), Arc::new(files));
+        runtime.register_object_store(url.as_ref(), store.objects()?);
         // No plan of ours names it; without it no plan can.
         let _ = runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref());
         let keys = Arc::new(CordonEncryptionFactory::new(store.keys().clone()));

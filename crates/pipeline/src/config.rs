@@ -1,9 +1,12 @@
 //! The project folder as written: `cordon.yaml` and `pipelines/*.yaml`. [`crate::project`] checks and opens it.
 
+use std::collections::BTreeMap;
+
 use cordon_access::AccessFile;
 use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
 use cordon_formats::{CsvOptions, NotesOptions};
+use cordon_storage::StoreSettings;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,8 +104,13 @@ impl Default for AuditSection {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct StorageSection {
-    /// The folder of tables.
-    pub warehouse: String,
+    /// The folder of tables, or an address in an object store: `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`,
+    /// `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PREFIX` or `gs://BUCKET/PREFIX`.
+    pub warehouse: At<String>,
+    /// How object stores are reached, each by the address of its bucket. No credentials: they come from the environment.
+    pub stores: BTreeMap<String, At<StoreSettings>>,
+    /// Where encrypted parts wait that are not committed to an object store yet.
+    pub staging: String,
     /// What each run has done so far: the base of resuming and of incremental runs.
     pub state: String,
     /// Records that could not be processed.
@@ -114,7 +122,9 @@ pub struct StorageSection {
 impl Default for StorageSection {
     fn default() -> Self {
         Self {
-            warehouse: "warehouse".to_owned(),
+            warehouse: At::unplaced("warehouse".to_owned()),
+            stores: BTreeMap::new(),
+            staging: ".cordon/staging".to_owned(),
             state: ".cordon/state".to_owned(),
             quarantine: ".cordon/quarantine".to_owned(),
             tmp: ".cordon/tmp".to_owned(),
@@ -162,7 +172,8 @@ pub struct PipelineFile {
 pub struct SourceSection {
     /// The dataset of the policy whose rules apply.
     pub dataset: At<String>,
-    /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder.
+    /// Files, as a path or a glob (`*`, `**`, `?`, `[…]`, `{a,b}`), relative to the project folder, or of an object store
+    /// (`s3://BUCKET/exports/*.csv.gz`).
     pub path: At<String>,
     /// The format; without it, the file name says (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.hl7`, `.dcm`); FHIR, C-CDA, X12 and notes are always said.
     #[serde(default)]

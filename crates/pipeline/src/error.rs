@@ -8,6 +8,7 @@ use cordon_deid::kernel::KernelError;
 use cordon_deid::yaml::Issues;
 use cordon_engine::{EngineError, PlanProblemKind};
 use cordon_phi::TokenError;
+use cordon_storage::StorageError;
 use cordon_vault::{KeyRingError, VaultError};
 use thiserror::Error;
 
@@ -38,7 +39,11 @@ pub enum RunError {
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
+    #[error("{0}\n  help: run again when it can be reached; nothing is lost")]
+    Store(StorageError),
+    #[error("{0}\n  help: docs/storage.md says how a store is configured and where its credentials come from")]
+    StoreSetup(StorageError),
     #[error("the run was interrupted; run it again to resume")]
     Interrupted,
     #[error("internal error in {0}; please report it")]
@@ -61,6 +66,9 @@ pub enum ExitKind {
 impl RunError {
     pub(crate) fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>()) {
+            return error.clone().into();
+        }
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 Self::NoSpace { what, path: path.to_path_buf() }
@@ -82,7 +90,11 @@ impl RunError {
         match self {
             Self::Config(_) | Self::Usage { .. } => ExitKind::Usage,
             Self::Keys(_) | Self::Crypto(_) | Self::VaultKey(_) => ExitKind::Keys,
-            Self::NoSpace { .. } | Self::Io { .. } | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
+            Self::NoSpace { .. }
+            | Self::Io { .. }
+            | Self::Store(_)
+            | Self::StoreSetup(_)
+            | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
             Self::Damaged { .. } | Self::Vault(TokenError::Damaged(_)) => ExitKind::Integrity,
             Self::Busy { .. } => ExitKind::Busy,
             Self::Audit(error) => audit_exit(error),
@@ -106,6 +118,7 @@ impl RunError {
             Self::Crypto(_) => "cryptography",
             Self::Vault(_) => "vault",
             Self::Audit(_) => "audit",
+            Self::Store(_) | Self::StoreSetup(_) => "object store",
             Self::Engine(_) => "engine",
             Self::Interrupted => "interrupted",
             Self::Internal(_) => "internal",
@@ -118,6 +131,7 @@ pub fn engine_exit(error: &EngineError) -> (&'static str, ExitKind) {
     match error {
         EngineError::NoSpace { .. } => ("no space", ExitKind::Storage),
         EngineError::ReadOnly { .. } | EngineError::Io { .. } => ("input or output", ExitKind::Storage),
+        EngineError::Storage(_) => ("object store", ExitKind::Storage),
         EngineError::Damaged { .. } | EngineError::NotEncrypted { .. } => ("damaged", ExitKind::Integrity),
         EngineError::KeyDenied { .. } | EngineError::KeyMaterial { .. } => ("keys", ExitKind::Keys),
         EngineError::NoSuchTable => ("no such table", ExitKind::Denied),
@@ -137,6 +151,21 @@ fn audit_exit(error: &AuditError) -> ExitKind {
         AuditError::Tampered(_) | AuditError::Entry { .. } => ExitKind::Integrity,
         AuditError::OtherKeys { .. } => ExitKind::Keys,
         _ => ExitKind::Failure,
+    }
+}
+
+impl From<EngineError> for RunError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Storage(error) => error.into(),
+            error => Self::Engine(error),
+        }
+    }
+}
+
+impl From<StorageError> for RunError {
+    fn from(error: StorageError) -> Self {
+        if error.is_passing() { Self::Store(error) } else { Self::StoreSetup(error) }
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 
 use cordon_audit::{Anchor, AuditReader, Event, Filter, VerifyReport};
 use cordon_crypto::{AuditSealKey, SealKey};
@@ -15,7 +14,7 @@ use serde::Serialize;
 
 use crate::anchor::AuditMark;
 use crate::error::RunError;
-use crate::project::{AskPassphrase, Existing, OpenProject, Project};
+use crate::project::{AskPassphrase, Existing, OpenProject, Project, Warehouse};
 
 /// A project's record as an auditor reads it: nothing is locked, healed, appended or made.
 pub struct Evidence {
@@ -96,7 +95,10 @@ impl Evidence {
     fn new(project: &Project, ring: &KeyRing) -> Result<Self, RunError> {
         let key = ring.audit_signing_key()?.verifying_key();
         let log = AuditReader::open(&project.audit_folder(), &ring.key::<AuditSealKey>()?, key);
-        let there = project.root.join(Path::new(&project.file.storage.warehouse)).is_dir();
+        let there = match project.warehouse() {
+            Warehouse::Folder(folder) => folder.is_dir(),
+            Warehouse::Objects(_) => true,
+        };
         let tables = if there { Some(project.table_store(ring)?) } else { None };
         let state = project.root.join(&project.file.storage.state);
         let reached = AuditMark::new(&state, ring.key::<SealKey>()?).read()?;

@@ -28,4 +28,5 @@ pub mod run;
 pub mod sealed;
 pub mod source;
 pub mod state;
+mod stores;
 mod unit;

@@ -128,7 +128,9 @@ impl Plan {
         let names = context.project.source_ids()?;
         let mut present: BTreeMap<String, PlannedFile> = BTreeMap::new();
         for section in &context.pipeline.file.sources {
-            for file in source::list(&context.project.root, &context.pipeline.path, section)? {
+            for file in
+                source::list(&context.project.root, &context.project.project.stores, &context.pipeline.path, section)?
+            {
                 let source_id = source_id(&names, &file.dataset, &file.key);
                 let read_with = read_with(context.pipeline, &file);
                 present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
@@ -356,6 +358,7 @@ fn unit_of(dataset: &str, files: Vec<PlannedFile>) -> Unit {
         hash.update(planned.read_with.as_bytes());
         hash.update(planned.file.stamp.size.to_le_bytes());
         hash.update(planned.file.stamp.modified_ns.to_le_bytes());
+        hash.update(planned.file.stamp.version.to_le_bytes());
     }
     let id = data_encoding::HEXLOWER.encode(hash.finalize().get(..10).unwrap_or_default());
     Unit { id, dataset: dataset.to_owned(), files }
@@ -397,7 +400,7 @@ datasets:
             name: (*name).to_owned(),
             source_id: (*name).to_owned(),
             read_as: (*name).to_owned(),
-            stamp: Stamp { size: 1, modified_ns: 1 },
+            stamp: Stamp { size: 1, modified_ns: 1, version: 0 },
             sha256: String::new(),
             read_with: String::new(),
             refused: refused.then(|| "broken".to_owned()),

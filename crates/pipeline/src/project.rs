@@ -19,6 +19,7 @@ use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
 use cordon_phi::{Dossiers, TokenStore};
+use cordon_storage::Location;
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultError, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
@@ -30,6 +31,7 @@ use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
 use crate::run::PipelineLock;
+use crate::stores::Stores;
 
 /// A project folder whose `cordon.yaml` has been read and checked. No key has been touched.
 pub struct Project {
@@ -41,6 +43,7 @@ pub struct Project {
     pub threads: usize,
     /// Where in `cordon.yaml` things stand.
     places: Places,
+    pub(crate) stores: Stores,
 }
 
 /// The columns of each table that exists or may come to be, as grants are compared with them.
@@ -96,7 +99,8 @@ impl Project {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             threads => threads,
         };
-        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, places })
+        let stores = Stores::new(root, Path::new("cordon.yaml"), &file.storage)?;
+        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, places, stores })
     }
 
     /// Names in grants that fit nothing of what exists or may come to be. An `except` among them leaves a column open
@@ -275,7 +279,22 @@ impl Project {
 
     pub(crate) fn table_store(&self, ring: &KeyRing) -> Result<TableStore, RunError> {
         let tools = KeyTools::new(ring.master_keys());
-        Ok(TableStore::open(self.root.join(&self.file.storage.warehouse), tools, &ring.key::<SealKey>()?)?)
+        let (seal, warehouse) = (ring.key::<SealKey>()?, self.warehouse());
+        match warehouse {
+            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, &seal)?),
+            Warehouse::Objects(location) => {
+                let staging = self.root.join(&self.file.storage.staging);
+                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, &seal)?)
+            }
+        }
+    }
+
+    pub(crate) fn warehouse(&self) -> Warehouse {
+        let warehouse = &self.file.storage.warehouse.value;
+        match Location::parse(warehouse) {
+            Ok(location) if Location::is_url(warehouse) => Warehouse::Objects(location),
+            _ => Warehouse::Folder(self.root.join(warehouse)),
+        }
     }
 
     /// Opens keys, vault, audit log and tables.
@@ -283,6 +302,12 @@ impl Project {
         let ring = KeyRing::open(&self.keyring_path(), &self.root_secret(ask)?)?;
         OpenProject::new(self, ring, user, Existing::Must)
     }
+}
+
+/// Where a project's tables stand.
+pub(crate) enum Warehouse {
+    Folder(PathBuf),
+    Objects(Location),
 }
 
 /// Whether audit log and vault must be there already. Only a new project makes them: where one is missing later, its disk

@@ -270,6 +270,7 @@ impl Replay<'_, '_> {
                     csv: Arc::new(waiting.origin.csv),
                     notes: Arc::new(waiting.origin.notes),
                     path: waiting.known.name.clone().into(),
+                    object: None,
                     name: waiting.known.name.clone(),
                     key: Vec::new(),
                     stamp: waiting.known.stamp,

@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use cordon_deid::yaml::{Issue, Issues};
+use cordon_engine::{EngineError, InputKeys, ParquetInput};
 use cordon_formats::{CsvOptions, NotesOptions, open_decoded};
-use globset::GlobBuilder;
+use cordon_storage::{Location, Object, StorageError, Store};
+use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use crate::config::{Format, SourceSection};
 use crate::error::RunError;
+use crate::stores::{self, Stores};
 
 /// One file to read.
 #[derive(Clone)]
@@ -24,7 +27,9 @@ pub struct SourceFile {
     pub format: Format,
     pub csv: Arc<CsvOptions>,
     pub notes: Arc<NotesOptions>,
+    /// Of an object store its address.
     pub path: PathBuf,
+    pub object: Option<Arc<StoredObject>>,
     /// The path as the state knows it: relative to the project folder where it is inside.
     pub name: String,
     /// The name's own bytes: two names that are not UTF-8 may look the same.
@@ -32,11 +37,41 @@ pub struct SourceFile {
     pub stamp: Stamp,
 }
 
+/// A file in an object store.
+pub struct StoredObject {
+    store: Store,
+    object: Object,
+}
+
+impl SourceFile {
+    /// The file's bytes as they stand.
+    pub fn open(&self) -> Result<Box<dyn Read + Send>, RunError> {
+        match &self.object {
+            Some(stored) => Ok(Box::new(stored.store.reader(&stored.object)?)),
+            None => match fs::File::open(&self.path) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(error) => Err(RunError::io("open", &self.path, &error)),
+            },
+        }
+    }
+
+    pub fn parquet(&self, batch_rows: usize) -> Result<ParquetInput, EngineError> {
+        let keys = InputKeys::default();
+        match &self.object {
+            Some(stored) => ParquetInput::open_object(&stored.store, &stored.object, &keys, batch_rows),
+            None => ParquetInput::open(&self.path, &keys, batch_rows),
+        }
+    }
+}
+
 /// What tells without reading that a file is the same as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     pub size: u64,
     pub modified_ns: u128,
+    /// Of the version that an object store gives its objects; 0 for files.
+    #[serde(default)]
+    pub version: u64,
 }
 
 impl Stamp {
@@ -45,12 +80,31 @@ impl Stamp {
         let data = fs::metadata(path).map_err(failed)?;
         let modified = data.modified().map_err(failed)?;
         let modified_ns = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        Ok(Self { size: data.len(), modified_ns })
+        Ok(Self { size: data.len(), modified_ns, version: 0 })
+    }
+
+    fn of_object(object: &Object) -> Self {
+        let modified_ns = object.modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let version = object.version.as_ref().map(|version| Sha256::digest(version.as_bytes()));
+        let version = version.and_then(|digest| digest.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+        Self { size: object.size, modified_ns, version }
     }
 }
 
+/// A file that a source means.
+struct Found {
+    path: PathBuf,
+    object: Option<Arc<StoredObject>>,
+    stamp: Stamp,
+}
+
 /// Lists the files of one source, sorted by name.
-pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<SourceFile>, RunError> {
+pub(crate) fn list(
+    root: &Path,
+    stores: &Stores,
+    file: &Path,
+    section: &SourceSection,
+) -> Result<Vec<SourceFile>, RunError> {
     let pattern = &section.path.value;
     let wrong = |message: String, help: &str| {
         RunError::Config(Issues(vec![Issue {
@@ -60,20 +114,64 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
             help: Some(help.to_owned()),
         }]))
     };
-    let absolute = root.join(pattern);
+    let glob = |pattern: &str| {
+        let built = GlobBuilder::new(pattern).literal_separator(true).build();
+        let built = built
+            .map_err(|_| wrong(format!("`{pattern}` is not a valid glob"), "use `*`, `**`, `?`, `[…]` or `{a,b}`"));
+        built.map(|glob| glob.compile_matcher())
+    };
+    let mut found = if Location::is_url(pattern) {
+        let location = Location::parse(pattern).map_err(|error| {
+            RunError::Config(Issues(vec![stores::wrong(file, section.path.position, "path", error)]))
+        })?;
+        objects(&stores.open(&location.with_prefix(""))?, location.prefix(), glob)?
+    } else {
+        files(&root.join(pattern), glob)?
+    };
+    if found.is_empty() && !section.optional {
+        return Err(wrong(
+            format!("no file matches `{pattern}`"),
+            "mend the path (it is relative to the project folder, or an address in an object store), or say `optional: true`",
+        ));
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let csv = Arc::new(section.csv.clone().unwrap_or_default());
+    let notes = Arc::new(section.notes.as_ref().map(|notes| notes.value.clone()).unwrap_or_default());
+    let described = found.into_iter().map(|Found { path, object, stamp }| {
+        let Some(format) = section.format.or_else(|| format_of(&path)) else {
+            return Err(wrong(
+                format!("the format of the files of `{pattern}` cannot be told from their names"),
+                "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda`, `x12`, `dicom` or `notes`",
+            ));
+        };
+        let mut csv = Arc::clone(&csv);
+        if section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
+            Arc::make_mut(&mut csv).delimiter = b'\t';
+        }
+        let relative = path.strip_prefix(root).unwrap_or(&path);
+        let name = relative.to_string_lossy().into_owned();
+        let key = relative.as_os_str().as_encoded_bytes().to_vec();
+        let (dataset, notes) = (section.dataset.value.clone(), Arc::clone(&notes));
+        Ok(SourceFile { dataset, format, csv, notes, path, object, name, key, stamp })
+    });
+    described.collect()
+}
+
+fn has_signs(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '[', '{'])
+}
+
+/// Files of the file system.
+fn files(pattern: &Path, glob: impl Fn(&str) -> Result<GlobMatcher, RunError>) -> Result<Vec<Found>, RunError> {
     let mut paths = Vec::new();
-    if pattern.contains(['*', '?', '[', '{']) {
-        let glob = GlobBuilder::new(&absolute.to_string_lossy())
-            .literal_separator(true)
-            .build()
-            .map_err(|_| wrong(format!("`{pattern}` is not a valid glob"), "use `*`, `**`, `?`, `[…]` or `{a,b}`"))?
-            .compile_matcher();
-        let start = fixed_part(&absolute);
+    if has_signs(&pattern.to_string_lossy()) {
+        let glob = glob(&pattern.to_string_lossy())?;
+        let start = fixed_part(pattern);
         // No deeper than the pattern: a folder that it cannot mean may be closed to us.
-        let depth = if pattern.contains("**") {
+        let depth = if pattern.to_string_lossy().contains("**") {
             usize::MAX
         } else {
-            absolute.components().count() - start.components().count()
+            pattern.components().count() - start.components().count()
         };
         for entry in WalkDir::new(&start).follow_links(true).max_depth(depth) {
             let entry = match entry {
@@ -90,39 +188,36 @@ pub fn list(root: &Path, file: &Path, section: &SourceSection) -> Result<Vec<Sou
                 paths.push(entry.into_path());
             }
         }
-    } else if absolute.is_file() {
-        paths.push(absolute);
+    } else if pattern.is_file() {
+        paths.push(pattern.to_path_buf());
     }
-    if paths.is_empty() && !section.optional {
-        return Err(wrong(
-            format!("no file matches `{pattern}`"),
-            "mend the path (it is relative to the project folder), or say `optional: true`",
-        ));
+    let stamped = paths.into_iter().map(|path| Ok(Found { stamp: Stamp::of(&path)?, object: None, path }));
+    stamped.collect()
+}
+
+/// Objects of a bucket, by a pattern of their keys.
+fn objects(
+    bucket: &Store,
+    pattern: &str,
+    glob: impl Fn(&str) -> Result<GlobMatcher, RunError>,
+) -> Result<Vec<Found>, RunError> {
+    let found = |object: Object| Found {
+        path: format!("{}/{}", bucket.location(), object.key).into(),
+        stamp: Stamp::of_object(&object),
+        object: Some(Arc::new(StoredObject { store: bucket.clone(), object })),
+    };
+    if !has_signs(pattern) {
+        return Ok(bucket.find(pattern)?.map(found).into_iter().collect());
     }
-    paths.sort();
-    let csv = Arc::new(section.csv.clone().unwrap_or_default());
-    let notes = Arc::new(section.notes.as_ref().map(|notes| notes.value.clone()).unwrap_or_default());
-    paths
-        .into_iter()
-        .map(|path| {
-            let Some(format) = section.format.or_else(|| format_of(&path)) else {
-                return Err(wrong(
-                    format!("the format of the files of `{pattern}` cannot be told from their names"),
-                    "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda`, `x12`, `dicom` or `notes`",
-                ));
-            };
-            let mut csv = Arc::clone(&csv);
-            if section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
-                Arc::make_mut(&mut csv).delimiter = b'\t';
-            }
-            let relative = path.strip_prefix(root).unwrap_or(&path);
-            let name = relative.to_string_lossy().into_owned();
-            let key = relative.as_os_str().as_encoded_bytes().to_vec();
-            let stamp = Stamp::of(&path)?;
-            let notes = Arc::clone(&notes);
-            Ok(SourceFile { dataset: section.dataset.value.clone(), format, csv, notes, path, name, key, stamp })
-        })
-        .collect()
+    let (glob, start) = (glob(pattern)?, fixed_part(Path::new(pattern)));
+    let mut all = Vec::new();
+    for object in bucket.list(&start.to_string_lossy()) {
+        let object = object?;
+        if glob.is_match(&object.key) {
+            all.push(found(object));
+        }
+    }
+    Ok(all)
 }
 
 /// A folder that does not exist is a source without files; a link to nowhere harms only where it is meant.
@@ -224,7 +319,7 @@ impl<R: Read> Read for Hashed<R> {
 /// SHA-256 of a file's content, any compression taken off; `None` where that fails. A Parquet file is its own content.
 pub fn hash_file(source: &SourceFile) -> Result<Option<String>, RunError> {
     let failed = |error: std::io::Error| RunError::io("read", &source.path, &error);
-    let file = fs::File::open(&source.path).map_err(failed)?;
+    let file = source.open()?;
     let mut hashed: Hashed<Box<dyn Read>> = Hashed::new(match source.format {
         Format::Parquet => Box::new(file),
         _ => match open_decoded(file) {
@@ -237,8 +332,12 @@ pub fn hash_file(source: &SourceFile) -> Result<Option<String>, RunError> {
         match hashed.read(&mut buffer) {
             Ok(0) => return Ok(Some(hashed.hash().hex())),
             Ok(_) => {}
-            Err(error) if error.raw_os_error().is_some() => return Err(failed(error)),
+            Err(error) if error.raw_os_error().is_some() || is_of_store(&error) => return Err(failed(error)),
             Err(_) => return Ok(None),
         }
     }
+}
+
+fn is_of_store(error: &std::io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<StorageError>())
 }

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +24,8 @@ use cordon_deid::recipe::{BoundTable, TableRecipe};
 use cordon_deid::survey::Survey;
 use cordon_deid::tally::Tally;
 use cordon_deid::x12::X12Recipe;
+use cordon_engine::EngineError;
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
-use cordon_engine::{InputKeys, ParquetInput};
 use cordon_formats::ccda::{self, DocumentReader};
 use cordon_formats::dicom;
 use cordon_formats::fhir::{ReadError, ReadOptions, ResourceReader};
@@ -629,8 +628,7 @@ fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
         // Neither form has a header that could be missed: a transfer that failed would pass for a day without records.
         return Err(reader.refuse_for("the file is empty".to_owned()));
     }
-    let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
-    let metered = Metered::new(file, Arc::clone(&reader.shared.context.meter.bytes));
+    let metered = Metered::new(planned.file.open()?, Arc::clone(&reader.shared.context.meter.bytes));
     if planned.file.format == Format::Parquet {
         // Parquet is read at random: its hash is taken in a pass of its own.
         let mut hashed = Hashed::new(metered);
@@ -748,12 +746,11 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn parquet(&self) -> Result<u64, Stop> {
-        let reader = ParquetInput::open(&self.planned.file.path, &InputKeys::default(), 8192)
-            .map_err(|error| self.refuse_for(error.to_string()))?;
+        let reader = self.planned.file.parquet(8192).map_err(|error| self.parquet_trouble(error))?;
         let mut fitted: Option<(Arc<BoundTable<'a>>, Arc<OriginSlot>, Vec<String>)> = None;
         let (mut first, mut rejected) = (1, 0);
         for batch in reader {
-            let whole = batch.map_err(|error| self.refuse_for(error.to_string()))?;
+            let whole = batch.map_err(|error| self.parquet_trouble(error))?;
             if fitted.is_none() {
                 let header = text_names(whole.schema_ref()).map_err(|error| self.refuse(&error))?;
                 let bound = self.bind(&header)?;
@@ -788,6 +785,14 @@ impl<'a> Reader<'a, '_, '_> {
             self.send(Work::Table { origin: Arc::clone(origin), bound: Arc::clone(bound), batch })?;
         }
         Ok(rejected)
+    }
+
+    /// A store that cannot be reached is no fault of the file.
+    fn parquet_trouble(&self, error: EngineError) -> Stop {
+        match error {
+            EngineError::Storage(error) => RunError::from(error).into(),
+            error => self.refuse_for(error.to_string()),
+        }
     }
 
     /// One row; it goes to a worker with those of other files.

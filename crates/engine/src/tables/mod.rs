@@ -1,35 +1,41 @@
-//! Encrypted tables on a file system: parts, manifests, and commits that are seen whole or not at all.
+//! Encrypted tables on a file system or in an object store: parts, manifests, and commits that are seen whole or not at all.
 //!
 //! ```text
 //! <root>/<table>/data/<run>-<random>.parquet   immutable parts, encrypted from their first byte
-//! <root>/<table>/_staging/<run>/               parts of a run that is not committed
+//! <root>/<table>/_staging/<run>/               parts of a run that is not committed; of an object store beside the project
 //! <root>/<table>/_manifest/v0000000007.sealed  one sealed manifest a version; the highest one is the table
 //! ```
 //!
 //! A commit makes everything it names durable, then publishes its manifest under a name that may not exist yet
-//! (link(2) fails if it does), so that of two commits to one version exactly one wins. A manifest holds the digest of each
+//! (link(2) fails if it does, and so does a conditional put), so that of two commits to one version exactly one wins. A manifest holds the digest of each
 //! part's footer: the footer is authenticated and names every page, so that a part that was swapped for another one, even
 //! for an older part under the same keys, is found before it is read.
 
 mod manifest;
 mod part;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use cordon_crypto::{SealKey, Sealer, sub_key};
+use cordon_storage::Store;
+use datafusion::object_store::ObjectStore;
+use datafusion::object_store::local::LocalFileSystem;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
 pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
+pub(crate) use place::PartFile;
+use place::{Place, list, lock_file, make_dir, sync_dir};
 
 use crate::errors::EngineError;
 use crate::inputs::{InputKeys, ParquetInput};
@@ -42,6 +48,9 @@ const LOCK: &str = ".lock";
 /// A commit that is tried again within so many later commits is recognised and not applied twice.
 const REMEMBERED_COMMITS: usize = 64;
 
+/// Footers of an object store that are fetched at once.
+const CHECKS: usize = 16;
+
 /// A recovery that comes in between costs one try.
 const STAGE_TRIES: usize = 8;
 
@@ -50,7 +59,9 @@ const STAGE_TRIES: usize = 8;
 pub struct TableStore(Arc<Inner>);
 
 struct Inner {
-    root: PathBuf,
+    place: Place,
+    /// Staged parts are below it, by table and run.
+    staging: PathBuf,
     keys: KeyTools,
     sealer: Sealer,
 }
@@ -92,14 +103,34 @@ pub struct Recovered {
 impl TableStore {
     pub fn open(root: impl Into<PathBuf>, keys: KeyTools, seal: &SealKey) -> Result<Self, EngineError> {
         let root = root.into();
-        make_dir(&root)?;
-        // An absolute root, so that a later change of directory moves nothing.
-        let root = root.canonicalize().map_err(|error| EngineError::io("open the table store", &root, &error))?;
-        Ok(Self(Arc::new(Inner { root, keys, sealer: Sealer::new(&sub_key(seal, "cordon/manifest/v1")) })))
+        let root = absolute(&root)?;
+        Ok(Self::at(Place::Folder(root.clone()), root, keys, seal))
     }
 
-    pub fn root(&self) -> &Path {
-        &self.0.root
+    /// Tables in an object store. What is not committed waits below `staging`, on a disk of this machine, encrypted as it will be.
+    pub fn open_objects(
+        store: Store,
+        staging: impl Into<PathBuf>,
+        keys: KeyTools,
+        seal: &SealKey,
+    ) -> Result<Self, EngineError> {
+        Ok(Self::at(Place::Objects(store), absolute(&staging.into())?, keys, seal))
+    }
+
+    fn at(place: Place, staging: PathBuf, keys: KeyTools, seal: &SealKey) -> Self {
+        let sealer = Sealer::new(&sub_key(seal, "cordon/manifest/v1"));
+        Self(Arc::new(Inner { place, staging, keys, sealer }))
+    }
+
+    /// What a query reads parts from, by [`TableVersion::part_key`].
+    pub(crate) fn objects(&self) -> Result<Arc<dyn ObjectStore>, EngineError> {
+        match &self.0.place {
+            Place::Folder(root) => match LocalFileSystem::new_with_prefix(root) {
+                Ok(files) => Ok(Arc::new(files)),
+                Err(_) => Err(EngineError::Internal("object store of the tables")),
+            },
+            Place::Objects(store) => Ok(store.object_store()),
+        }
     }
 
     pub fn keys(&self) -> &KeyTools {
@@ -109,7 +140,7 @@ impl TableStore {
     /// Names of the tables that have at least one version, sorted.
     pub fn tables(&self) -> Result<Vec<String>, EngineError> {
         let mut names = Vec::new();
-        for name in list(&self.0.root)? {
+        for name in self.0.place.names()? {
             if valid_name(&name) && self.latest(&name)?.is_some() {
                 names.push(name);
             }
@@ -139,7 +170,7 @@ impl TableStore {
         if run.is_empty() || !run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
             return Err(EngineError::InvalidName { what: "run" });
         }
-        let dir = self.dir(table, STAGING).join(run);
+        let dir = self.staging(table).join(run);
         for _ in 0..STAGE_TRIES {
             make_dir(&dir)?;
             // The folders above may be as new.
@@ -158,13 +189,9 @@ impl TableStore {
     /// Publishes a new version and returns its number.
     pub fn commit(&self, table: &str, commit: &Commit) -> Result<u64, EngineError> {
         check_name("table", table)?;
-        let manifests = self.dir(table, MANIFESTS);
-        let data = self.dir(table, DATA);
-        make_dir(&manifests)?;
-        make_dir(&data)?;
-        let lock = lock_file(&manifests)?;
+        self.0.place.prepare(table)?;
         // Only spares honest writers a conflict; what decides is the exclusive publication below.
-        lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
+        let _held = self.0.place.hold(table)?;
 
         let before = self.current(table)?;
         if let Some(before) = before.as_ref().filter(|before| before.has_commit(&commit.id)) {
@@ -177,13 +204,10 @@ impl TableStore {
         let manifest = next_manifest(table, before.as_ref(), commit)?;
 
         for part in &commit.add {
-            self.adopt(table, &data, part)?;
+            self.adopt(table, part)?;
         }
-        sync_dir(&data)?;
-        // The folders may be as new as what is in them.
-        sync_dir(&self.0.root.join(table))?;
-        sync_dir(&self.0.root)?;
-        self.publish(table, &manifests, &manifest)?;
+        self.0.place.settle(table)?;
+        self.publish(table, &manifest)?;
         Ok(manifest.version)
     }
 
@@ -196,25 +220,24 @@ impl TableStore {
             return Ok(());
         }
         next_manifest(table, before.as_ref(), commit)?;
-        let data = self.dir(table, DATA);
-        commit.add.iter().try_for_each(|part| self.find_staged(table, &data, part).map(drop))
+        commit.add.iter().try_for_each(|part| self.find_staged(table, part).map(drop))
     }
 
     /// Moves a staged part into the table; one that a killed commit had moved before is accepted.
-    fn adopt(&self, table: &str, data: &Path, part: &PartInfo) -> Result<(), EngineError> {
-        let Some(from) = self.find_staged(table, data, part)? else { return Ok(()) };
-        let to = data.join(&part.file);
-        fs::rename(&from, &to).map_err(|error| EngineError::io("move the staged part", &to, &error))
+    fn adopt(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
+        match self.find_staged(table, part)? {
+            Some(from) => self.0.place.adopt(table, &part.file, &from),
+            None => Ok(()),
+        }
     }
 
     /// Where the part waits to be moved; `None` when it is in the table's folder already.
-    fn find_staged(&self, table: &str, data: &Path, part: &PartInfo) -> Result<Option<PathBuf>, EngineError> {
-        let size = |path: &Path| fs::metadata(path).map(|meta| meta.len());
-        if size(&data.join(&part.file)).is_ok_and(|len| len == part.bytes) {
+    fn find_staged(&self, table: &str, part: &PartInfo) -> Result<Option<PathBuf>, EngineError> {
+        if self.0.place.part_len(table, &part.file)? == Some(part.bytes) {
             return Ok(None);
         }
-        let from = self.dir(table, STAGING).join(&part.run).join(&part.file);
-        let len = size(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?;
+        let from = self.staging(table).join(&part.run).join(&part.file);
+        let len = fs::metadata(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?.len();
         if len != part.bytes {
             return Err(EngineError::Damaged { what: "staged part", path: from });
         }
@@ -233,14 +256,14 @@ impl TableStore {
         sources: Vec<SourceRef>,
     ) -> Result<PartInfo, EngineError> {
         check_name("table", table)?;
-        let path = self.dir(table, DATA).join(&part.file);
-        part::check_footer(&path, part)?;
+        let path = self.0.place.shown(table, DATA, &part.file);
+        self.check_footer(table, part)?;
         let keys = InputKeys { tools: Some(self.0.keys.clone()), ..InputKeys::default() };
         let Some(current) = self.current(table)? else { return Err(EngineError::NoSuchTable) };
         let mut writer = staging.part(&current.schema, options)?;
         let mut wanted = keep.iter().peekable();
         let mut at = 0;
-        for batch in ParquetInput::open(&path, &keys, 8192)? {
+        for batch in ParquetInput::of(self.0.place.open_part(table, part)?, &path, &keys, 8192)? {
             let batch = batch?;
             let end = at + batch.num_rows() as u64;
             while let Some(range) = wanted.peek() {
@@ -264,28 +287,11 @@ impl TableStore {
         writer.finish(sources)
     }
 
-    fn publish(&self, table: &str, dir: &Path, manifest: &Manifest) -> Result<(), EngineError> {
+    fn publish(&self, table: &str, manifest: &Manifest) -> Result<(), EngineError> {
         let json = serde_json::to_vec(manifest).map_err(|_| EngineError::Internal("manifest"))?;
-        let sealed = self
-            .0
-            .sealer
-            .seal(&manifest_context(table, manifest.version), &json)
-            .map_err(|_| EngineError::Randomness)?;
-        let draft = dir.join(format!(".draft-{}", random_name()?));
-        let written = (|| {
-            write_durably(&draft, &sealed)?;
-            let name = dir.join(manifest_name(manifest.version));
-            fs::hard_link(&draft, &name).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    EngineError::Conflict { table: table.to_owned(), version: manifest.version }
-                }
-                _ => EngineError::io("publish the manifest", &name, &error),
-            })
-        })();
-        let removed = fs::remove_file(&draft);
-        written?;
-        sync_dir(dir)?;
-        removed.map_err(|error| EngineError::io("remove a draft", &draft, &error))
+        let context = manifest_context(table, manifest.version);
+        let sealed = self.0.sealer.seal(&context, &json).map_err(|_| EngineError::Randomness)?;
+        self.0.place.publish(table, &manifest_name(manifest.version), manifest.version, &sealed)
     }
 
     /// After a crash: removes staged parts of runs that are neither alive nor in `resuming`, drafts of manifests, and
@@ -293,16 +299,16 @@ impl TableStore {
     pub fn recover(&self, table: &str, resuming: &[&str]) -> Result<Recovered, EngineError> {
         check_name("table", table)?;
         let mut done = Recovered::default();
-        let manifests = self.dir(table, MANIFESTS);
-        if !self.0.root.join(table).is_dir() {
+        if let Place::Folder(root) = &self.0.place
+            && !root.join(table).is_dir()
+        {
             return Ok(done);
         }
-        make_dir(&manifests)?;
-        let lock = lock_file(&manifests)?;
-        lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
+        self.0.place.prepare(table)?;
+        let _held = self.0.place.hold(table)?;
 
         let mut live = BTreeSet::new();
-        let staging = self.dir(table, STAGING);
+        let staging = self.staging(table);
         for run in list(&staging)? {
             let dir = staging.join(&run);
             // Held until the folder is gone: a writer that comes for the run in between finds it locked, not half removed.
@@ -317,18 +323,20 @@ impl TableStore {
             fs::remove_dir_all(&dir).map_err(|error| EngineError::io("remove staged parts", &dir, &error))?;
             drop(lock);
         }
-        for name in list(&manifests)?.iter().filter(|name| name.starts_with(".draft-")) {
-            remove(&manifests.join(name))?;
+        self.0.place.remove_drafts(table)?;
+        let parts = self.0.place.parts(table)?;
+        if parts.is_empty() {
+            return Ok(done);
         }
         let mut named = BTreeSet::new();
         for version in self.history(table)? {
             named.extend(version.manifest.parts.iter().map(|part| part.file.clone()));
         }
-        let data = self.dir(table, DATA);
-        for name in list(&data)? {
+        let now = SystemTime::now();
+        for (name, since) in parts {
             let resumes = name.rsplit_once('-').is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
-            if !named.contains(&name) && !resumes {
-                remove(&data.join(&name))?;
+            if !named.contains(&name) && !resumes && self.0.place.is_orphaned(since, now) {
+                self.0.place.remove_part(table, &name)?;
                 done.orphans += 1;
             }
         }
@@ -339,20 +347,17 @@ impl TableStore {
     /// Their manifests stay: they are the record of how earlier versions were made.
     pub fn vacuum(&self, table: &str, grace: Duration, now: SystemTime) -> Result<usize, EngineError> {
         check_name("table", table)?;
-        let manifests = self.dir(table, MANIFESTS);
         let Some(current) = self.current(table)? else {
             return Ok(0);
         };
-        let lock = lock_file(&manifests)?;
-        lock.lock().map_err(|error| EngineError::io("lock the table", &manifests, &error))?;
+        let _held = self.0.place.hold(table)?;
+        let published: BTreeMap<String, SystemTime> = self.0.place.manifests(table)?.into_iter().collect();
         // A part retires when the first version without it is published.
         let mut retired: BTreeMap<String, SystemTime> = BTreeMap::new();
         let mut alive: BTreeSet<String> = BTreeSet::new();
         for version in self.history(table)? {
-            let path = manifests.join(manifest_name(version.manifest.version));
-            let published = fs::metadata(&path)
-                .and_then(|meta| meta.modified())
-                .map_err(|error| EngineError::io("read the manifest", &path, &error))?;
+            // One that came in between is of this instant.
+            let published = published.get(&manifest_name(version.manifest.version)).copied().unwrap_or(now);
             let next: BTreeSet<String> = version.manifest.parts.iter().map(|part| part.file.clone()).collect();
             for gone in alive.difference(&next) {
                 retired.insert(gone.clone(), published);
@@ -364,22 +369,22 @@ impl TableStore {
         }
         let mut removed = 0;
         for (file, since) in retired {
-            let path = self.dir(table, DATA).join(&file);
-            if now.duration_since(since).is_ok_and(|age| age >= grace) && path.exists() {
-                remove(&path)?;
+            let old = now.duration_since(since).is_ok_and(|age| age >= grace);
+            if old && self.0.place.part_len(table, &file)?.is_some() {
+                self.0.place.remove_part(table, &file)?;
                 removed += 1;
             }
         }
         Ok(removed)
     }
 
-    fn dir(&self, table: &str, room: &str) -> PathBuf {
-        self.0.root.join(table).join(room)
+    fn staging(&self, table: &str) -> PathBuf {
+        self.0.staging.join(table).join(STAGING)
     }
 
     fn versions(&self, table: &str) -> Result<Vec<u64>, EngineError> {
-        let mut versions: Vec<u64> =
-            list(&self.dir(table, MANIFESTS))?.iter().filter_map(|name| manifest_version(name)).collect();
+        let manifests = self.0.place.manifests(table)?;
+        let mut versions: Vec<u64> = manifests.iter().filter_map(|(name, _)| manifest_version(name)).collect();
         versions.sort_unstable();
         Ok(versions)
     }
@@ -389,9 +394,9 @@ impl TableStore {
     }
 
     fn read_version(&self, table: &str, version: u64) -> Result<TableVersion, EngineError> {
-        let path = self.dir(table, MANIFESTS).join(manifest_name(version));
-        let sealed = fs::read(&path).map_err(|error| EngineError::io("read the manifest", &path, &error))?;
-        let damaged = || EngineError::Damaged { what: "manifest", path: path.clone() };
+        let name = manifest_name(version);
+        let sealed = self.0.place.manifest(table, &name)?;
+        let damaged = || EngineError::Damaged { what: "manifest", path: self.0.place.shown(table, MANIFESTS, &name) };
         let json = self.0.sealer.open(&manifest_context(table, version), &sealed).map_err(|_| damaged())?;
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| damaged())?;
         let schema = manifest.arrow_schema().ok_or_else(damaged)?;
@@ -409,8 +414,9 @@ impl TableVersion {
         self.manifest.recent_commits.iter().any(|known| known == id)
     }
 
+    /// Where the part stands: of an object store its address.
     pub fn part_path(&self, part: &PartInfo) -> PathBuf {
-        self.store.dir(&self.table, DATA).join(&part.file)
+        self.store.0.place.shown(&self.table, DATA, &part.file)
     }
 
     /// Where the part stands below the root of the store, with `/` between the names.
@@ -420,7 +426,31 @@ impl TableVersion {
 
     /// Cheap and done before each scan: sizes, magic bytes and footers are those of the manifest.
     pub fn check_footers(&self) -> Result<(), EngineError> {
-        self.manifest.parts.iter().try_for_each(|part| part::check_footer(&self.part_path(part), part))
+        self.each_part(|part| self.store.check_footer(&self.table, part))
+    }
+
+    /// Of an object store several at once: each is a wait for the network.
+    fn each_part(&self, check: impl Fn(&PartInfo) -> Result<(), EngineError> + Sync) -> Result<(), EngineError> {
+        let parts = &self.manifest.parts;
+        if matches!(self.store.0.place, Place::Folder(_)) || parts.len() < 2 {
+            return parts.iter().try_for_each(check);
+        }
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..parts.len().min(CHECKS))
+                .map(|_| {
+                    scope.spawn(|| {
+                        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            check(part)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or(Err(EngineError::Internal("check of the parts"))))
+        })
     }
 
     /// Whether the footer key can be had. Asked before a scan, because DataFusion turns the answer into text.
@@ -428,19 +458,28 @@ impl TableVersion {
         let Some(part) = self.manifest.parts.first() else {
             return Ok(());
         };
-        let path = self.part_path(part);
-        let file = File::open(&path).map_err(|error| EngineError::io("read the part", &path, &error))?;
+        let file = self.store.0.place.open_part(&self.table, part)?;
         ParquetMetaDataReader::new()
             .with_decryption_properties(Some(self.store.0.keys.decryption_properties()?))
             .with_page_index_policy(PageIndexPolicy::Skip)
             .parse_and_finish(&file)
             .map(drop)
-            .map_err(|error| EngineError::parquet_at("read the part", &path, &error))
+            .map_err(|error| EngineError::parquet_at("read the part", &self.part_path(part), &error))
     }
 
     /// Reads every byte of every part and compares it with the manifest.
     pub fn verify(&self) -> Result<(), EngineError> {
-        self.manifest.parts.iter().try_for_each(|part| part::check_all(&self.part_path(part), part))
+        self.each_part(|part| {
+            self.store.check_footer(&self.table, part)?;
+            part::check_content(&self.store.0.place.open_part(&self.table, part)?, part, &self.part_path(part))
+        })
+    }
+}
+
+impl TableStore {
+    fn check_footer(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
+        let path = self.0.place.shown(table, DATA, &part.file);
+        part::check_footer(|most| self.0.place.tail(table, part, most), part, &path)
     }
 }
 
@@ -524,49 +563,16 @@ fn check_name(what: &'static str, name: &str) -> Result<(), EngineError> {
     if valid_name(name) { Ok(()) } else { Err(EngineError::InvalidName { what }) }
 }
 
+fn absolute(root: &Path) -> Result<PathBuf, EngineError> {
+    make_dir(root)?;
+    // So that a later change of directory moves nothing.
+    root.canonicalize().map_err(|error| EngineError::io("open the table store", root, &error))
+}
+
 fn random_name() -> Result<String, EngineError> {
     let mut bytes = [0; 8];
     cordon_crypto::random_bytes(&mut bytes).map_err(|_| EngineError::Randomness)?;
     Ok(data_encoding::HEXLOWER.encode(&bytes))
-}
-
-/// Makes a folder and those above it, durably: a part is only as durable as the names that lead to it.
-fn make_dir(path: &Path) -> Result<(), EngineError> {
-    let new: Vec<&Path> =
-        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
-    fs::create_dir_all(path).map_err(|error| EngineError::io("make the folder", path, &error))?;
-    for folder in new.iter().rev() {
-        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_dir(above)?;
-    }
-    Ok(())
-}
-
-/// Names in a folder; none when the folder does not exist.
-fn list(dir: &Path) -> Result<Vec<String>, EngineError> {
-    let failed = |error: &io::Error| EngineError::io("list the folder", dir, error);
-    match fs::read_dir(dir) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<_, _>>()
-            .map_err(|error| failed(&error)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
-        Err(error) => Err(failed(&error)),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), EngineError> {
-    fs::remove_file(path).map_err(|error| EngineError::io("remove the file", path, &error))
-}
-
-fn lock_file(dir: &Path) -> Result<File, EngineError> {
-    let path = dir.join(LOCK);
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| EngineError::io("open the lock", &path, &error))
 }
 
 /// Whether the open file is the one that stands under the name now.
@@ -575,20 +581,4 @@ fn is_named(file: &File, path: &Path) -> bool {
     let held = file.metadata().map(|held| (held.dev(), held.ino()));
     let named = fs::metadata(path).map(|named| (named.dev(), named.ino()));
     matches!((held, named), (Ok(held), Ok(named)) if held == named)
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
-    let write = || {
-        let mut file = File::options().create_new(true).write(true).open(path)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| EngineError::io("write the manifest", path, &error))
-}
-
-/// A new name is durable only when its folder is.
-fn sync_dir(dir: &Path) -> Result<(), EngineError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| EngineError::io("make the folder durable", dir, &error))
 }

@@ -1,18 +1,21 @@
 //! Writing and checking one encrypted Parquet file.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::reader::ChunkReader;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{PartInfo, SourceRef};
+use super::place::{PartFile, read_tail};
 use crate::errors::EngineError;
 use crate::keytools::KeyTools;
 
@@ -119,13 +122,15 @@ impl PartWriter {
             super::sync_dir(folder)?;
         }
         let (hash, bytes) = (std::mem::take(&mut output.hash), output.bytes);
+        let tail =
+            |most| read_tail(&self.path, most).map_err(|error| EngineError::io("read the part", &self.path, &error));
         Ok(PartInfo {
             file: self.file,
             run: self.run,
             rows: self.rows,
             bytes,
             sha256: HEXLOWER.encode(&hash.finalize()),
-            footer_sha256: footer_digest(&self.path)?,
+            footer_sha256: footer_digest(tail, &self.path)?.0,
             sources,
             key_ids: self.key_ids,
         })
@@ -187,49 +192,59 @@ impl Write for HashingFile {
     }
 }
 
-/// SHA-256 of the encrypted footer with its length and magic.
-fn footer_digest(path: &Path) -> Result<String, EngineError> {
-    let failed = |error: &io::Error| EngineError::io("read the part", path, error);
-    let not_encrypted = || EngineError::NotEncrypted { path: path.to_owned() };
-    let mut file = File::open(path).map_err(|error| failed(&error))?;
-    let len = file.metadata().map_err(|error| failed(&error))?.len();
-    if len < TAIL + MAGIC.len() as u64 {
-        return Err(not_encrypted());
-    }
-    let mut head = [0; 4];
-    file.read_exact(&mut head).map_err(|error| failed(&error))?;
-    let mut tail = [0; 8];
-    file.seek(SeekFrom::Start(len - TAIL)).map_err(|error| failed(&error))?;
-    file.read_exact(&mut tail).map_err(|error| failed(&error))?;
-    let [l0, l1, l2, l3, magic @ ..] = tail;
-    if &head != MAGIC || &magic != MAGIC {
-        return Err(not_encrypted());
-    }
-    let footer = u64::from(u32::from_le_bytes([l0, l1, l2, l3])) + TAIL;
+/// What a first look at the end of a part fetches: nearly all footers fit.
+const FOOTER_AT_ONCE: u64 = 64 << 10;
+
+/// SHA-256 of the encrypted footer with its length and magic, and how long the part is. `tail`: the last bytes, at most so many, and
+/// the length of all.
+fn footer_digest(
+    tail: impl Fn(u64) -> Result<(Bytes, u64), EngineError>,
+    path: &Path,
+) -> Result<(String, u64), EngineError> {
+    let (mut end, len) = tail(FOOTER_AT_ONCE)?;
+    let footer_len = |end: &[u8]| match end.last_chunk::<8>() {
+        Some([l0, l1, l2, l3, magic @ ..]) if magic == MAGIC => {
+            Some(u64::from(u32::from_le_bytes([*l0, *l1, *l2, *l3])) + TAIL)
+        }
+        _ => None,
+    };
+    let Some(footer) = footer_len(&end).filter(|_| len >= TAIL + MAGIC.len() as u64) else {
+        return Err(EngineError::NotEncrypted { path: path.to_owned() });
+    };
     if footer > len {
         return Err(EngineError::Damaged { what: "part", path: path.to_owned() });
     }
-    file.seek(SeekFrom::Start(len - footer)).map_err(|error| failed(&error))?;
-    let mut hash = Sha256::new();
-    io::copy(&mut file, &mut HashOnly(&mut hash)).map_err(|error| failed(&error))?;
-    Ok(HEXLOWER.encode(&hash.finalize()))
-}
-
-pub(super) fn check_footer(path: &Path, part: &PartInfo) -> Result<(), EngineError> {
-    let damaged = || EngineError::Damaged { what: "part", path: path.to_owned() };
-    let len = std::fs::metadata(path).map_err(|error| EngineError::io("read the part", path, &error))?.len();
-    if len != part.bytes || footer_digest(path)? != part.footer_sha256 {
-        return Err(damaged());
+    if footer > end.len() as u64 {
+        end = tail(footer)?.0;
     }
-    Ok(())
+    let from = end.len().saturating_sub(footer as usize);
+    Ok((HEXLOWER.encode(&Sha256::digest(end.get(from..).unwrap_or_default())), len))
 }
 
-pub(super) fn check_all(path: &Path, part: &PartInfo) -> Result<(), EngineError> {
-    check_footer(path, part)?;
+pub(super) fn check_footer(
+    tail: impl Fn(u64) -> Result<(Bytes, u64), EngineError>,
+    part: &PartInfo,
+    path: &Path,
+) -> Result<(), EngineError> {
+    if footer_digest(tail, path)? == (part.footer_sha256.clone(), part.bytes) {
+        return Ok(());
+    }
+    Err(EngineError::Damaged { what: "part", path: path.to_owned() })
+}
+
+/// Reads every byte: it begins as an encrypted part does, and all is as it was written.
+pub(super) fn check_content(file: &PartFile, part: &PartInfo, path: &Path) -> Result<(), EngineError> {
     let mut hash = Sha256::new();
-    File::open(path)
-        .and_then(|mut file| io::copy(&mut file, &mut HashOnly(&mut hash)))
-        .map_err(|error| EngineError::io("read the part", path, &error))?;
+    let mut reader = file.get_read(0).map_err(|error| EngineError::parquet_at("read the part", path, &error))?;
+    let mut head = [0; 4];
+    let read = reader.read_exact(&mut head).and_then(|()| {
+        hash.update(head);
+        io::copy(&mut reader, &mut HashOnly(&mut hash))
+    });
+    read.map_err(|error| EngineError::io("read the part", path, &error))?;
+    if &head != MAGIC {
+        return Err(EngineError::NotEncrypted { path: path.to_owned() });
+    }
     if HEXLOWER.encode(&hash.finalize()) != part.sha256 {
         return Err(EngineError::Damaged { what: "part", path: path.to_owned() });
     }

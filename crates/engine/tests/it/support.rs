@@ -117,7 +117,9 @@ pub fn hospital(root: &Path, rows: usize) -> TableStore {
 }
 
 pub fn engine(store: &TableStore, memory_limit: usize) -> QueryEngine {
-    let tmp_dir = store.root().join("../tmp");
+    // It lives as long as the process: engines of many tests spill to it.
+    static TMP: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(|| tempfile::tempdir().unwrap());
+    let tmp_dir = TMP.path().to_owned();
     QueryEngine::new(QueryOptions { memory_limit, tmp_dir, tmp_limit: 1 << 30, threads: 2 }, store.clone()).unwrap()
 }
 

@@ -66,7 +66,7 @@ fn a_commit_that_cannot_be_carried_out_is_known_before() {
     let part = stage(&store, "patients", "run-2", &patients(10, 30), "b.csv");
     let good = commit("run-2", &patients_schema(), vec![part]);
     store.check("patients", &good).unwrap();
-    fs::remove_file(store.root().join("patients/_staging/run-2").join(&good.add[0].file)).unwrap();
+    fs::remove_file(dir.path().join("patients/_staging/run-2").join(&good.add[0].file)).unwrap();
     assert!(store.check("patients", &good).is_err(), "a part is missing");
 
     let other = Arc::new(arrow_schema::Schema::new(vec![arrow_schema::Field::new(

@@ -1,0 +1,35 @@
+//! How a store is reached.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What a project's file says of a store. Credentials are not among it: they come from the environment, from the profile that the
+/// cloud's own tools use, or from the identity that the machine or the pod has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StoreSettings {
+    /// The address of the service, where it is not the cloud's own. `https://`, except on this machine.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Of S3; else `AWS_REGION`.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// The storage account of Azure; else `AZURE_STORAGE_ACCOUNT_NAME`.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Certificates (PEM) that are trusted besides those of the system, relative to the project.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+    /// Names of the environment variables begin with this: `LAKE_` reads `LAKE_AWS_ACCESS_KEY_ID`. For two stores with two identities.
+    #[serde(default)]
+    pub env_prefix: Option<String>,
+    /// A profile of `~/.aws/credentials` and `~/.aws/config`; else `AWS_PROFILE`.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// Server-side encryption of S3 with this key of its KMS, on top of what is encrypted before it leaves.
+    #[serde(default)]
+    pub sse_kms_key: Option<String>,
+    /// How long a request is tried again while the store does not answer or says that it is busy.
+    #[serde(default)]
+    pub retry_seconds: Option<u64>,
+}

@@ -1,0 +1,271 @@
+//! A bucket or container, and what is done with what is in it.
+
+use std::ops::Range;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use tokio::io::{AsyncWriteExt, BufReader};
+
+use crate::connect::{self, Connector};
+use crate::error::{StorageError, Trouble};
+use crate::location::Location;
+use crate::reader::{ObjectReader, sent};
+use crate::runtime;
+use crate::settings::StoreSettings;
+
+/// Parts of an upload; S3 allows ten thousand, which makes objects of up to 160 GB.
+const PART: usize = 16 << 20;
+/// What is read of a file at once.
+const READ: usize = 1 << 20;
+/// Parts under way at once.
+const UPLOADS: usize = 4;
+/// Objects of a listing that wait for whoever reads it.
+const LISTED: usize = 1024;
+
+/// What a listing says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Below the store's prefix, with `/` between its names.
+    pub key: String,
+    pub size: u64,
+    pub modified: SystemTime,
+    /// Another one where the content is another.
+    pub version: Option<String>,
+}
+
+/// A place in an object store that can be read and written. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    store: Arc<dyn ObjectStore>,
+    location: Location,
+}
+
+impl Store {
+    /// With the settings of a project and the credentials of the environment. Nothing is asked of the store yet. `folder`: what
+    /// relative paths of the settings are relative to.
+    pub fn open(location: &Location, settings: &StoreSettings, folder: &FilePath) -> Result<Self, StorageError> {
+        let env = |name: &str| std::env::var(name).ok();
+        Self::open_in(location, settings, folder, &env)
+    }
+
+    /// With another environment.
+    pub fn open_in(
+        location: &Location,
+        settings: &StoreSettings,
+        folder: &FilePath,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, StorageError> {
+        let store = Connector { location, settings, folder, env, has_identity: &connect::has_identity }.connect()?;
+        Ok(Self::over(store, location))
+    }
+
+    /// Over a store of another make, below the location's prefix.
+    pub fn over(store: Arc<dyn ObjectStore>, location: &Location) -> Self {
+        let store = match location.prefix() {
+            "" => store,
+            prefix => Arc::new(PrefixStore::new(store, Path::from(prefix))),
+        };
+        Self { store, location: location.clone() }
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What an engine reads from: names in it are those below the location.
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// What is below a prefix of whole names, page by page while it is read: a listing of millions takes no more memory than one of
+    /// thousands. In no order that all stores share.
+    pub fn list(&self, prefix: &str) -> impl Iterator<Item = Result<Object, StorageError>> + use<> {
+        let (sender, receiver) = mpsc::sync_channel(LISTED);
+        let (store, place) = (self.object_store(), self.place());
+        let prefix = Path::from(prefix);
+        let failed = sender.clone();
+        let task = runtime::spawn(async move {
+            let mut listed = store.list((!prefix.as_ref().is_empty()).then_some(&prefix)).chunks(LISTED / 2);
+            while let Some(page) = listed.next().await {
+                let (sender, place) = (sender.clone(), place.clone());
+                // The channel may be full: whoever waits for that must not be a thread that requests run on.
+                let sent = tokio::task::spawn_blocking(move || {
+                    let mut objects = page.into_iter();
+                    objects.all(|found| {
+                        let found = found.map(object).map_err(|error| StorageError::of(&place, &error));
+                        let ends = found.is_err();
+                        sender.send(found).is_ok() && !ends
+                    })
+                });
+                if !sent.await.unwrap_or(false) {
+                    return;
+                }
+            }
+        });
+        if task.is_none() {
+            let _ = failed.try_send(Err(self.error(Trouble::Interrupted)));
+        }
+        drop(failed);
+        receiver.into_iter()
+    }
+
+    /// The names directly below a prefix: of objects, and of prefixes.
+    pub fn names(&self, prefix: &str) -> Result<(Vec<Object>, Vec<String>), StorageError> {
+        let prefix = Path::from(prefix);
+        self.run(move |store| async move {
+            let listed = store.list_with_delimiter((!prefix.as_ref().is_empty()).then_some(&prefix)).await?;
+            let folders = listed.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned));
+            Ok((listed.objects.into_iter().map(object).collect(), folders.collect()))
+        })
+    }
+
+    /// `None` where there is no such object.
+    pub fn find(&self, key: &str) -> Result<Option<Object>, StorageError> {
+        let path = Path::from(key);
+        absent(self.run(move |store| async move { store.head(&path).await.map(object) }))
+    }
+
+    /// The whole content as a stream; `version`: that of [`Object`], so that an object that changes meanwhile is an error and not a
+    /// mixture.
+    pub fn reader(&self, object: &Object) -> Result<ObjectReader, StorageError> {
+        let path = Path::from(object.key.as_str());
+        let options = GetOptions { if_match: object.version.clone(), ..GetOptions::default() };
+        let place = self.place();
+        let (sender, receiver) = sent();
+        let opened = self.run(move |store| async move { store.get_opts(&path, options).await })?;
+        let size = opened.meta.size;
+        let mut stream = opened.into_stream();
+        let task = runtime::spawn(async move {
+            while let Some(chunk) = stream.next().await {
+                let chunk = chunk.map_err(|error| StorageError::of(&place, &error));
+                let ends = chunk.is_err();
+                if sender.send(chunk).await.is_err() || ends {
+                    return;
+                }
+            }
+        });
+        task.ok_or_else(|| self.error(Trouble::Interrupted))?;
+        Ok(ObjectReader::new(receiver, size, self.place()))
+    }
+
+    pub fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let path = Path::from(key);
+        self.run(move |store| async move { store.get_range(&path, range).await })
+    }
+
+    /// The last bytes of an object, and how long it is.
+    pub fn tail(&self, key: &str, most: u64) -> Result<(Bytes, u64), StorageError> {
+        let path = Path::from(key);
+        // Azure has no ranges that count from the end.
+        let suffix = self.location.scheme() != crate::Scheme::Azure;
+        self.run(move |store| async move {
+            let range = if suffix {
+                GetRange::Suffix(most)
+            } else {
+                GetRange::Offset(store.head(&path).await?.size.saturating_sub(most))
+            };
+            let got = store.get_opts(&path, GetOptions { range: Some(range), ..GetOptions::default() }).await?;
+            let size = got.meta.size;
+            Ok((got.bytes().await?, size))
+        })
+    }
+
+    /// The whole of a small object; one that is larger than `most` is not fetched. `None` where it does not exist.
+    pub fn small(&self, key: &str, most: u64) -> Result<Option<Bytes>, StorageError> {
+        let path = Path::from(key);
+        let got = self.run(move |store| async move {
+            let got = store.get(&path).await?;
+            if got.meta.size > most {
+                return Err(object_store::Error::NotSupported { source: "too large".into() });
+            }
+            got.bytes().await
+        });
+        absent(got)
+    }
+
+    /// Writes an object whose name nobody has taken: of two who try, one is told [`Trouble::Exists`], however close they come.
+    pub fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        let path = Path::from(key);
+        let put = self.run(move |store| async move {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            store.put_opts(&path, bytes.into(), options).await.map(drop)
+        });
+        // Of S3, who comes second is told that a condition failed.
+        put.map_err(|error| match error.trouble {
+            Trouble::Changed => self.error(Trouble::Exists),
+            _ => error,
+        })
+    }
+
+    /// Uploads a file, a long one in parts. It is not to be seen before all of it is there; where that fails, the parts are given up.
+    pub fn upload(&self, key: &str, file: &FilePath) -> Result<(), StorageError> {
+        let (store, path, place) = (self.object_store(), Path::from(key), self.place());
+        let (file, shown) = (file.to_path_buf(), file.display().to_string());
+        runtime::wait(&self.place(), async move {
+            let told = |error: &std::io::Error| {
+                let of_store = error.get_ref().and_then(|error| error.downcast_ref::<object_store::Error>());
+                of_store.map_or_else(
+                    || StorageError {
+                        place: place.clone(),
+                        trouble: Trouble::File { path: shown.clone(), kind: error.kind() },
+                    },
+                    |error| StorageError::of(&place, error),
+                )
+            };
+            let mut source = tokio::fs::File::open(&file).await.map_err(|error| told(&error))?;
+            source.set_max_buf_size(READ);
+            let mut writer = BufWriter::with_capacity(store, path, PART).with_max_concurrency(UPLOADS);
+            let copied = tokio::io::copy_buf(&mut BufReader::with_capacity(READ, source), &mut writer).await;
+            if let Err(error) = copied {
+                // Where that fails too, the store's own rules remove what was begun.
+                let _ = writer.abort().await;
+                return Err(told(&error));
+            }
+            // An upload that cannot be finished is given up by the writer itself.
+            writer.shutdown().await.map_err(|error| told(&error))
+        })
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    pub fn remove(&self, key: &str) -> Result<(), StorageError> {
+        let path = Path::from(key);
+        absent(self.run(move |store| async move { store.delete(&path).await })).map(drop)
+    }
+
+    fn run<T, F>(&self, ask: impl FnOnce(Arc<dyn ObjectStore>) -> F + Send + 'static) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, object_store::Error>> + Send,
+    {
+        let (store, place) = (self.object_store(), self.place());
+        runtime::wait(&self.place(), async move { ask(store).await.map_err(|error| StorageError::of(&place, &error)) })
+    }
+
+    fn place(&self) -> String {
+        self.location.root()
+    }
+
+    fn error(&self, trouble: Trouble) -> StorageError {
+        StorageError { place: self.place(), trouble }
+    }
+}
+
+fn object(meta: ObjectMeta) -> Object {
+    Object { key: meta.location.to_string(), size: meta.size, modified: meta.last_modified.into(), version: meta.e_tag }
+}
+
+fn absent<T>(found: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(StorageError { trouble: Trouble::NotFound, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
