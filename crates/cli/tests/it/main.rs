@@ -13,12 +13,15 @@ mod hostile_input;
 mod identity;
 mod imports;
 mod inspect;
+mod keystores;
 mod killed;
 mod notes;
 mod output;
 mod project_folder;
 mod rights;
 mod runs;
+#[path = "../../../keystore/tests/it/servers.rs"]
+mod servers;
 mod six_formats;
 mod storage;
 mod support;

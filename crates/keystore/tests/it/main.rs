@@ -1,0 +1,11 @@
+//! Key stores against the real components, which the tests start on free ports and stop.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+
+mod aws;
+mod azure;
+mod google;
+mod http;
+mod pkcs11;
+mod servers;
+mod standin;
+mod transit;
