@@ -114,15 +114,15 @@ impl AwsKms {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct KeyMetadata {
-    key_id: String,
-    #[serde(default)]
-    key_spec: String,
-    #[serde(default)]
-    key_usage: String,
-    #[serde(default)]
-    key_state: String,
+    #[serde(rename = "KeyId")]
+    id: String,
+    #[serde(rename = "KeySpec", default)]
+    spec: String,
+    #[serde(rename = "KeyUsage", default)]
+    usage: String,
+    #[serde(rename = "KeyState", default)]
+    state: String,
 }
 
 impl KeyStore for AwsKms {
@@ -139,11 +139,11 @@ impl KeyStore for AwsKms {
         }
         let wrap = || {
             let about = self.key()?;
-            if about.key_spec != "SYMMETRIC_DEFAULT" || about.key_usage != "ENCRYPT_DECRYPT" {
+            if about.spec != "SYMMETRIC_DEFAULT" || about.usage != "ENCRYPT_DECRYPT" {
                 return Err(Trouble::KeyUnusable { how: "it must be symmetric, to encrypt and decrypt".to_owned() });
             }
-            if about.key_state != "Enabled" {
-                return Err(Trouble::KeyUnusable { how: format!("its state is {}", state(&about.key_state)) });
+            if about.state != "Enabled" {
+                return Err(Trouble::KeyUnusable { how: format!("its state is {}", state(&about.state)) });
             }
             let plaintext = Zeroizing::new(BASE64.encode(key));
             // Names of keys and rings are quoted by serde, Base64 needs no quoting.
@@ -178,8 +178,8 @@ impl KeyStore for AwsKms {
         let about = self.key().at(&self.place)?;
         // KMS rotates the material behind one id without a word; another id is what an alias can point to.
         let version = parts(wrapped).map(|(_, id)| id.rsplit('/').next().unwrap_or(id).to_owned());
-        let about_it = format!("symmetric, {}", state(&about.key_state));
-        Ok(StoreStatus { version, newest: Some(about.key_id), about: about_it })
+        let about_it = format!("symmetric, {}", state(&about.state));
+        Ok(StoreStatus { version, newest: Some(about.id), about: about_it })
     }
 }
 

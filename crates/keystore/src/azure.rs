@@ -236,18 +236,15 @@ fn of_machine(audience: &str, client: Option<&str>) -> Result<Text, Trouble> {
     let which = client.map(|client| format!("&client_id={}", escape(client))).unwrap_or_default();
     let resource = escape(audience);
     // App Service and Container Apps say where to ask; virtual machines have a fixed address.
-    let (base, url, header) = match (variable("IDENTITY_ENDPOINT"), variable("IDENTITY_HEADER")) {
-        (Some(endpoint), Some(header)) => {
-            let url = format!("{}?api-version=2019-08-01&resource={resource}{which}", endpoint.as_str());
-            (endpoint.to_string(), url, ("x-identity-header", header))
-        }
-        _ => {
-            let base = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
-                .map_or_else(|| "http://169.254.169.254".to_owned(), |url| url.trim_end_matches('/').to_owned());
-            let url =
-                format!("{base}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{which}");
-            (base, url, ("metadata", Zeroizing::new("true".to_owned())))
-        }
+    let of_app = variable("IDENTITY_ENDPOINT").zip(variable("IDENTITY_HEADER"));
+    let (base, url, header) = if let Some((endpoint, header)) = of_app {
+        let url = format!("{}?api-version=2019-08-01&resource={resource}{which}", endpoint.as_str());
+        (endpoint.to_string(), url, ("x-identity-header", header))
+    } else {
+        let base = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
+            .map_or_else(|| "http://169.254.169.254".to_owned(), |url| url.trim_end_matches('/').to_owned());
+        let url = format!("{base}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{which}");
+        (base, url, ("metadata", Zeroizing::new("true".to_owned())))
     };
     let headers = [(header.0, header.1.as_str())];
     let ask = Ask { method: Method::GET, url: &url, headers: &headers, body: b"" };

@@ -149,7 +149,7 @@ impl KeyStore for Pkcs11Store {
     }
 
     fn status(&self, _wrapped: &str) -> Result<StoreStatus, KeyStoreError> {
-        let about = self.with_key(|session, handle| About::of(session, handle)).at(&self.place)?;
+        let about = self.with_key(About::of).at(&self.place)?;
         let exportable = if about.leaves() { ", exportable" } else { "" };
         Ok(StoreStatus { version: None, newest: None, about: format!("AES-{}-GCM{exportable}", about.bytes * 8) })
     }
@@ -225,6 +225,7 @@ fn module(path: &Path) -> Result<Pkcs11, Trouble> {
     Ok(module)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a map for errors")]
 fn told(error: Error) -> Trouble {
     let Error::Pkcs11(code, _) = error else {
         return Trouble::Answer { what: "the module does not do what the standard says" };

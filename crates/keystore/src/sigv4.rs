@@ -31,11 +31,13 @@ pub(crate) struct Signed<'a> {
 /// The value of the `authorization` header.
 pub(crate) fn authorization(credentials: &Credentials, request: &Signed<'_>) -> String {
     let names = request.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let headers: String = request.headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}:{}", value.trim()));
+    let headers = Zeroizing::new(headers.collect::<Vec<_>>().join("\n"));
     let canonical = Zeroizing::new(format!(
-        "{}\n{}\n\n{headers}\n{names}\n{}",
+        "{}\n{}\n\n{}\n\n{names}\n{}",
         request.method,
         request.path,
+        *headers,
         HEXLOWER.encode(&Sha256::digest(request.body))
     ));
     let day = request.time.get(..8).unwrap_or_default();

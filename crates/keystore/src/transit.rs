@@ -27,9 +27,11 @@ pub(crate) struct Transit {
 
 impl Transit {
     pub(crate) fn open(config: &TransitConfig, base: &Path) -> Result<Self, KeyStoreError> {
-        let mut config = config.clone();
-        config.address = config.address.trim_end_matches('/').to_owned();
-        config.mount = config.mount.trim_matches('/').to_owned();
+        let config = TransitConfig {
+            address: config.address.trim_end_matches('/').to_owned(),
+            mount: config.mount.trim_matches('/').to_owned(),
+            ..config.clone()
+        };
         let within = config.namespace.as_ref().map(|name| format!(", namespace {name}")).unwrap_or_default();
         let place = Arc::new(Place {
             kind: "transit",

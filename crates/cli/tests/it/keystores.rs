@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::servers::{Bao, SoftHsm, TRANSIT_POLICY};
+use crate::servers::{Bao, Moto, SoftHsm, TRANSIT_POLICY};
 use crate::support::{Said, binary, said};
 
 /// A project under a store, with a table to be.
@@ -42,6 +42,7 @@ impl Kept {
     fn command(&self, place: &Path, args: &[&str]) -> Command {
         let mut command = binary();
         command.args(args).current_dir(place).env("BAO_TOKEN", &self.token).env_remove("VAULT_TOKEN");
+        command.env("AWS_ACCESS_KEY_ID", "AKIAMADEUP").env("AWS_SECRET_ACCESS_KEY", "made-up-secret-canary");
         if let Some(config) = &self.hsm {
             command.env("SOFTHSM2_CONF", config).env("CORDON_TEST_PIN", &self.pin);
         }
@@ -145,9 +146,9 @@ fn a_project_under_transit_works_and_stops_with_its_store() {
     other.cordon(&["keys", "status"]).ok();
 
     // To a key file and to another key of the store; the old one opens nothing then.
-    kept.cordon(&["keys", "rotate-root", "--new-root", "{ key-file: secrets/root.key }"]).ok();
+    kept.cordon(&["keys", "rotate-root", "--new-root", "{ key-file: root.key }"]).ok();
     assert!(kept.rows().exits(5).err.contains("key file"));
-    kept.set_root("{ key-file: secrets/root.key }");
+    kept.set_root("{ key-file: root.key }");
     assert_eq!(kept.rows().ok().json()[0]["n"], 1);
     bao.run(&["write", "-f", "transit/keys/second", "type=aes256-gcm96"]);
     kept.token = fs::read_to_string(bao.token("second", &TRANSIT_POLICY.replace("cordon", "second"))).unwrap();
@@ -206,6 +207,40 @@ fn a_project_under_an_hsm_works_and_stops_with_it() {
     assert_eq!(kept.rows().ok().json()[0]["n"], 2);
     hsm.delete("02");
     assert!(kept.rows().exits(5).err.contains("there is no such key"));
+}
+
+#[test]
+fn a_project_under_a_kms_works_and_stops_with_its_key() {
+    let Some(moto) = Moto::start() else { return };
+    let made = moto.python(
+        r#"
+made = client("kms").create_key(KeySpec="SYMMETRIC_DEFAULT", KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["KeyId"]
+print(json.dumps(made))
+"#,
+    );
+    let (key, ca) = (made.as_str().unwrap(), moto.pki.path("ca.pem"));
+    let root = format!(
+        "{{ aws-kms: {{ key: {key}, region: us-east-1, endpoint: \"{}\", ca-file: \"{ca}\", timeout-seconds: 5 }} }}",
+        moto.address
+    );
+    let kept = Kept::init(&root, "");
+    kept.cordon(&["run", "visits"]).ok();
+    assert_eq!(kept.rows().ok().json()[0]["n"], 2);
+    let status = kept.cordon(&["keys", "status", "--format", "json"]).ok().json();
+    assert_eq!((&status[0]["store"], &status[0]["version"]), (&"aws-kms".into(), &key.into()));
+    kept.cordon(&["keys", "rotate-root"]).ok();
+    moto.python(&format!(r#"client("kms").disable_key(KeyId="{key}"); print("{{}}")"#));
+    // moto goes on decrypting with a key that is disabled, AWS does not: only wrapping shows it here.
+    let before = fs::read(kept.file(".cordon/keyring.json")).unwrap();
+    let off = kept.cordon(&["keys", "rotate-root"]).exits(5);
+    assert!(off.err.contains("cannot be used") && off.err.contains(key), "{}", off.err);
+    assert!(!off.all().contains("canary"));
+    assert_eq!(fs::read(kept.file(".cordon/keyring.json")).unwrap(), before);
+    assert_eq!(kept.events("key_operation").last().unwrap()["outcome"], "failed");
+    let address = moto.address.clone();
+    drop(moto);
+    let down = kept.rows().exits(5).err;
+    assert!(down.contains("cannot be reached") && down.contains(&address), "{down}");
 }
 
 #[test]

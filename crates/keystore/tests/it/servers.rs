@@ -149,7 +149,7 @@ impl Drop for Running {
 
 /// Waits for somebody to listen.
 pub fn wait_for(port: u16, child: &mut Child, log: &Path) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         let ended = child.try_wait().unwrap();
         assert!(ended.is_none() && Instant::now() < end, "{ended:?}\n{}", fs::read_to_string(log).unwrap_or_default());
