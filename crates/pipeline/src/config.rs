@@ -6,6 +6,9 @@ use cordon_access::AccessFile;
 use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
 use cordon_formats::{CsvOptions, NotesOptions};
+use cordon_keystore::config::{
+    AwsKmsConfig, AzureKeyVaultConfig, GoogleKmsConfig, Pkcs11Config, StoreConfig, TransitConfig,
+};
 use cordon_storage::StoreSettings;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -58,7 +61,9 @@ fn default_keyring() -> String {
     ".cordon/keyring.json".to_owned()
 }
 
-/// The root key: `{ key-file: PATH }`, `{ passphrase-env: NAME }`, `{ passphrase-file: PATH }` or `prompt`.
+/// The root key: `{ key-file: PATH }`, `{ passphrase-env: NAME }`, `{ passphrase-file: PATH }`, `prompt`, or a store that keeps the
+/// key which wraps it: `{ transit: { … } }`, `{ pkcs11: { … } }`, `{ aws-kms: { … } }`,
+/// `{ azure-key-vault: { … } }`, `{ google-kms: { … } }`.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum RootSection {
@@ -70,6 +75,30 @@ pub enum RootSection {
     PassphraseFile(String),
     /// Ask on the terminal.
     Prompt,
+    /// The transit engine of OpenBao or HashiCorp Vault.
+    Transit(TransitConfig),
+    /// An AES key in a hardware security module.
+    Pkcs11(Pkcs11Config),
+    /// A key in AWS KMS.
+    AwsKms(AwsKmsConfig),
+    /// A key in Azure Key Vault or Managed HSM.
+    AzureKeyVault(AzureKeyVaultConfig),
+    /// A key in Google Cloud KMS.
+    GoogleKms(GoogleKmsConfig),
+}
+
+impl RootSection {
+    /// The store that keeps the key, where one does.
+    pub fn store(&self) -> Option<StoreConfig> {
+        match self {
+            Self::KeyFile(_) | Self::PassphraseEnv(_) | Self::PassphraseFile(_) | Self::Prompt => None,
+            Self::Transit(config) => Some(StoreConfig::Transit(config.clone())),
+            Self::Pkcs11(config) => Some(StoreConfig::Pkcs11(config.clone())),
+            Self::AwsKms(config) => Some(StoreConfig::AwsKms(config.clone())),
+            Self::AzureKeyVault(config) => Some(StoreConfig::AzureKeyVault(config.clone())),
+            Self::GoogleKms(config) => Some(StoreConfig::GoogleKms(config.clone())),
+        }
+    }
 }
 
 /// The token vault.

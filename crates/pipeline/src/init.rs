@@ -4,13 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use cordon_audit::{Event, KeyOperationKind, Outcome};
+use cordon_audit::{Event, KeyOperationKind, Outcome, StoreUse};
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use zeroize::Zeroizing;
 
 use crate::config::schema_texts;
 use crate::error::RunError;
-use crate::project::{Existing, OpenProject, Project};
+use crate::project::{Existing, OpenProject, Project, open_store, parse_root};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {
@@ -31,6 +31,8 @@ pub struct InitOptions {
     pub limited: bool,
     /// The environment variable that holds the passphrase; without it a key file is made.
     pub passphrase_env: Option<String>,
+    /// A root as `keys.root` names it, in one line.
+    pub root: Option<String>,
     /// Who makes the project, for the record.
     pub user: String,
 }
@@ -71,9 +73,25 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
             "name a folder that is empty or does not exist",
         ));
     }
-    let secret = match &options.passphrase_env {
-        None => None,
-        Some(name) => {
+    let given = options.root.as_deref().map(|text| parse_root(text, "--root")).transpose()?;
+    if options.root.as_deref().is_some_and(|text| text.trim().contains('\n')) {
+        return Err(RunError::usage(
+            "`--root` is longer than a line",
+            "write it as `{ transit: { address: …, key: … } }`",
+        ));
+    }
+    let secret = match (&options.passphrase_env, given) {
+        (None, None) => None,
+        (_, Some(root)) => match root.store() {
+            Some(store) => Some(open_store(&store, dir)?),
+            None => {
+                return Err(RunError::usage(
+                    "`--root` names no key store",
+                    "leave it out for a key file, or use `--passphrase-env NAME`",
+                ));
+            }
+        },
+        (Some(name), None) => {
             let passphrase = Zeroizing::new(std::env::var(name).unwrap_or_default());
             if passphrase.len() < 12 {
                 return Err(RunError::usage(
@@ -84,9 +102,10 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
             Some(RootSecret::Passphrase(passphrase))
         }
     };
-    let root_line = match &options.passphrase_env {
-        None => "key-file: secrets/root.key".to_owned(),
-        Some(name) => format!("passphrase-env: {name}"),
+    let root_line = match (&options.root, &options.passphrase_env) {
+        (Some(root), _) => root.trim().to_owned(),
+        (None, Some(name)) => format!("{{ passphrase-env: {name} }}"),
+        (None, None) => "{ key-file: secrets/root.key }".to_owned(),
     };
     let name = dir
         .canonicalize()
@@ -153,6 +172,16 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         ("pipelines/nightly.yaml", with_schema("pipeline", &pipeline)),
         (".gitignore", GITIGNORE.to_owned()),
     ];
+    let ring_file = dir.join(".cordon/keyring.json");
+    if let Some(store @ RootSecret::Store(_)) = &secret {
+        // First of all: a store that says no leaves no half of a project behind.
+        make_folder(&dir.join(".cordon"))?;
+        if let Err(error) = KeyRing::create(&ring_file, store, &crate::run::now()) {
+            // Only what is empty, so only what was made here.
+            let _ = fs::remove_dir(dir.join(".cordon")).and_then(|()| fs::remove_dir(dir));
+            return Err(error.into());
+        }
+    }
     for (file, text) in &files {
         write_new(&dir.join(file), text)?;
     }
@@ -168,12 +197,15 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
     for (name, text) in schema_texts() {
         write_new(&dir.join(format!(".cordon/schema/{name}.json")), &text)?;
     }
-    KeyRing::create(&dir.join(".cordon/keyring.json"), &secret, &crate::run::now())?;
-    let ring = KeyRing::open(&dir.join(".cordon/keyring.json"), &secret)?;
+    if !matches!(secret, RootSecret::Store(_)) {
+        KeyRing::create(&ring_file, &secret, &crate::run::now())?;
+    }
+    let ring = KeyRing::open(&ring_file, &secret)?;
     let project = OpenProject::new(Project::find(dir)?, ring, &options.user, Existing::New)?;
     project.audit(&Event::ProjectInitialised { project: name.clone() })?;
     let (what, key_ids) = (KeyOperationKind::Created, project.key_ids());
     project.audit(&Event::KeyOperation { what, key_ids, outcome: Outcome::Done })?;
+    project.record_store_use(StoreUse::Wrapped)?;
     let mut made = vec![
         ("cordon.yaml".to_owned(), "keys, vault, audit log, storage, users and roles"),
         (policy_file, "what is done with each field, for a privacy officer to read"),
@@ -181,7 +213,7 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Vec<(String, &'static s
         (".cordon/schema/".to_owned(), "JSON Schemas, by which editors complete and check the YAML"),
         (".cordon/keyring.json".to_owned(), "purpose keys, each wrapped under the root key"),
     ];
-    if options.passphrase_env.is_none() {
+    if options.passphrase_env.is_none() && options.root.is_none() {
         made.push(("secrets/root.key".to_owned(), "the root key: only its owner can read it"));
     }
     Ok(made)

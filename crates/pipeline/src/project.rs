@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use cordon_access::{Dataset, Grants, Problem};
-use cordon_audit::{AuditLog, Event, Receipt, WriterInfo};
+use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
 use cordon_crypto::{
     AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SurrogateKey, VaultKey,
 };
@@ -18,10 +18,11 @@ use cordon_deid::yaml::{self, Issue, Issues, Position};
 use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
+use cordon_keystore::StoreConfig;
 use cordon_phi::{Dossiers, TokenStore};
 use cordon_storage::Location;
 use cordon_vault::keyring::{KeyRing, RootSecret};
-use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultError, VaultKeys, VaultOptions};
+use cordon_vault::{DossierOptions, DossierStore, KeyRingError, TokenVault, VaultError, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
@@ -244,7 +245,12 @@ impl Project {
 
     /// The root secret as the configuration says.
     pub fn root_secret(&self, ask: AskPassphrase<'_>) -> Result<RootSecret, RunError> {
-        match &self.file.keys.root {
+        self.secret_of(&self.file.keys.root, ask)
+    }
+
+    /// The secret of a root as `keys.root` would name it. A key store is not asked yet.
+    pub fn secret_of(&self, root: &RootSection, ask: AskPassphrase<'_>) -> Result<RootSecret, RunError> {
+        match root {
             RootSection::KeyFile(path) => Ok(RootSecret::KeyFile(self.root.join(path))),
             RootSection::PassphraseEnv(name) => match std::env::var(name) {
                 Ok(passphrase) if !passphrase.is_empty() => Ok(RootSecret::Passphrase(Zeroizing::new(passphrase))),
@@ -264,6 +270,13 @@ impl Project {
                     ));
                 }
                 Ok(RootSecret::Passphrase(Zeroizing::new(line.to_owned())))
+            }
+            RootSection::Transit(_)
+            | RootSection::Pkcs11(_)
+            | RootSection::AwsKms(_)
+            | RootSection::AzureKeyVault(_)
+            | RootSection::GoogleKms(_) => {
+                open_store(&root.store().ok_or(RunError::Internal("a root's key store"))?, &self.root)
             }
             RootSection::Prompt => {
                 let passphrase = ask()
@@ -308,6 +321,17 @@ impl Project {
 pub(crate) enum Warehouse {
     Folder(PathBuf),
     Objects(Location),
+}
+
+/// Reads a root as it stands in `keys.root`; `said_by` is where the text comes from.
+pub fn parse_root(text: &str, said_by: &str) -> Result<RootSection, RunError> {
+    Ok(yaml::parse(text, Path::new(said_by))?)
+}
+
+pub(crate) fn open_store(store: &StoreConfig, base: &Path) -> Result<RootSecret, RunError> {
+    let store =
+        cordon_keystore::open(store, base).map_err(|error| KeyRingError::Store { error, also: String::new() })?;
+    Ok(RootSecret::Store(store))
 }
 
 /// Whether audit log and vault must be there already. Only a new project makes them: where one is missing later, its disk
@@ -419,6 +443,9 @@ impl OpenProject {
                 TokenVault::open(&open.vault_folder(), open.vault_keys()?, VaultOptions::default())?;
             }
         }
+        if existing == Existing::Must {
+            open.record_store_use(StoreUse::Unwrapped)?;
+        }
         Ok(open)
     }
 
@@ -427,6 +454,14 @@ impl OpenProject {
         let receipt = self.audit.append(event)?;
         self.anchor.raise(receipt.into())?;
         Ok(receipt)
+    }
+
+    /// Where a store keeps the key that wraps the root, each use of it is on the record.
+    pub fn record_store_use(&self, what: StoreUse) -> Result<(), RunError> {
+        match self.ring.root_place() {
+            Some(place) => self.audit(&Event::KeyStoreUsed { store: place.to_string(), what }).map(drop),
+            None => Ok(()),
+        }
     }
 
     pub fn audit_log(&self) -> &AuditLog {

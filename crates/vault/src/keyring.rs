@@ -1,6 +1,7 @@
 //! The local key ring: every key of an installation in one small file, wrapped under a root key that is not in it.
 //!
-//! The root key comes from a passphrase (Argon2id, RFC 9106) or from a key file. Each key is wrapped with AES-KWP
+//! The root key comes from a passphrase (Argon2id, RFC 9106), from a key file, or stands in the ring itself, wrapped by a
+//! key that a [`KeyStore`] keeps: then only who may use that key opens the ring. Each key is wrapped with AES-KWP
 //! (RFC 5649, SP 800-38F) under a key of its own, HKDF(root, salt = ring id, info = purpose, id, version), so that a
 //! wrapped key moved to another entry or another ring does not unwrap. A new root wraps the same keys again and touches
 //! no data. Killed at any instant, the file is the old ring or the new one.
@@ -36,6 +37,7 @@ use cordon_crypto::{
     Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey, HashKey,
     LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SurrogateKey, TableMasterKey, VaultKey,
 };
+use cordon_keystore::{KeyStore, Place, StoreStatus};
 use zeroize::Zeroizing;
 
 pub use error::KeyRingError;
@@ -66,6 +68,21 @@ pub struct KeyRing {
     keys: Vec<Zeroizing<[u8; 32]>>,
     /// What stood in the file when it was read or written, to notice that somebody else wrote it since.
     written: Vec<u8>,
+    store: Option<Arc<dyn KeyStore>>,
+}
+
+/// What may be told about the key in a store that wraps the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRoot {
+    pub place: Place,
+    pub status: StoreStatus,
+}
+
+impl StoredRoot {
+    /// The newest version, if another wrapped the root.
+    pub fn outdated(&self) -> Option<&str> {
+        self.status.newest.as_deref().filter(|newest| self.status.version.as_deref() != Some(*newest))
+    }
 }
 
 /// What may be told about a key.
@@ -96,12 +113,14 @@ impl KeyRing {
             cordon_crypto::random_bytes(key.as_mut_slice())?;
             keys.push(key);
         }
-        let (root, root_key) = root::new_root(root, params)?;
-        let mut file = RingFile::new(root, entries)?;
+        let store = root.store();
+        let ring_id = file::new_id()?;
+        let (root, root_key) = root::new_root(root, params, &ring_id)?;
+        let mut file = RingFile::new(ring_id, root, entries);
         file.wrap(&root_key, &keys)?;
         let written = file.to_bytes()?;
         atomic::Replacement::prepare(path, &written, None)?.commit()?;
-        Ok(Self { path: path.to_owned(), file, keys, written })
+        Ok(Self { path: path.to_owned(), file, keys, written, store })
     }
 
     /// Opens a ring and unwraps all its keys: what is damaged is found now and not in the middle of a run.
@@ -111,9 +130,9 @@ impl KeyRing {
 
     fn from_bytes(path: &Path, written: Vec<u8>, root: &RootSecret) -> Result<Self, KeyRingError> {
         let file = RingFile::parse(path, &written)?;
-        let root_key = root::root_key(root, &file.root, path)?;
+        let root_key = root::root_key(root, &file.root, path, &file.ring_id)?;
         let keys = file.unwrap(&root_key, path)?;
-        Ok(Self { path: path.to_owned(), file, keys, written })
+        Ok(Self { path: path.to_owned(), file, keys, written, store: root.store() })
     }
 
     /// What names this ring, in the audit log and in lineage. Not secret.
@@ -157,6 +176,25 @@ impl KeyRing {
         self.file.keys.iter().map(status).collect()
     }
 
+    /// The key in a store that wraps the root, if one does.
+    pub fn root_place(&self) -> Option<&Place> {
+        self.store.as_ref().map(|store| store.place())
+    }
+
+    /// The same, with what the store says about it now.
+    pub fn stored_root(&self) -> Result<Option<StoredRoot>, KeyRingError> {
+        let (Some(store), Some(wrapped)) = (&self.store, self.file.root.wrapped()) else { return Ok(None) };
+        let status = store.status(wrapped).map_err(|error| KeyRingError::Store { error, also: String::new() })?;
+        Ok(Some(StoredRoot { place: store.place().clone(), status }))
+    }
+
+    /// A new root key under the newest version of the same key in the same store; `false` where no store keeps the root.
+    pub fn renew_root(&mut self) -> Result<bool, KeyRingError> {
+        let Some(store) = self.store.clone() else { return Ok(false) };
+        self.rotate_root(&RootSecret::Store(store))?;
+        Ok(true)
+    }
+
     /// Wraps the same keys under another root. The old passphrase or key file opens nothing afterwards, except copies
     /// of the file that were made before.
     pub fn rotate_root(&mut self, new: &RootSecret) -> Result<(), KeyRingError> {
@@ -169,13 +207,13 @@ impl KeyRing {
         let committed = atomic::Replacement::prepare(&self.path, &written, Some(&self.written))?.commit();
         if !matches!(committed, Err(KeyRingError::NotReplaced { .. })) {
             // Also when the directory could not be synced: the new file is in place.
-            (self.file, self.written) = (file, written);
+            (self.file, self.written, self.store) = (file, written, new.store());
         }
         committed
     }
 
     fn under_root(&self, new: &RootSecret, params: Argon2Params) -> Result<(RingFile, Vec<u8>), KeyRingError> {
-        let (root, root_key) = root::new_root(new, params)?;
+        let (root, root_key) = root::new_root(new, params, &self.file.ring_id)?;
         let mut file = self.file.clone();
         file.root = root;
         file.wrap(&root_key, &self.keys)?;

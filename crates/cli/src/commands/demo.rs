@@ -33,7 +33,16 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
         )));
     }
     step(ui, 1, "A project: keys, vault, audit log, a Safe Harbor policy, a pipeline");
-    init(&dir, &InitOptions { template: Template::Hospital, limited: false, passphrase_env: None, user: os_user() })?;
+    init(
+        &dir,
+        &InitOptions {
+            template: Template::Hospital,
+            limited: false,
+            passphrase_env: None,
+            root: None,
+            user: os_user(),
+        },
+    )?;
     ui.say(format!("   {}/cordon.yaml, policies/, pipelines/, secrets/root.key", dir.display()));
 
     step(ui, 2, "A synthetic hospital: all 18 kinds of identifiers, and the dirt of real exports");

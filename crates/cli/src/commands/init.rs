@@ -24,6 +24,7 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
         },
         limited: args.method == InitMethod::LimitedDataSet,
         passphrase_env: args.passphrase_env.clone(),
+        root: args.root.clone(),
         user: os_user(),
     };
     let files = make(&args.dir, &options)?;
@@ -36,6 +37,15 @@ pub fn init(ui: &Ui, args: &InitArgs) -> Outcome {
         ui.hint("\nWrite your data use agreement into the policy before you run it, 164.514(e)(4).");
     }
     next_steps(ui, &args.dir, args.template);
+    if args.root.is_some() {
+        ui.hint("\nKeep the key in its store: without it nothing can be read again, and nobody can make it anew.");
+    } else if args.passphrase_env.is_some() {
+        ui.hint("\nKeep the passphrase safe: without it nothing can be read again.");
+    } else {
+        ui.hint(
+            "\nKeep secrets/root.key away from the data, and a copy of it safe: without it nothing can be read again.",
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,5 +86,4 @@ fn next_steps(ui: &Ui, dir: &Path, template: Chosen) {
         _ => "SELECT gender, count(*), avg(age) FROM patients GROUP BY gender",
     };
     ui.hint(format!("  cordon sql \"{question}\" --as analyst --purpose research"));
-    ui.hint("\nKeep secrets/root.key away from the data, and a copy of it safe: without it nothing can be read again.");
 }

@@ -13,6 +13,7 @@ mod hostile_input;
 mod identity;
 mod imports;
 mod inspect;
+mod keystores;
 mod killed;
 mod notes;
 mod output;
@@ -20,6 +21,7 @@ mod project_folder;
 mod report;
 mod rights;
 mod runs;
+#[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
 mod six_formats;
 mod storage;

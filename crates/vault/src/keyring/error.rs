@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use cordon_crypto::CryptoError;
+use cordon_keystore::{KeyStoreError, Place};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -20,6 +21,11 @@ pub enum KeyRingError {
     WrongKeyFile { key_file: PathBuf, path: PathBuf, expected: String, found: String },
     #[error("the key ring {} opens with a {needed}, not with a {given}", path.display())]
     OtherRoot { path: PathBuf, needed: &'static str, given: &'static str },
+    #[error("{error}{also}")]
+    Store { error: KeyStoreError, also: String },
+    #[error("{place} unwraps the root of the key ring {} to something else than its root; restore the ring from a backup",
+        path.display())]
+    WrongRoot { path: PathBuf, place: Box<Place> },
     #[error("the passphrase is shorter than {least} characters")]
     PassphraseTooShort { least: usize },
     #[error("the key ring {} is damaged: {what}; restore it from a backup", path.display())]

@@ -83,20 +83,25 @@ impl Entry {
     }
 }
 
+/// The identity of a new ring.
+pub(super) fn new_id() -> Result<String, KeyRingError> {
+    let mut id = [0; 16];
+    random_bytes(&mut id)?;
+    Ok(HEXLOWER.encode(&id))
+}
+
 impl RingFile {
-    /// A ring with a new identity; its keys are not wrapped yet.
-    pub(super) fn new(root: Root, keys: Vec<Entry>) -> Result<Self, KeyRingError> {
-        let mut id = [0; 16];
-        random_bytes(&mut id)?;
-        Ok(Self {
+    /// A ring whose keys are not wrapped yet.
+    pub(super) fn new(ring_id: String, root: Root, keys: Vec<Entry>) -> Self {
+        Self {
             format: FORMAT.to_owned(),
             version: VERSION,
-            ring_id: HEXLOWER.encode(&id),
+            ring_id,
             root,
             checksum: String::new(),
             keys,
             seal: String::new(),
-        })
+        }
     }
 
     /// Wraps `keys`, which are in the order of the entries, and renews the checks.

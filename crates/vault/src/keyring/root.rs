@@ -4,8 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cordon_crypto::{Argon2Params, KeyedHash, RootKey, argon2id, random_bytes, same_tag};
+use cordon_keystore::{KeyStore, Trouble};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -20,6 +22,8 @@ pub enum RootSecret {
     Passphrase(Zeroizing<String>),
     /// A file of 64 hexadecimal digits and a newline that only its owner may read.
     KeyFile(PathBuf),
+    /// A key that never leaves its store.
+    Store(Arc<dyn KeyStore>),
 }
 
 impl RootSecret {
@@ -31,12 +35,21 @@ impl RootSecret {
         match self {
             Self::Passphrase(_) => PASSPHRASE,
             Self::KeyFile(_) => KEY_FILE,
+            Self::Store(_) => STORE,
+        }
+    }
+
+    pub(super) fn store(&self) -> Option<Arc<dyn KeyStore>> {
+        match self {
+            Self::Store(store) => Some(Arc::clone(store)),
+            Self::Passphrase(_) | Self::KeyFile(_) => None,
         }
     }
 }
 
 const PASSPHRASE: &str = "passphrase";
 const KEY_FILE: &str = "key file";
+const STORE: &str = "key store";
 
 /// What the ring's file says about its root.
 #[derive(Clone, Serialize, Deserialize)]
@@ -56,6 +69,14 @@ pub(super) enum Root {
         /// Hex: what the right key file gives.
         fingerprint: String,
     },
+    /// A random root key, which is here only as the store wrapped it.
+    Store {
+        /// Which key wrapped it, for people: the configuration says where to ask.
+        place: String,
+        wrapped: String,
+        /// Hex: what the right root key gives.
+        check: String,
+    },
 }
 
 impl Root {
@@ -63,6 +84,14 @@ impl Root {
         match self {
             Self::Passphrase { .. } => PASSPHRASE,
             Self::KeyFile { .. } => KEY_FILE,
+            Self::Store { .. } => STORE,
+        }
+    }
+
+    pub(super) fn wrapped(&self) -> Option<&str> {
+        match self {
+            Self::Store { wrapped, .. } => Some(wrapped),
+            Self::Passphrase { .. } | Self::KeyFile { .. } => None,
         }
     }
 
@@ -75,13 +104,20 @@ impl Root {
                 parts.extend([salt, check].map(|text| text.as_bytes().to_vec()));
             }
             Self::KeyFile { fingerprint } => parts.push(fingerprint.as_bytes().to_vec()),
+            Self::Store { place, wrapped, check } => {
+                parts.extend([place, wrapped, check].map(|text| text.as_bytes().to_vec()));
+            }
         }
         parts
     }
 }
 
 /// The root of a new ring, or a new root of an old one.
-pub(super) fn new_root(secret: &RootSecret, params: Argon2Params) -> Result<(Root, RootKey), KeyRingError> {
+pub(super) fn new_root(
+    secret: &RootSecret,
+    params: Argon2Params,
+    ring_id: &str,
+) -> Result<(Root, RootKey), KeyRingError> {
     match secret {
         RootSecret::Passphrase(passphrase) => {
             if passphrase.chars().count() < SHORTEST_PASSPHRASE {
@@ -98,11 +134,18 @@ pub(super) fn new_root(secret: &RootSecret, params: Argon2Params) -> Result<(Roo
             let key = read_key_file(path)?;
             Ok((Root::KeyFile { fingerprint: fingerprint(&key) }, key))
         }
+        RootSecret::Store(store) => {
+            let key = RootKey::generate();
+            let wrapped = store
+                .wrap_proven(key.dangerous_expose(), ring_id)
+                .map_err(|error| KeyRingError::Store { error, also: String::new() })?;
+            Ok((Root::Store { place: store.place().to_string(), wrapped, check: check_value(&key) }, key))
+        }
     }
 }
 
 /// The root key of the ring at `path`, or why the secret does not give it.
-pub(super) fn root_key(secret: &RootSecret, root: &Root, path: &Path) -> Result<RootKey, KeyRingError> {
+pub(super) fn root_key(secret: &RootSecret, root: &Root, path: &Path, ring_id: &str) -> Result<RootKey, KeyRingError> {
     match (secret, root) {
         (RootSecret::Passphrase(passphrase), Root::Passphrase { memory_kib, passes, lanes, salt, check }) => {
             let salt = BASE64.decode(salt.as_bytes()).map_err(|_| KeyRingError::Damaged {
@@ -129,6 +172,20 @@ pub(super) fn root_key(secret: &RootSecret, root: &Root, path: &Path) -> Result<
                     expected: expected.clone(),
                     found,
                 })
+            }
+        }
+        (RootSecret::Store(store), Root::Store { place, wrapped, check }) => {
+            let key = store.unwrap(wrapped, ring_id).map_err(|error| {
+                let elsewhere = *place != store.place().to_string();
+                let about = matches!(error.trouble, Trouble::WrongKey | Trouble::KeyMissing);
+                let also = if elsewhere && about { format!("; it was wrapped by {place}") } else { String::new() };
+                KeyRingError::Store { error, also }
+            })?;
+            let key = RootKey::from_bytes(*key);
+            if same_tag(check_value(&key).as_bytes(), check.as_bytes()) {
+                Ok(key)
+            } else {
+                Err(KeyRingError::WrongRoot { path: path.to_owned(), place: Box::new(store.place().clone()) })
             }
         }
         _ => Err(KeyRingError::OtherRoot { path: path.to_owned(), needed: root.kind(), given: secret.kind() }),

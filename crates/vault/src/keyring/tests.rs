@@ -4,12 +4,64 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
+use cordon_keystore::KeyStoreError;
 use tempfile::TempDir;
 
 use super::*;
 
 const NOW: &str = "2026-11-23T12:00:00Z";
 const CHEAP: Argon2Params = Argon2Params { memory_kib: 64, passes: 1, lanes: 1 };
+
+/// Wraps under a key that it keeps, for the ring that it is told, and counts versions.
+struct MemoryStore {
+    place: Place,
+    keys: Vec<[u8; 32]>,
+    /// Says yes, and gives another key.
+    lies: bool,
+}
+
+impl MemoryStore {
+    fn new(keys: &[[u8; 32]]) -> Self {
+        let place = Place { kind: "memory", key: "k".to_owned(), at: "here".to_owned() };
+        Self { place, keys: keys.to_vec(), lies: false }
+    }
+
+    fn secret(keys: &[[u8; 32]]) -> RootSecret {
+        RootSecret::Store(Arc::new(Self::new(keys)))
+    }
+
+    fn wrong(&self) -> KeyStoreError {
+        KeyStoreError { place: Arc::new(self.place.clone()), trouble: cordon_keystore::Trouble::WrongKey }
+    }
+}
+
+impl KeyStore for MemoryStore {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn wrap(&self, key: &[u8; 32], ring: &str) -> Result<String, KeyStoreError> {
+        let sealed = cordon_crypto::seal(self.keys.last().unwrap(), ring.as_bytes(), key).unwrap();
+        Ok(format!("{}:{}", self.keys.len(), data_encoding::BASE64.encode(&sealed)))
+    }
+
+    fn unwrap(&self, wrapped: &str, ring: &str) -> Result<Zeroizing<[u8; 32]>, KeyStoreError> {
+        let (version, sealed) = wrapped.split_once(':').ok_or_else(|| self.wrong())?;
+        let index = version.parse::<usize>().map_err(|_| self.wrong())?.wrapping_sub(1);
+        let key = self.keys.get(index).ok_or_else(|| self.wrong())?;
+        let sealed = data_encoding::BASE64.decode(sealed.as_bytes()).map_err(|_| self.wrong())?;
+        let opened = cordon_crypto::open(key, ring.as_bytes(), &sealed).map_err(|_| self.wrong())?;
+        let mut out = Zeroizing::new([0; 32]);
+        out.copy_from_slice(&opened);
+        out[0] ^= u8::from(self.lies);
+        Ok(out)
+    }
+
+    fn status(&self, wrapped: &str) -> Result<StoreStatus, KeyStoreError> {
+        let version = wrapped.split_once(':').map(|(version, _)| version.to_owned());
+        Ok(StoreStatus { version, newest: Some(self.keys.len().to_string()), about: String::new() })
+    }
+}
 
 struct Scratch {
     dir: TempDir,
@@ -37,6 +89,13 @@ impl Scratch {
         (scratch, root, ring)
     }
 
+    fn with_store() -> (Self, RootSecret, KeyRing) {
+        let scratch = Self::new();
+        let root = MemoryStore::secret(&[[7; 32]]);
+        let ring = KeyRing::create(&scratch.ring(), &root, NOW).unwrap();
+        (scratch, root, ring)
+    }
+
     fn with_passphrase() -> (Self, RootSecret, KeyRing) {
         let scratch = Self::new();
         let root = RootSecret::passphrase("correct horse");
@@ -60,7 +119,7 @@ fn refused(result: Result<KeyRing, KeyRingError>) -> KeyRingError {
 
 #[test]
 fn what_is_made_opens_again() {
-    for (scratch, root, ring) in [Scratch::with_key_file(), Scratch::with_passphrase()] {
+    for (scratch, root, ring) in [Scratch::with_key_file(), Scratch::with_passphrase(), Scratch::with_store()] {
         let again = KeyRing::open(&scratch.ring(), &root).unwrap();
         assert!(all(&ring) == all(&again));
         assert_eq!(ring.id(), again.id());
@@ -165,7 +224,11 @@ fn a_damaged_key_says_which() {
 /// passphrase only the head is other than of a ring with a key file.
 #[test]
 fn no_changed_byte_gives_other_keys() {
-    let cases = [(Scratch::with_key_file(), None), (Scratch::with_passphrase(), Some("\"keys\""))];
+    let cases = [
+        (Scratch::with_key_file(), None),
+        (Scratch::with_passphrase(), Some("\"keys\"")),
+        (Scratch::with_store(), Some("\"keys\"")),
+    ];
     for ((scratch, root, ring), end) in cases {
         let good = fs::read(scratch.ring()).unwrap();
         let text = str::from_utf8(&good).unwrap();
@@ -304,4 +367,59 @@ fn another_version_is_not_called_damage() {
     fs::write(scratch.ring(), text.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
     let error = refused(KeyRing::open(&scratch.ring(), &root));
     assert!(matches!(error, KeyRingError::Version { found: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_store_opens_the_ring_that_it_wrapped_and_no_other() {
+    let (scratch, _, ring) = Scratch::with_store();
+    let error = refused(KeyRing::open(&scratch.ring(), &MemoryStore::secret(&[[8; 32]])));
+    assert!(
+        matches!(&error, KeyRingError::Store { error, .. }
+        if error.trouble == cordon_keystore::Trouble::WrongKey),
+        "{error}"
+    );
+    let error = refused(KeyRing::open(&scratch.ring(), &RootSecret::passphrase("correct horse")));
+    assert!(matches!(error, KeyRingError::OtherRoot { needed: "key store", .. }), "{error}");
+    let text = fs::read_to_string(scratch.ring()).unwrap();
+    assert!(all(&ring).iter().all(|key| !text.contains(&data_encoding::HEXLOWER.encode(key))));
+
+    // A root of another ring of the same store, put here with checksum and all.
+    let (other, root, _) = Scratch::with_store();
+    let stranger = file::RingFile::parse(&other.ring(), &fs::read(other.ring()).unwrap()).unwrap();
+    let mut moved = ring.file.clone();
+    moved.root = stranger.root;
+    moved.wrap(&RootKey::generate(), &ring.keys).unwrap();
+    fs::write(scratch.ring(), moved.to_bytes().unwrap()).unwrap();
+    assert!(matches!(refused(KeyRing::open(&scratch.ring(), &root)), KeyRingError::Store { .. }));
+}
+
+#[test]
+fn a_store_that_gives_another_key_is_found_when_wrapping_and_when_opening() {
+    let lying = RootSecret::Store(Arc::new(MemoryStore { lies: true, ..MemoryStore::new(&[[7; 32]]) }));
+    let (scratch, _, mut ring) = Scratch::with_store();
+    assert!(matches!(refused(KeyRing::open(&scratch.ring(), &lying)), KeyRingError::WrongRoot { .. }));
+    let before = fs::read(scratch.ring()).unwrap();
+    assert!(matches!(ring.rotate_root(&lying), Err(KeyRingError::Store { .. })));
+    assert_eq!(fs::read(scratch.ring()).unwrap(), before);
+    let fresh = Scratch::new();
+    assert!(KeyRing::create(&fresh.ring(), &lying, NOW).is_err() && !fresh.ring().exists());
+}
+
+#[test]
+fn a_root_moves_to_a_newer_version_to_another_kind_and_back() {
+    let (scratch, _, ring) = Scratch::with_store();
+    let keys = all(&ring);
+    let rotated = MemoryStore::secret(&[[7; 32], [9; 32]]);
+    let mut ring = KeyRing::open(&scratch.ring(), &rotated).unwrap();
+    let status = ring.stored_root().unwrap().unwrap().status;
+    assert_eq!((status.version.as_deref(), status.newest.as_deref()), (Some("1"), Some("2")));
+    assert!(ring.renew_root().unwrap());
+    assert_eq!(ring.stored_root().unwrap().unwrap().status.version.as_deref(), Some("2"));
+    assert!(KeyRing::open(&scratch.ring(), &MemoryStore::secret(&[[7; 32]])).is_err());
+
+    ring.rotate_root(&scratch.key_file("root.key")).unwrap();
+    assert!(ring.stored_root().unwrap().is_none() && ring.root_place().is_none() && !ring.renew_root().unwrap());
+    assert!(KeyRing::open(&scratch.ring(), &rotated).is_err());
+    ring.rotate_root(&rotated).unwrap();
+    assert!(all(&KeyRing::open(&scratch.ring(), &rotated).unwrap()) == keys);
 }

@@ -1,0 +1,12 @@
+//! Key stores against the real components, which the tests start on free ports and stop.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::needless_pass_by_value)]
+
+mod aws;
+mod azure;
+mod google;
+mod http;
+mod pkcs11;
+mod servers;
+mod standin;
+mod transit;
