@@ -211,7 +211,7 @@ fn a_project_under_an_hsm_works_and_stops_with_it() {
 
 #[test]
 fn a_project_under_a_kms_works_and_stops_with_its_key() {
-    let Some(moto) = Moto::start() else { return };
+    let Some(mut moto) = Moto::start() else { return };
     let made = moto.python(
         r#"
 made = client("kms").create_key(KeySpec="SYMMETRIC_DEFAULT", KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["KeyId"]
@@ -237,10 +237,9 @@ print(json.dumps(made))
     assert!(!off.all().contains("canary"));
     assert_eq!(fs::read(kept.file(".cordon/keyring.json")).unwrap(), before);
     assert_eq!(kept.events("key_operation").last().unwrap()["outcome"], "failed");
-    let address = moto.address.clone();
-    drop(moto);
+    moto.stop();
     let down = kept.rows().exits(5).err;
-    assert!(down.contains("cannot be reached") && down.contains(&address), "{down}");
+    assert!(down.contains("cannot be reached") && down.contains(&moto.address), "{down}");
 }
 
 #[test]

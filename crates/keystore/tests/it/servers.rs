@@ -372,7 +372,7 @@ impl SoftHsm {
 pub struct Moto {
     pub pki: Pki,
     pub address: String,
-    _running: Running,
+    running: Option<Running>,
     _dir: TempDir,
 }
 
@@ -394,7 +394,11 @@ impl Moto {
             .spawn()
             .unwrap();
         wait_for(port, &mut child, &log);
-        Some(Self { pki, address: format!("https://localhost:{port}"), _running: Running(child), _dir: dir })
+        Some(Self { pki, address: format!("https://localhost:{port}"), running: Some(Running(child)), _dir: dir })
+    }
+
+    pub fn stop(&mut self) {
+        self.running = None;
     }
 
     /// With `client(service)` and `json`; prints JSON.
