@@ -31,6 +31,9 @@ fn parse(bytes: &[u8], pixels: Pixels) -> Result<Document, DicomError> {
 /// What an element says, without its place.
 type Said<'d> = (Tag, VR, Kind, u16, &'d [u8]);
 
+/// An element that stays, and what its value is.
+type Kept<'d> = (Tag, Option<&'d [u8]>);
+
 fn said<'d>(document: &'d Document, element: &Element) -> Said<'d> {
     let value: &[u8] =
         if matches!(element.kind, Kind::Value | Kind::Fragments) { document.value(element) } else { &[] };
@@ -153,7 +156,7 @@ fn changed(document: &Document, dice: usize) {
         return;
     }
     let mut changes: Vec<(usize, Change<'_>)> = Vec::new();
-    let mut wanted: Vec<(Tag, Option<&[u8]>)> = Vec::new();
+    let mut wanted: Vec<Kept<'_>> = Vec::new();
     let mut number = 0;
     while let Some(element) = document.element(number) {
         let roll = (dice >> (number % 48)).wrapping_add(number) % 7;
@@ -198,7 +201,7 @@ fn changed(document: &Document, dice: usize) {
         let own = matches!(element.kind, Kind::Value | Kind::Fragments).then(|| after.value(element));
         (element.tag, own)
     });
-    let same = |(one, other): (&(Tag, Option<&[u8]>), (Tag, Option<&[u8]>))| {
+    let same = |(one, other): (&Kept<'_>, Kept<'_>)| {
         // Group lengths are counted anew; a sequence without items has no value either.
         one.0 == other.0 && (one.0.element() == 0 || one.1.unwrap_or_default() == other.1.unwrap_or_default())
     };
@@ -218,7 +221,9 @@ pub fn warm() {
 }
 
 /// The files that came out, and where rules failed.
-fn out(documents: &[Document]) -> (Vec<Vec<u8>>, Vec<(usize, String, String)>) {
+type Out = (Vec<Vec<u8>>, Vec<(usize, String, String)>);
+
+fn out(documents: &[Document]) -> Out {
     let output = recipe().apply(documents, &env()).unwrap_or_else(|error| panic!("{error}"));
     assert!(output.documents as usize + output.failures.len() == documents.len(), "a file is nowhere");
     let instances = output.tables.iter().filter(|(table, _)| table == tables::INSTANCE);

@@ -92,7 +92,9 @@ pub fn warm() {
 }
 
 /// Texts of the output's rows, and the rows that failed.
-fn run(values: &[Option<&str>]) -> (Vec<Vec<Option<String>>>, Vec<(usize, String)>) {
+type Out = (Vec<Vec<Option<String>>>, Vec<(usize, String)>);
+
+fn run(values: &[Option<&str>]) -> Out {
     let table = &recipe().tables["t"];
     let names: Vec<String> = table.rules.iter().map(|rule| rule.input.clone()).collect();
     let bound = table.bind(&names).unwrap_or_else(|error| panic!("{error}"));

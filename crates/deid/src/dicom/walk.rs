@@ -587,10 +587,10 @@ fn is_public_scheme(designator: &[u8]) -> bool {
     (2..=16).contains(&text.len()) && has_form && !text.starts_with(b"99")
 }
 
-/// In a data set there are no attributes of commands, files and directories (PS3.5, 7.1), and where what stands before them goes,
-/// those of the meta group would be read as such. That group is written with the least significant byte first in every file.
+/// A data set has no attributes of the meta group (PS3.5, 7.1), and where what stands before them goes, they would be read as of
+/// that. It is written with the least significant byte first in every file.
 fn is_astray(tag: Tag) -> bool {
-    matches!(tag.group(), 0x0000 | 0x0002 | 0x0004 | 0x0006 | 0x0200)
+    matches!(tag.group(), 0x0002 | 0x0200)
 }
 
 /// Says how the file is to be read, and stays.

@@ -57,6 +57,8 @@ pub enum FailureReason {
     Unlisted,
     #[error("a modifier extension that the policy does not list: without it the resource could mean its opposite")]
     ModifierExtension,
+    #[error("without what is left out of its header it would be read otherwise")]
+    Header,
 }
 
 /// What kernels made, and what was replaced in scrubbed texts; by column.

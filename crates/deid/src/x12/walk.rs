@@ -17,7 +17,7 @@ use super::path::{Name, Place, segment_name, text_of};
 use super::people::Identity;
 use super::recipe::{Ruling, Segment, X12Recipe, qualifier_of};
 use crate::document::{
-    Change, DocumentFailure, DocumentOutput, Person, Plan, Replacement, SeedBy, Spots, with_schemas,
+    Change, DocumentFailure, DocumentOutput, FailureReason, Person, Plan, Replacement, SeedBy, Spots, with_schemas,
 };
 use crate::fhir::recipe::Settled;
 use crate::kernel::{Env, KernelError};
@@ -70,11 +70,15 @@ impl X12Recipe {
         let mut envelopes: Vec<Option<Arc<Envelope>>> = vec![None; heads.len()];
         let mut written: Vec<(usize, usize, Vec<u8>)> = Vec::with_capacity(sets.len());
         let mut tally = Tally::default();
+        let mut broken: Vec<usize> = Vec::new();
         let failed = done.documents(
             |_, mark| walk.spots.place(mark),
             |index, changes| match index.checked_sub(heads.len()) {
                 None => {
                     let head = heads.get(index).and_then(|head| writer.header(head, changes));
+                    if head.is_none() {
+                        broken.push(index);
+                    }
                     if let Some(place) = envelopes.get_mut(index) {
                         *place = head.map(Arc::new);
                     }
@@ -93,7 +97,9 @@ impl X12Recipe {
             return Err(KernelError::Shape);
         }
         let mut failures = Vec::with_capacity(failed.len());
-        for failure in failed {
+        let reason = FailureReason::Header;
+        let broken = broken.into_iter().map(|index| DocumentFailure { index, path: "ISA".to_owned(), reason });
+        for failure in failed.into_iter().chain(broken) {
             match failure.index.checked_sub(heads.len()) {
                 // A header that a rule cannot handle takes its sets with it.
                 None => {
@@ -160,7 +166,8 @@ impl Writer {
         self.write(set.bytes())
     }
 
-    /// The envelope with its changes. Elements of ISA are of fixed length: what is put there is filled or cut.
+    /// The envelope with its changes; nothing where it would show other delimiters, as one does whose version is no version and
+    /// goes. Elements of ISA are of fixed length: what is put there is filled or cut.
     fn header(&mut self, head: &Transaction<'_>, changes: &[Change<'_>]) -> Option<Envelope> {
         self.begin();
         let isa = head.segment(0).map_or(0, |isa| isa.span().end);
@@ -170,9 +177,7 @@ impl Writer {
         let bytes = self.write(head.bytes());
         let new = parse(&bytes, head.envelope()).ok()?;
         let gs = new.segment(1).map(|gs| gs.bytes()).unwrap_or_default();
-        let made = Envelope::new(&bytes, gs).filter(|made| made.delimiters() == head.delimiters());
-        self.unfit |= made.is_none();
-        made
+        Envelope::new(&bytes, gs).filter(|made| made.delimiters() == head.delimiters())
     }
 
     fn begin(&mut self) {

@@ -165,22 +165,24 @@ fn text_of<'m>(message: &Message<'m>) -> Cow<'m, str> {
         return charset.decode(bytes);
     }
     let mut kept = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    for segment in message.segments() {
-        let (line, text) = (segment.line_span().start, segment.span().start);
-        kept.extend_from_slice(bytes.get(at..line).unwrap_or_default());
-        let mut before = bytes.get(line..text).unwrap_or_default();
-        while let Some((byte, rest)) = before.split_first() {
-            if let Some(behind) = before.strip_prefix(MARK) {
-                before = behind;
+    // Before segments and behind them, in lines of nothing else too.
+    let mut put = |mut between: &[u8], segment: &[u8]| {
+        while let Some((byte, rest)) = between.split_first() {
+            if let Some(behind) = between.strip_prefix(MARK) {
+                between = behind;
             } else {
                 kept.push(*byte);
-                before = rest;
+                between = rest;
             }
         }
-        at = text;
+        kept.extend_from_slice(segment);
+    };
+    let mut at = 0;
+    for segment in message.segments() {
+        put(bytes.get(at..segment.span().start).unwrap_or_default(), segment.bytes());
+        at = segment.span().end;
     }
-    kept.extend_from_slice(bytes.get(at..).unwrap_or_default());
+    put(bytes.get(at..).unwrap_or_default(), &[]);
     Cow::Owned(charset.decode(&kept).into_owned())
 }
 

@@ -114,12 +114,13 @@ fn a_byte_order_mark_before_a_message_that_is_not_utf8_is_no_text() {
 /// Found by fuzzing: declared as UTF-8 and broken, the text is read as windows-1252, and the mark again was three letters.
 #[test]
 fn a_byte_order_mark_in_a_message_of_broken_utf8_is_no_text() {
-    let sent = b"MSH|^~\\&|A (\xBC)||||||ADT|1|P|2.5.1||||||UNICODE UTF-8\r\xEF\xBB\xBFPID|1||7||M\xFCller\r";
+    let sent = b"MSH|^~\\&|A (\xBC)||||||ADT|1|P|2.5.1||||||UNICODE UTF-8\r\xEF\xBB\xBFPID|1||7||M\xFCller\r\
+        \xEF\xBB\xBF\r\x0B\xEF\xBB\xBF";
     let message = parse(sent).unwrap();
     let flat = tables::flatten(&[message]).unwrap();
     let (_, rows) = flat.iter().find(|(table, _)| table == "message").unwrap();
     let text = rows.column_by_name("message").unwrap().as_string_view().value(0).to_owned();
-    assert_eq!(text, "MSH|^~\\&|A (\u{bc})||||||ADT|1|P|2.5.1||||||UNICODE UTF-8\rPID|1||7||M\u{fc}ller\r");
+    assert_eq!(text, "MSH|^~\\&|A (\u{bc})||||||ADT|1|P|2.5.1||||||UNICODE UTF-8\rPID|1||7||M\u{fc}ller\r\r\u{b}");
     assert!(parse(text.as_bytes()).unwrap().segments().all(|segment| !segment.is_text()));
 }
 

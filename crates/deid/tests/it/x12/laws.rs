@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cordon_deid::document::FailureReason;
 use cordon_formats::x12::{Envelope, RecordKind, parse, tables};
 use indexmap::IndexMap;
 
@@ -102,6 +103,19 @@ fn headers_are_de_identified_and_keep_their_length() {
     );
     assert_eq!(column(&outputs, "claim", "interchange_control"), [Some("000000007".to_owned())]);
     assert_eq!(column(&outputs, "claim", "group_control"), [Some("1".to_owned())]);
+}
+
+/// Found by fuzzing: a version that is none goes, and without it the header showed no repetition mark; the whole batch was refused.
+#[test]
+fn a_header_that_would_be_read_otherwise_takes_its_sets_with_it_and_no_others() {
+    let recipe = recipe(SHIPPED).unwrap_or_else(|issues| panic!("{issues}"));
+    let fine = claim(BODY);
+    let broken = fine.replace("*00501*", "*HI00501*");
+    let outputs = run(&recipe, format!("{fine}{broken}{fine}").as_bytes());
+    let failures: Vec<_> = outputs.iter().flat_map(|output| &output.failures).collect();
+    assert_eq!(failures.len(), 1);
+    assert_eq!((failures[0].path.as_str(), failures[0].reason), ("ISA", FailureReason::Header));
+    assert_eq!(sets(&outputs).len(), 2);
 }
 
 #[test]
