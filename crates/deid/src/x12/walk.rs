@@ -151,12 +151,16 @@ impl Writer {
         let last = set.segments().next_back().filter(|segment| removed > 0 && segment.name() == b"SE");
         // SE-1 counts what is left.
         let mut count = last.and_then(|last| last.element(1)).map(|count| (count.span(), set.len() - removed));
+        let mut counted = None;
         for change in changes {
-            if let Some((span, left)) = count.take_if(|(span, _)| span.start <= change.start as usize) {
+            let start = change.start as usize;
+            if let Some((span, left)) = count.take_if(|(span, _)| span.start <= start) {
                 self.put(span.clone(), left.to_string().as_bytes());
-                if span.start == change.start as usize {
-                    continue;
-                }
+                counted = Some(span);
+            }
+            // Who sends more than a number there sends it in parts, each of which may go.
+            if counted.as_ref().is_some_and(|span| span.start == start || span.contains(&start)) {
+                continue;
             }
             self.change(set, change, false);
         }

@@ -118,6 +118,14 @@ fn a_header_that_would_be_read_otherwise_takes_its_sets_with_it_and_no_others() 
     assert_eq!(sets(&outputs).len(), 2);
 }
 
+/// Found by fuzzing: the number of segments and the parts that stood in its place were written over each other.
+#[test]
+fn a_count_in_parts_is_counted_anew() {
+    let text = claim(&format!("{BODY}QQQ*x~")).replace("SE*", "SE*5:JANE^DOE:");
+    let out = one(SHIPPED, &text);
+    assert!(!out.contains("JANE") && !out.contains("DOE") && !out.contains("QQQ"), "{out}");
+}
+
 #[test]
 fn what_no_rule_reaches_is_left_out_and_counted() {
     let policy = format!("{HEAD}      types:\n        code: {{ kind: operational }}\n");
