@@ -62,7 +62,7 @@ fn holds_numbers_alone(found: &Value) {
 
 #[test]
 fn a_table_is_told_in_numbers_and_the_report_stays() {
-    let folder = Folder::with(POLICY, "  people: { format: csv, path: people/*.csv }");
+    let folder = Folder::with(POLICY, "  - { dataset: people, format: csv, path: \"people/*.csv\" }");
     folder.write("people/a.csv", ROWS);
     // The third row's date is none.
     let report = folder.run_json("test", 3);

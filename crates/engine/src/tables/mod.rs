@@ -479,6 +479,7 @@ impl TableVersion {
 impl TableStore {
     fn check_footer(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
         let path = self.0.place.shown(table, DATA, &part.file);
+        self.0.place.check_head(&path)?;
         part::check_footer(|most| self.0.place.tail(table, part, most), part, &path)
     }
 }

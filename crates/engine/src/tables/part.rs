@@ -25,7 +25,7 @@ use crate::keytools::KeyTools;
 pub const ENTROPY_METADATA: &str = "cordon.entropy";
 
 /// Magic of a Parquet file with an encrypted footer, at both ends.
-const MAGIC: &[u8; 4] = b"PARE";
+pub(super) const MAGIC: &[u8; 4] = b"PARE";
 /// Length of the footer, little-endian, and the magic.
 const TAIL: u64 = 8;
 

@@ -15,6 +15,7 @@ use cordon_storage::{Store, Trouble};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::part::MAGIC;
 use super::{DATA, LOCK, MANIFESTS, PartInfo, random_name};
 use crate::errors::EngineError;
 
@@ -212,6 +213,17 @@ impl Place {
                 Ok(PartFile::Object(Arc::new(RemoteFile::new(store.clone(), key, object.size))))
             }
         }
+    }
+
+    /// Whether a part begins as an encrypted one does. Of an object that is looked at with all its bytes: it would be one more request
+    /// for what the footer's digest tells already.
+    pub(super) fn check_head(&self, path: &Path) -> Result<(), EngineError> {
+        let Self::Folder(_) = self else { return Ok(()) };
+        let mut head = Vec::with_capacity(MAGIC.len());
+        File::open(path)
+            .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut head))
+            .map_err(|error| EngineError::io("read the part", path, &error))?;
+        if head == MAGIC { Ok(()) } else { Err(EngineError::NotEncrypted { path: path.to_owned() }) }
     }
 
     /// The end of a part and how long it is: of an object in one request.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use cordon_engine::AuthorizedView;
 use futures::TryStreamExt;
 
-use crate::support::{CANARY, engine, holds, hospital};
+use crate::support::{CANARY, engine, holds, hospital, tmp_dir};
 
 /// Temporary files have no name; the system still shows this process the bytes of those that it holds open.
 fn open_temporary_files(below: &str) -> Vec<PathBuf> {
@@ -36,7 +36,7 @@ async fn what_spills_is_sealed_and_the_answer_is_right() {
     let sealed_bytes = Arc::new(AtomicUsize::new(0));
     let watcher = {
         let (stop, sealed_bytes) = (Arc::clone(&stop), Arc::clone(&sealed_bytes));
-        let below = dir.path().join("tmp").to_string_lossy().into_owned();
+        let below = tmp_dir().to_string_lossy().into_owned();
         std::thread::spawn(move || {
             let mut found = false;
             while !stop.load(Ordering::Relaxed) {
@@ -72,5 +72,5 @@ async fn what_spills_is_sealed_and_the_answer_is_right() {
     if cfg!(target_os = "linux") {
         assert!(sealed_bytes.load(Ordering::Relaxed) > 100_000, "the watcher saw no temporary file");
     }
-    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(tmp_dir()).unwrap().count(), 0);
 }

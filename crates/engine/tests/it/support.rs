@@ -116,10 +116,14 @@ pub fn hospital(root: &Path, rows: usize) -> TableStore {
     store
 }
 
-pub fn engine(store: &TableStore, memory_limit: usize) -> QueryEngine {
-    // It lives as long as the process: engines of many tests spill to it.
+/// Where engines spill to; it lives as long as the process.
+pub fn tmp_dir() -> PathBuf {
     static TMP: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(|| tempfile::tempdir().unwrap());
-    let tmp_dir = TMP.path().to_owned();
+    TMP.path().to_owned()
+}
+
+pub fn engine(store: &TableStore, memory_limit: usize) -> QueryEngine {
+    let tmp_dir = tmp_dir();
     QueryEngine::new(QueryOptions { memory_limit, tmp_dir, tmp_limit: 1 << 30, threads: 2 }, store.clone()).unwrap()
 }
 
