@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, StringViewArray};
 use cordon_deid::kernel::{Column, Day, Env, Kernel, ScrubRule, ScrubWith, Vintage, text_of};
-use cordon_phi::{Dossiers, IdentifierKind, Known, KnownFacts, Token, TokenError, Whose};
+use cordon_phi::{Dossiers, IdentifierKind, Known, KnownFacts, NameDraw, Token, TokenError, Whose};
 
 use crate::kernels::env;
 
@@ -61,6 +61,15 @@ impl Dossiers for Shelf {
             }
             out.push(facts);
         }
+        Ok(())
+    }
+
+    fn draws(&self, subjects: &[Token], out: &mut Vec<Option<NameDraw>>) -> Result<(), TokenError> {
+        out.extend(subjects.iter().map(|_| None));
+        Ok(())
+    }
+
+    fn decide(&self, _: &[Token], _: &mut [NameDraw]) -> Result<(), TokenError> {
         Ok(())
     }
 }

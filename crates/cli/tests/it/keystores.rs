@@ -81,7 +81,7 @@ impl Kept {
     }
 }
 
-fn transit(bao: &Bao, key: &str) -> String {
+pub fn transit(bao: &Bao, key: &str) -> String {
     let ca = bao.pki.path("ca.pem");
     format!("{{ transit: {{ address: \"{}\", key: {key}, ca-file: \"{ca}\", timeout-seconds: 2 }} }}", bao.address)
 }

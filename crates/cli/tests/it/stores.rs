@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use cordon_storage::{Location, Store, StoreSettings, Trouble};
 
-use crate::servers::{Pki, Running, absent, free_port, output, python, wait_for};
+use crate::keystores::transit;
+use crate::servers::{Bao, Pki, Running, absent, free_port, output, python, wait_for};
 use crate::support::{Folder, Said, binary, said};
 
 const ADMIN: (&str, &str) = ("AKIATESTADMIN", "CANARYsecretadmin1");
@@ -280,6 +281,8 @@ fn gzip(text: &str) -> Vec<u8> {
 struct Clinic {
     folder: Folder,
     identity: (&'static str, &'static str),
+    /// Of the key store, where keys are in one.
+    token: String,
 }
 
 impl Clinic {
@@ -287,7 +290,7 @@ impl Clinic {
         let folder = Folder::with(POLICY, sources);
         // Another pipeline would be compiled each time, to see that it writes no table of this one's.
         fs::remove_file(folder.path().join("pipelines/nightly.yaml")).unwrap();
-        let clinic = Self { folder, identity: ADMIN };
+        let clinic = Self { folder, identity: ADMIN, token: String::new() };
         clinic.storage(warehouse, stores);
         clinic
     }
@@ -305,6 +308,17 @@ impl Clinic {
         self.folder.write("cordon.yaml", kept[..start].concat() + &section + &kept[end..].concat());
     }
 
+    /// The root key goes to a key store, and what it was before is gone.
+    fn keys_in(&self, root: &str) {
+        self.cordon(&["keys", "rotate-root", "--new-root", root]).ok();
+        let file = self.folder.read("cordon.yaml");
+        let lines = file
+            .lines()
+            .map(|line| if line.starts_with("  root: ") { format!("  root: {root}") } else { line.to_owned() });
+        self.folder.write("cordon.yaml", lines.collect::<Vec<_>>().join("\n") + "\n");
+        fs::remove_dir_all(self.folder.path().join("secrets")).unwrap();
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = binary();
         command
@@ -312,7 +326,8 @@ impl Clinic {
             .current_dir(self.folder.path())
             .env("AWS_ACCESS_KEY_ID", self.identity.0)
             .env("AWS_SECRET_ACCESS_KEY", self.identity.1)
-            .env("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT.1);
+            .env("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT.1)
+            .env("BAO_TOKEN", &self.token);
         command
     }
 
@@ -347,14 +362,16 @@ fn in_clear(dir: &Path, word: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_run_from_s3_to_encrypted_tables_in_azure() {
+fn a_run_from_s3_to_encrypted_tables_in_azure_with_keys_in_openbao() {
     let scratch = tempfile::tempdir().unwrap();
     let Some(pki) = Pki::make(&scratch.path().join("pki")) else { return };
-    let (Some(mut s3), Some(azure)) = (S3::start(&pki), Azure::start(&pki)) else { return };
+    let (Some(mut s3), Some(azure), Some(bao)) = (S3::start(&pki), Azure::start(&pki), Bao::start()) else { return };
     s3.put("in/a.csv", rows(0..5000).as_bytes());
     s3.put("in/b.csv.gz", &gzip(&rows(5000..8000)));
     s3.put("in/deeper/c.csv", rows(90_000..90_010).as_bytes());
-    let clinic = Clinic::new("az://tables/clinic", &(s3.yaml(3) + &azure.yaml()), SOURCES);
+    let mut clinic = Clinic::new("az://tables/clinic", &(s3.yaml(3) + &azure.yaml()), SOURCES);
+    clinic.token.clone_from(&bao.root_token);
+    clinic.keys_in(&transit(&bao, "cordon"));
 
     let report = clinic.run(0);
     assert_eq!((&report["rows_in"], &report["rows_out"]), (&8000.into(), &8000.into()));
