@@ -126,21 +126,21 @@ fn node_with(package: &str, name: &str) -> Result<(), String> {
         .arg(package))
 }
 
-/// A PKCS#11 module and a tool that makes keys in it, from the system's packages.
+/// A PKCS#11 module, a tool that makes keys in it, and one that makes certificates, from the system's packages.
 fn install_softhsm() -> Result<(), String> {
     let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    if there("softhsm2-util") && there("pkcs11-tool") {
+    if ["softhsm2-util", "pkcs11-tool", "openssl"].into_iter().all(there) {
         return Ok(());
     }
-    println!("xtask: installing softhsm2 and opensc");
+    println!("xtask: installing softhsm2, opensc and openssl");
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
-    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "softhsm2", "opensc"]] {
+    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "softhsm2", "opensc", "openssl"]] {
         let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
         if !root {
             apt.args(["-n", "apt-get"]);
         }
         run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
-            .map_err(|error| format!("{error}; install softhsm2 and opensc (pkcs11-tool) yourself"))?;
+            .map_err(|error| format!("{error}; install softhsm2, opensc (pkcs11-tool) and openssl yourself"))?;
     }
     Ok(())
 }

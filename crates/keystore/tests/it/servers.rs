@@ -136,7 +136,8 @@ pub struct Running(pub Child);
 
 impl Running {
     pub fn signal(&self, name: &str) {
-        output(Command::new("kill").args([name, &self.0.id().to_string()]));
+        // The shell's own: not every system has a program of that name.
+        output(Command::new("sh").args(["-c", &format!("kill {name} {}", self.0.id())]));
     }
 }
 
