@@ -238,10 +238,7 @@ impl fmt::Display for Refusal {
             Self::Spent => f.write_str(
                 "the tokens were revealed as often as was asked for\n  help: make a new request:  cordon token request",
             ),
-            Self::OtherAct => f.write_str(
-                "the request is for something else\n  help: `cordon token reveal` is for requests to reveal, `cordon vault \
-                 shred` for those to destroy",
-            ),
+            Self::OtherAct => f.write_str("the request is for something else\n  help: make one for this"),
             Self::TooLong(most) => write!(f, "an approval opens for {most} at most (`access.reveal.lifetime` in cordon.yaml)"),
             Self::Count => write!(
                 f,
