@@ -107,7 +107,7 @@ impl FromStr for Lifetime {
 impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A day is told as 24h: that is how it is asked for.
-        let whole = |unit: u64| self.0 % unit == 0 && self.0 / unit > 1;
+        let whole = |unit: u64| self.0.is_multiple_of(unit) && self.0 / unit > 1;
         let (unit, seconds) = Self::UNITS.into_iter().find(|(_, unit)| whole(*unit)).unwrap_or(('s', 1));
         write!(f, "{}{unit}", self.0 / seconds)
     }
