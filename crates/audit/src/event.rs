@@ -72,6 +72,16 @@ pub enum StoreUse {
     Unwrapped,
 }
 
+/// What a request that takes two persons asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestedAct {
+    /// Turn tokens back into what they stand for.
+    Reveal,
+    /// Destroy what stands behind a token.
+    Shred,
+}
+
 /// How far something came that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -174,14 +184,64 @@ events! {
         columns: Vec<String>,
         why: Vec<Reason>,
     }
-    /// A pseudonym was turned back into what it stands for.
+    /// Somebody asks to do something with tokens that takes a second person. This entry is the request: its file only holds
+    /// the tokens behind the tags.
+    TokenRequested = "token_requested" {
+        request: String,
+        act: RequestedAct,
+        principal: String,
+        purpose: Purpose,
+        domain: String,
+        tokens: Vec<Tag>,
+        reason: String,
+        /// For how long an approval opens it.
+        lifetime_seconds: u64,
+        /// How often each token may be revealed.
+        times: Option<u32>,
+    }
+    /// Another person agreed.
+    RequestApproved = "request_approved" {
+        request: String,
+        /// The entry that is agreed to.
+        requested: Digest,
+        principal: String,
+        purpose: Purpose,
+        reason: String,
+    }
+    RequestRejected = "request_rejected" {
+        request: String,
+        requested: Digest,
+        principal: String,
+        purpose: Purpose,
+        reason: String,
+    }
+    /// It opens nothing any more, whoever approved it.
+    RequestRevoked = "request_revoked" {
+        request: String,
+        requested: Digest,
+        principal: String,
+        purpose: Purpose,
+        reason: String,
+    }
+    /// A pseudonym was turned back into what it stands for; durable before the value leaves.
     TokenRevealed = "token_revealed" {
+        request: String,
         principal: String,
         purpose: Purpose,
         domain: String,
         token: Tag,
-        reason: String,
         found: bool,
+    }
+    /// What stands behind a token is destroyed: begun before, done after.
+    SubjectShredded = "subject_shredded" {
+        request: String,
+        principal: String,
+        purpose: Purpose,
+        domain: String,
+        subject: Tag,
+        /// Tokens that nothing stands behind any more, by domain.
+        destroyed: Vec<(String, u64)>,
+        outcome: Outcome,
     }
     KeyOperation = "key_operation" {
         what: KeyOperationKind,
@@ -261,7 +321,12 @@ impl Event {
         match self {
             Self::QueryStarted { principal, .. }
             | Self::AccessDenied { principal, .. }
+            | Self::TokenRequested { principal, .. }
+            | Self::RequestApproved { principal, .. }
+            | Self::RequestRejected { principal, .. }
+            | Self::RequestRevoked { principal, .. }
             | Self::TokenRevealed { principal, .. }
+            | Self::SubjectShredded { principal, .. }
             | Self::DekUnwrapped { principal, .. }
             | Self::QuarantineShown { principal, .. } => Some(principal),
             Self::Inspected { principal, .. } => principal.as_deref(),

@@ -70,9 +70,13 @@ pub enum Command {
     /// The key ring: status, rotation of the root key, unwrapping data keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// The token vault: its state, and what stands behind a token.
+    /// The token vault: its state.
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// What stands behind tokens, by two persons: one asks, another approves for a limited time, and the one who asked sees
+    /// it, each token on the record.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print the JSON Schema of a configuration file, for editors.
     Schema(SchemaArgs),
     /// Generate a synthetic hospital: no person in it exists.
@@ -347,20 +351,83 @@ pub enum VaultCommand {
     Status,
     /// Read all of the vault and check it.
     Verify,
-    /// What stands behind a token. It is PHI, and the access goes on the record.
+    /// Replaced by `cordon token`.
+    #[command(hide = true)]
     Reveal {
-        token: String,
-        #[arg(long)]
-        domain: String,
-        /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Ask to see what tokens stand for. Prints the request's id, which a second person approves.
+    Request(TokenRequestArgs),
+    /// Let the one who asked do it, for a limited time. Nobody approves a request of their own.
+    Approve(TokenDecisionArgs),
+    /// Refuse a request for good.
+    Reject(TokenDecisionArgs),
+    /// Close a request for good, approved or not, at once: by who asked, who approved, or who may approve.
+    Revoke(TokenDecisionArgs),
+    /// Show what the tokens of an approved request stand for, to who asked. It is PHI, and each token goes on the record first.
+    Reveal {
+        id: String,
+        /// Only these of the request's tokens.
+        tokens: Vec<String>,
+        /// Who asked, as in `cordon.yaml`.
         #[arg(long = "as", value_name = "USER")]
         user: String,
-        #[arg(long)]
-        purpose: String,
-        /// Why it must be seen.
-        #[arg(long)]
-        reason: String,
     },
+    /// The requests that a user has a part in: made, approved, or may decide about.
+    List {
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// One request with its tokens, its reasons, and how it stands.
+    Show {
+        id: String,
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+}
+
+#[derive(ClapArgs)]
+pub struct TokenRequestArgs {
+    /// The tokens, as tables show them.
+    #[arg(required_unless_present = "tokens_file", conflicts_with = "tokens_file")]
+    pub tokens: Vec<String>,
+    /// A file with one token a line; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub tokens_file: Option<PathBuf>,
+    /// The domain of the tokens, as policies name it (`patient`, where they name none).
+    #[arg(long)]
+    pub domain: String,
+    /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+    #[arg(long)]
+    pub purpose: String,
+    /// Why it must be seen.
+    #[arg(long)]
+    pub reason: String,
+    /// For how long an approval shall open it (`30m`, `24h`), at most as `access.reveal.lifetime` says.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub lifetime: Option<String>,
+    /// How often each token may be revealed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub times: Option<u32>,
+}
+
+#[derive(ClapArgs)]
+pub struct TokenDecisionArgs {
+    /// The request, as `cordon token request` printed it.
+    pub id: String,
+    /// Who decides, as in `cordon.yaml`.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+    /// Why.
+    #[arg(long)]
+    pub reason: String,
 }
 
 #[derive(ClapArgs)]

@@ -24,6 +24,7 @@ pub mod project;
 pub mod quarantine;
 pub mod replay;
 pub mod report;
+pub mod reveal;
 pub mod run;
 pub mod sealed;
 pub mod source;

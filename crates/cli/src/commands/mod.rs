@@ -14,6 +14,7 @@ mod schema;
 mod sql;
 mod synth;
 mod tables;
+mod token;
 mod vault;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, vault),
+        Command::Token(token) => token::token(ui, &place, token),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
             Ok(ExitCode::SUCCESS)

@@ -28,4 +28,5 @@ mod storage;
 mod stores;
 mod support;
 mod third_party;
+mod token;
 mod x12;
