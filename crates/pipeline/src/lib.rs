@@ -24,6 +24,7 @@ pub mod project;
 pub mod quarantine;
 pub mod replay;
 pub mod report;
+pub mod rotate;
 pub mod run;
 pub mod sealed;
 pub mod source;
