@@ -271,14 +271,7 @@ impl<'a> Walk<'a> {
         fate
     }
 
-    fn extension_slot(
-        &mut self,
-        column: Gathered,
-        found: &Entry,
-        key: Token,
-        value: Token,
-        class: Class,
-    ) -> Fate {
+    fn extension_slot(&mut self, column: Gathered, found: &Entry, key: Token, value: Token, class: Class) -> Fate {
         let numbers = self.recipe.kernels.get(usize::from(column)).is_some_and(|rule| rule.gives_numbers);
         if found.json != Some(Json::Text) && !(found.json == Some(Json::Number) && numbers) {
             return Fate::Gone;
