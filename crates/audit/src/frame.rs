@@ -82,8 +82,7 @@ impl Header {
             key_before: VerifyingKey(take(&mut rest)?),
         };
         let (before, own) = (take::<SIGNATURE>(&mut signatures)?, take::<SIGNATURE>(&mut signatures)?);
-        let is_signed =
-            header.key_before.verify(signed, &before).is_ok() && header.key.verify(signed, &own).is_ok();
+        let is_signed = header.key_before.verify(signed, &before).is_ok() && header.key.verify(signed, &own).is_ok();
         is_signed.then_some(header)
     }
 

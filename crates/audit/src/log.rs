@@ -430,7 +430,8 @@ impl AuditLog {
         if !frame.follows(&prev) || !frame.is_signed_by(&header.key) {
             return Err(tampered(FindingKind::Changed, head.seq, &name));
         }
-        Entry::open(frame, &prev, self.reader.sealer(header.seal)?).map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
+        Entry::open(frame, &prev, self.reader.sealer(header.seal)?)
+            .map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
         Ok(())
     }
 

@@ -186,9 +186,8 @@ pub fn read(
     let path = folder.join(&held.file);
     let path = path.as_path();
     let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
-    let mut input = key
-        .reader(BufReader::new(file), SUB_KEY, &info(path))
-        .map_err(|error| unopened_stream(path, &error))?;
+    let mut input =
+        key.reader(BufReader::new(file), SUB_KEY, &info(path)).map_err(|error| unopened_stream(path, &error))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut origins: Vec<Origin> = Vec::new();
     let mut number = 0u64;

@@ -263,7 +263,8 @@ fn sealed_files(project: &OpenProject) -> Vec<Sealed> {
     let passing = [state.join("audit.sealed"), project.plan_file()];
     let states = pipelines(project).into_iter().map(|pipeline| project.state_folder(&pipeline));
     for path in std::iter::once(state).chain(states).flat_map(|folder| sealed_in(&folder)) {
-        let form = if path.file_name().is_some_and(|name| name == "journal.sealed") { Form::Journal } else { Form::Whole };
+        let form =
+            if path.file_name().is_some_and(|name| name == "journal.sealed") { Form::Journal } else { Form::Whole };
         if !passing.contains(&path) {
             files.push(Sealed { path, form });
         }

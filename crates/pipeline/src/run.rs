@@ -821,8 +821,7 @@ impl PipelineLock {
             fs::create_dir_all(folder).map_err(|error| RunError::io("create", folder, &error))?;
         }
         let file = File::create(&path).map_err(|error| RunError::io("open", &path, &error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| busy())?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
         Ok(Self { _file: file, path })
     }
 }

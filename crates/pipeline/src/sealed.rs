@@ -259,7 +259,7 @@ pub(crate) fn version_of(path: &Path, is_journal: bool) -> Result<Option<u32>, R
     loop {
         let mut head = Vec::new();
         let most = if is_journal { 8 } else { 4 };
-        file.by_ref().take(most).read_to_end(&mut head).map_err(failed)?;
+        Read::by_ref(&mut file).take(most).read_to_end(&mut head).map_err(failed)?;
         let skip = if is_journal { head.first_chunk().map(|length| u32::from_le_bytes(*length)) } else { Some(0) };
         let version = head.get(head.len().saturating_sub(4)..).and_then(sealed_version);
         let (Some(skip), Some(version)) = (skip, version.filter(|_| head.len() as u64 == most)) else {

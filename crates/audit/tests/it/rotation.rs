@@ -14,7 +14,8 @@ fn signer(number: u8) -> SigningKey {
 
 fn seals(versions: &[u32]) -> Versions<AuditSealKey> {
     // Version 1 is the one of `support`.
-    Versions::new(versions.iter().map(|version| (*version, AuditSealKey::from_bytes([5 + *version as u8; 32])))).unwrap()
+    Versions::new(versions.iter().map(|version| (*version, AuditSealKey::from_bytes([5 + *version as u8; 32]))))
+        .unwrap()
 }
 
 fn signers(numbers: &[u8]) -> SigningKeys {

@@ -27,7 +27,8 @@ pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
             let retired = rotate::retire(&mut project, &root)?;
             ui.object(&serde_json::json!({ "retired": retired }));
             ui.say(match retired.as_slice() {
-                [] => "No old version can go: files stand under each of them, or it is kept (`cordon keys status`).".to_owned(),
+                [] => "No old version can go: files stand under each of them, or it is kept (`cordon keys status`)."
+                    .to_owned(),
                 gone => format!("Removed from the key ring: {}", gone.join(", ")),
             });
             Ok(ExitCode::SUCCESS)
@@ -135,12 +136,18 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
         ui.hint(format!("Files were not counted: {error}"));
     }
     if let Some(versions) = pending {
-        ui.hint(format!("A rotation was interrupted: `cordon keys rotate --all` carries it on ({}).", names(&versions)));
+        ui.hint(format!(
+            "A rotation was interrupted: `cordon keys rotate --all` carries it on ({}).",
+            names(&versions)
+        ));
     }
     let due: Vec<String> = keys.iter().filter(|version| is_due(version)).map(|version| version.key.name()).collect();
     if !due.is_empty() {
         let most = project.project.rotate_after.unwrap_or_default();
-        ui.hint(format!("Older than {most} days, by `keys.rotate-after`: {}. `cordon keys rotate --all`", due.join(", ")));
+        ui.hint(format!(
+            "Older than {most} days, by `keys.rotate-after`: {}. `cordon keys rotate --all`",
+            due.join(", ")
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -164,7 +171,9 @@ fn rotate_keys(ui: &Ui, place: &Place, purposes: &[String], all: bool) -> Outcom
     }
     let (project, root) = open_with_root(place)?;
     let rotation = rotate::rotate(project, &root, &os_user(), &purposes, &|step| match step {
-        RotateStep::Resumed { versions } => ui.hint(format!("Carrying on an interrupted rotation: {}", names(versions))),
+        RotateStep::Resumed { versions } => {
+            ui.hint(format!("Carrying on an interrupted rotation: {}", names(versions)))
+        }
         RotateStep::Added { versions } => ui.hint(format!("In the key ring: {}", names(versions))),
         RotateStep::LogContinued => ui.hint("The audit log goes on under the newest keys."),
         RotateStep::Sealing { done, of } => {

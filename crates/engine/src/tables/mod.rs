@@ -399,10 +399,11 @@ impl TableStore {
         let name = manifest_name(version);
         let sealed = self.0.place.manifest(table, &name)?;
         let damaged = || EngineError::Damaged { what: "manifest", path: self.0.place.shown(table, MANIFESTS, &name) };
-        let json = self.0.seal.open(SUB_KEY, &manifest_context(table, version), &sealed).map_err(|error| match error {
-            CryptoError::UnknownVersion { .. } => EngineError::key(&error, "seal"),
-            _ => damaged(),
-        })?;
+        let json =
+            self.0.seal.open(SUB_KEY, &manifest_context(table, version), &sealed).map_err(|error| match error {
+                CryptoError::UnknownVersion { .. } => EngineError::key(&error, "seal"),
+                _ => damaged(),
+            })?;
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| damaged())?;
         let schema = manifest.arrow_schema().ok_or_else(damaged)?;
         Ok(TableVersion { table: table.to_owned(), manifest: Arc::new(manifest), schema, store: self.clone() })

@@ -23,7 +23,8 @@ const NAMING: [&str; 2] = [SealKey::PURPOSE, AuditSealKey::PURPOSE];
 pub fn why_not_rotated(purpose: &str) -> Option<&'static str> {
     const PSEUDONYMS: &str = "pseudonyms are made with it, and under another key the same people would get others: old and new \
                               tables would no longer join, and whoever holds both could link them";
-    const VAULT: &str = "it is bound into every file of the token vault, and what is found by it would not be found again";
+    const VAULT: &str =
+        "it is bound into every file of the token vault, and what is found by it would not be found again";
     match purpose {
         HashKey::PURPOSE | FpeKey::PURPOSE | DateShiftKey::PURPOSE | SurrogateKey::PURPOSE => Some(PSEUDONYMS),
         VaultKey::PURPOSE | BlindIndexKey::PURPOSE => Some(VAULT),
