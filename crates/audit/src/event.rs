@@ -58,6 +58,10 @@ pub struct DatasetAccess {
 pub enum KeyOperationKind {
     Created,
     Rotated,
+    /// What stood under older versions was sealed again under the newest.
+    Resealed,
+    /// Old versions were removed, as nothing stood under them any more.
+    Retired,
     /// The keys stayed, the secret that wraps them changed.
     RootRotated,
     Exported,

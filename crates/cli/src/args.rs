@@ -67,7 +67,7 @@ pub enum Command {
     /// Read and verify the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// The key ring: status, rotation of the root key, unwrapping data keys.
+    /// The key ring: status, rotation of keys and of the root key, unwrapping data keys.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// The token vault: its state.
@@ -316,7 +316,7 @@ pub enum AuditCommand {
 
 #[derive(Subcommand)]
 pub enum KeysCommand {
-    /// The keys by purpose, with versions and dates. Never the keys.
+    /// The keys by purpose, with versions, dates and how many files stand under each. Never the keys.
     Status,
     /// Wrap all keys under a new root key. Data stays as it is. Where a key store wraps the root and no new root is named: under
     /// the newest version of the same key.
@@ -331,6 +331,18 @@ pub enum KeysCommand {
         #[arg(long, value_name = "YAML", conflicts_with_all = ["new_key_file", "new_passphrase_env"])]
         new_root: Option<String>,
     },
+    /// Make a new version of keys: new data are written under it, and what is there stays readable. Killed, it is carried on by the
+    /// next call. No run may be active meanwhile.
+    Rotate {
+        /// The keys of this purpose: `table-master`, `seal`, `audit-seal` or `audit-signing`; may be repeated.
+        #[arg(long, value_name = "PURPOSE", required_unless_present = "all", conflicts_with = "all")]
+        purpose: Vec<String>,
+        /// All keys that can be rotated.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Remove old versions of keys that nothing stands under any more. Backups from before keep their own copy of the ring.
+    Retire,
     /// Unwrap a data key of a table's file, for readers such as pyarrow and Spark. Reads the wrapped key, prints the key, base64 both.
     UnwrapDek {
         /// The master key's id, as in the file's key material.

@@ -11,6 +11,9 @@ pub enum CryptoError {
     Authentication,
     #[error("a key of {found} bytes does not fit {algorithm}")]
     KeyLength { algorithm: &'static str, found: usize },
+    /// Sealed under a version that is not here: after the key was rotated, by another project, or before versions were written down.
+    #[error("sealed under a version of the key for {purpose} that is not in the key ring")]
+    UnknownVersion { purpose: &'static str },
     #[error("no master key is known as \"{id}\"")]
     UnknownMasterKey { id: String },
     /// SP 800-38G rev. 1, section 5.2: so few values that they could all be tried.

@@ -53,6 +53,9 @@ pub struct KeysSection {
     /// The file of wrapped keys; it is of no use without the root key.
     #[serde(default = "default_keyring")]
     pub keyring: String,
+    /// After how many days `cordon keys status` says that a key is due for rotation, such as `365d`.
+    #[serde(default)]
+    pub rotate_after: Option<At<String>>,
     /// Where the root key comes from.
     pub root: RootSection,
 }

@@ -94,14 +94,15 @@ impl OpenProject {
 impl Evidence {
     fn new(project: &Project, ring: &KeyRing) -> Result<Self, RunError> {
         let key = ring.audit_signing_key()?.verifying_key();
-        let log = AuditReader::open(&project.audit_folder(), &ring.key::<AuditSealKey>()?, key);
+        let log = AuditReader::open(&project.audit_folder(), ring.versions::<AuditSealKey>()?, key)
+            .before_rotation(ring.audit_signing_keys()?.verifying_keys());
         let there = match project.warehouse() {
             Warehouse::Folder(folder) => folder.is_dir(),
             Warehouse::Objects(_) => true,
         };
         let tables = if there { Some(project.table_store(ring)?) } else { None };
         let state = project.root.join(&project.file.storage.state);
-        let reached = AuditMark::new(&state, ring.key::<SealKey>()?).read()?;
+        let reached = AuditMark::new(&state, ring.versions::<SealKey>()?).read()?;
         Ok(Self { log, tables, reached })
     }
 

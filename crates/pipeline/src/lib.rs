@@ -25,6 +25,7 @@ pub mod quarantine;
 pub mod replay;
 pub mod report;
 pub mod reveal;
+pub mod rotate;
 pub mod run;
 pub mod sealed;
 pub mod source;

@@ -807,13 +807,21 @@ pub struct PipelineLock {
 
 impl PipelineLock {
     pub(crate) fn take(path: PathBuf, pipeline: &str) -> Result<Self, RunError> {
+        Self::lock(path, || RunError::Busy { pipeline: pipeline.to_owned() })
+    }
+
+    /// Of something else than a pipeline.
+    pub(crate) fn take_for(path: PathBuf, what: &'static str) -> Result<Self, RunError> {
+        Self::lock(path, || RunError::Occupied { what })
+    }
+
+    fn lock(path: PathBuf, busy: impl Fn() -> RunError) -> Result<Self, RunError> {
         use rustix::fs::{FlockOperation, flock};
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| RunError::io("create", folder, &error))?;
         }
         let file = File::create(&path).map_err(|error| RunError::io("open", &path, &error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| RunError::Busy { pipeline: pipeline.to_owned() })?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
         Ok(Self { _file: file, path })
     }
 }

@@ -32,5 +32,5 @@ pub mod keyring;
 mod store;
 
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
-pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
+pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};

@@ -20,6 +20,7 @@ mod output;
 mod project_folder;
 mod report;
 mod rights;
+mod rotation;
 mod runs;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;

@@ -11,6 +11,7 @@
 //! part's footer: the footer is authenticated and names every page, so that a part that was swapped for another one, even
 //! for an older part under the same keys, is found before it is read.
 
+mod key_use;
 mod manifest;
 mod part;
 mod place;
@@ -25,12 +26,13 @@ use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use cordon_crypto::{SealKey, Sealer, sub_key};
+use cordon_crypto::{CryptoError, SealKeys};
 use cordon_storage::Store;
 use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
+pub use key_use::KeyUse;
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
 pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
@@ -45,6 +47,7 @@ const DATA: &str = "data";
 const STAGING: &str = "_staging";
 const MANIFESTS: &str = "_manifest";
 const LOCK: &str = ".lock";
+const SUB_KEY: &str = "cordon/manifest/v1";
 /// A commit that is tried again within so many later commits is recognised and not applied twice.
 const REMEMBERED_COMMITS: usize = 64;
 
@@ -63,7 +66,7 @@ struct Inner {
     /// Staged parts are below it, by table and run.
     staging: PathBuf,
     keys: KeyTools,
-    sealer: Sealer,
+    seal: SealKeys,
 }
 
 /// What a commit changes. A table is made by its first commit.
@@ -101,10 +104,10 @@ pub struct Recovered {
 }
 
 impl TableStore {
-    pub fn open(root: impl Into<PathBuf>, keys: KeyTools, seal: &SealKey) -> Result<Self, EngineError> {
+    pub fn open(root: impl Into<PathBuf>, keys: KeyTools, seal: impl Into<SealKeys>) -> Result<Self, EngineError> {
         let root = root.into();
         let root = absolute(&root)?;
-        Ok(Self::at(Place::Folder(root.clone()), root, keys, seal))
+        Ok(Self::at(Place::Folder(root.clone()), root, keys, seal.into()))
     }
 
     /// Tables in an object store. What is not committed waits below `staging`, on a disk of this machine, encrypted as it will be.
@@ -112,14 +115,13 @@ impl TableStore {
         store: Store,
         staging: impl Into<PathBuf>,
         keys: KeyTools,
-        seal: &SealKey,
+        seal: impl Into<SealKeys>,
     ) -> Result<Self, EngineError> {
-        Ok(Self::at(Place::Objects(store), absolute(&staging.into())?, keys, seal))
+        Ok(Self::at(Place::Objects(store), absolute(&staging.into())?, keys, seal.into()))
     }
 
-    fn at(place: Place, staging: PathBuf, keys: KeyTools, seal: &SealKey) -> Self {
-        let sealer = Sealer::new(&sub_key(seal, "cordon/manifest/v1"));
-        Self(Arc::new(Inner { place, staging, keys, sealer }))
+    fn at(place: Place, staging: PathBuf, keys: KeyTools, seal: SealKeys) -> Self {
+        Self(Arc::new(Inner { place, staging, keys, seal }))
     }
 
     /// What a query reads parts from, by [`TableVersion::part_key`].
@@ -290,7 +292,7 @@ impl TableStore {
     fn publish(&self, table: &str, manifest: &Manifest) -> Result<(), EngineError> {
         let json = serde_json::to_vec(manifest).map_err(|_| EngineError::Internal("manifest"))?;
         let context = manifest_context(table, manifest.version);
-        let sealed = self.0.sealer.seal(&context, &json).map_err(|_| EngineError::Randomness)?;
+        let sealed = self.0.seal.seal(SUB_KEY, &context, &json).map_err(|_| EngineError::Randomness)?;
         self.0.place.publish(table, &manifest_name(manifest.version), manifest.version, &sealed)
     }
 
@@ -397,7 +399,11 @@ impl TableStore {
         let name = manifest_name(version);
         let sealed = self.0.place.manifest(table, &name)?;
         let damaged = || EngineError::Damaged { what: "manifest", path: self.0.place.shown(table, MANIFESTS, &name) };
-        let json = self.0.sealer.open(&manifest_context(table, version), &sealed).map_err(|_| damaged())?;
+        let json =
+            self.0.seal.open(SUB_KEY, &manifest_context(table, version), &sealed).map_err(|error| match error {
+                CryptoError::UnknownVersion { .. } => EngineError::key(&error, "seal"),
+                _ => damaged(),
+            })?;
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| damaged())?;
         let schema = manifest.arrow_schema().ok_or_else(damaged)?;
         Ok(TableVersion { table: table.to_owned(), manifest: Arc::new(manifest), schema, store: self.clone() })
