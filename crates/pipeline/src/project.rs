@@ -31,6 +31,7 @@ use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
+use crate::retention::Retention;
 use crate::run::PipelineLock;
 use crate::stores::Stores;
 
@@ -42,6 +43,8 @@ pub struct Project {
     /// Memory that a run or a query may use, in bytes.
     pub memory: usize,
     pub threads: usize,
+    /// How long things stay.
+    pub retention: Retention,
     /// Where in `cordon.yaml` things stand.
     places: Places,
     pub(crate) stores: Stores,
@@ -101,7 +104,8 @@ impl Project {
             threads => threads,
         };
         let stores = Stores::new(root, Path::new("cordon.yaml"), &file.storage)?;
-        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, places, stores })
+        let retention = Retention::check(&file.retention)?;
+        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, retention, places, stores })
     }
 
     /// Names in grants that fit nothing of what exists or may come to be. An `except` among them leaves a column open

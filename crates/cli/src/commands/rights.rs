@@ -41,6 +41,8 @@ pub fn require(
                 Privilege::Reveal => "reveal what tokens stand for",
                 Privilege::ReadQuarantine => "see quarantined records",
                 Privilege::UnwrapKeys => "unwrap data keys",
+                Privilege::Retain => "remove what is past its retention",
+                Privilege::Hold => "place or release legal holds",
             },
             purpose.name(),
             purpose.name(),
