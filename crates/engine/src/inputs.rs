@@ -77,10 +77,10 @@ impl ParquetInput {
         let mut builder =
             ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| at(&error))?;
         if let Some(name) = only {
-            let column = builder.schema().index_of(name).map_err(|_| EngineError::Damaged {
-                what: "columns of the part",
-                path: path.to_owned(),
-            })?;
+            let column = builder
+                .schema()
+                .index_of(name)
+                .map_err(|_| EngineError::Damaged { what: "columns of the part", path: path.to_owned() })?;
             let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
             builder = builder.with_projection(mask);
         }

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::anchor::AuditMark;
 use crate::error::RunError;
-use crate::retain::STOPPED;
 use crate::project::{AskPassphrase, Existing, OpenProject, Project, Warehouse};
+use crate::retain::STOPPED;
 
 /// A project's record as an auditor reads it: nothing is locked, healed, appended or made.
 pub struct Evidence {
@@ -212,8 +212,12 @@ impl Commits {
             }
             // A removal that a hold stopped between its entry and its publication.
             Event::RunFailed { run, what } if *what == STOPPED => {
-                let stopped: Vec<String> =
-                    self.newest.iter().filter(|(_, commit)| commit.run == *run).map(|(table, _)| table.clone()).collect();
+                let stopped: Vec<String> = self
+                    .newest
+                    .iter()
+                    .filter(|(_, commit)| commit.run == *run)
+                    .map(|(table, _)| table.clone())
+                    .collect();
                 for table in stopped {
                     if let Some(before) = self.newest.remove(&table).and_then(|commit| commit.before) {
                         self.newest.insert(table, *before);

@@ -133,7 +133,13 @@ impl Listing {
             for file in source::list(&project.root, &project.project.stores, &pipeline.path, section)? {
                 let source_id = source_id(&names, &file.dataset, &file.key);
                 let read_with = read_with(pipeline, &file);
-                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, since: None, replay: None });
+                present.entry(source_id.clone()).or_insert(PlannedFile {
+                    file,
+                    source_id,
+                    read_with,
+                    since: None,
+                    replay: None,
+                });
             }
         }
         Ok(Self(present))

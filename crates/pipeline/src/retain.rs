@@ -29,7 +29,9 @@ use crate::quarantine;
 use crate::replay::is_waiting;
 use crate::report;
 use crate::retention::Cut;
-use crate::run::{OpenJournal, PipelineLock, clock, commit_of, fail_point, new_run_id, publish, record_failure_of, tidy};
+use crate::run::{
+    OpenJournal, PipelineLock, clock, commit_of, fail_point, new_run_id, publish, record_failure_of, tidy,
+};
 use crate::sealed::read_sealed;
 use crate::state::{Change, Done, JournalEntry, MadeUnder, PartRecord, Prepared, UnitRecord};
 use crate::unit::part_options;
@@ -266,12 +268,7 @@ impl Work<'_> {
     }
 
     /// Of each part that loses rows, by file and number of rows, what stays.
-    fn left(
-        &self,
-        table: &str,
-        version: &TableVersion,
-        cut: &Cut,
-    ) -> Result<BTreeMap<(String, u64), Left>, RunError> {
+    fn left(&self, table: &str, version: &TableVersion, cut: &Cut) -> Result<BTreeMap<(String, u64), Left>, RunError> {
         let named: BTreeSet<&str> = version.manifest.parts.iter().map(|part| part.file.as_str()).collect();
         let mut all = BTreeMap::new();
         for unit in self.done.units.values() {
@@ -599,11 +596,7 @@ fn retire_files(unit: &mut UnitRecord, before: &BTreeSet<u32>) {
 }
 
 /// All tables of a pipeline: those that it has written, and those that it may.
-pub(crate) fn tables_of(
-    project: &OpenProject,
-    pipeline: &str,
-    done: &Done,
-) -> Result<BTreeSet<String>, RunError> {
+pub(crate) fn tables_of(project: &OpenProject, pipeline: &str, done: &Done) -> Result<BTreeSet<String>, RunError> {
     let mut tables: BTreeSet<String> =
         done.units.values().flat_map(|unit| &unit.parts).map(|part| part.table.clone()).collect();
     if let Ok(pipeline) = project.project.pipeline(pipeline)
@@ -621,12 +614,7 @@ pub(crate) fn tables_of(
 }
 
 /// Whether a hold is on any table of the pipeline.
-pub(crate) fn is_held(
-    project: &OpenProject,
-    holds: &Holds,
-    pipeline: &str,
-    done: &Done,
-) -> Result<bool, RunError> {
+pub(crate) fn is_held(project: &OpenProject, holds: &Holds, pipeline: &str, done: &Done) -> Result<bool, RunError> {
     // Nobody has to look at tables for that.
     if holds.all().is_empty() {
         return Ok(false);
@@ -660,12 +648,7 @@ pub(crate) fn none_held(project: &OpenProject, pipeline: &str, prepared: &Prepar
     Ok(held)
 }
 
-fn is_on_hold(
-    project: &OpenProject,
-    holds: &Holds,
-    pipeline: &str,
-    prepared: &Prepared,
-) -> Result<bool, RunError> {
+fn is_on_hold(project: &OpenProject, holds: &Holds, pipeline: &str, prepared: &Prepared) -> Result<bool, RunError> {
     if prepared.tables.is_empty() {
         return is_held(project, holds, pipeline, &prepared.done);
     }

@@ -176,7 +176,11 @@ impl Retention {
         let (run_reports, audit) = (of(&file.run_reports, "reports"), of(&file.audit, "the audit log"));
         for (name, at) in &file.tables {
             if !is_pattern(name) {
-                wrong(at.position, format!("`{name}` names no table"), "write a table's name, or the beginning of names and a `*`");
+                wrong(
+                    at.position,
+                    format!("`{name}` names no table"),
+                    "write a table's name, or the beginning of names and a `*`",
+                );
             }
         }
         if let Some((span, position)) = &versions
@@ -239,14 +243,22 @@ impl Retention {
         for (name, rule) in &self.tables {
             if !known.keys().any(|table| fits(name, table)) {
                 let tables = known.keys().cloned().collect::<Vec<_>>().join(", ");
-                wrong(rule.position, format!("there is no table `{name}` whose rows could be kept"), format!("tables: {tables}"));
+                wrong(
+                    rule.position,
+                    format!("there is no table `{name}` whose rows could be kept"),
+                    format!("tables: {tables}"),
+                );
             }
         }
         for (table, columns) in known {
             let Some((_, rule)) = self.rule_named(table) else { continue };
             if let Some(by) = rule.by.as_ref().filter(|by| !columns.contains(*by)) {
                 let columns = columns.iter().cloned().collect::<Vec<_>>().join(", ");
-                wrong(rule.position, format!("the table `{table}` has no column `{by}`"), format!("columns: {columns}"));
+                wrong(
+                    rule.position,
+                    format!("the table `{table}` has no column `{by}`"),
+                    format!("columns: {columns}"),
+                );
             }
         }
         Issues(issues)
@@ -288,13 +300,7 @@ pub struct Cut {
 
 impl Cut {
     /// `exact`: no date of the table can have been shifted without its column saying so.
-    pub fn new(
-        table: &str,
-        rule: &Rule,
-        schema: &Schema,
-        exact: bool,
-        now: DateTime<Utc>,
-    ) -> Result<Self, RunError> {
+    pub fn new(table: &str, rule: &Rule, schema: &Schema, exact: bool, now: DateTime<Utc>) -> Result<Self, RunError> {
         let before = rule.keep.before(now);
         let by = match &rule.by {
             None => None,
@@ -524,7 +530,13 @@ mod tests {
         let last = |field: &Field, values: ArrayRef| Dated::of(field, false).unwrap().last_days(&values).unwrap();
         let days = |texts: &[&str]| texts.iter().map(|text| Some(epoch_day(day(text)))).collect::<Vec<_>>();
         let text: ArrayRef = Arc::new(StringViewArray::from(vec![
-            Some("2019"), Some("2020-02"), Some("2020-12"), Some("2020-02-03T23:59:00Z"), Some("20200203"), Some("soon"), None,
+            Some("2019"),
+            Some("2020-02"),
+            Some("2020-12"),
+            Some("2020-02-03T23:59:00Z"),
+            Some("20200203"),
+            Some("soon"),
+            None,
         ]));
         let got = last(&field(DataType::Utf8View, "keep", &[]), text);
         assert_eq!(got[..5], days(&["2019-12-31", "2020-02-29", "2020-12-31", "2020-02-03", "2020-02-03"]));
@@ -542,9 +554,12 @@ mod tests {
         let plain = Field::new("d", DataType::Date32, true);
         assert_eq!(last(&plain, shifted), [Some(10 + MOST_SHIFT)]);
         assert_eq!(Dated::of(&plain, true).unwrap().slack, 0);
-        for (data_type, action) in
-            [(DataType::Int32, "age"), (DataType::Utf8View, "token"), (DataType::Float64, "keep"), (DataType::Utf8View, "scrub")]
-        {
+        for (data_type, action) in [
+            (DataType::Int32, "age"),
+            (DataType::Utf8View, "token"),
+            (DataType::Float64, "keep"),
+            (DataType::Utf8View, "scrub"),
+        ] {
             assert_eq!(Dated::of(&field(data_type, action, &[]), true), None, "{action}");
         }
     }

@@ -15,10 +15,12 @@ mod imports;
 mod inspect;
 mod keystores;
 mod killed;
+mod memory;
 mod notes;
 mod output;
 mod project_folder;
 mod report;
+mod retain;
 mod rights;
 mod runs;
 #[path = "../../../keystore/tests/it/servers.rs"]
