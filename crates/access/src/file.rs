@@ -48,7 +48,7 @@ pub struct Role {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ActionGrant {
     /// The actions: `reveal` (turn tokens back), `read-quarantine` (see records as they were read), `unwrap-keys` (get
-    /// data keys of tables for other programs).
+    /// data keys of tables for other programs), `retain` (remove what is past its retention), `hold` (place and release legal holds).
     pub allow: Vec<Privilege>,
     /// The purposes for which they may be done; a request for any other purpose is denied.
     pub purposes: Vec<Purpose>,
