@@ -34,8 +34,10 @@ fn main() {
     };
     let rounds: usize = rest.first().map_or(5, |rounds| rounds.parse().unwrap());
     let nobody = || Err(io::ErrorKind::Unsupported.into());
-    let project =
-        Project::find(Path::new(project)).unwrap().open(&nobody, "bench").ok().expect("a project with a key file");
+    let Ok(project) = Project::find(Path::new(project)).unwrap().open(&nobody, "bench") else {
+        eprintln!("bench-encryption: needs a project with a key file");
+        std::process::exit(2);
+    };
     let parts = read(&project);
     let scratch = tempfile::tempdir().unwrap();
     let (mut encrypted, mut plain) = (Vec::new(), Vec::new());

@@ -203,9 +203,8 @@ impl Commits {
                 // A replay tells no pipeline of its own: it is that of the runs that made the table.
                 let known = before.and_then(|before| before.pipeline.clone());
                 let pipeline = self.pipelines.get(run).cloned().or(known);
-                let before = self.newest.remove(table).and_then(|before| match before.run == *run {
-                    true => before.before,
-                    false => Some(Box::new(Commit { before: None, ..before })),
+                let before = self.newest.remove(table).and_then(|before| {
+                    if before.run == *run { before.before } else { Some(Box::new(Commit { before: None, ..before })) }
                 });
                 let commit = Commit { seq, version: *version, run: run.clone(), pipeline, before };
                 self.newest.insert(table.clone(), commit);

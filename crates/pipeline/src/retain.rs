@@ -33,7 +33,7 @@ use crate::run::{
     OpenJournal, PipelineLock, clock, commit_of, fail_point, new_run_id, publish, record_failure_of, tidy,
 };
 use crate::sealed::read_sealed;
-use crate::state::{Change, Done, JournalEntry, MadeUnder, PartRecord, Prepared, UnitRecord};
+use crate::state::{Change, Done, FileRecord, JournalEntry, MadeUnder, PartRecord, Prepared, UnitRecord};
 use crate::unit::part_options;
 
 /// What went, or would go.
@@ -289,7 +289,7 @@ impl Work<'_> {
     }
 
     fn left_of(&self, unit: &UnitRecord, part: &PartRecord, cut: &Cut) -> Result<Left, RunError> {
-        let since = |file: u32| unit.files.get(file as usize).and_then(|file| file.since());
+        let since = |file: u32| unit.files.get(file as usize).and_then(FileRecord::since);
         let mut left = Left { places: Vec::new(), runs: Vec::new(), rows: 0 };
         let Some(name) = cut.column() else {
             left.places = part.places(|file| !cut.takes(since(file)));

@@ -192,7 +192,7 @@ impl Retention {
                 "write it in hours or days: `12h`, `30d`",
             );
         }
-        let by_day = tables.iter().map(|(_, rule)| (&rule.keep, rule.position));
+        let by_day = tables.values().map(|rule| (&rule.keep, rule.position));
         let others = [&quarantine, &run_reports, &audit].into_iter().flatten().map(|(span, at)| (span, *at));
         for (span, position) in by_day.chain(others) {
             if span.hours > 0 {

@@ -282,7 +282,7 @@ fn nothing_younger_than_its_retention_ever_goes() {
     let mut held: Option<u64> = None;
     for year in 2018..2026 {
         let mut text = "patient,day,code\n".to_owned();
-        for row in 0..below(8) + 1 {
+        for row in 0..=below(8) {
             let code = format!("c{year}x{row}");
             let of = (below(5) > 0).then(|| year - below(6));
             let day = of.map_or_else(String::new, |of| format!("{of}-{:02}-{:02}", 1 + below(12), 1 + below(28)));
