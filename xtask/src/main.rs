@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +63,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
     match rest.split_first() {
         Some((what, rest)) if what == "detection" => bench_detection(rest),
         Some((what, rest)) if what == "hl7v2" => bench_hl7v2(rest),
+        Some((what, rest)) if what == "encryption" => bench_encryption(rest),
         _ => bench_whole_runs(rest),
     }
 }
@@ -79,6 +80,13 @@ fn bench_hl7v2(rest: &[String]) -> Result<(), String> {
     node_with("node-hl7-client", "bench-node")?;
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-formats", "--bin", "bench-hl7v2"]))?;
     run(Command::new("python3").arg(root().join("benches/hl7v2/run.py")).args(rest).env("CORDON_ROOT", root()))
+}
+
+/// What encryption of tables costs of a run.
+fn bench_encryption(rest: &[String]) -> Result<(), String> {
+    let programs = ["--bin", "cordon", "--example", "bench-encryption"];
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]).args(programs))?;
+    run(Command::new("python3").arg(root().join("benches/encryption.py")).args(rest).env("CORDON_TARGET", target()))
 }
 
 /// Whole runs beside their peers.
@@ -109,7 +117,26 @@ fn python() -> Result<PathBuf, String> {
 /// What tests talk to that Python has not.
 fn install_servers() -> Result<(), String> {
     node_with("azurite", "test-node")?;
-    install_softhsm()
+    install_softhsm()?;
+    install_tcpdump()
+}
+
+/// What shows the network as somebody sees it who listens.
+fn install_tcpdump() -> Result<(), String> {
+    if Command::new("tcpdump").arg("--version").output().is_ok() {
+        return Ok(());
+    }
+    println!("xtask: installing tcpdump");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "tcpdump"]] {
+        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            apt.args(["-n", "apt-get"]);
+        }
+        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+            .map_err(|error| format!("{error}; install tcpdump yourself"))?;
+    }
+    Ok(())
 }
 
 /// A package of Node in a folder of its own.

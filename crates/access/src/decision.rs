@@ -22,7 +22,7 @@ pub enum Action {
     Privileged(Privilege),
 }
 
-/// What leads back to persons, and therefore takes a grant of its own.
+/// What takes a grant of its own: what leads back to persons, and what decides how long data stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Privilege {
@@ -38,11 +38,23 @@ pub enum Privilege {
     ReadQuarantine,
     /// Get data keys for readers outside the program. One master key opens columns of every table, past all grants.
     UnwrapKeys,
+    /// Remove what is past its retention.
+    Retain,
+    /// Place legal holds, and release them: what they name is not removed meanwhile.
+    Hold,
 }
 
 impl Privilege {
-    pub const ALL: [Self; 6] =
-        [Self::Reveal, Self::ApproveReveal, Self::Shred, Self::ApproveShred, Self::ReadQuarantine, Self::UnwrapKeys];
+    pub const ALL: [Self; 8] = [
+        Self::Reveal,
+        Self::ApproveReveal,
+        Self::Shred,
+        Self::ApproveShred,
+        Self::ReadQuarantine,
+        Self::UnwrapKeys,
+        Self::Retain,
+        Self::Hold,
+    ];
 
     /// As it is written in the project's file.
     pub fn name(self) -> &'static str {
@@ -53,6 +65,8 @@ impl Privilege {
             Self::ApproveShred => "approve-shred",
             Self::ReadQuarantine => "read-quarantine",
             Self::UnwrapKeys => "unwrap-keys",
+            Self::Retain => "retain",
+            Self::Hold => "hold",
         }
     }
 }

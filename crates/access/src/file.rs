@@ -52,7 +52,8 @@ pub struct Role {
 pub struct ActionGrant {
     /// The actions: `reveal` (ask to turn tokens back), `approve-reveal` (be the second person), `shred` (ask to destroy what
     /// stands behind a token), `approve-shred` (be the second person there), `read-quarantine` (see records as they were
-    /// read), `unwrap-keys` (get data keys of tables for other programs).
+    /// read), `unwrap-keys` (get data keys of tables for other programs), `retain` (remove what is past its retention), `hold`
+    /// (place and release legal holds).
     pub allow: Vec<Privilege>,
     /// The purposes for which they may be done; a request for any other purpose is denied.
     pub purposes: Vec<Purpose>,

@@ -4,6 +4,7 @@
 //! [`Label`]s that only the program's own text can fill. `reason` is what a person typed to justify an access.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cordon_access::{Purpose, Reason};
@@ -283,6 +284,52 @@ events! {
         replayed: u64,
         remaining: u64,
     }
+    /// From here on nothing of these tables is removed; names, or beginnings of names with a `*`.
+    HoldPlaced = "hold_placed" {
+        hold: String,
+        tables: Vec<String>,
+        /// The last day, `YYYY-MM-DD`; without it the hold ends when it is released.
+        until: Option<String>,
+        principal: String,
+        reason: String,
+    }
+    HoldReleased = "hold_released" {
+        hold: String,
+        principal: String,
+        reason: String,
+    }
+    /// Rows are about to leave a table because they are past their retention.
+    RowsRetired = "rows_retired" {
+        run: String,
+        pipeline: String,
+        table: String,
+        rows: u64,
+        /// Of the table's rows, those that stay.
+        staying: u64,
+        keep: String,
+        /// The column that says how old a row is; without it, when it was committed.
+        by: Option<String>,
+        /// Rows of earlier days go.
+        before: String,
+    }
+    /// Quarantined records are about to be removed because they are past their retention.
+    QuarantineRetired = "quarantine_retired" {
+        run: String,
+        pipeline: String,
+        files: u64,
+        records: u64,
+        /// How many of them for each reason.
+        reasons: BTreeMap<String, u64>,
+        keep: String,
+        before: String,
+    }
+    /// Reports of runs are about to be removed because they are past their retention.
+    ReportsRetired = "reports_retired" {
+        pipeline: String,
+        reports: u64,
+        keep: String,
+        before: String,
+    }
     /// The mark outside of the log that says how far it had come was gone; it begins anew here.
     AnchorMissing = "anchor_missing" {
         entries: u64,
@@ -332,7 +379,9 @@ impl Event {
             | Self::TokenRevealed { principal, .. }
             | Self::SubjectShredded { principal, .. }
             | Self::DekUnwrapped { principal, .. }
-            | Self::QuarantineShown { principal, .. } => Some(principal),
+            | Self::QuarantineShown { principal, .. }
+            | Self::HoldPlaced { principal, .. }
+            | Self::HoldReleased { principal, .. } => Some(principal),
             Self::Inspected { principal, .. } => principal.as_deref(),
             _ => None,
         }
@@ -344,7 +393,8 @@ impl Event {
             Self::TableCommitted { table, .. }
             | Self::TableUnreadable { table, .. }
             | Self::QuarantineShown { table, .. }
-            | Self::QuarantineReplayed { table, .. } => table == dataset,
+            | Self::QuarantineReplayed { table, .. }
+            | Self::RowsRetired { table, .. } => table == dataset,
             Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
             Self::Inspected { subject, .. } => subject.as_deref() == Some(dataset),
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),

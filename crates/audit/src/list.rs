@@ -37,6 +37,8 @@ pub struct Filter {
     /// The writer's user, or who asked.
     pub user: Option<String>,
     pub dataset: Option<String>,
+    /// Behind the entry of this number.
+    pub after: Option<u64>,
     /// Of those that fit, only so many at the end.
     pub last: Option<usize>,
 }
@@ -112,6 +114,10 @@ impl AuditReader {
             failed: None,
             done: false,
         };
+        if let Some(after) = entries.filter.after {
+            entries.skip_to = after.saturating_add(1);
+            entries.drop_segments_before(entries.skip_to);
+        }
         if let Some(last) = last {
             entries.keep_last(last);
         }
@@ -214,7 +220,7 @@ impl Entries<'_> {
         if self.filter.takes_all()
             && let Some(total) = self.total()
         {
-            self.skip_to = (total + 1).saturating_sub(last as u64);
+            self.skip_to = self.skip_to.max((total + 1).saturating_sub(last as u64));
             self.drop_segments_before(self.skip_to);
         }
         let mut kept = VecDeque::new();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::NaiveDate;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// HIPAA-compliant data pipelines and analytics on patient data.
@@ -64,6 +65,11 @@ pub enum Command {
     /// Look at records that could not be processed, and process them again.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Remove what is past its retention and under no legal hold: rows, quarantine, reports, files of old versions.
+    Retain(RetainArgs),
+    /// Legal holds: while one is on a table, nothing of it is removed.
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Read and verify the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -163,6 +169,52 @@ pub struct ReportArgs {
     /// List the runs of which there is a report.
     #[arg(long, conflicts_with = "run")]
     pub list: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct RetainArgs {
+    /// Say what would go and why, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What is past its retention when this day is over. A day to come takes `--dry-run`.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::commands::parse_day)]
+    pub at: Option<NaiveDate>,
+    /// Who removes, as in `cordon.yaml`: it takes a role with the action `retain` for operations. Without it, whoever runs the program.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum HoldCommand {
+    /// Put a hold in force. It keeps rows, files of old versions, and what was put aside or reported on the way to the tables.
+    Place {
+        /// A name for it: the number of a case, not the name of a person.
+        name: String,
+        /// Tables by name, or the beginning of names and a `*`; all of them: `'*'`.
+        #[arg(long, value_delimiter = ',', required = true, value_name = "TABLE,…")]
+        tables: Vec<String>,
+        /// Its last day; without it the hold lasts until it is released.
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::commands::parse_day)]
+        until: Option<NaiveDate>,
+        /// Why; it goes on the record.
+        #[arg(long)]
+        reason: String,
+        /// Who places it, as in `cordon.yaml`: it takes a role with the action `hold` for operations.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// End a hold.
+    Release {
+        name: String,
+        /// Why; it goes on the record.
+        #[arg(long)]
+        reason: String,
+        /// Who releases it, as in `cordon.yaml`: it takes a role with the action `hold` for operations.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// List the holds that are in force.
+    List,
 }
 
 #[derive(ClapArgs)]

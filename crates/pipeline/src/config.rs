@@ -14,6 +14,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::retention::RetentionSection;
+
 /// The JSON Schemas of `cordon.yaml`, `policies/*.yaml` and `pipelines/*.yaml`, made from the types.
 pub fn schema_texts() -> [(&'static str, String); 3] {
     // A schema is a JSON value already: it can always be printed.
@@ -41,6 +43,9 @@ pub struct ProjectFile {
     pub storage: StorageSection,
     #[serde(default)]
     pub run: RunSection,
+    /// How long things stay.
+    #[serde(default)]
+    pub retention: RetentionSection,
     /// Users, roles, and what each role may read and do.
     #[serde(default)]
     pub access: AccessFile,

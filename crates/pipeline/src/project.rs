@@ -33,6 +33,7 @@ use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
+use crate::retention::Retention;
 use crate::run::PipelineLock;
 use crate::stores::Stores;
 
@@ -46,6 +47,8 @@ pub struct Project {
     pub threads: usize,
     /// Days after which a key is due for rotation.
     pub rotate_after: Option<u32>,
+    /// How long things stay.
+    pub retention: Retention,
     /// Where in `cordon.yaml` things stand.
     places: Places,
     pub(crate) stores: Stores,
@@ -115,7 +118,8 @@ impl Project {
             threads => threads,
         };
         let stores = Stores::new(root, Path::new("cordon.yaml"), &file.storage)?;
-        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, rotate_after, places, stores })
+        let retention = Retention::check(&file.retention)?;
+        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, rotate_after, retention, places, stores })
     }
 
     /// Names in grants that fit nothing of what exists or may come to be. An `except` among them leaves a column open

@@ -172,7 +172,7 @@ impl QuarantineWriter {
             return Ok(None);
         }
         let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Some(QuarantineRef { file, entries: self.count }))
+        Ok(Some(QuarantineRef { file, entries: self.count, since: None }))
     }
 }
 

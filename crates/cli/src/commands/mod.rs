@@ -2,12 +2,14 @@
 
 mod audit;
 mod demo;
+mod hold;
 mod init;
 mod inspect;
 mod keys;
 mod policy;
 mod quarantine;
 mod report;
+mod retain;
 mod rights;
 mod run;
 mod schema;
@@ -44,6 +46,8 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Tables(tables) => tables::tables(ui, &place, tables),
         Command::Policy(policy) => policy::policy(ui, &place, policy),
         Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
+        Command::Retain(retain) => retain::retain(ui, &place, &retain),
+        Command::Hold(hold) => hold::hold(ui, &place, hold),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, vault),
@@ -56,6 +60,8 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Demo(demo) => demo::demo(ui, &demo),
     }
 }
+
+pub use retain::parse_day;
 
 /// Where the project is.
 pub struct Place {

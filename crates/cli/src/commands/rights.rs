@@ -44,6 +44,8 @@ pub fn require(
                 Privilege::ApproveShred => "decide about destroying what stands behind tokens",
                 Privilege::ReadQuarantine => "see quarantined records",
                 Privilege::UnwrapKeys => "unwrap data keys",
+                Privilege::Retain => "remove what is past its retention",
+                Privilege::Hold => "place or release legal holds",
             },
             purpose.name(),
             purpose.name(),

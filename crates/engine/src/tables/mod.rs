@@ -289,6 +289,15 @@ impl TableStore {
         writer.finish(sources)
     }
 
+    /// One column of a part, in the order of its rows: what tells which of them [`Self::copy_rows`] is to keep.
+    pub fn column(&self, table: &str, part: &PartInfo, name: &str) -> Result<ParquetInput, EngineError> {
+        check_name("table", table)?;
+        self.check_footer(table, part)?;
+        let path = self.0.place.shown(table, DATA, &part.file);
+        let keys = InputKeys { tools: Some(self.0.keys.clone()), ..InputKeys::default() };
+        ParquetInput::of_columns(self.0.place.open_part(table, part)?, &path, &keys, 8192, Some(name))
+    }
+
     fn publish(&self, table: &str, manifest: &Manifest) -> Result<(), EngineError> {
         let json = serde_json::to_vec(manifest).map_err(|_| EngineError::Internal("manifest"))?;
         let context = manifest_context(table, manifest.version);
