@@ -56,12 +56,29 @@ impl ParquetInput {
     }
 
     pub(crate) fn of(file: PartFile, path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
-        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
-        let mut options = ArrowReaderOptions::new();
         let encrypted_footer = encrypted_footer(&file, path)?;
         if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
-            options = options.with_file_decryption_properties(keys.properties(path)?);
+            return Self::with_properties(file, path, keys.properties(path)?, batch_rows);
         }
+        Self::with_options(file, path, ArrowReaderOptions::new(), batch_rows)
+    }
+
+    pub(crate) fn with_properties(
+        file: PartFile,
+        path: &Path,
+        keys: Arc<FileDecryptionProperties>,
+        batch_rows: usize,
+    ) -> Result<Self, EngineError> {
+        Self::with_options(file, path, ArrowReaderOptions::new().with_file_decryption_properties(keys), batch_rows)
+    }
+
+    fn with_options(
+        file: PartFile,
+        path: &Path,
+        options: ArrowReaderOptions,
+        batch_rows: usize,
+    ) -> Result<Self, EngineError> {
+        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
         let builder =
             ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| at(&error))?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;

@@ -16,6 +16,7 @@ pub mod error;
 pub mod evidence;
 pub mod init;
 pub mod inspect;
+mod masters;
 mod people;
 mod places;
 pub mod plan;

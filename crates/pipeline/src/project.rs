@@ -15,7 +15,6 @@ use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::{self, Issue, Issues, Position};
-use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
 use cordon_keystore::StoreConfig;
@@ -291,7 +290,7 @@ impl Project {
     }
 
     pub(crate) fn table_store(&self, ring: &KeyRing) -> Result<TableStore, RunError> {
-        let tools = KeyTools::new(ring.master_keys());
+        let tools = self.key_tools(ring)?;
         let (seal, warehouse) = (ring.key::<SealKey>()?, self.warehouse());
         match warehouse {
             Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, &seal)?),
