@@ -35,11 +35,7 @@ pub struct TransitMasters {
 impl TransitMasters {
     /// Reads certificates; the store is asked when a key is needed. `held`: master keys elsewhere, whose wrapped texts are not
     /// transit's. They are never wrapped with.
-    pub fn open(
-        config: &TransitMastersConfig,
-        base: &Path,
-        held: Arc<dyn MasterKeys>,
-    ) -> Result<Self, KeyStoreError> {
+    pub fn open(config: &TransitMastersConfig, base: &Path, held: Arc<dyn MasterKeys>) -> Result<Self, KeyStoreError> {
         let place = TransitConfig {
             address: config.address.clone(),
             mount: config.mount.clone(),

@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 
 use zeroize::Zeroizing;
 
-use super::{KeyError, KeyTools, MaterialStorage, keys_digest};
 use super::material::Material;
+use super::{KeyError, KeyTools, MaterialStorage, keys_digest};
 use crate::errors::EngineError;
 
 impl KeyTools {
@@ -50,7 +50,10 @@ impl KeyTools {
         Ok(Some(renewed))
     }
 
-    fn keys_in(&self, external: &BTreeMap<String, String>) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, EngineError> {
+    fn keys_in(
+        &self,
+        external: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, EngineError> {
         let key = |(reference, text): (&String, &String)| Ok((reference.clone(), self.unwrap_material(&parse(text)?)?));
         external.iter().map(key).collect()
     }

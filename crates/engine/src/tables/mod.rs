@@ -38,8 +38,8 @@ pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
 pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 pub(crate) use place::PartFile;
-pub use rewrap::{RewrapProgress, Rewrapped};
 use place::{Place, list, lock_file, make_dir, sync_dir};
+pub use rewrap::{RewrapProgress, Rewrapped};
 
 use crate::errors::EngineError;
 use crate::inputs::ParquetInput;

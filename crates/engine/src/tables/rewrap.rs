@@ -3,7 +3,7 @@
 //! The manifest holds the digest of the data keys and not of the wrapped text, so that re-wrapping is no commit: each file is
 //! replaced in one step, what was done stays done when the rest is killed, and readers find their keys all the time.
 
-use super::{PartInfo, TableStore, DATA};
+use super::{DATA, PartInfo, TableStore};
 use crate::errors::EngineError;
 use crate::keytools::{material_name, write_external};
 
@@ -30,10 +30,7 @@ pub struct RewrapProgress<'a> {
 impl TableStore {
     /// Wraps the key material of all current parts under the newest master keys, where it stands beside them. Data are not touched.
     /// Killed at any instant, the same call goes on; done again, it changes nothing.
-    pub fn rewrap_key_material(
-        &self,
-        progress: &mut dyn FnMut(RewrapProgress<'_>),
-    ) -> Result<Rewrapped, EngineError> {
+    pub fn rewrap_key_material(&self, progress: &mut dyn FnMut(RewrapProgress<'_>)) -> Result<Rewrapped, EngineError> {
         let mut done = Rewrapped::default();
         self.0.keys.renew_keks();
         for table in self.tables()? {
