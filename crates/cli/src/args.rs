@@ -250,6 +250,16 @@ pub struct TablesArgs {
 pub enum TablesCommand {
     /// How each version of a table was made: run, policy, sources, keys, place in the audit log.
     History { name: String },
+    /// The files of the newest version, for readers outside: a table's folder also holds what is under way or superseded.
+    Files {
+        name: String,
+        /// Who asks, as in `cordon.yaml`: it takes the privilege `unwrap-keys`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// What for.
+        #[arg(long, value_name = "PURPOSE")]
+        purpose: String,
+    },
     /// Read every byte of the newest versions and compare it with what their manifests say.
     Verify {
         /// Only this table.

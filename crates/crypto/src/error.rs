@@ -16,6 +16,9 @@ pub enum CryptoError {
     UnknownVersion { purpose: &'static str },
     #[error("no master key is known as \"{id}\"")]
     UnknownMasterKey { id: String },
+    /// What a key service says that did not wrap or unwrap, in its client's words.
+    #[error("{told}")]
+    KeyService { told: String },
     /// SP 800-38G rev. 1, section 5.2: so few values that they could all be tried.
     #[error(
         "values of {length} digits in radix {radix} are too few to hide: format-preserving encryption asks for at least {} possible values",

@@ -57,23 +57,33 @@ impl ParquetInput {
     }
 
     pub(crate) fn of(file: PartFile, path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
-        Self::of_columns(file, path, keys, batch_rows, None)
+        let encrypted_footer = encrypted_footer(&file, path)?;
+        if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
+            return Self::with_properties(file, path, keys.properties(path)?, batch_rows, None);
+        }
+        Self::with_options(file, path, ArrowReaderOptions::new(), batch_rows, None)
     }
 
     /// With one column, where it is named.
-    pub(crate) fn of_columns(
+    pub(crate) fn with_properties(
         file: PartFile,
         path: &Path,
-        keys: &InputKeys,
+        keys: Arc<FileDecryptionProperties>,
+        batch_rows: usize,
+        only: Option<&str>,
+    ) -> Result<Self, EngineError> {
+        let options = ArrowReaderOptions::new().with_file_decryption_properties(keys);
+        Self::with_options(file, path, options, batch_rows, only)
+    }
+
+    fn with_options(
+        file: PartFile,
+        path: &Path,
+        options: ArrowReaderOptions,
         batch_rows: usize,
         only: Option<&str>,
     ) -> Result<Self, EngineError> {
         let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
-        let mut options = ArrowReaderOptions::new();
-        let encrypted_footer = encrypted_footer(&file, path)?;
-        if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
-            options = options.with_file_decryption_properties(keys.properties(path)?);
-        }
         let mut builder =
             ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| at(&error))?;
         if let Some(name) = only {

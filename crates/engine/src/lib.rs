@@ -57,7 +57,7 @@ mod view;
 
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
 pub use inputs::{InputKeys, ParquetInput};
-pub use keytools::{CordonEncryptionFactory, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
+pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use output::{OutputFormat, write_result};
 pub use session::{
     AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,

@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod holds;
 pub mod init;
 pub mod inspect;
+mod masters;
 mod people;
 mod places;
 pub mod plan;

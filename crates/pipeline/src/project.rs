@@ -15,7 +15,6 @@ use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::{self, Issue, Issues, Position};
-use cordon_engine::keytools::{KeyTools, MasterKeyNames};
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
 use cordon_keystore::StoreConfig;
@@ -309,7 +308,7 @@ impl Project {
     }
 
     pub(crate) fn table_store(&self, ring: &KeyRing) -> Result<TableStore, RunError> {
-        let tools = KeyTools::with_names(ring.master_keys(), master_key_names(ring)?);
+        let tools = self.key_tools(ring)?;
         let (seal, warehouse) = (ring.versions::<SealKey>()?, self.warehouse());
         match warehouse {
             Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, &seal)?),
@@ -339,12 +338,6 @@ impl Project {
         let ring = KeyRing::open(&self.keyring_path(), root)?;
         OpenProject::new(self, ring, user, Existing::Must)
     }
-}
-
-/// New parts are written under the newest master keys.
-fn master_key_names(ring: &KeyRing) -> Result<MasterKeyNames, RunError> {
-    let [footer, direct, quasi, clinical] = TABLE_MASTER_KEYS.map(|id| ring.newest_master_key(id));
-    Ok(MasterKeyNames { footer: footer?, direct: direct?, quasi: quasi?, clinical: clinical? })
 }
 
 /// Where a project's tables stand.

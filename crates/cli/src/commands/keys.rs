@@ -253,7 +253,7 @@ fn unwrap_dek(ui: &Ui, place: &Place, master_key: &str, user: &str, purpose: &st
         .take(4096)
         .read_to_string(&mut wrapped)
         .map_err(|_| Failure::usage("the wrapped key on standard input is not text"))?;
-    let key = project.ring.master_keys().unwrap_key(wrapped.trim(), master_key);
+    let key = project.project.masters(&project.ring)?.unwrap_key(wrapped.trim(), master_key);
     project.audit(&Event::DekUnwrapped {
         principal: user.to_owned(),
         purpose,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <root>/<table>/data/<run>-<random>.parquet   immutable parts, encrypted from their first byte
+//! <root>/<table>/data/_KEY_MATERIAL_FOR_<part>.json   its wrapped keys, where they are kept outside
 //! <root>/<table>/_staging/<run>/               parts of a run that is not committed; of an object store beside the project
 //! <root>/<table>/_manifest/v0000000007.sealed  one sealed manifest a version; the highest one is the table
 //! ```
@@ -15,6 +16,7 @@ mod key_use;
 mod manifest;
 mod part;
 mod place;
+mod rewrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -30,6 +32,7 @@ use cordon_crypto::{CryptoError, SealKeys};
 use cordon_storage::Store;
 use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
+use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
 pub use key_use::KeyUse;
@@ -38,10 +41,11 @@ pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 pub(crate) use place::PartFile;
 use place::{Place, list, lock_file, make_dir, sync_dir};
+pub use rewrap::{RewrapProgress, Rewrapped};
 
 use crate::errors::EngineError;
-use crate::inputs::{InputKeys, ParquetInput};
-use crate::keytools::KeyTools;
+use crate::inputs::ParquetInput;
+use crate::keytools::{KeyTools, material_name, material_owner};
 
 const DATA: &str = "data";
 const STAGING: &str = "_staging";
@@ -228,7 +232,7 @@ impl TableStore {
     /// Moves a staged part into the table; one that a killed commit had moved before is accepted.
     fn adopt(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
         match self.find_staged(table, part)? {
-            Some(from) => self.0.place.adopt(table, &part.file, &from),
+            Some(from) => self.0.place.adopt(table, part, &from),
             None => Ok(()),
         }
     }
@@ -242,6 +246,11 @@ impl TableStore {
         let len = fs::metadata(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?.len();
         if len != part.bytes {
             return Err(EngineError::Damaged { what: "staged part", path: from });
+        }
+        let name = material_name(&part.file);
+        let beside = from.with_file_name(&name);
+        if part.external_keys.is_some() && !beside.exists() && self.0.place.part_len(table, &name)?.is_none() {
+            return Err(EngineError::Damaged { what: "staged part's key material", path: beside });
         }
         Ok(Some(from))
     }
@@ -260,12 +269,12 @@ impl TableStore {
         check_name("table", table)?;
         let path = self.0.place.shown(table, DATA, &part.file);
         self.check_footer(table, part)?;
-        let keys = InputKeys { tools: Some(self.0.keys.clone()), ..InputKeys::default() };
+        let keys = self.part_keys(table, &part.file)?;
         let Some(current) = self.current(table)? else { return Err(EngineError::NoSuchTable) };
         let mut writer = staging.part(&current.schema, options)?;
         let mut wanted = keep.iter().peekable();
         let mut at = 0;
-        for batch in ParquetInput::of(self.0.place.open_part(table, part)?, &path, &keys, 8192)? {
+        for batch in ParquetInput::with_properties(self.0.place.open_part(table, part)?, &path, keys, 8192, None)? {
             let batch = batch?;
             let end = at + batch.num_rows() as u64;
             while let Some(range) = wanted.peek() {
@@ -294,8 +303,8 @@ impl TableStore {
         check_name("table", table)?;
         self.check_footer(table, part)?;
         let path = self.0.place.shown(table, DATA, &part.file);
-        let keys = InputKeys { tools: Some(self.0.keys.clone()), ..InputKeys::default() };
-        ParquetInput::of_columns(self.0.place.open_part(table, part)?, &path, &keys, 8192, Some(name))
+        let keys = self.part_keys(table, &part.file)?;
+        ParquetInput::with_properties(self.0.place.open_part(table, part)?, &path, keys, 8192, Some(name))
     }
 
     fn publish(&self, table: &str, manifest: &Manifest) -> Result<(), EngineError> {
@@ -344,11 +353,15 @@ impl TableStore {
             named.extend(version.manifest.parts.iter().map(|part| part.file.clone()));
         }
         let now = SystemTime::now();
-        for (name, since) in parts {
-            let resumes = name.rsplit_once('-').is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
-            if !named.contains(&name) && !resumes && self.0.place.is_orphaned(since, now) {
+        // Parts before what holds their keys: no reader is to see one whose keys are gone.
+        let (materials, parts): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|(name, _)| material_owner(name).is_some());
+        for (name, since) in parts.into_iter().chain(materials) {
+            let part = material_owner(&name).unwrap_or(&name);
+            let resumes = part.rsplit_once('-').is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
+            if !named.contains(part) && !resumes && self.0.place.is_orphaned(since, now) {
                 self.0.place.remove_part(table, &name)?;
-                done.orphans += 1;
+                done.orphans += usize::from(name.ends_with(".parquet"));
             }
         }
         Ok(done)
@@ -366,7 +379,10 @@ impl TableStore {
         // A part retires when the first version without it is published.
         let mut retired: BTreeMap<String, SystemTime> = BTreeMap::new();
         let mut alive: BTreeSet<String> = BTreeSet::new();
+        let mut external: BTreeSet<String> = BTreeSet::new();
         for version in self.history(table)? {
+            let outside = version.manifest.parts.iter().filter(|part| part.external_keys.is_some());
+            external.extend(outside.map(|part| part.file.clone()));
             // One that came in between is of this instant.
             let published = published.get(&manifest_name(version.manifest.version)).copied().unwrap_or(now);
             let next: BTreeSet<String> = version.manifest.parts.iter().map(|part| part.file.clone()).collect();
@@ -382,7 +398,7 @@ impl TableStore {
         for (file, since) in retired {
             let old = now.duration_since(since).is_ok_and(|age| age >= grace);
             if old && self.0.place.part_len(table, &file)?.is_some() {
-                self.0.place.remove_part(table, &file)?;
+                self.0.place.remove_with_keys(table, &file, external.contains(&file))?;
                 removed += 1;
             }
         }
@@ -475,23 +491,38 @@ impl TableVersion {
         };
         let file = self.store.0.place.open_part(&self.table, part)?;
         ParquetMetaDataReader::new()
-            .with_decryption_properties(Some(self.store.0.keys.decryption_properties()?))
+            .with_decryption_properties(Some(self.store.part_keys(&self.table, &part.file)?))
             .with_page_index_policy(PageIndexPolicy::Skip)
             .parse_and_finish(&file)
             .map(drop)
             .map_err(|error| EngineError::parquet_at("read the part", &self.part_path(part), &error))
     }
 
-    /// Reads every byte of every part and compares it with the manifest.
+    /// Reads every byte of every part and compares it with the manifest; key material beside a part is opened, and must hold the
+    /// part's keys.
     pub fn verify(&self) -> Result<(), EngineError> {
         self.each_part(|part| {
             self.store.check_footer(&self.table, part)?;
-            part::check_content(&self.store.0.place.open_part(&self.table, part)?, part, &self.part_path(part))
+            part::check_content(&self.store.0.place.open_part(&self.table, part)?, part, &self.part_path(part))?;
+            self.store.check_material(&self.table, part)
         })
     }
 }
 
 impl TableStore {
+    /// How to read a part, by [`TableVersion::part_key`].
+    pub(crate) fn keys_of(&self, key: &str) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        match key.split_once('/').and_then(|(table, rest)| Some((table, rest.strip_prefix(DATA)?.strip_prefix('/')?))) {
+            Some((table, file)) => self.part_keys(table, file),
+            None => self.0.keys.decryption_properties(),
+        }
+    }
+
+    fn part_keys(&self, table: &str, file: &str) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        let (store, table, file) = (self.clone(), table.to_owned(), file.to_owned());
+        self.0.keys.decryption_properties_with(Arc::new(move || store.0.place.material(&table, &file)))
+    }
+
     fn check_footer(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
         let path = self.0.place.shown(table, DATA, &part.file);
         self.0.place.check_head(&path)?;
