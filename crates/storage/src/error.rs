@@ -54,7 +54,9 @@ pub enum Trouble {
          name as its principal has it"
     )]
     Impostor,
-    #[error("it is in safe mode and takes no changes: it leaves that when enough data nodes are there, or its administrator ends it")]
+    #[error(
+        "it is in safe mode and takes no changes: it leaves that when enough data nodes are there, or its administrator ends it"
+    )]
     SafeMode,
     #[error("no data node answers that has what is read, or could take what is written")]
     NoDataNode,

@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn an_address_with_a_secret_is_refused_without_repeating_it() {
-        for address in ["s3://key:hunter2@lake/a", "s3://hunter2@lake/a", "az://lake?sig=hunter2", "hdfs://a:hunter2@nn"] {
+        for address in
+            ["s3://key:hunter2@lake/a", "s3://hunter2@lake/a", "az://lake?sig=hunter2", "hdfs://a:hunter2@nn"]
+        {
             let error = Location::parse(address).err();
             assert_eq!(error, Some(LocationError::HoldsASecret), "{address}");
             assert!(!error.map(|error| error.to_string()).unwrap_or_default().contains("hunter2"));

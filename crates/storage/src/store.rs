@@ -264,8 +264,7 @@ async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, file: &FilePath, plac
     };
     let mut source = tokio::fs::File::open(file).await.map_err(|error| told(&error))?;
     source.set_max_buf_size(READ);
-    let mut writer =
-        BufWriter::with_capacity(Arc::clone(store), path.clone(), PART).with_max_concurrency(UPLOADS);
+    let mut writer = BufWriter::with_capacity(Arc::clone(store), path.clone(), PART).with_max_concurrency(UPLOADS);
     let copied = tokio::io::copy_buf(&mut BufReader::with_capacity(READ, source), &mut writer).await;
     if let Err(error) = copied {
         // Where that fails too, the store's own rules remove what was begun.

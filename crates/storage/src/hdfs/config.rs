@@ -56,10 +56,8 @@ impl Connector<'_> {
         let nodes = cluster.name_nodes(self.location.bucket()).map_err(|help| self.setting(CONFIG_DIR, help))?;
         let local = nodes.iter().all(|node| is_loopback(&node.host));
         let protection = cluster.protection(local).map_err(|help| self.setting(CONFIG_DIR, help))?;
-        let mut config: HashMap<String, String> = PASSED_ON
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), cluster.get(name)?.to_owned())))
-            .collect();
+        let mut config: HashMap<String, String> =
+            PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), cluster.get(name)?.to_owned()))).collect();
         if protection.kerberos {
             config.insert("hadoop.security.authentication".to_owned(), "kerberos".to_owned());
             config.insert("dfs.data.transfer.protection".to_owned(), "privacy".to_owned());
@@ -101,7 +99,10 @@ impl Connector<'_> {
     fn identity(&self, client: ClientBuilder) -> Result<ClientBuilder, StorageError> {
         let Some(principal) = &self.settings.principal else {
             return if self.settings.env_prefix.is_some() {
-                Err(self.setting("principal", "with `env-prefix`, say whose ticket or keytab it is: `principal: NAME@REALM`"))
+                Err(self.setting(
+                    "principal",
+                    "with `env-prefix`, say whose ticket or keytab it is: `principal: NAME@REALM`",
+                ))
             } else {
                 Ok(client)
             };
@@ -203,7 +204,11 @@ impl Cluster {
                 .ok_or("a name node of the name service has no `dfs.namenode.rpc-address` of the form HOST:PORT")?;
             nodes.push(self.name_node(host, port.unwrap_or(PORT)));
         }
-        if nodes.is_empty() { Err("the name service has no name nodes: `dfs.ha.namenodes` is empty") } else { Ok(nodes) }
+        if nodes.is_empty() {
+            Err("the name service has no name nodes: `dfs.ha.namenodes` is empty")
+        } else {
+            Ok(nodes)
+        }
     }
 
     fn name_node(&self, host: &str, port: u16) -> NameNode {
@@ -224,7 +229,9 @@ impl Cluster {
             Some("simple") | None if local => false,
             None => true,
             Some("simple") => {
-                return Err("`hadoop.security.authentication` is `simple`: a cluster that is not on this machine is spoken to over Kerberos only");
+                return Err(
+                    "`hadoop.security.authentication` is `simple`: a cluster that is not on this machine is spoken to over Kerberos only",
+                );
             }
             Some(_) => return Err("`hadoop.security.authentication` must be `kerberos`"),
         };
@@ -237,10 +244,10 @@ impl Cluster {
         let transfer = encrypted || !privileged && self.get("dfs.data.transfer.protection").is_none_or(private);
         match (local, rpc, transfer) {
             (false, false, _) => Err("`hadoop.rpc.protection` is not `privacy`: requests would go in clear"),
-            (false, true, false) => {
-                Err("neither is `dfs.encrypt.data.transfer` true nor `dfs.data.transfer.protection` `privacy` on ports \
-                     from 1024 on: what files hold would go in clear")
-            }
+            (false, true, false) => Err(
+                "neither is `dfs.encrypt.data.transfer` true nor `dfs.data.transfer.protection` `privacy` on ports \
+                     from 1024 on: what files hold would go in clear",
+            ),
             (false, true, true) => Ok(Protection { kerberos, sealed: true }),
             (true, rpc, _) => Ok(Protection { kerberos, sealed: kerberos && rpc }),
         }
@@ -310,7 +317,8 @@ mod tests {
         assert_eq!(said.name_nodes("c.example:1"), Ok(vec![node("c.example", 1)]));
         assert_eq!(said.name_nodes("[::1]:1"), Ok(vec![node("[::1]", 1)]));
         assert!(said.name_nodes("broken").is_err() && said.name_nodes("c.example:x").is_err());
-        let plain = cluster(&[]).name_nodes("c.example").map(|nodes| nodes.into_iter().map(|node| node.service).collect());
+        let plain =
+            cluster(&[]).name_nodes("c.example").map(|nodes| nodes.into_iter().map(|node| node.service).collect());
         assert_eq!(plain, Ok(vec![Service::OfHost]));
     }
 
@@ -326,6 +334,11 @@ mod tests {
         ] {
             assert!(properties(text).is_err(), "{text}");
         }
-        assert!(is_loopback("localhost") && is_loopback("127.0.0.2") && is_loopback("[::1]") && !is_loopback("localhost.example"));
+        assert!(
+            is_loopback("localhost")
+                && is_loopback("127.0.0.2")
+                && is_loopback("[::1]")
+                && !is_loopback("localhost.example")
+        );
     }
 }

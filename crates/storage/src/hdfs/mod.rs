@@ -309,9 +309,8 @@ impl ObjectStore for HdfsStore {
         let (cluster, handle) = (Arc::clone(&self.cluster), self.handle.clone());
         let deleted = locations.and_then(move |location| {
             let (cluster, file) = (Arc::clone(&cluster), absolute(&location));
-            let task = handle.spawn(async move {
-                cluster.patiently(|| cluster.once(cluster.client.delete(&file, false))).await
-            });
+            let task = handle
+                .spawn(async move { cluster.patiently(|| cluster.once(cluster.client.delete(&file, false))).await });
             async move {
                 match task.await {
                     Ok(Ok(_)) => Ok(location),
