@@ -127,25 +127,88 @@ fn python() -> Result<PathBuf, String> {
 fn install_servers() -> Result<(), String> {
     node_with("azurite", "test-node")?;
     install_softhsm()?;
-    install_tcpdump()
+    if Command::new("tcpdump").arg("--version").output().is_err() {
+        apt_install(&["tcpdump"])?;
+    }
+    install_hdfs()
 }
 
-/// What shows the network as somebody sees it who listens.
-fn install_tcpdump() -> Result<(), String> {
-    if Command::new("tcpdump").arg("--version").output().is_ok() {
+/// Packages of a realm of Kerberos, and of what Java has left out since the time of the Hadoop below.
+const HDFS_PACKAGES: [&str; 12] = [
+    "krb5-kdc",
+    "krb5-admin-server",
+    "krb5-user",
+    "libasm-java",
+    "libcommons-daemon-java",
+    "libjaxb-api-java",
+    "libjaxb-java",
+    "libjersey1-core-java",
+    "libjersey1-json-java",
+    "libjersey1-server-java",
+    "libjersey1-servlet-java",
+    "libjsr311-api-java",
+];
+
+/// What of PySpark's Java libraries (its last version that has the servers of HDFS among them) is left aside: Spark itself, and what
+/// only Spark needs.
+const NOT_OF_HDFS: [&str; 12] = [
+    "spark-",
+    "scala-",
+    "hive-",
+    "kubernetes-",
+    "arrow-",
+    "parquet-",
+    "orc-",
+    "breeze",
+    "spire",
+    "datanucleus",
+    "derby",
+    "mesos",
+];
+
+/// HDFS 2.7.3: 220 MB are fetched once, of which some 80 MB of libraries are kept.
+fn install_hdfs() -> Result<(), String> {
+    let there =
+        ["/usr/sbin/krb5kdc", "/usr/bin/kinit", "/usr/share/java/jersey1-server.jar", "/usr/share/java/asm.jar"];
+    if !Path::new("/usr/bin/java").exists() {
+        apt_install(&["default-jre-headless"])?;
+    }
+    if !there.iter().all(|file| Path::new(file).exists()) {
+        apt_install(&HDFS_PACKAGES)?;
+    }
+    let folder = target().join("test-hadoop");
+    if folder.join("hadoop-hdfs-2.7.3.jar").is_file() {
         return Ok(());
     }
-    println!("xtask: installing tcpdump");
-    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
-    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "tcpdump"]] {
-        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
-        if !root {
-            apt.args(["-n", "apt-get"]);
-        }
-        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
-            .map_err(|error| format!("{error}; install tcpdump yourself"))?;
+    println!("xtask: installing Hadoop's libraries into {}", folder.display());
+    let part = target().join("test-hadoop-part");
+    let failed = |error: std::io::Error| format!("{}: {error}", part.display());
+    std::fs::create_dir_all(&part).map_err(failed)?;
+    // Its setup wants to build a wheel, which is not needed, and takes another tool's absence well.
+    let python = python_with(&["setuptools", "wheel"], "test-hadoop-venv")?;
+    run(Command::new(python)
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary",
+            "pyspark",
+            "pyspark==2.4.8",
+        ])
+        .arg("-d")
+        .arg(&part))?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(part.join("pyspark-2.4.8.tar.gz")).arg("-C").arg(&part);
+    tar.args(["--strip-components=3", "--wildcards"]);
+    for name in NOT_OF_HDFS {
+        tar.arg(format!("--exclude=*/{name}*"));
     }
-    Ok(())
+    run(tar.arg("pyspark-2.4.8/deps/jars/*.jar"))?;
+    std::fs::remove_file(part.join("pyspark-2.4.8.tar.gz")).map_err(failed)?;
+    std::fs::rename(&part, &folder).map_err(failed)
 }
 
 /// A package of Node in a folder of its own.
@@ -168,15 +231,21 @@ fn install_softhsm() -> Result<(), String> {
     if ["softhsm2-util", "pkcs11-tool", "openssl"].into_iter().all(there) {
         return Ok(());
     }
-    println!("xtask: installing softhsm2, opensc and openssl");
+    apt_install(&["softhsm2", "opensc", "openssl"])
+}
+
+/// From the system's packages, by whoever may.
+fn apt_install(packages: &[&str]) -> Result<(), String> {
+    println!("xtask: installing {}", packages.join(", "));
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
-    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "softhsm2", "opensc", "openssl"]] {
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"][..], packages].concat();
+    for args in [&["update", "-qq"][..], &install] {
         let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
         if !root {
             apt.args(["-n", "apt-get"]);
         }
         run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
-            .map_err(|error| format!("{error}; install softhsm2, opensc (pkcs11-tool) and openssl yourself"))?;
+            .map_err(|error| format!("{error}; install {} yourself", packages.join(", ")))?;
     }
     Ok(())
 }

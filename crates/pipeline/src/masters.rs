@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cordon_crypto::MasterKeys;
 use cordon_engine::keytools::{DataKeyBits, EncryptionLayout, KeyScope, KeyTools, MasterKeyNames, MaterialStorage};
 use cordon_keystore::TransitMasters;
-use cordon_vault::{KeyRingError, TABLE_MASTER_KEYS};
 use cordon_vault::keyring::KeyRing;
+use cordon_vault::{KeyRingError, TABLE_MASTER_KEYS};
 
 use crate::config::{KeyBits, KeyMaterial, KeysOf, MastersSection};
 use crate::error::RunError;

@@ -22,7 +22,7 @@ use cordon_phi::{Dossiers, TokenStore};
 use cordon_storage::Location;
 use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{
-    DossierOptions, DossierStore, KeyRingError, TABLE_MASTER_KEYS, TokenVault, VaultError, VaultKeys, VaultOptions,
+    DossierOptions, DossierStore, KeyRingError, TokenVault, VaultError, VaultKeys, VaultOptions,
 };
 use indexmap::IndexMap;
 use zeroize::Zeroizing;

@@ -217,6 +217,8 @@ impl fmt::Display for Refusal {
                     Privilege::ApproveShred => "decide about destroying what stands behind tokens",
                     Privilege::ReadQuarantine => "see quarantined records",
                     Privilege::UnwrapKeys => "unwrap data keys",
+                    Privilege::Retain => "remove what is past its retention",
+                    Privilege::Hold => "place and release legal holds",
                 }
             ),
             Self::Own => f.write_str("who asks cannot approve\n  help: another person with the right must"),

@@ -247,7 +247,18 @@ impl Place {
 
     /// Drafts of manifests that a killed commit left.
     pub(super) fn remove_drafts(&self, table: &str) -> Result<(), EngineError> {
-        let Self::Folder(root) = self else { return Ok(()) };
+        let Self::Folder(root) = self else {
+            // Of HDFS; they may be those of a commit that is under way elsewhere.
+            let now = SystemTime::now();
+            let drafts = self
+                .manifests(table)?
+                .into_iter()
+                .filter(|(name, since)| name.starts_with(DRAFT) && self.is_orphaned(*since, now));
+            return drafts.into_iter().try_for_each(|(name, _)| match self {
+                Self::Objects(store) => Ok(store.remove(&key(table, MANIFESTS, &name))?),
+                Self::Folder(_) => Ok(()),
+            });
+        };
         let dir = root.join(table).join(MANIFESTS);
         list(&dir)?.iter().filter(|name| name.starts_with(DRAFT)).try_for_each(|name| remove(&dir.join(name)))
     }
