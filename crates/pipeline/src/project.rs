@@ -471,6 +471,7 @@ impl OpenProject {
         }
         if existing == Existing::Must {
             open.record_store_use(StoreUse::Unwrapped)?;
+            crate::backup::record_restored(&open)?;
         }
         Ok(open)
     }

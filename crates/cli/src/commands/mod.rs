@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod audit;
+mod backup;
 mod demo;
 mod init;
 mod inspect;
@@ -46,6 +47,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, vault),
+        Command::Backup(backup) => backup::backup(ui, &place, backup),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
             Ok(ExitCode::SUCCESS)
