@@ -334,6 +334,22 @@ events! {
     AnchorMissing = "anchor_missing" {
         entries: u64,
     }
+    /// A copy of the project was begun, made, or given up.
+    BackupMade = "backup_made" {
+        files: u64,
+        bytes: u64,
+        /// Of the list of its files.
+        list: Digest,
+        outcome: Outcome,
+    }
+    /// The project was put back from a backup: what came after it is not here.
+    BackupRestored = "backup_restored" {
+        /// When the backup was made.
+        created: String,
+        list: Digest,
+        /// The last entry of the log when it was made.
+        audit_seq: u64,
+    }
     AuditVerified = "audit_verified" {
         entries: u64,
         anchors: u64,

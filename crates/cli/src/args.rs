@@ -83,6 +83,9 @@ pub enum Command {
     /// it, each token on the record.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, check and restore backups of a project.
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Print the JSON Schema of a configuration file, for editors.
     Schema(SchemaArgs),
     /// Generate a synthetic hospital: no person in it exists.
@@ -416,6 +419,42 @@ pub enum KeysCommand {
         /// What for.
         #[arg(long)]
         purpose: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum BackupCommand {
+    /// Copy configuration, vault, dossiers, audit log, state and quarantine, sealed as they are, with the key ring in a folder of its own.
+    /// Runs may go on. The root's secret is never copied.
+    Create {
+        /// A folder that is empty or does not exist.
+        dir: PathBuf,
+        /// Leave out the key ring: without it the backup opens for nobody.
+        #[arg(long)]
+        without_keys: bool,
+        /// Copy the tables too.
+        #[arg(long)]
+        tables: bool,
+    },
+    /// Read all of a backup and compare it with its signed list. Needs no project and no keys.
+    Verify {
+        dir: PathBuf,
+        /// Where its `keys` folder is kept, if elsewhere.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+        /// The verifying key that must have signed it, as `cordon audit head` prints it.
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+    },
+    /// Put a backup into a folder that is empty or does not exist. Key files that are there already stay.
+    Restore {
+        dir: PathBuf,
+        /// The project's folder.
+        into: PathBuf,
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
     },
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 mod anchor;
+pub mod backup;
 pub mod config;
 mod documents;
 pub mod error;

@@ -21,9 +21,7 @@ use cordon_keystore::StoreConfig;
 use cordon_phi::{Dossiers, TokenStore};
 use cordon_storage::Location;
 use cordon_vault::keyring::{KeyRing, RootSecret};
-use cordon_vault::{
-    DossierOptions, DossierStore, KeyRingError, TokenVault, VaultError, VaultKeys, VaultOptions,
-};
+use cordon_vault::{DossierOptions, DossierStore, KeyRingError, TokenVault, VaultError, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
@@ -468,6 +466,7 @@ impl OpenProject {
         }
         if existing == Existing::Must {
             open.record_store_use(StoreUse::Unwrapped)?;
+            crate::backup::record_restored(&open)?;
         }
         Ok(open)
     }

@@ -70,7 +70,7 @@ impl OpenProject {
         self.state_root().join("rotation.sealed")
     }
 
-    fn state_root(&self) -> PathBuf {
+    pub(crate) fn state_root(&self) -> PathBuf {
         self.root.join(&self.project.file.storage.state)
     }
 

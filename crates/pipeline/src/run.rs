@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -425,6 +425,16 @@ fn learn(context: &Context<'_>, mut plan: Plan, begun: &mut Option<String>) -> R
 fn own_tables(context: &Context<'_>) -> Result<(), RunError> {
     for table in context.pipeline.tables_of(context.recipe) {
         let Some(version) = context.project.tables().current(&table)? else { continue };
+        // Of a table that is newer than the record, rows would be written twice, and people given second tokens.
+        if let Some(audit) = &version.manifest.provenance.audit
+            && audit.seq > context.project.audit_log().head()?.seq
+        {
+            return Err(RunError::damaged(
+                Path::new(&format!("table `{table}`")),
+                "is newer than the project's record: the project was restored from an older backup than its tables; restore a backup with \
+                 its tables, or move the table away and run the pipeline again",
+            ));
+        }
         let owner = &version.manifest.provenance.pipeline;
         if *owner != context.pipeline.name {
             return Err(RunError::usage(

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod audit;
+mod backup;
 mod demo;
 mod hold;
 mod init;
@@ -52,6 +53,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, vault),
         Command::Token(token) => token::token(ui, &place, token),
+        Command::Backup(backup) => backup::backup(ui, &place, backup),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
             Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::needless_pass_by_value, clippy::match_same_arms)]
 
 mod access;
+mod backup;
 mod canaries;
 mod ccda;
 mod dicom;
