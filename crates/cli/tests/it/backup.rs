@@ -77,9 +77,9 @@ fn a_restored_project_goes_on_on_another_path() {
     assert_eq!(folder.audit("backup_made").len(), 2, "begun and done");
     assert_eq!(folder.audit("backup_made")[1]["list"], told[0]["list"], "which backup");
 
-    assert_eq!(new.run_json("test", 3)["files_read"], 0);
+    assert_eq!(new.run_json("test", 0)["files_read"], 0);
     new.write("in/b.csv", "patient,day\np1,2022-03-04\n");
-    assert_eq!(new.run_json("test", 3)["files_read"], 1);
+    assert_eq!(new.run_json("test", 0)["files_read"], 1);
     assert_eq!(new.count("SELECT count(*) FROM visits"), 3);
     assert_eq!(new.count("SELECT count(DISTINCT patient) FROM visits"), 2, "known people keep their tokens");
     new.cordon(&["audit", "verify"]).ok();
@@ -159,7 +159,7 @@ fn tables_that_are_newer_than_the_backup_are_not_written_to() {
     let folder = folder();
     let dir = backup(&folder, "b", &[]);
     folder.write("in/b.csv", "patient,day\np4,2022-03-04\n");
-    folder.run_json("test", 3);
+    folder.run_json("test", 0);
     // The tables were not lost: they have a person whom the restored vault does not know.
     let new = restored(&folder, &dir, false);
     let said = new.cordon(&["run", "test"]).exits(7);
@@ -176,7 +176,7 @@ fn a_full_disk_leaves_no_backup_that_looks_like_one() {
     folder.cordon(&["backup", "create", dir.to_str().unwrap(), "--tables"]).exits(6);
     at(&["backup", "verify"], &[&dir]).exits(7);
     assert_eq!(folder.audit("backup_made")[1]["outcome"], "failed");
-    folder.cordon(&["run", "test"]).exits(3);
+    folder.cordon(&["run", "test"]).exits(0);
     drop(disk);
 }
 
@@ -212,7 +212,8 @@ fn a_backup_while_a_run_goes_on_is_whole_wherever_the_run_is_killed() {
         copy_tree(&calm.path().join("data"), &new.path().join("data"));
         new.cordon(&["audit", "verify"]).ok();
         new.cordon(&["vault", "verify"]).ok();
-        new.cordon(&["run", "nightly", "-q"]).exits(3);
+        let said = new.cordon(&["run", "nightly", "-q"]);
+        assert!([0, 3].contains(&said.code), "{part}/8: {}", said.all());
         assert_eq!((counts(&new), people(&new)), expected, "{part}/8");
         new.cordon(&["audit", "verify"]).ok();
         new.cordon(&["tables", "verify"]).ok();
