@@ -139,7 +139,9 @@ impl Store {
     /// `None` where there is no such object.
     pub fn find(&self, key: &str) -> Result<Option<Object>, StorageError> {
         let path = path(key);
-        absent(self.run(move |store| async move { store.head(&path).await.map(object) }))
+        let found = absent(self.run(move |store| async move { store.head(&path).await.map(object) }));
+        // A store below a prefix tells the whole name.
+        found.map(|found| found.map(|object| Object { key: key.to_owned(), ..object }))
     }
 
     /// The whole content as a stream; `version`: that of [`Object`], so that an object that changes meanwhile is an error and not a

@@ -38,8 +38,9 @@ use crate::error::{Kerberos, StorageError, Trouble};
 pub(crate) const DRAFT: &str = ".draft-";
 /// Owner and group; what is written is encrypted besides.
 const PERMISSION: u32 = 0o640;
-/// Of a request that is answered at all. A sync of a part by three data nodes is one.
+/// The most for a request that is answered at all. A sync of a part by three data nodes is one.
 const REQUEST: Duration = Duration::from_mins(2);
+const SHORTEST: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What is read ahead, in packets of 64 KiB and in names.
@@ -52,7 +53,7 @@ impl Connector<'_> {
         let reached = self.reach(&handle)?;
         let verdict = reached.verdict;
         let client = reached.client.build().map_err(|error| self.error(trouble(&error, &verdict)))?;
-        let cluster = Cluster { client, verdict, patience: self.patience(), _guards: reached.guards };
+        let cluster = Cluster { client, verdict, patience: self.patience(), guards: reached.guards };
         Ok(Arc::new(HdfsStore { cluster: Arc::new(cluster), handle }))
     }
 }
@@ -79,17 +80,21 @@ struct Cluster {
     client: Client,
     verdict: Verdict,
     patience: Duration,
-    _guards: Vec<Guard>,
+    guards: Vec<Guard>,
 }
 
 impl Cluster {
     fn trouble(&self, error: &HdfsError) -> Trouble {
-        trouble(error, &self.verdict)
+        match (error, guard::verdict(&self.verdict)) {
+            // With the name node all was well then.
+            (HdfsError::IOError(_), None) if !self.guards.is_empty() => Trouble::NoDataNode,
+            _ => trouble(error, &self.verdict),
+        }
     }
 
     /// Once, and not for ever.
     async fn once<T>(&self, asked: impl Future<Output = hdfs_native::Result<T>>) -> Result<T, Trouble> {
-        match timeout(REQUEST, asked).await {
+        match timeout(self.patience.clamp(SHORTEST, REQUEST), asked).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.trouble(&error)),
             Err(_) => Err(Trouble::Unreachable),
@@ -104,9 +109,7 @@ impl Cluster {
         let until = Instant::now() + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-            let asked = timeout(left, ask()).await.unwrap_or(Err(Trouble::Unreachable));
-            match asked {
+            match ask().await {
                 Err(trouble) if trouble.is_passing() && Instant::now() + pause < until => sleep(pause).await,
                 asked => return asked,
             }
@@ -128,7 +131,7 @@ impl Cluster {
         let options = WriteOptions::default().permission(PERMISSION);
         // Under a name that nobody else has, a request whose answer was lost may be sent again.
         let options = options.overwrite(true);
-        let writer = self.patiently(|| self.once(self.client.create(&path, &options))).await?;
+        let writer = self.once(self.client.create(&path, &options)).await?;
         Ok(Draft { path, writer })
     }
 
@@ -224,7 +227,7 @@ impl ObjectStore for HdfsStore {
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let file = absolute(location);
         let (cluster, of_draft) = (Arc::clone(&self.cluster), file.clone());
-        let draft = self.run(|cluster| async move { cluster.draft(&of_draft).await }).await?;
+        let draft = self.run(|cluster| async move { cluster.patiently(|| cluster.draft(&of_draft)).await }).await?;
         let (parts, mut queue) = mpsc::unbounded::<Part>();
         let written = self.handle.spawn(async move {
             let mut draft = draft;

@@ -162,7 +162,7 @@ impl Hdfs {
             .spawn()
             .unwrap();
         self.centre = Some(Running(centre));
-        wait(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "the realm");
+        assert!(wait(|| TcpStream::connect(("127.0.0.1", port)).is_ok()), "{}", self.log("centre"));
     }
 
     /// The folder `conf` for the servers, `client` for who asks.
@@ -217,6 +217,12 @@ impl Hdfs {
             fs::create_dir_all(self.path(folder)).unwrap();
             fs::write(self.path(&format!("{folder}/core-site.xml")), xml(&core)).unwrap();
             fs::write(self.path(&format!("{folder}/hdfs-site.xml")), xml(&site)).unwrap();
+        }
+        // Pages that the servers want to show.
+        for pages in ["hdfs", "datanode", "static"] {
+            let folder = self.path(&format!("conf/webapps/{pages}/WEB-INF"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(format!("{folder}/web.xml"), "<web-app/>").unwrap();
         }
         let store = self.path("keys.jks");
         if !Path::new(&store).exists() {
@@ -302,9 +308,15 @@ impl Hdfs {
     }
 
     pub fn start_name_node(&mut self) {
-        self.name_node = Some(self.java("org.apache.hadoop.hdfs.server.namenode.NameNode", &[], "name.log"));
+        let mut java = self.java("org.apache.hadoop.hdfs.server.namenode.NameNode", &[], "name.log");
         let port = self.ports[1];
-        wait(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "the name node");
+        let mut listens = false;
+        wait(|| {
+            listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
+            listens || java.0.try_wait().unwrap().is_some()
+        });
+        assert!(listens, "{}\n{}", self.log("format"), self.log("name.log"));
+        self.name_node = Some(java);
     }
 
     pub fn start_data_node(&mut self) {
@@ -331,12 +343,9 @@ impl Hdfs {
     }
 }
 
-fn wait(is_ready: impl Fn() -> bool, what: &str) {
-    assert!(
-        (0..1200).any(|_| {
-            sleep(Duration::from_millis(50));
-            is_ready()
-        }),
-        "{what} does not start"
-    );
+fn wait(mut is_ready: impl FnMut() -> bool) -> bool {
+    (0..1200).any(|_| {
+        sleep(Duration::from_millis(50));
+        is_ready()
+    })
 }
