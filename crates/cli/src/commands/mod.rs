@@ -46,7 +46,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
-        Command::Vault(vault) => vault::vault(ui, &place, vault),
+        Command::Vault(vault) => vault::vault(ui, &place, &vault),
         Command::Token(token) => token::token(ui, &place, token),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
