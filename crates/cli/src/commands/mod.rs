@@ -51,7 +51,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Hold(hold) => hold::hold(ui, &place, hold),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
-        Command::Vault(vault) => vault::vault(ui, &place, vault),
+        Command::Vault(vault) => vault::vault(ui, &place, &vault),
         Command::Token(token) => token::token(ui, &place, token),
         Command::Backup(backup) => backup::backup(ui, &place, backup),
         Command::Schema(schema) => {

@@ -6,7 +6,7 @@ use super::{Outcome, Place, rights};
 use crate::args::VaultCommand;
 use crate::ui::{Failure, Ui, human_bytes};
 
-pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
+pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
     if let VaultCommand::Reveal { .. } = command {
         return Err(replaced());
     }
