@@ -29,8 +29,10 @@
 
 pub mod dossier;
 pub mod keyring;
+mod seam;
 mod store;
 
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
+pub use seam::{DossierKeeper, Mark, Vault};
 pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
