@@ -35,4 +35,5 @@ mod store;
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use seam::{DossierKeeper, Mark, Vault};
+pub use store::postgres::{self, PostgresConfig, PostgresVault};
 pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};

@@ -6,6 +6,8 @@ mod damage;
 mod disk;
 mod dossiers;
 mod link;
+mod postgres;
+mod postgres_server;
 mod processes;
 
 use std::path::Path;
