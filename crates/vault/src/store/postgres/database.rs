@@ -212,7 +212,7 @@ impl Database {
         } else if *code == SqlState::INVALID_CATALOG_NAME {
             "there is no such database"
         } else if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME {
-            "there is no vault; run `cordon vault migrate`, or restore it from a backup"
+            "there is no vault, or the role may not see it; run `cordon vault migrate`, or restore it from a backup"
         } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
             return format!("the role `{}` lacks a privilege; run `cordon vault migrate`", self.user);
         } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
