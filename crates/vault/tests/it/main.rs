@@ -7,6 +7,7 @@ mod disk;
 mod dossiers;
 mod link;
 mod processes;
+mod subject_keys;
 
 use std::path::Path;
 
