@@ -35,7 +35,8 @@ use std::sync::Arc;
 
 use cordon_crypto::{
     Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey, HashKey,
-    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SurrogateKey, TableMasterKey, VaultKey,
+    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SubjectSealKey, SurrogateKey,
+    TableMasterKey, VaultKey,
 };
 use cordon_keystore::{KeyStore, Place, StoreStatus};
 use zeroize::Zeroizing;
@@ -48,7 +49,7 @@ pub use root::RootSecret;
 pub const TABLE_MASTER_KEYS: [&str; 4] = ["cordon-footer", "cordon-direct", "cordon-quasi", "cordon-clinical"];
 
 /// The purposes of which a ring holds one key each; its id is the purpose.
-const SINGLE: [&str; 9] = [
+const SINGLE: [&str; 10] = [
     BlindIndexKey::PURPOSE,
     VaultKey::PURPOSE,
     DateShiftKey::PURPOSE,
@@ -56,6 +57,7 @@ const SINGLE: [&str; 9] = [
     HashKey::PURPOSE,
     FpeKey::PURPOSE,
     SealKey::PURPOSE,
+    SubjectSealKey::PURPOSE,
     AuditSealKey::PURPOSE,
     AuditSigningSeed::PURPOSE,
 ];

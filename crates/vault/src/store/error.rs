@@ -31,10 +31,19 @@ pub enum VaultError {
     NoDossiers { dir: PathBuf },
     #[error("the dossiers in {} belong to another vault", dir.display())]
     OtherVault { dir: PathBuf },
+    #[error("there are no subject keys at {}: without them no token and no value of the vault can be read; if their disk is not mounted, mount it; else restore the newest copy of that file", path.display())]
+    NoSubjectKeys { path: PathBuf },
+    #[error("{} exists already and is not replaced: without it a vault cannot be read", path.display())]
+    SubjectKeysExist { path: PathBuf },
+    #[error("the subject keys {} are not those of this vault; restore the file that was made with it", path.display())]
+    OtherSubjectKeys { path: PathBuf },
+    /// Of an older copy, people who were destroyed since could be read again.
+    #[error("the subject keys {} are an older copy: keys were destroyed since; restore the newest copy of that file", path.display())]
+    OldSubjectKeys { path: PathBuf },
     /// Records that were written already may show another made-up name than the one that stands.
     #[error("another run decided meanwhile how somebody's made-up name is drawn; run again")]
     Overtaken,
-    #[error("{} holds as many merges as one file can", file.display())]
+    #[error("{} holds as much as one file can", file.display())]
     Full { file: PathBuf },
     #[error("{place}: {what}")]
     DatabaseConfig { place: String, what: String },

@@ -9,6 +9,7 @@ mod link;
 mod postgres;
 mod postgres_server;
 mod processes;
+mod subject_keys;
 
 use std::path::Path;
 
