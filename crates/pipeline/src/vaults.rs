@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cordon_crypto::SubjectSealKey;
+use cordon_vault::postgres::{Migrated, migrate};
 use cordon_vault::{DossierKeeper, DossierOptions, DossierStore, TokenVault, Vault, VaultError, VaultOptions};
+use cordon_vault::{PostgresConfig, PostgresVault, SubjectKeys};
 
 use crate::error::RunError;
 use crate::project::{Existing, OpenProject};
@@ -11,12 +14,14 @@ use crate::project::{Existing, OpenProject};
 /// A project's vault. Dossiers are opened beside it.
 pub(crate) enum OpenVault {
     Embedded(Arc<TokenVault>),
+    Postgres(Arc<PostgresVault>),
 }
 
 impl OpenVault {
     pub fn vault(&self) -> Arc<dyn Vault> {
         match self {
             Self::Embedded(vault) => vault.clone(),
+            Self::Postgres(vault) => vault.clone(),
         }
     }
 
@@ -30,6 +35,11 @@ impl OpenVault {
                 };
                 Ok(Arc::new(open(&project.dossier_folder(), Arc::clone(vault), options)?))
             }
+            // Dossiers in a folder of one machine would know less than the vault that several share.
+            Self::Postgres(_) => Err(RunError::usage(
+                "pipelines that declare an `identity` keep dossiers, which a vault in PostgreSQL does not hold",
+                "use the vault in a folder (`vault: { path: … }`) for this project",
+            )),
         }
     }
 
@@ -44,6 +54,7 @@ impl OpenVault {
                     Err(error) => Err(error.into()),
                 }
             }
+            Self::Postgres(_) => Ok(None),
         }
     }
 }
@@ -55,13 +66,46 @@ impl OpenProject {
         let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
         options.memory_entries = scale(options.memory_entries);
         options.cache_entries = scale(options.cache_entries);
+        if let Some(config) = &self.project.file.vault.postgres {
+            let keys = SubjectKeys::open(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?;
+            let vault = PostgresVault::open(
+                config,
+                &self.root,
+                self.vault_keys()?,
+                Arc::new(keys),
+                options.memory_entries + options.cache_entries,
+            )?;
+            return Ok(OpenVault::Postgres(Arc::new(vault)));
+        }
         let vault = TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, options)?;
         Ok(OpenVault::Embedded(Arc::new(vault)))
     }
 
     /// A run says so at once when the vault is not there, also one that will not need it.
     pub(crate) fn need_vault(&self) -> Result<(), RunError> {
+        if self.project.file.vault.postgres.is_some() {
+            return self.open_vault().map(drop);
+        }
         Ok(TokenVault::must_exist(&self.vault_folder())?)
+    }
+
+    /// Makes the tables of a vault in PostgreSQL, or brings them up to date. `change` turns the working role's log-in into the owner's.
+    pub fn migrate_vault(&self, change: impl FnOnce(&mut PostgresConfig)) -> Result<Migrated, RunError> {
+        let Some(config) = &self.project.file.vault.postgres else {
+            return Err(RunError::usage(
+                "the vault of this project is in a folder",
+                "`vault: { postgres: { … } }` in cordon.yaml says where a database is (docs/vault.md)",
+            ));
+        };
+        let mut owner = config.clone();
+        change(&mut owner);
+        let keys = SubjectKeys::open_or_create(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?;
+        Ok(migrate(config, &owner, &self.root, &self.vault_keys()?, &keys)?)
+    }
+
+    /// Beside the key ring, and not with the data.
+    fn subject_keys_file(&self) -> PathBuf {
+        self.project.keyring_path().with_file_name("subject-keys")
     }
 
     pub(crate) fn vault_folder(&self) -> PathBuf {
@@ -74,7 +118,7 @@ impl OpenProject {
 
     /// Where the vault is, for messages.
     pub(crate) fn vault_place(&self) -> PathBuf {
-        self.vault_folder()
+        self.project.file.vault.postgres.as_ref().map_or_else(|| self.vault_folder(), |vault| vault.place().into())
     }
 
     /// Where the dossiers are, for messages.

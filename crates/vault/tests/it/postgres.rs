@@ -10,12 +10,9 @@ use std::{
     time::Duration,
 };
 
-use cordon_crypto::{BlindIndexKey, VaultKey};
+use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 use cordon_phi::{Identifier, IdentityStore as _, Token, TokenStore as _};
-use cordon_vault::{
-    PostgresConfig, PostgresVault, Vault as _, VaultError, VaultKeys,
-    postgres::{DerivedKeys, migrate},
-};
+use cordon_vault::{PostgresConfig, PostgresVault, SubjectKeys, Vault as _, VaultError, VaultKeys, postgres::migrate};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::postgres_server::{Server, is_installed};
@@ -24,6 +21,11 @@ const WRITER: &str = "CORDON_TEST_POSTGRES_WRITER";
 
 fn keys() -> VaultKeys {
     VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) }
+}
+
+fn subject_keys(base: &Path) -> Arc<SubjectKeys> {
+    let key = SubjectSealKey::from_bytes([3; 32]);
+    Arc::new(SubjectKeys::open_or_create(&base.join("subject-keys"), &key).unwrap())
 }
 
 fn config(port: u16, user: &str, pgpass: &str) -> PostgresConfig {
@@ -40,16 +42,15 @@ fn work(server: &Server) -> PostgresConfig {
 fn migrated() -> Server {
     let server = Server::start();
     let owner = config(server.port, "vault_owner", "owner.pgpass");
-    let done = migrate(&work(&server), &owner, server.dir.path(), &keys()).unwrap();
+    let done = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
     assert_eq!((done.from, done.to), (0, 1));
-    let again = migrate(&work(&server), &owner, server.dir.path(), &keys()).unwrap();
+    let again = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
     assert_eq!((again.from, again.to), (1, 1));
     server
 }
 
 fn open_as(config: &PostgresConfig, base: &Path) -> Result<PostgresVault, VaultError> {
-    let slots = Arc::new(DerivedKeys::new(&keys().values));
-    PostgresVault::open(config, base, keys(), slots, 1 << 16)
+    PostgresVault::open(config, base, keys(), subject_keys(base), 1 << 16)
 }
 
 fn open(server: &Server) -> PostgresVault {
@@ -132,7 +133,14 @@ fn people_are_linked_across_processes() {
     assert!(tokens(&other, "c", &["1".into()])[0] == two[0].unwrap());
     let report = other.verify().unwrap();
     assert_eq!((report.tokens, report.merges), (6, 1));
-    assert_eq!(other.slots_of(&ssn).unwrap().len(), 4);
+    // All of a person goes at once, and comes back as somebody else.
+    assert_eq!(other.shred(&ssn).unwrap(), 4);
+    assert!(one.reveal_all("mrn", &mrn).unwrap().is_empty());
+    let after = tokens(&one, "mrn", &["m1".into()])[0];
+    assert!(after != mrn && tokens(&other, "mrn", &["m1".into()])[0] == after);
+    assert!(tokens(&other, "ssn", &["s1".into()])[0] != after);
+    assert!(tokens(&other, "c", &["1".into()])[0] == two[0].unwrap());
+    one.verify().unwrap();
 }
 
 #[test]
@@ -207,19 +215,18 @@ fn what_is_not_trusted_is_refused_and_no_credential_is_shown() {
     // Who is let in by certificate but was granted nothing.
     refused(&cert("client"), "may not see it");
     let other = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::from_bytes([2; 32]) };
-    let slots = Arc::new(DerivedKeys::new(&other.values));
-    let wrong = PostgresVault::open(&work(&server), base, other, slots, 0);
+    let wrong = PostgresVault::open(&work(&server), base, other, subject_keys(base), 0);
     assert!(matches!(wrong, Err(VaultError::WrongDatabaseKey { .. })));
 
     let mut by_cert = config(server.port, "cert_user", "x");
     by_cert.pgpass = None;
     (by_cert.client_certificate, by_cert.client_key) = (Some("client.crt".into()), Some("client.key".into()));
     let owner = config(server.port, "vault_owner", "owner.pgpass");
-    migrate(&by_cert, &owner, base, &keys()).unwrap();
+    migrate(&by_cert, &owner, base, &keys(), &subject_keys(base)).unwrap();
     assert!(open_as(&by_cert, base).is_ok());
     server.admin("vault", "INSERT INTO cordon.migrations (format) VALUES (2)");
     assert!(matches!(
-        migrate(&work(&server), &owner, base, &keys()),
+        migrate(&work(&server), &owner, base, &keys(), &subject_keys(base)),
         Err(VaultError::DatabaseVersion { found: 2, .. })
     ));
     assert!(matches!(open_as(&work(&server), base), Err(VaultError::DatabaseVersion { found: 2, .. })));
@@ -372,4 +379,28 @@ fn of_two_who_write_the_same_people_one_is_killed() {
     let report = vault.verify().unwrap();
     assert_eq!(report.tokens, vault.stats().unwrap().domains[0].1);
     assert_eq!(given.iter().collect::<HashSet<_>>().len(), given.len());
+}
+
+#[test]
+fn who_was_shredded_stays_so_when_an_old_copy_of_the_keys_comes_back() {
+    if !is_installed() {
+        return;
+    }
+    let server = migrated();
+    let file = server.dir.path().join("subject-keys");
+    let vault = open(&server);
+    let all = named(0..1_000);
+    let first = tokens(&vault, "mrn", &all);
+    let old = fs::read(&file).unwrap();
+    assert_eq!(vault.shred(&first[400]).unwrap(), 1);
+    let vault = open(&server);
+    assert!(vault.reveal_all("mrn", &first[400]).unwrap().is_empty());
+    let again = tokens(&vault, "mrn", &all);
+    let changed: Vec<usize> = (0..1_000).filter(|n| again[*n] != first[*n]).collect();
+    assert_eq!(changed, [400]);
+    fs::write(&file, old).unwrap();
+    let base = server.dir.path();
+    assert!(matches!(open_as(&work(&server), base), Err(VaultError::OldSubjectKeys { .. })));
+    fs::remove_file(&file).unwrap();
+    assert!(matches!(open_as(&work(&server), base), Err(VaultError::OtherSubjectKeys { .. })));
 }

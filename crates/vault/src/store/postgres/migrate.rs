@@ -10,7 +10,10 @@ use super::{
     database::{Database, Stop},
     row::Id,
 };
-use crate::store::{VaultError, VaultKeys};
+use crate::{
+    store::{VaultError, VaultKeys},
+    subject_keys::SubjectKeys,
+};
 
 /// The format that this program reads and writes.
 pub(super) const FORMAT: i32 = 1;
@@ -21,7 +24,8 @@ const STEPS: [&str; FORMAT as usize] = ["
         one boolean PRIMARY KEY DEFAULT true CHECK (one),
         id uuid NOT NULL,
         blind_check uuid NOT NULL,
-        values_check uuid NOT NULL
+        values_check uuid NOT NULL,
+        subject_keys uuid NOT NULL
     );
     CREATE TABLE domains (
         number integer GENERATED ALWAYS AS IDENTITY UNIQUE,
@@ -42,17 +46,9 @@ const STEPS: [&str; FORMAT as usize] = ["
         slot bigint NOT NULL,
         sealed bytea NOT NULL
     );
-    CREATE TABLE kinds (
-        number smallint PRIMARY KEY,
-        name text NOT NULL UNIQUE
+    CREATE TABLE epochs (
+        epoch bigint PRIMARY KEY
     );
-    CREATE TABLE dossiers (
-        subject uuid PRIMARY KEY,
-        slot bigint NOT NULL,
-        revision bigint NOT NULL,
-        sealed bytea NOT NULL
-    );
-    ALTER TABLE dossiers ALTER COLUMN sealed SET STORAGE EXTERNAL;
     CREATE TABLE marks (
         nonce uuid PRIMARY KEY
     );
@@ -66,9 +62,8 @@ const GRANTS: &str = "
     REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC, {role};
     GRANT USAGE ON SCHEMA {schema} TO {role};
     GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-    GRANT INSERT ON domains, tokens, merges, kinds, dossiers, marks TO {role};
+    GRANT INSERT ON domains, tokens, merges, epochs, marks TO {role};
     GRANT UPDATE (slot, sealed) ON tokens TO {role};
-    GRANT UPDATE (slot, revision, sealed) ON dossiers TO {role};
     GRANT USAGE ON SEQUENCE slots, origins TO {role};
 ";
 
@@ -86,6 +81,7 @@ pub fn migrate(
     owner: &PostgresConfig,
     base: &Path,
     keys: &VaultKeys,
+    subject_keys: &SubjectKeys,
 ) -> Result<Migrated, VaultError> {
     let database = Database::new(owner, None, base)?;
     if config.user == owner.user {
@@ -94,7 +90,9 @@ pub fn migrate(
     }
     let mut id = [0; 16];
     getrandom::fill(&mut id)?;
-    database.run("migrate", async |client| Box::pin(step(client, &database, &config.user, keys, id)).await)
+    database.run("migrate", async |client| {
+        Box::pin(step(client, &database, &config.user, keys, [id, subject_keys.id()])).await
+    })
 }
 
 async fn step(
@@ -102,7 +100,7 @@ async fn step(
     database: &Database,
     role: &str,
     keys: &VaultKeys,
-    id: [u8; 16],
+    [id, subject_keys]: [[u8; 16]; 2],
 ) -> Result<Migrated, Stop> {
     let schema = &database.schema;
     let all = client.transaction().await?;
@@ -129,8 +127,8 @@ async fn step(
     }
     let [blind, values] = checks(keys, &id);
     all.execute_typed(
-        "INSERT INTO vault (id, blind_check, values_check) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        &[(&Id(id), Type::UUID), (&blind, Type::UUID), (&values, Type::UUID)],
+        "INSERT INTO vault (id, blind_check, values_check, subject_keys) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        &[(&Id(id), Type::UUID), (&blind, Type::UUID), (&values, Type::UUID), (&Id(subject_keys), Type::UUID)],
     )
     .await?;
     let quoted = if is_name(role) { role.to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) };

@@ -5,7 +5,7 @@
 //! | `tokens` | one row a value: its blind index, and token and value, sealed | which rows are of one domain, a domain being a number |
 //! | `domains` | names of domains, sealed | how many there are |
 //! | `merges` | pairs of tokens of one person, sealed, in order | how many there are |
-//! | `dossiers` | one row a person: what records say, sealed | how many there are |
+//! | `epochs` | how often keys of persons were destroyed | |
 //! | `marks` | random numbers, one for each time that somebody wants to know later that this is no older copy | |
 //!
 //! A row's content is sealed under the key of its *slot*, a number that no two rows share. Blind indexes are HMAC-SHA256 under the domain's
@@ -43,7 +43,6 @@ use zeroize::Zeroizing;
 pub use self::{
     config::PostgresConfig,
     migrate::{Migrated, migrate},
-    row::{DerivedKeys, SlotKeys},
 };
 use self::{
     database::{Database, Stop},
@@ -60,7 +59,10 @@ use super::{
     table::{Entry, Key},
     write,
 };
-use crate::seam::{Mark, Vault};
+use crate::{
+    seam::{Mark, Vault},
+    subject_keys::SubjectKeys,
+};
 
 /// Values that are asked for together.
 const AT_ONCE: usize = 1 << 14;
@@ -79,7 +81,7 @@ const NOWHERE: [u8; 16] = [0; 16];
 pub struct PostgresVault {
     database: Database,
     id: [u8; 16],
-    slot_keys: Arc<dyn SlotKeys>,
+    subject_keys: Arc<SubjectKeys>,
     blind: KeyedHash,
     values: KeyedHash,
     names: Sealer,
@@ -138,16 +140,18 @@ impl PostgresVault {
         config: &PostgresConfig,
         base: &Path,
         keys: VaultKeys,
-        slot_keys: Arc<dyn SlotKeys>,
+        subject_keys: Arc<SubjectKeys>,
         cache_entries: usize,
     ) -> Result<Self, VaultError> {
         let database = Database::new(config, None, base)?;
-        let id = database.run("open the vault", async |client| Self::check(client, &database, &keys).await)?;
+        let id = database.run("open the vault", async |client| {
+            Box::pin(Self::check(client, &database, &keys, &subject_keys)).await
+        })?;
         let name = HEXLOWER.encode(&id);
         let hash = KeyedHash::for_key(&keys.values).derive("database v1").derive(&name);
         let vault = Self {
             id,
-            slot_keys,
+            subject_keys,
             blind: KeyedHash::for_key(&keys.blind).derive("database v1").derive(&name),
             names: Sealer::new(&Zeroizing::new(hash.tag(b"names of domains"))),
             values: hash,
@@ -159,12 +163,17 @@ impl PostgresVault {
             slots: Mutex::default(),
             database,
         };
-        vault.epoch.store(vault.slot_keys.refresh()?, Ordering::Release);
+        vault.epoch.store(vault.subject_keys.refresh()?, Ordering::Release);
         vault.see_merges()?;
         Ok(vault)
     }
 
-    async fn check(client: &mut Client, database: &Database, keys: &VaultKeys) -> Result<[u8; 16], Stop> {
+    async fn check(
+        client: &mut Client,
+        database: &Database,
+        keys: &VaultKeys,
+        subject_keys: &SubjectKeys,
+    ) -> Result<[u8; 16], Stop> {
         let format = format_of(&client.query_typed("SELECT max(format) FROM migrations", &[]).await?)?;
         if format != FORMAT {
             let place = database.place.clone();
@@ -175,7 +184,7 @@ impl PostgresVault {
             let what = "the server runs with fsync off: tokens that were given out could be lost";
             return Err(database.error("open the vault", what).into());
         }
-        let rows = client.query_typed("SELECT id, blind_check, values_check FROM vault", &[]).await?;
+        let rows = client.query_typed("SELECT id, blind_check, values_check, subject_keys, (SELECT coalesce(max(epoch), 0) FROM epochs) FROM vault", &[]).await?;
         let row = rows.first().ok_or_else(|| database.damaged("it has no name"))?;
         let Id(id) = row.try_get(0)?;
         let [blind, values] = checks(keys, &id);
@@ -184,6 +193,9 @@ impl PostgresVault {
                 return Err(VaultError::WrongDatabaseKey { which, place: database.place.clone() }.into());
             }
         }
+        // Of an older copy, people who were destroyed since could be read again.
+        let epoch: i64 = row.try_get(4)?;
+        subject_keys.check(&row.try_get::<_, Id>(3)?.0, epoch as u64)?;
         Ok(id)
     }
 
@@ -192,9 +204,34 @@ impl PostgresVault {
         &self.database.place
     }
 
-    /// The slots of all rows of the person of `token`, merges among them: whoever destroys their keys makes all that is
-    /// known of that person unreadable. Reads all of the vault.
-    pub fn slots_of(&self, token: &Token) -> Result<Vec<u64>, VaultError> {
+    /// Destroys the keys of all rows of the person of `token`, merges among them: in this database and in every backup of it they are
+    /// noise then. A value of that person that comes again gets a new token. Gives the number of rows. Reads all of the vault;
+    /// once cut off, do it again.
+    pub fn shred(&self, token: &Token) -> Result<usize, VaultError> {
+        let slots = self.slots_of(token)?;
+        if slots.is_empty() {
+            return Ok(0);
+        }
+        self.subject_keys.destroy(&slots, &[])?;
+        let epoch = self.subject_keys.epoch() as i64;
+        self.database.run("note that keys were destroyed", async |client| {
+            let sql = "INSERT INTO epochs (epoch) VALUES ($1) ON CONFLICT DO NOTHING";
+            Ok(client.execute_typed(sql, &[(&epoch, Type::INT8)]).await?)
+        })?;
+        self.fresh()?;
+        Ok(slots.len())
+    }
+
+    /// Gives `each` the key of each of `slots`, in order; nothing for one that was destroyed.
+    fn keys_of(&self, slots: &[u64], each: &mut dyn FnMut(usize, Option<&[u8; 32]>)) {
+        let mut leaves = self.subject_keys.leaves();
+        for (number, slot) in slots.iter().enumerate() {
+            each(number, leaves.leaf(*slot));
+        }
+    }
+
+    /// The slots of all rows of the person of `token`, merges among them.
+    fn slots_of(&self, token: &Token) -> Result<Vec<u64>, VaultError> {
         self.fresh()?;
         let tokens = self.members_of(token);
         let mut slots = HashSet::new();
@@ -320,14 +357,14 @@ impl PostgresVault {
         let slots = self.draw_slots(client, new.len()).await?;
         let mut sealed: Vec<Vec<u8>> = Vec::with_capacity(new.len());
         let mut failed = None;
-        self.slot_keys.keys(&slots, &mut |number, key| {
+        self.keys_of(&slots, &mut |number, key| {
             let (Some(row), Some(key), Some(slot)) = (new.get(number), key, slots.get(number)) else { return };
             let aad = associated(&self.id, TOKEN, &row.key.to_bytes(), row.domain as u64, *slot);
             match seal_token(key, &aad, row.token, row.origin, row.value) {
                 Ok(bytes) => sealed.push(bytes),
                 Err(error) => failed = Some(error),
             }
-        })?;
+        });
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -413,7 +450,7 @@ impl PostgresVault {
     ) -> Result<(), VaultError> {
         let slots: Vec<u64> = rows.iter().map(|row| row.slot).collect();
         let mut done = Ok(());
-        self.slot_keys.keys(&slots, &mut |number, key| {
+        self.keys_of(&slots, &mut |number, key| {
             let Some(row) = rows.get(number).filter(|_| done.is_ok()) else { return };
             let opened = match key {
                 None => None,
@@ -427,7 +464,7 @@ impl PostgresVault {
                 }
             };
             done = each(row, opened);
-        })?;
+        });
         done
     }
 
@@ -488,7 +525,7 @@ impl PostgresVault {
 
     /// Sees what other processes destroyed and merged.
     fn fresh(&self) -> Result<(), VaultError> {
-        let epoch = self.slot_keys.refresh()?;
+        let epoch = self.subject_keys.refresh()?;
         if self.epoch.swap(epoch, Ordering::AcqRel) != epoch {
             *write(&self.cache) = Generations::new(self.cache_entries);
             *write(&self.merges) = Merges::default();
@@ -541,7 +578,7 @@ impl PostgresVault {
         let damaged = || self.database.damaged("a merge's row is not authentic");
         let slots = rows.iter().map(|row| self.number(row, 1)).collect::<Result<Vec<u64>, _>>()?;
         let mut done = Ok(());
-        self.slot_keys.keys(&slots, &mut |at, key| {
+        self.keys_of(&slots, &mut |at, key| {
             let (Some(row), Some(slot)) = (rows.get(at).filter(|_| done.is_ok()), slots.get(at)) else { return };
             let open = || {
                 let (number, sealed): (i64, &[u8]) =
@@ -553,7 +590,7 @@ impl PostgresVault {
                 Ok((number, Some((opened.token, Token(*root), opened.origin))))
             };
             done = open().and_then(|(number, pair)| each(number, *slot, pair));
-        })?;
+        });
         done
     }
 
@@ -743,12 +780,12 @@ impl PostgresVault {
         let slots = self.draw_slots(client, merges.len()).await?;
         let numbers: Vec<i64> = (last + 1..).take(merges.len()).collect();
         let mut sealed = Vec::with_capacity(merges.len());
-        self.slot_keys.keys(&slots, &mut |at, key| {
+        self.keys_of(&slots, &mut |at, key| {
             let (Some((token, root)), Some(key)) = (merges.get(at), key) else { return };
             let (number, slot) = (numbers.get(at).copied().unwrap_or(0), slots.get(at).copied().unwrap_or(0));
             let aad = associated(&self.id, MERGE, &NOWHERE, number as u64, slot);
             sealed.push(seal_token(key, &aad, *token, root.origin, &root.token.0));
-        })?;
+        });
         let sealed = sealed.into_iter().collect::<Result<Vec<_>, _>>()?;
         if sealed.len() != merges.len() {
             return Err(self.database.error("link people", "keys of new rows are missing").into());

@@ -10,7 +10,7 @@
 use std::error::Error;
 
 use bytes::BytesMut;
-use cordon_crypto::{KeyedHash, open, seal};
+use cordon_crypto::{open, seal};
 use cordon_phi::Token;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use zeroize::Zeroizing;
@@ -21,37 +21,6 @@ const HEAD: usize = 28;
 const SMALLEST: usize = 64;
 /// What one row takes.
 pub(super) const MAX_VALUE: usize = 16 << 20;
-
-/// Keys of slots: numbers that no two rows share. Where a slot's key is destroyed, its row is noise, in backups too.
-pub trait SlotKeys: Send + Sync {
-    /// Sees what other processes destroyed; gives a number that goes up with every destruction.
-    fn refresh(&self) -> Result<u64, VaultError>;
-
-    /// Gives `each` the key of each of `slots`, in order; nothing for one that was destroyed.
-    fn keys(&self, slots: &[u64], each: &mut dyn FnMut(usize, Option<&[u8; 32]>)) -> Result<(), VaultError>;
-}
-
-/// Keys that follow from the vault's own, for vaults in which nobody has to be destroyed.
-pub struct DerivedKeys(KeyedHash);
-
-impl DerivedKeys {
-    pub fn new(values: &cordon_crypto::VaultKey) -> Self {
-        Self(KeyedHash::for_key(values).derive("slots of a database v1"))
-    }
-}
-
-impl SlotKeys for DerivedKeys {
-    fn refresh(&self) -> Result<u64, VaultError> {
-        Ok(0)
-    }
-
-    fn keys(&self, slots: &[u64], each: &mut dyn FnMut(usize, Option<&[u8; 32]>)) -> Result<(), VaultError> {
-        for (number, slot) in slots.iter().enumerate() {
-            each(number, Some(&*Zeroizing::new(self.0.tag(&slot.to_le_bytes()))));
-        }
-        Ok(())
-    }
-}
 
 /// What a row is bound to.
 pub(super) fn associated(vault: &[u8; 16], kind: &[u8; 8], name: &[u8; 16], more: u64, slot: u64) -> [u8; 56] {
@@ -99,20 +68,6 @@ pub(super) fn open_token(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Op
     let (length, rest) = rest.split_first_chunk::<4>()?;
     (rest.len() >= u32::from_le_bytes(*length) as usize).then_some(())?;
     Some(Opened { token: Token(*token), origin: u64::from_le_bytes(*origin), plain })
-}
-
-/// Bytes with their length before them, padded.
-pub(super) fn seal_bytes(key: &[u8; 32], aad: &[u8], bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
-    let mut plain = Zeroizing::new(Vec::with_capacity(size_class(4 + bytes.len())));
-    plain.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    plain.extend_from_slice(bytes);
-    Ok(seal(key, aad, &padded(plain))?)
-}
-
-pub(super) fn open_bytes(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let plain = Zeroizing::new(open(key, aad, sealed).ok()?);
-    let (length, rest) = plain.split_first_chunk::<4>()?;
-    Some(Zeroizing::new(rest.get(..u32::from_le_bytes(*length) as usize)?.to_vec()))
 }
 
 fn padded(mut plain: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
@@ -190,7 +145,5 @@ mod tests {
             }
         }
         assert!(lengths[0] == lengths[1] && lengths[1] == lengths[2] && lengths[2] < lengths[3]);
-        let sealed = seal_bytes(&key, &aad, b"facts").unwrap();
-        assert_eq!(open_bytes(&key, &aad, &sealed).unwrap().as_slice(), b"facts");
     }
 }
