@@ -130,7 +130,8 @@ fn install_servers() -> Result<(), String> {
     if Command::new("tcpdump").arg("--version").output().is_err() {
         apt_install(&["tcpdump"])?;
     }
-    install_hdfs()
+    install_hdfs()?;
+    install_postgresql()
 }
 
 /// Packages of a realm of Kerberos, and of what Java has left out since the time of the Hadoop below.
@@ -283,6 +284,25 @@ fn apt_install(packages: &[&str]) -> Result<(), String> {
         }
         run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
             .map_err(|error| format!("{error}; install {} yourself", packages.join(", ")))?;
+    }
+    Ok(())
+}
+
+/// A database server, for the vault in one.
+fn install_postgresql() -> Result<(), String> {
+    let servers = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    if servers.into_iter().any(|version| version.path().join("bin/initdb").is_file()) {
+        return Ok(());
+    }
+    println!("xtask: installing postgresql-15");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "postgresql-15"]] {
+        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            apt.args(["-n", "apt-get"]);
+        }
+        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+            .map_err(|error| format!("{error}; install postgresql-15 yourself"))?;
     }
     Ok(())
 }

@@ -79,6 +79,8 @@ keys! {
     BlindIndexKey = "blind-index";
     /// Seals the values behind the tokens.
     VaultKey = "vault";
+    /// Seals the file of the keys of single persons.
+    SubjectSealKey = "subject-keys";
     /// How many days each subject's dates move.
     DateShiftKey = "date-shift";
     /// Which realistic value stands for a real one.

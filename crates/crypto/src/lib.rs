@@ -12,6 +12,7 @@
 //! | values and files at rest | [`seal()`], [`SealedWriter`], [`Versions`] | AES-256-GCM, SP 800-38D; STREAM |
 //! | equal ciphertexts for equal values | [`siv`] | AES-SIV, RFC 5297 |
 //! | nonces that may repeat | [`gcm_siv`] | AES-GCM-SIV, RFC 8452 |
+//! | keys that can be destroyed one by one | [`PuncturableKey`], [`CounterStream`] | Boneh, Waters 2013; CTR, SP 800-38A |
 //! | keys under keys | [`wrap()`] | AES-KW, AES-KWP, RFC 3394, RFC 5649, SP 800-38F |
 //! | ciphertexts that look like the value | [`Ff1`] | FF1, SP 800-38G |
 //! | signatures | [`SigningKey`] | Ed25519, RFC 8032 |
@@ -31,6 +32,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod counter;
 mod error;
 mod ff1;
 pub mod gcm_siv;
@@ -38,6 +40,7 @@ mod hash;
 pub mod kdf;
 mod keys;
 mod master;
+mod puncture;
 mod seal;
 mod sign;
 pub mod siv;
@@ -45,15 +48,17 @@ mod stream;
 mod versions;
 mod wrap;
 
+pub use counter::CounterStream;
 pub use error::CryptoError;
 pub use ff1::{Ff1, MIN_DOMAIN};
 pub use hash::{KeyedHash, same_tag, sub_key};
 pub use kdf::{Argon2Params, argon2id, hkdf_sha256};
 pub use keys::{
     AuditSealKey, AuditSigningSeed, BlindIndexKey, DateShiftKey, FpeKey, HashKey, PurposeKey, RootKey, SealKey,
-    SurrogateKey, TableMasterKey, VaultKey, random_bytes,
+    SubjectSealKey, SurrogateKey, TableMasterKey, VaultKey, random_bytes,
 };
 pub use master::{LocalMasterKeys, MasterKeys};
+pub use puncture::{Leaves, PuncturableKey};
 pub use seal::{Sealer, open, seal};
 pub use sign::{SigningKey, SigningKeys, VerifyingKey};
 pub use stream::{SealedReader, SealedWriter};

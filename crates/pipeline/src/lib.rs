@@ -37,3 +37,4 @@ pub mod source;
 pub mod state;
 mod stores;
 mod unit;
+mod vaults;

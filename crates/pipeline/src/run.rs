@@ -21,7 +21,6 @@ use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
 use cordon_engine::EngineError;
 use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
-use cordon_phi::IdentityStore as _;
 use indexmap::IndexMap;
 use serde::Serialize;
 

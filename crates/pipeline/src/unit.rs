@@ -22,7 +22,7 @@ use cordon_deid::survey::Survey;
 use cordon_deid::tally::Tally;
 use cordon_engine::tables::{PartOptions, PartWriter, SourceRef};
 use cordon_formats::{NotesBatch, NotesOptions, NotesReader};
-use cordon_vault::TokenVault;
+use cordon_vault::Vault;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::read::{Reader, read_file};
@@ -330,7 +330,8 @@ pub fn learn(context: &Context<'_>, unit: &Unit) -> Result<(), RunError> {
     let mut skipped = BTreeMap::new();
     loop {
         let (shared, limits) = Shared::new(Task::Learn, context, unit, &people.env)?;
-        let learner = |shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>| learner(shared, receiver, &people.vault);
+        let learner =
+            |shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>| learner(shared, receiver, &*people.vault);
         match drive(&shared, unit, &limits, &mut skipped, learner) {
             Ok(_) => return Ok(()),
             Err(Stop::Run(error)) => return Err(error),
@@ -460,7 +461,7 @@ fn drive<'a, T: Send>(
 }
 
 /// Takes batches until there are no more; tells the vault who is in them.
-fn learner(shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>, vault: &TokenVault) -> Result<(), RunError> {
+fn learner(shared: &Shared<'_, '_>, receiver: &Receiver<Work<'_>>, vault: &dyn Vault) -> Result<(), RunError> {
     let mut survey = Survey::default();
     while let Ok(work) = receiver.recv() {
         if shared.failed.load(Ordering::Relaxed) {

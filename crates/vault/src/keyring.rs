@@ -36,8 +36,8 @@ use std::sync::Arc;
 
 use cordon_crypto::{
     Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey, HashKey,
-    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SigningKeys, SurrogateKey, TableMasterKey,
-    VaultKey, Versions,
+    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SigningKeys, SubjectSealKey, SurrogateKey,
+    TableMasterKey, VaultKey, Versions,
 };
 use cordon_keystore::{KeyStore, Place, StoreStatus};
 use zeroize::Zeroizing;
@@ -51,7 +51,7 @@ pub use rotate::{KeyVersion, ROTATED, why_not_rotated};
 pub const TABLE_MASTER_KEYS: [&str; 4] = ["cordon-footer", "cordon-direct", "cordon-quasi", "cordon-clinical"];
 
 /// The purposes of which a ring holds one key each; its id is the purpose.
-const SINGLE: [&str; 9] = [
+const SINGLE: [&str; 10] = [
     BlindIndexKey::PURPOSE,
     VaultKey::PURPOSE,
     DateShiftKey::PURPOSE,
@@ -59,6 +59,7 @@ const SINGLE: [&str; 9] = [
     HashKey::PURPOSE,
     FpeKey::PURPOSE,
     SealKey::PURPOSE,
+    SubjectSealKey::PURPOSE,
     AuditSealKey::PURPOSE,
     AuditSigningSeed::PURPOSE,
 ];

@@ -29,8 +29,13 @@
 
 pub mod dossier;
 pub mod keyring;
+mod seam;
 mod store;
+pub mod subject_keys;
 
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
+pub use seam::{DossierKeeper, Mark, Vault};
+pub use store::postgres::{self, PostgresConfig, PostgresVault};
 pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
+pub use subject_keys::SubjectKeys;

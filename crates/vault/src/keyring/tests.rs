@@ -141,6 +141,7 @@ fn every_purpose_has_a_key_of_its_own() {
         *ring.key::<FpeKey>().unwrap().dangerous_expose(),
         *ring.key::<SealKey>().unwrap().dangerous_expose(),
         *ring.key::<AuditSealKey>().unwrap().dangerous_expose(),
+        *ring.key::<cordon_crypto::SubjectSealKey>().unwrap().dangerous_expose(),
         *ring.key::<AuditSigningSeed>().unwrap().dangerous_expose(),
     ];
     assert_eq!(exposed.iter().collect::<BTreeSet<_>>().len(), exposed.len());
@@ -201,7 +202,7 @@ fn a_damaged_key_says_which() {
     let (scratch, root, _) = Scratch::with_key_file();
     let text = fs::read_to_string(scratch.ring()).unwrap();
     let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for (index, name) in [(1, "vault"), (9, "cordon-footer.v1")] {
+    for (index, name) in [(1, "vault"), (10, "cordon-footer.v1")] {
         let good = json["keys"][index]["wrapped"].clone();
         let other = json["keys"][2]["wrapped"].clone();
         json["keys"][index]["wrapped"] = other; // a good one, of another entry

@@ -31,11 +31,30 @@ pub enum VaultError {
     NoDossiers { dir: PathBuf },
     #[error("the dossiers in {} belong to another vault", dir.display())]
     OtherVault { dir: PathBuf },
+    #[error("there are no subject keys at {}: without them no token and no value of the vault can be read; if their disk is not mounted, mount it; else restore the newest copy of that file", path.display())]
+    NoSubjectKeys { path: PathBuf },
+    #[error("{} exists already and is not replaced: without it a vault cannot be read", path.display())]
+    SubjectKeysExist { path: PathBuf },
+    #[error("the subject keys {} are not those of this vault; restore the file that was made with it", path.display())]
+    OtherSubjectKeys { path: PathBuf },
+    /// Of an older copy, people who were destroyed since could be read again.
+    #[error("the subject keys {} are an older copy: keys were destroyed since; restore the newest copy of that file", path.display())]
+    OldSubjectKeys { path: PathBuf },
     /// Records that were written already may show another made-up name than the one that stands.
     #[error("another run decided meanwhile how somebody's made-up name is drawn; run again")]
     Overtaken,
-    #[error("{} holds as many merges as one file can", file.display())]
+    #[error("{} holds as much as one file can", file.display())]
     Full { file: PathBuf },
+    #[error("{place}: {what}")]
+    DatabaseConfig { place: String, what: String },
+    #[error("{place}: cannot {doing}: {what}")]
+    Database { place: String, doing: &'static str, what: String },
+    #[error("{place} is damaged: {what}; restore it from a backup")]
+    DamagedRows { place: String, what: &'static str },
+    #[error("the {which} key is not the one that the vault was made with: {place}")]
+    WrongDatabaseKey { which: &'static str, place: String },
+    #[error("{place} has format {found}, this program knows format {known}")]
+    DatabaseVersion { place: String, found: i32, known: i32 },
     #[error("a domain name must have 1 to {max} bytes")]
     DomainName { max: usize },
     #[error("the operating system gave no random bytes: {0}")]
@@ -59,7 +78,7 @@ impl VaultError {
 impl From<VaultError> for TokenError {
     fn from(error: VaultError) -> Self {
         match error {
-            VaultError::Damaged { .. } => Self::Damaged(error.to_string()),
+            VaultError::Damaged { .. } | VaultError::DamagedRows { .. } => Self::Damaged(error.to_string()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

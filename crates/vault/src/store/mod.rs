@@ -23,6 +23,7 @@ mod groups;
 mod link;
 mod log;
 pub(crate) mod manifest;
+pub mod postgres;
 mod run;
 mod sets;
 pub(crate) mod table;

@@ -6,7 +6,10 @@ mod damage;
 mod disk;
 mod dossiers;
 mod link;
+mod postgres;
+mod postgres_server;
 mod processes;
+mod subject_keys;
 
 use std::path::Path;
 
