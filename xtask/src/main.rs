@@ -294,17 +294,7 @@ fn install_postgresql() -> Result<(), String> {
     if servers.into_iter().any(|version| version.path().join("bin/initdb").is_file()) {
         return Ok(());
     }
-    println!("xtask: installing postgresql-15");
-    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
-    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "postgresql-15"]] {
-        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
-        if !root {
-            apt.args(["-n", "apt-get"]);
-        }
-        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
-            .map_err(|error| format!("{error}; install postgresql-15 yourself"))?;
-    }
-    Ok(())
+    apt_install(&["postgresql-15"])
 }
 
 fn python_with(packages: &[&str], name: &str) -> Result<PathBuf, String> {

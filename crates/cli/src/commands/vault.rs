@@ -54,11 +54,11 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
         VaultCommand::Migrate { owner, password_env, client_certificate, client_key } => {
             rights::inspected(&project, "vault migration", None)?;
             let done = project.migrate_vault(|config| {
-                config.user = owner;
+                config.user.clone_from(owner);
                 if password_env.is_some() {
-                    (config.password_env, config.pgpass) = (password_env, None);
+                    (config.password_env, config.pgpass) = (password_env.clone(), None);
                 }
-                (config.client_certificate, config.client_key) = (client_certificate, client_key);
+                (config.client_certificate, config.client_key) = (client_certificate.clone(), client_key.clone());
             })?;
             ui.object(&serde_json::json!({ "from": done.from, "to": done.to }));
             if done.from == done.to {
