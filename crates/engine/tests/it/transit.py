@@ -48,7 +48,7 @@ if not todo["spark"]:
 for number, file in enumerate(todo["uniform"]):
     duckdb.sql(f"PRAGMA add_parquet_key('key{number}', '{cordon_transit.duckdb_key(file, transit)}')")
 rows = sum(
-    duckdb.sql(f"SELECT count(name) FROM read_parquet('{file}', encryption_config={{footer_key: 'key{number}'}})").fetchone()[0]
+    duckdb.sql(f"SELECT count(name) FROM read_parquet('{file}', encryption_config={{footer_key: 'key{number}'}})").fetchall()[0][0]
     for number, file in enumerate(todo["uniform"])
 )
 assert rows == 500, rows
