@@ -308,10 +308,10 @@ impl Project {
         let tools = KeyTools::with_names(ring.master_keys(), master_key_names(ring)?);
         let (seal, warehouse) = (ring.versions::<SealKey>()?, self.warehouse());
         match warehouse {
-            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, &seal)?),
+            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, seal)?),
             Warehouse::Objects(location) => {
                 let staging = self.root.join(&self.file.storage.staging);
-                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, &seal)?)
+                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, seal)?)
             }
         }
     }
