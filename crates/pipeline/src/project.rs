@@ -309,10 +309,10 @@ impl Project {
         let tools = self.key_tools(ring)?;
         let (seal, warehouse) = (ring.versions::<SealKey>()?, self.warehouse());
         match warehouse {
-            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, &seal)?),
+            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, seal)?),
             Warehouse::Objects(location) => {
                 let staging = self.root.join(&self.file.storage.staging);
-                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, &seal)?)
+                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, seal)?)
             }
         }
     }

@@ -48,7 +48,7 @@ fn entries_are_found_by_time_kind_user_dataset_and_from_the_end() {
     };
     log.append(&committed).unwrap();
 
-    let reader = AuditReader::open(dir.path(), &seal(), public());
+    let reader = AuditReader::open(dir.path(), seal(), public());
     let all = Filter::default;
     assert_eq!(list(&reader, all()), [1, 2, 3, 4, 5]);
     assert_eq!(list(&reader, Filter { kind: Some("query_started".into()), ..all() }), [2, 4]);
@@ -108,7 +108,7 @@ fn nothing_can_be_read_without_the_key() {
     assert_eq!(files, 4, "segment, head, lock, torn piece");
 
     let wrong = cordon_crypto::AuditSealKey::from_bytes([1; 32]);
-    let reader = AuditReader::open(dir.path(), &wrong, public());
+    let reader = AuditReader::open(dir.path(), wrong, public());
     assert!(reader.list(Filter::default()).unwrap().next().unwrap().is_err());
     assert!(!reader.verify(&[]).unwrap().is_intact());
 }
@@ -120,7 +120,7 @@ fn a_damaged_entry_ends_the_list_with_an_error() {
     let (header, mut frames) = cut(&path);
     frames[2][40] ^= 1;
     join(&path, &header, &frames);
-    let reader = AuditReader::open(dir.path(), &seal(), public());
+    let reader = AuditReader::open(dir.path(), seal(), public());
     for last in [None, Some(4)] {
         let seen: Vec<_> = reader.list(Filter { last, ..Filter::default() }).unwrap().collect();
         assert!(seen.last().unwrap().is_err());
