@@ -6,9 +6,9 @@
 
 use std::{path::Path, time::Instant};
 
-use cordon_crypto::{BlindIndexKey, KeyedHash, VaultKey};
+use cordon_crypto::{BlindIndexKey, KeyedHash, SubjectSealKey, VaultKey};
 use cordon_phi::{Token, TokenStore as _};
-use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+use cordon_vault::{SubjectKeys, TokenVault, VaultKeys, VaultOptions};
 
 fn main() {
     let n = number("N", 2_000_000);
@@ -17,7 +17,12 @@ fn main() {
     let given = std::env::var("DIR").ok();
     let dir = given.as_deref().map_or(scratch.path(), Path::new).join("vault");
     let open = || {
-        let keys = VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) };
+        let subjects = SubjectKeys::open_or_create(&dir.with_extension("keys"), &SubjectSealKey::from_bytes([3; 32]));
+        let keys = VaultKeys {
+            blind: BlindIndexKey::from_bytes([1; 32]),
+            values: VaultKey::from_bytes([2; 32]),
+            subjects: subjects.expect("the subject keys open").into(),
+        };
         let defaults = VaultOptions::default();
         let options = VaultOptions {
             memory_entries: number("MEMORY", defaults.memory_entries as u64) as usize,

@@ -10,13 +10,14 @@
 //! its log, and to name a value in an error.
 //!
 //! ```
-//! use cordon_crypto::{BlindIndexKey, VaultKey};
+//! use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 //! use cordon_phi::TokenStore;
-//! use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+//! use cordon_vault::{SubjectKeys, TokenVault, VaultKeys, VaultOptions};
 //!
 //! # let scratch = tempfile::tempdir()?;
 //! # let dir = scratch.path().join("vault");
-//! let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate() };
+//! let subjects = SubjectKeys::create(&scratch.path().join("subject-keys"), &SubjectSealKey::generate())?;
+//! let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate(), subjects: subjects.into() };
 //! let vault = TokenVault::open(&dir, keys, VaultOptions::default())?;
 //!
 //! let mut tokens = Vec::new();
@@ -34,5 +35,5 @@ pub mod subject_keys;
 
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
-pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
+pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
 pub use subject_keys::SubjectKeys;

@@ -231,12 +231,12 @@ fn a_mark_tells_an_older_copy_and_another_vault() {
 fn only_a_vault_that_is_there_is_opened_as_an_existing_one() {
     let dir = scratch();
     let place = dir.path().join("vault");
-    let opened = TokenVault::open_existing(&place, keys(), tiny());
+    let opened = TokenVault::open_existing(&place, keys(&place), tiny());
     assert!(matches!(opened, Err(VaultError::Missing { .. })));
     assert!(!place.exists());
     drop(open(&place));
-    TokenVault::open_existing(&place, keys(), tiny()).map(drop).unwrap();
+    TokenVault::open_existing(&place, keys(&place), tiny()).map(drop).unwrap();
     // Its log alone is damage, not absence.
     std::fs::remove_file(place.join("MANIFEST")).unwrap();
-    assert!(!matches!(TokenVault::open_existing(&place, keys(), tiny()), Err(VaultError::Missing { .. })));
+    assert!(!matches!(TokenVault::open_existing(&place, keys(&place), tiny()), Err(VaultError::Missing { .. })));
 }

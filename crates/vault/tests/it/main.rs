@@ -7,13 +7,14 @@ mod disk;
 mod dossiers;
 mod link;
 mod processes;
+mod shred;
 mod subject_keys;
 
 use std::path::Path;
 
-use cordon_crypto::{BlindIndexKey, VaultKey};
+use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 use cordon_phi::{Token, TokenStore as _};
-use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
+use cordon_vault::{SubjectKeys, TokenVault, VaultError, VaultKeys, VaultOptions};
 
 /// In memory where there is such a place: these tests kill processes and not machines, and `sync` a thousand times.
 fn scratch() -> tempfile::TempDir {
@@ -22,8 +23,14 @@ fn scratch() -> tempfile::TempDir {
     made.unwrap()
 }
 
-fn keys() -> VaultKeys {
-    VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) }
+/// The subject keys stand in the vault's folder only here, where every test has but one.
+fn keys(dir: &Path) -> VaultKeys {
+    let subjects = SubjectKeys::open_or_create(&dir.join("subject-keys"), &SubjectSealKey::from_bytes([3; 32]));
+    VaultKeys {
+        blind: BlindIndexKey::from_bytes([1; 32]),
+        values: VaultKey::from_bytes([2; 32]),
+        subjects: subjects.unwrap_or_else(|error| panic!("{error}")).into(),
+    }
 }
 
 /// Sizes so small that a few thousand values flush, merge and roll many times.
@@ -36,7 +43,7 @@ fn open(dir: &Path) -> TokenVault {
 }
 
 fn try_open(dir: &Path) -> Result<TokenVault, VaultError> {
-    TokenVault::open(dir, keys(), tiny())
+    TokenVault::open(dir, keys(dir), tiny())
 }
 
 fn name(n: u64) -> String {
