@@ -109,7 +109,8 @@ fn python() -> Result<PathBuf, String> {
 /// What tests talk to that Python has not.
 fn install_servers() -> Result<(), String> {
     node_with("azurite", "test-node")?;
-    install_softhsm()
+    install_softhsm()?;
+    install_postgresql()
 }
 
 /// A package of Node in a folder of its own.
@@ -141,6 +142,25 @@ fn install_softhsm() -> Result<(), String> {
         }
         run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
             .map_err(|error| format!("{error}; install softhsm2, opensc (pkcs11-tool) and openssl yourself"))?;
+    }
+    Ok(())
+}
+
+/// A database server, for the vault in one.
+fn install_postgresql() -> Result<(), String> {
+    let servers = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    if servers.into_iter().any(|version| version.path().join("bin/initdb").is_file()) {
+        return Ok(());
+    }
+    println!("xtask: installing postgresql-15");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "postgresql-15"]] {
+        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            apt.args(["-n", "apt-get"]);
+        }
+        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+            .map_err(|error| format!("{error}; install postgresql-15 yourself"))?;
     }
     Ok(())
 }

@@ -347,6 +347,20 @@ pub enum VaultCommand {
     Status,
     /// Read all of the vault and check it.
     Verify,
+    /// Make the tables of a vault in PostgreSQL, or bring them up to date, and grant the working role what it needs.
+    Migrate {
+        /// The role that owns the tables; not the one that runs work under.
+        #[arg(long, value_name = "ROLE")]
+        owner: String,
+        /// The environment variable that holds the owner's password; else `pgpass` is looked in for the owner.
+        #[arg(long, value_name = "NAME")]
+        password_env: Option<String>,
+        /// The owner's certificate, PEM.
+        #[arg(long, requires = "client_key")]
+        client_certificate: Option<String>,
+        #[arg(long, requires = "client_certificate")]
+        client_key: Option<String>,
+    },
     /// What stands behind a token. It is PHI, and the access goes on the record.
     Reveal {
         token: String,

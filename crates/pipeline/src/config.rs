@@ -10,6 +10,7 @@ use cordon_keystore::config::{
     AwsKmsConfig, AzureKeyVaultConfig, GoogleKmsConfig, Pkcs11Config, StoreConfig, TransitConfig,
 };
 use cordon_storage::StoreSettings;
+use cordon_vault::PostgresConfig;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -108,11 +109,13 @@ pub struct VaultSection {
     pub path: String,
     /// What records say of each person, for notes that name them: only where a pipeline declares an `identity`.
     pub dossiers: String,
+    /// The vault is in a PostgreSQL database and not in a folder. Pipelines that declare an `identity` need a folder.
+    pub postgres: Option<PostgresConfig>,
 }
 
 impl Default for VaultSection {
     fn default() -> Self {
-        Self { path: ".cordon/vault".to_owned(), dossiers: ".cordon/dossiers".to_owned() }
+        Self { path: ".cordon/vault".to_owned(), dossiers: ".cordon/dossiers".to_owned(), postgres: None }
     }
 }
 

@@ -173,7 +173,10 @@ impl From<VaultError> for RunError {
     fn from(error: VaultError) -> Self {
         match &error {
             VaultError::Io { doing, path, source } => Self::io(doing, path, source),
-            VaultError::WrongKey { .. } => Self::VaultKey(error.to_string()),
+            VaultError::DatabaseConfig { place, what } => {
+                Self::usage(format!("{place}: {what}"), "docs/vault.md says how a vault in PostgreSQL is configured")
+            }
+            VaultError::WrongKey { .. } | VaultError::WrongDatabaseKey { .. } => Self::VaultKey(error.to_string()),
             _ => Self::Vault(error.into()),
         }
     }

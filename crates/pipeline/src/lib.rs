@@ -30,3 +30,4 @@ pub mod source;
 pub mod state;
 mod stores;
 mod unit;
+mod vaults;

@@ -10,7 +10,7 @@ use cordon_deid::kernel::Env;
 use cordon_deid::survey::Survey;
 use cordon_phi::{Dossiers, Identifier, IdentityStore, KnownFacts, Token};
 
-use cordon_vault::{DossierMark, DossierStore, TokenVault, VaultMark};
+use cordon_vault::{DossierKeeper, Mark, Vault};
 
 use crate::error::RunError;
 use crate::project::{Existing, OpenProject, Pipeline};
@@ -19,8 +19,8 @@ use crate::state::Done;
 /// The vault, the dossiers where the pipeline has an identity, and what kernels need of both.
 #[derive(Clone)]
 pub(crate) struct People {
-    pub vault: Arc<TokenVault>,
-    pub dossiers: Option<Arc<DossierStore>>,
+    pub vault: Arc<dyn Vault>,
+    pub dossiers: Option<Arc<dyn DossierKeeper>>,
     pub env: Env,
 }
 
@@ -28,8 +28,8 @@ pub(crate) struct People {
 /// know less of them than it should.
 #[derive(Clone, Default)]
 pub(crate) struct Marks {
-    pub vault: Option<VaultMark>,
-    pub dossiers: Option<DossierMark>,
+    pub vault: Option<Mark>,
+    pub dossiers: Option<Mark>,
 }
 
 impl Marks {
@@ -49,7 +49,7 @@ impl Marks {
             && !people.vault.contains(mark)?
         {
             return Err(RunError::damaged(
-                &project.vault_folder(),
+                &project.vault_place(),
                 "is another vault than the tables' tokens came from, or an older copy of it; restore the latest",
             ));
         }
@@ -57,7 +57,7 @@ impl Marks {
             && !dossiers.contains(mark)?
         {
             return Err(RunError::damaged(
-                &project.dossier_folder(),
+                &project.dossier_place(),
                 "holds other dossiers than the tables were made with, or an older copy of them; restore the latest",
             ));
         }

@@ -13,7 +13,7 @@ use cordon_deid::recipe::Recipe;
 use crate::config::Format;
 use crate::error::RunError;
 use crate::project::{OpenProject, Pipeline};
-use crate::run::{self, Context};
+use crate::run;
 use crate::source::{self, SourceFile};
 use crate::state::{Done, FileRecord, UnitRecord};
 
@@ -118,24 +118,33 @@ pub struct Plan {
     pub present: BTreeSet<String>,
 }
 
+/// The files of all sources as they were when the run began, by their ids. What comes later is for the next run: it must not be
+/// written before it was read for who its people are.
+#[derive(Clone)]
+pub(crate) struct Listing(BTreeMap<String, PlannedFile>);
+
+impl Listing {
+    pub fn take(project: &OpenProject, pipeline: &Pipeline) -> Result<Self, RunError> {
+        let names = project.source_ids()?;
+        let mut present = BTreeMap::new();
+        for section in &pipeline.file.sources {
+            for file in source::list(&project.root, &project.project.stores, &pipeline.path, section)? {
+                let source_id = source_id(&names, &file.dataset, &file.key);
+                let read_with = read_with(pipeline, &file);
+                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
+            }
+        }
+        Ok(Self(present))
+    }
+}
+
 impl Plan {
     pub(crate) fn make(
-        context: &Context<'_>,
+        Listing(present): Listing,
         mut done: Done,
         basis: &Basis,
         journaled: &BTreeMap<String, Vec<(String, UnitRecord)>>,
     ) -> Result<Self, RunError> {
-        let names = context.project.source_ids()?;
-        let mut present: BTreeMap<String, PlannedFile> = BTreeMap::new();
-        for section in &context.pipeline.file.sources {
-            for file in
-                source::list(&context.project.root, &context.project.project.stores, &context.pipeline.path, section)?
-            {
-                let source_id = source_id(&names, &file.dataset, &file.key);
-                let read_with = read_with(context.pipeline, &file);
-                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
-            }
-        }
         follow_renames(&mut done, &present);
         // A file that was refused and is gone has nothing to say any more.
         done.units.retain(|_, unit| {

@@ -22,7 +22,7 @@ use cordon_keystore::StoreConfig;
 use cordon_phi::{Dossiers, TokenStore};
 use cordon_storage::Location;
 use cordon_vault::keyring::{KeyRing, RootSecret};
-use cordon_vault::{DossierOptions, DossierStore, KeyRingError, TokenVault, VaultError, VaultKeys, VaultOptions};
+use cordon_vault::{DossierKeeper, KeyRingError, TokenVault, Vault, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
@@ -482,39 +482,28 @@ impl OpenProject {
     }
 
     /// Opens the vault and makes what kernels need.
-    pub fn env(&self) -> Result<(Arc<TokenVault>, Env), RunError> {
+    pub fn env(&self) -> Result<(Arc<dyn Vault>, Env), RunError> {
         let people = self.open_people(None)?;
         Ok((people.vault, people.env))
     }
 
     /// The dossiers, where there are any.
-    pub fn dossiers(&self) -> Result<Option<DossierStore>, RunError> {
-        let vault = Arc::new(self.vault()?);
-        match DossierStore::open_existing(&self.dossier_folder(), vault, DossierOptions::default()) {
-            Ok(dossiers) => Ok(Some(dossiers)),
-            Err(VaultError::NoDossiers { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    pub fn dossiers(&self) -> Result<Option<Arc<dyn DossierKeeper>>, RunError> {
+        self.open_vault()?.dossiers_if_any(self)
     }
 
     /// Opens the vault, and the dossiers where they are asked for, and makes what kernels need. Dossiers that `must` be there are not made
     /// anew: notes would be scrubbed with less knowledge than was promised.
     pub(crate) fn open_people(&self, dossiers: Option<Existing>) -> Result<People, RunError> {
-        let vault = Arc::new(self.vault()?);
+        let opened = self.open_vault()?;
         let keys = DeidKeys {
             hash: KeyedHash::for_key(&self.ring.key::<HashKey>()?),
             shift: KeyedHash::for_key(&self.ring.key::<DateShiftKey>()?),
             surrogate: KeyedHash::for_key(&self.ring.key::<SurrogateKey>()?),
             fpe: self.ring.key::<FpeKey>()?,
         };
-        let options = DossierOptions { memory_bytes: self.project.memory / 16, ..DossierOptions::default() };
-        let folder = self.dossier_folder();
-        let dossiers = match dossiers {
-            None => None,
-            Some(Existing::New) => Some(DossierStore::open(&folder, Arc::clone(&vault), options)?),
-            Some(Existing::Must) => Some(DossierStore::open_existing(&folder, Arc::clone(&vault), options)?),
-        };
-        let dossiers = dossiers.map(Arc::new);
+        let dossiers = dossiers.map(|existing| opened.dossiers(self, existing)).transpose()?;
+        let vault = opened.vault();
         let env = Env {
             tokens: Arc::clone(&vault) as Arc<dyn TokenStore>,
             keys: Arc::new(keys),
@@ -523,30 +512,12 @@ impl OpenProject {
         Ok(People { vault, dossiers, env })
     }
 
-    pub fn vault(&self) -> Result<TokenVault, RunError> {
-        let mut options = VaultOptions::default();
-        // The defaults fit a quarter of a gibibyte; with less to use, more is looked up on the disk.
-        let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
-        options.memory_entries = scale(options.memory_entries);
-        options.cache_entries = scale(options.cache_entries);
-        Ok(TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, options)?)
+    pub fn vault(&self) -> Result<Arc<dyn Vault>, RunError> {
+        Ok(self.open_vault()?.vault())
     }
 
-    fn vault_keys(&self) -> Result<VaultKeys, RunError> {
+    pub(crate) fn vault_keys(&self) -> Result<VaultKeys, RunError> {
         Ok(VaultKeys { blind: self.ring.key::<BlindIndexKey>()?, values: self.ring.key::<VaultKey>()? })
-    }
-
-    pub(crate) fn vault_folder(&self) -> PathBuf {
-        self.root.join(&self.project.file.vault.path)
-    }
-
-    pub(crate) fn dossier_folder(&self) -> PathBuf {
-        self.root.join(&self.project.file.vault.dossiers)
-    }
-
-    /// A run says so at once when the vault is not there, also one that will not need it.
-    pub(crate) fn need_vault(&self) -> Result<(), RunError> {
-        Ok(TokenVault::must_exist(&self.vault_folder())?)
     }
 
     pub fn key_ids(&self) -> Vec<String> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use cordon_deid::policy::check::CompileOptions;
-use cordon_phi::IdentityStore as _;
 use serde::Serialize;
 
 use crate::error::RunError;

@@ -21,13 +21,12 @@ use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
 use cordon_engine::EngineError;
 use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
-use cordon_phi::IdentityStore as _;
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::error::RunError;
 use crate::people::{Marks, People};
-use crate::plan::{Basis, Plan};
+use crate::plan::{Basis, Listing, Plan};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::sealed::{Journal, clear_temporary, read_sealed, write_sealed};
@@ -308,10 +307,12 @@ fn run_to_end(
     let made_under = project.made_under(pipeline, &recipe);
     let before = people.vault.merges()?;
     let new = new_run_id();
+    let listing = Listing::take(project, pipeline)?;
     if !pipeline.identities().is_empty() {
         let basis = Basis::new(made_under.clone(), before, &recipe);
         let context = Context::new(project, pipeline, &recipe, new.clone(), meter, tell, &done).with(&people);
-        learn(&context, &done, &basis, begun)?;
+        let plan = Plan::make(listing.clone(), done.clone(), &basis, &BTreeMap::new())?;
+        learn(&context, plan, begun)?;
     }
     let basis = Basis::new(made_under, people.vault.merges()?, &recipe);
     let mut resumed = carried.is_some();
@@ -326,7 +327,7 @@ fn run_to_end(
     sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
     let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&people);
     own_tables(&context)?;
-    let plan = Plan::make(&context, done, &basis, &journal.units)?;
+    let plan = Plan::make(listing, done, &basis, &journal.units)?;
 
     project.audit(&started(project, pipeline, &recipe, &context.run, plan.sources(project)))?;
     *begun = Some(context.run.clone());
@@ -355,8 +356,7 @@ fn run_to_end(
 }
 
 /// Reads what is new or changed for who its people are, before anything of it is written.
-fn learn(context: &Context<'_>, done: &Done, basis: &Basis, begun: &mut Option<String>) -> Result<(), RunError> {
-    let mut plan = Plan::make(context, done.clone(), basis, &BTreeMap::new())?;
+fn learn(context: &Context<'_>, mut plan: Plan, begun: &mut Option<String>) -> Result<(), RunError> {
     if !plan.units.is_empty() {
         context.project.audit(&Event::LearningStarted {
             run: context.run.clone(),

@@ -8,7 +8,7 @@ use cordon_deid::policy::file::Action;
 use cordon_deid::tally::Tally;
 use cordon_engine::tables::PartInfo;
 use cordon_phi::Method;
-use cordon_vault::{DossierMark, VaultMark};
+use cordon_vault::Mark;
 use serde::{Deserialize, Serialize};
 
 use crate::source::Stamp;
@@ -21,10 +21,10 @@ pub struct Done {
     pub replayed: Replayed,
     /// Where the vault stood when the last tokens of the tables were given out: another vault, or an older copy of it,
     /// would give known people second tokens.
-    pub vault: Option<VaultMark>,
+    pub vault: Option<Mark>,
     /// Where the dossiers stood: an older copy would know less of people than their notes were scrubbed by.
     #[serde(default)]
-    pub dossiers: Option<DossierMark>,
+    pub dossiers: Option<Mark>,
 }
 
 /// Fields that did not pass because the policy does not name them, by dataset.

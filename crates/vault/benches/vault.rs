@@ -18,18 +18,14 @@ fn main() {
     let dir = given.as_deref().map_or(scratch.path(), Path::new).join("vault");
     let open = || {
         let subjects = SubjectKeys::open_or_create(&dir.with_extension("keys"), &SubjectSealKey::from_bytes([3; 32]));
-        let keys = VaultKeys {
-            blind: BlindIndexKey::from_bytes([1; 32]),
-            values: VaultKey::from_bytes([2; 32]),
-            subjects: subjects.expect("the subject keys open").into(),
-        };
+        let keys = VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) };
         let defaults = VaultOptions::default();
         let options = VaultOptions {
             memory_entries: number("MEMORY", defaults.memory_entries as u64) as usize,
             fan_in: number("FAN_IN", defaults.fan_in as u64) as usize,
             ..defaults
         };
-        TokenVault::open(&dir, keys, options).expect("the vault opens")
+        TokenVault::open(&dir, keys, subjects.expect("the subject keys open").into(), options).expect("the vault opens")
     };
     println!("{n} values of 11 bytes, batches of {batch}");
     // What the processor does today, for comparison: the one part that no vault can leave out.

@@ -17,8 +17,8 @@
 //! # let scratch = tempfile::tempdir()?;
 //! # let dir = scratch.path().join("vault");
 //! let subjects = SubjectKeys::create(&scratch.path().join("subject-keys"), &SubjectSealKey::generate())?;
-//! let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate(), subjects: subjects.into() };
-//! let vault = TokenVault::open(&dir, keys, VaultOptions::default())?;
+//! let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate() };
+//! let vault = TokenVault::open(&dir, keys, subjects.into(), VaultOptions::default())?;
 //!
 //! let mut tokens = Vec::new();
 //! vault.get_or_create("mrn", &[b"A-17", b"B-42", b"A-17"], &mut tokens)?;
@@ -30,10 +30,13 @@
 
 pub mod dossier;
 pub mod keyring;
+mod seam;
 mod store;
 pub mod subject_keys;
 
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
+pub use seam::{DossierKeeper, Mark, Vault};
+pub use store::postgres::{self, PostgresConfig, PostgresVault};
 pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
 pub use subject_keys::SubjectKeys;

@@ -1,4 +1,4 @@
-//! `cordon vault status|verify|reveal`
+//! `cordon vault status|verify|migrate|reveal`
 
 use std::process::ExitCode;
 
@@ -51,6 +51,23 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
             }));
             let also = if dossiers.is_some() { ", and so are the dossiers" } else { "" };
             ui.say(format!("{} tokens read and authenticated; the vault is whole{also}", report.tokens));
+            Ok(ExitCode::SUCCESS)
+        }
+        VaultCommand::Migrate { owner, password_env, client_certificate, client_key } => {
+            rights::inspected(&project, "vault migration", None)?;
+            let done = project.migrate_vault(|config| {
+                config.user = owner;
+                if password_env.is_some() {
+                    (config.password_env, config.pgpass) = (password_env, None);
+                }
+                (config.client_certificate, config.client_key) = (client_certificate, client_key);
+            })?;
+            ui.object(&serde_json::json!({ "from": done.from, "to": done.to }));
+            if done.from == done.to {
+                ui.say(format!("the vault has format {} already; grants are as they should be", done.to));
+            } else {
+                ui.say(format!("the vault has format {} now", done.to));
+            }
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Reveal { token, domain, user, purpose, reason } => {

@@ -29,8 +29,8 @@
 //! # let scratch = tempfile::tempdir()?;
 //! # let subjects = std::sync::Arc::new(cordon_vault::SubjectKeys::create(
 //! #     &scratch.path().join("subject-keys"), &cordon_crypto::SubjectSealKey::generate())?);
-//! # let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate(), subjects };
-//! # let vault = TokenVault::open(&scratch.path().join("vault"), keys, VaultOptions::default())?;
+//! # let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate() };
+//! # let vault = TokenVault::open(&scratch.path().join("vault"), keys, subjects, VaultOptions::default())?;
 //! let vault = std::sync::Arc::new(vault);
 //! let dossiers = DossierStore::open(&scratch.path().join("dossiers"), vault.clone(), DossierOptions::default())?;
 //!

@@ -39,7 +39,7 @@ pub(super) struct Generations {
 }
 
 impl Generations {
-    fn new(entries: usize) -> Self {
+    pub fn new(entries: usize) -> Self {
         Self { young: Table::new(), old: Table::new(), half: entries / 2 }
     }
 

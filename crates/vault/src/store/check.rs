@@ -18,9 +18,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
     pub frames: u64,
-    /// Those of people who were destroyed included.
     pub tokens: u64,
-    /// Of the tokens and merges, those whose keys were destroyed.
+    /// Tokens, and merges that are counted beside them, whose keys were destroyed.
     pub destroyed: u64,
     pub merges: u64,
     /// The merges included.
@@ -102,7 +101,7 @@ impl TokenVault {
                 indexed += u64::from(leaves.holds(entry.slot));
             }
         }
-        let (mut tokens, mut live, mut destroyed) = (0, 0, 0);
+        let (mut tokens, mut destroyed) = (0, 0);
         let mut counted = BTreeMap::<String, u64>::new();
         walk(&self.log, &Log::NOWHERE, &end, |frame, at| {
             let mut asked: Vec<_> =
@@ -126,13 +125,12 @@ impl TokenVault {
                     return Err(VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what));
                 }
             }
-            live += asked.len() as u64;
+            tokens += asked.len() as u64;
             destroyed += (frame.count - asked.len()) as u64;
-            tokens += frame.count as u64;
             *counted.entry(frame.domain().unwrap_or_default().to_owned()).or_default() += frame.count as u64;
             Ok(true)
         })?;
-        if live != indexed || counted != domains {
+        if tokens != indexed || counted != domains {
             return Err(VaultError::damaged(&self.dir, 0, "the log and the index do not hold as many tokens"));
         }
         let mut read = 0;

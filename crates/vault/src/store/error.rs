@@ -47,6 +47,16 @@ pub enum VaultError {
     Overtaken,
     #[error("{} holds as much as one file can", file.display())]
     Full { file: PathBuf },
+    #[error("{place}: {what}")]
+    DatabaseConfig { place: String, what: String },
+    #[error("{place}: cannot {doing}: {what}")]
+    Database { place: String, doing: &'static str, what: String },
+    #[error("{place} is damaged: {what}; restore it from a backup")]
+    DamagedRows { place: String, what: &'static str },
+    #[error("the {which} key is not the one that the vault was made with: {place}")]
+    WrongDatabaseKey { which: &'static str, place: String },
+    #[error("{place} has format {found}, this program knows format {known}")]
+    DatabaseVersion { place: String, found: i32, known: i32 },
     #[error("a domain name must have 1 to {max} bytes")]
     DomainName { max: usize },
     #[error("the operating system gave no random bytes: {0}")]
@@ -70,7 +80,7 @@ impl VaultError {
 impl From<VaultError> for TokenError {
     fn from(error: VaultError) -> Self {
         match error {
-            VaultError::Damaged { .. } => Self::Damaged(error.to_string()),
+            VaultError::Damaged { .. } | VaultError::DamagedRows { .. } => Self::Damaged(error.to_string()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

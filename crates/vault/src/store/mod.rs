@@ -27,6 +27,7 @@ mod link;
 mod log;
 pub(crate) mod manifest;
 mod mask;
+pub mod postgres;
 mod run;
 mod sets;
 mod shred;
@@ -69,11 +70,11 @@ const AT_ONCE: usize = 1 << 16;
 /// Not yet answered. As a random token it would come once in 2¹²⁸.
 const NONE: Token = Token([0; 16]);
 
-/// The secrets of a vault: to find a value's token, to open its files, and to read what they say of each person.
+/// The two secrets of a vault: to find a value's token, and to open its files. What these say of each person is under
+/// [`SubjectKeys`].
 pub struct VaultKeys {
     pub blind: BlindIndexKey,
     pub values: VaultKey,
-    pub subjects: Arc<SubjectKeys>,
 }
 
 /// A place in the history of one vault.
@@ -148,15 +149,25 @@ impl TokenVault {
     ///
     /// A frame that a killed process left half-written is cut off; it was never given out.
     #[expect(clippy::needless_pass_by_value, reason = "keys are handed over, and wiped here")]
-    pub fn open(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
-        writer::open(dir, &keys, options)
+    pub fn open(
+        dir: &Path,
+        keys: VaultKeys,
+        subjects: Arc<SubjectKeys>,
+        options: VaultOptions,
+    ) -> Result<Self, VaultError> {
+        writer::open(dir, &keys, subjects, options)
     }
 
     /// Opens a vault that must be there. One that is not, because its disk is not mounted, must not become a new one:
     /// people who have a token would get a second.
-    pub fn open_existing(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
+    pub fn open_existing(
+        dir: &Path,
+        keys: VaultKeys,
+        subjects: Arc<SubjectKeys>,
+        options: VaultOptions,
+    ) -> Result<Self, VaultError> {
         Self::must_exist(dir)?;
-        Self::open(dir, keys, options)
+        Self::open(dir, keys, subjects, options)
     }
 
     /// Whether there is a vault, whole or not; [`VaultError::Missing`] if not.

@@ -94,7 +94,12 @@ impl Drop for Exclusive<'_> {
     }
 }
 
-pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> Result<TokenVault, VaultError> {
+pub(super) fn open(
+    dir: &Path,
+    keys: &VaultKeys,
+    subjects: Arc<SubjectKeys>,
+    mut options: VaultOptions,
+) -> Result<TokenVault, VaultError> {
     options.fan_in = options.fan_in.max(2);
     options.memory_entries = options.memory_entries.max(1);
     options.segment_bytes = options.segment_bytes.clamp(1 << 12, 2 << 30);
@@ -108,9 +113,8 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
     let held = Exclusive::take(dir, &lock)?;
 
     if !Manifest::exists(dir)? {
-        make(dir, keys)?;
+        make(dir, keys, &subjects)?;
     }
-    let subjects = Arc::clone(&keys.subjects);
     let keys = Keys::bind(keys, &Manifest::vault_id(dir)?);
     let manifest = Manifest::load(dir, &keys)?;
     subjects.refresh()?;
@@ -153,7 +157,7 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
     Ok(vault)
 }
 
-fn make(dir: &Path, keys: &VaultKeys) -> Result<(), VaultError> {
+fn make(dir: &Path, keys: &VaultKeys, subjects: &SubjectKeys) -> Result<(), VaultError> {
     let unborn = Log::new(dir, [0; 16], Keys::bind(keys, &[0; 16]).values);
     for segment in 1..=2 {
         // A log without a manifest: only the very first header may stand there, of a process that was killed here.
@@ -164,12 +168,11 @@ fn make(dir: &Path, keys: &VaultKeys) -> Result<(), VaultError> {
     }
     let mut vault = [0; 16];
     getrandom::fill(&mut vault)?;
-    let subjects = keys.subjects.id();
     let keys = Keys::bind(keys, &vault);
     let log = Log::new(dir, vault, keys.values.clone());
     log.create(&Log::NOWHERE)?;
     log.segment(1)?.sync()?;
-    Manifest::new(vault, subjects).store(dir, &keys)
+    Manifest::new(vault, subjects.id()).store(dir, &keys)
 }
 
 /// Runs that no manifest names are what a killed process was writing, or what it had merged and not yet removed.

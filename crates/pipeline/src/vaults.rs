@@ -1,0 +1,128 @@
+//! Where a project keeps its tokens, and what records say of people.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cordon_crypto::SubjectSealKey;
+use cordon_vault::postgres::{Migrated, migrate};
+use cordon_vault::{DossierKeeper, DossierOptions, DossierStore, TokenVault, Vault, VaultError, VaultOptions};
+use cordon_vault::{PostgresConfig, PostgresVault, SubjectKeys};
+
+use crate::error::RunError;
+use crate::project::{Existing, OpenProject};
+
+/// A project's vault. Dossiers are opened beside it.
+pub(crate) enum OpenVault {
+    Embedded(Arc<TokenVault>),
+    Postgres(Arc<PostgresVault>),
+}
+
+impl OpenVault {
+    pub fn vault(&self) -> Arc<dyn Vault> {
+        match self {
+            Self::Embedded(vault) => vault.clone(),
+            Self::Postgres(vault) => vault.clone(),
+        }
+    }
+
+    pub fn dossiers(&self, project: &OpenProject, existing: Existing) -> Result<Arc<dyn DossierKeeper>, RunError> {
+        let options = DossierOptions { memory_bytes: project.project.memory / 16, ..DossierOptions::default() };
+        match self {
+            Self::Embedded(vault) => {
+                let open = match existing {
+                    Existing::New => DossierStore::open,
+                    Existing::Must => DossierStore::open_existing,
+                };
+                Ok(Arc::new(open(&project.dossier_folder(), Arc::clone(vault), options)?))
+            }
+            // Dossiers in a folder of one machine would know less than the vault that several share.
+            Self::Postgres(_) => Err(RunError::usage(
+                "pipelines that declare an `identity` keep dossiers, which a vault in PostgreSQL does not hold",
+                "use the vault in a folder (`vault: { path: … }`) for this project",
+            )),
+        }
+    }
+
+    /// Nothing where no pipeline has made any yet.
+    pub fn dossiers_if_any(&self, project: &OpenProject) -> Result<Option<Arc<dyn DossierKeeper>>, RunError> {
+        match self {
+            Self::Embedded(vault) => {
+                let options = DossierOptions::default();
+                match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options) {
+                    Ok(dossiers) => Ok(Some(Arc::new(dossiers))),
+                    Err(VaultError::NoDossiers { .. }) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Self::Postgres(_) => Ok(None),
+        }
+    }
+}
+
+impl OpenProject {
+    pub(crate) fn open_vault(&self) -> Result<OpenVault, RunError> {
+        let mut options = VaultOptions::default();
+        // The defaults fit a quarter of a gibibyte; with less to use, more is looked up on the disk.
+        let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
+        options.memory_entries = scale(options.memory_entries);
+        options.cache_entries = scale(options.cache_entries);
+        if let Some(config) = &self.project.file.vault.postgres {
+            let keys = SubjectKeys::open(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?;
+            let vault = PostgresVault::open(
+                config,
+                &self.root,
+                self.vault_keys()?,
+                Arc::new(keys),
+                options.memory_entries + options.cache_entries,
+            )?;
+            return Ok(OpenVault::Postgres(Arc::new(vault)));
+        }
+        let vault = TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, options)?;
+        Ok(OpenVault::Embedded(Arc::new(vault)))
+    }
+
+    /// A run says so at once when the vault is not there, also one that will not need it.
+    pub(crate) fn need_vault(&self) -> Result<(), RunError> {
+        if self.project.file.vault.postgres.is_some() {
+            return self.open_vault().map(drop);
+        }
+        Ok(TokenVault::must_exist(&self.vault_folder())?)
+    }
+
+    /// Makes the tables of a vault in PostgreSQL, or brings them up to date. `change` turns the working role's log-in into the owner's.
+    pub fn migrate_vault(&self, change: impl FnOnce(&mut PostgresConfig)) -> Result<Migrated, RunError> {
+        let Some(config) = &self.project.file.vault.postgres else {
+            return Err(RunError::usage(
+                "the vault of this project is in a folder",
+                "`vault: { postgres: { … } }` in cordon.yaml says where a database is (docs/vault.md)",
+            ));
+        };
+        let mut owner = config.clone();
+        change(&mut owner);
+        let keys = SubjectKeys::open_or_create(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?;
+        Ok(migrate(config, &owner, &self.root, &self.vault_keys()?, &keys)?)
+    }
+
+    /// Beside the key ring, and not with the data.
+    fn subject_keys_file(&self) -> PathBuf {
+        self.project.keyring_path().with_file_name("subject-keys")
+    }
+
+    pub(crate) fn vault_folder(&self) -> PathBuf {
+        self.root.join(&self.project.file.vault.path)
+    }
+
+    pub(crate) fn dossier_folder(&self) -> PathBuf {
+        self.root.join(&self.project.file.vault.dossiers)
+    }
+
+    /// Where the vault is, for messages.
+    pub(crate) fn vault_place(&self) -> PathBuf {
+        self.project.file.vault.postgres.as_ref().map_or_else(|| self.vault_folder(), |vault| vault.place().into())
+    }
+
+    /// Where the dossiers are, for messages.
+    pub(crate) fn dossier_place(&self) -> PathBuf {
+        self.dossier_folder()
+    }
+}

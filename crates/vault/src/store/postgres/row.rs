@@ -1,0 +1,149 @@
+//! What stands in a row: sealed under the key of the row's slot, padded to one of a few sizes.
+//!
+//! ```text
+//! token 16 | origin 8 | length of the value 4 | value | zeros, up to 64, 128, 256, … bytes
+//! ```
+//!
+//! The associated data are the vault, the kind of row, and all that stands beside it in clear: a row that is moved to another
+//! place, another vault or another slot does not open.
+
+use std::error::Error;
+
+use bytes::BytesMut;
+use cordon_crypto::{open, seal};
+use cordon_phi::Token;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use zeroize::Zeroizing;
+
+use crate::store::{VaultError, table::Key};
+
+const HEAD: usize = 28;
+const SMALLEST: usize = 64;
+/// What one row takes.
+pub(super) const MAX_VALUE: usize = 16 << 20;
+
+/// What a row is bound to.
+pub(super) fn associated(vault: &[u8; 16], kind: &[u8; 8], name: &[u8; 16], more: u64, slot: u64) -> [u8; 56] {
+    let mut all = [0; 56];
+    let parts = vault.iter().chain(kind).chain(name).copied().chain(more.to_le_bytes()).chain(slot.to_le_bytes());
+    all.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+    all
+}
+
+/// A token's row, opened.
+pub(super) struct Opened {
+    pub token: Token,
+    pub origin: u64,
+    plain: Zeroizing<Vec<u8>>,
+}
+
+impl Opened {
+    pub fn value(&self) -> &[u8] {
+        let length = self.plain.get(24..HEAD).and_then(|bytes| bytes.first_chunk());
+        let length = length.map_or(0, |bytes| u32::from_le_bytes(*bytes)) as usize;
+        self.plain.get(HEAD..HEAD + length).unwrap_or_default()
+    }
+}
+
+pub(super) fn seal_token(
+    key: &[u8; 32],
+    aad: &[u8],
+    token: Token,
+    origin: u64,
+    value: &[u8],
+) -> Result<Vec<u8>, VaultError> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(size_class(HEAD + value.len())));
+    plain.extend_from_slice(&token.0);
+    plain.extend_from_slice(&origin.to_le_bytes());
+    plain.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    plain.extend_from_slice(value);
+    Ok(seal(key, aad, &padded(plain))?)
+}
+
+/// `None` where it is not authentic.
+pub(super) fn open_token(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Opened> {
+    let plain = Zeroizing::new(open(key, aad, sealed).ok()?);
+    let (token, rest) = plain.split_first_chunk::<16>()?;
+    let (origin, rest) = rest.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    (rest.len() >= u32::from_le_bytes(*length) as usize).then_some(())?;
+    Some(Opened { token: Token(*token), origin: u64::from_le_bytes(*origin), plain })
+}
+
+fn padded(mut plain: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    let size = size_class(plain.len());
+    plain.resize(size, 0);
+    plain
+}
+
+fn size_class(bytes: usize) -> usize {
+    bytes.next_power_of_two().max(SMALLEST)
+}
+
+/// Sixteen bytes, which PostgreSQL calls a `uuid`: of a fixed length, compared fast.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Id(pub [u8; 16]);
+
+impl std::fmt::Debug for Id {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Id")
+    }
+}
+
+impl From<Key> for Id {
+    fn from(key: Key) -> Self {
+        Self(key.to_bytes())
+    }
+}
+
+impl ToSql for Id {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::UUID
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Id {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::UUID
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn rows_open_where_they_were_put_and_their_lengths_tell_little() {
+        let (key, vault, name) = ([7; 32], [1; 16], [2; 16]);
+        let aad = associated(&vault, b"token\0\0\0", &name, 3, 4);
+        let mut lengths = Vec::new();
+        for value in ["", "x", "123-45-6789", "somebody.with.a.long.name@hospital.example"] {
+            let sealed = seal_token(&key, &aad, Token([9; 16]), 11, value.as_bytes()).unwrap();
+            let opened = open_token(&key, &aad, &sealed).unwrap();
+            assert!(opened.value() == value.as_bytes() && opened.token == Token([9; 16]) && opened.origin == 11);
+            lengths.push(sealed.len());
+            for other in [
+                associated(&[0; 16], b"token\0\0\0", &name, 3, 4),
+                associated(&vault, b"merge\0\0\0", &name, 3, 4),
+                associated(&vault, b"token\0\0\0", &[0; 16], 3, 4),
+                associated(&vault, b"token\0\0\0", &name, 0, 4),
+                associated(&vault, b"token\0\0\0", &name, 3, 0),
+            ] {
+                assert!(open_token(&key, &other, &sealed).is_none());
+            }
+        }
+        assert!(lengths[0] == lengths[1] && lengths[1] == lengths[2] && lengths[2] < lengths[3]);
+    }
+}
