@@ -556,6 +556,14 @@ impl DossierStore {
         Ok(())
     }
 
+    /// What whoever has the vault's keys and these subject keys sees.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> Vec<Vec<u8>> {
+        let mut leaves = self.vault.subjects.leaves();
+        let runs = Arc::clone(&self.read().runs);
+        runs.iter().flat_map(|run| run.everything(&mut leaves)).collect()
+    }
+
     /// A slot for a person who has none.
     fn slot(&self) -> Result<u64, VaultError> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

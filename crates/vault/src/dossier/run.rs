@@ -178,6 +178,21 @@ impl Run {
         Scan { run: self, block: 0, plain: Zeroizing::default(), at: 0 }
     }
 
+    #[cfg(test)]
+    pub fn everything(&self, leaves: &mut LeafReader<'_>) -> Vec<Vec<u8>> {
+        let bytes = std::fs::read(&self.path).unwrap_or_default();
+        let blocks = (0..self.blocks.len()).filter_map(|block| {
+            let sealed = bytes.get(self.offset(block) as usize..self.offset(block + 1) as usize)?;
+            Some(self.open_block(block, sealed).ok()?.to_vec())
+        });
+        let mut all: Vec<Vec<u8>> = blocks.collect();
+        let (mut scan, mut piece) = (self.scan(), Vec::new());
+        while let Ok(Some(_)) = scan.next(&mut piece, leaves) {
+            all.push(piece.clone());
+        }
+        all
+    }
+
     fn offset(&self, block: usize) -> u64 {
         self.blocks.get(block).map_or(self.end, |(_, offset)| *offset)
     }

@@ -232,6 +232,12 @@ impl Frame {
         })
     }
 
+    /// What whoever has the key of the log sees.
+    #[cfg(test)]
+    pub fn below_the_seal(&self) -> &[u8] {
+        &self.plain
+    }
+
     fn entry(&self, key: Key, slot: u64, masked: &[u8], mask: &Mask) -> Entry {
         let (token, origin) = mask.read_marks(masked);
         Entry { key, token, place: if self.linked { origin } else { self.place }, slot }

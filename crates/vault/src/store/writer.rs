@@ -316,6 +316,15 @@ impl TokenVault {
         Ok(first)
     }
 
+    /// Puts into the manifest which epoch of the subject keys was seen: an older copy of them is refused from now on.
+    pub(super) fn note_epoch(&self, writer: &mut Writer) -> Result<(), VaultError> {
+        let mut manifest = writer.manifest.clone();
+        (manifest.epoch, manifest.floor) = (writer.epoch, writer.floor);
+        manifest.store(&self.dir, &self.keys)?;
+        writer.manifest = manifest;
+        Ok(())
+    }
+
     /// Forgets what was read under keys that were destroyed since.
     fn forget(&self, writer: &mut Writer, epoch: u64) -> Result<(), VaultError> {
         write(&self.table).clear();
@@ -593,7 +602,8 @@ impl TokenVault {
     pub(super) fn sync_log(&self) -> Result<(), VaultError> {
         let segment = {
             let writer = self.writer();
-            if writer.position == writer.manifest.synced && writer.merged == writer.manifest.merged {
+            let noted = writer.epoch == writer.manifest.epoch;
+            if noted && writer.position == writer.manifest.synced && writer.merged == writer.manifest.merged {
                 return Ok(());
             }
             writer.position.segment

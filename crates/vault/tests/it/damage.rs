@@ -238,5 +238,8 @@ fn only_a_vault_that_is_there_is_opened_as_an_existing_one() {
     TokenVault::open_existing(&place, keys(), subjects(&place), tiny()).map(drop).unwrap();
     // Its log alone is damage, not absence.
     std::fs::remove_file(place.join("MANIFEST")).unwrap();
-    assert!(!matches!(TokenVault::open_existing(&place, keys(), subjects(&place), tiny()), Err(VaultError::Missing { .. })));
+    assert!(!matches!(
+        TokenVault::open_existing(&place, keys(), subjects(&place), tiny()),
+        Err(VaultError::Missing { .. })
+    ));
 }
