@@ -461,7 +461,8 @@ impl OpenProject {
                 open.audit(&Event::AnchorMissing { entries })?;
             }
             None => {
-                TokenVault::open(&open.vault_folder(), open.vault_keys()?, VaultOptions::default())?;
+                let subjects = open.make_subject_keys()?;
+                TokenVault::open(&open.vault_folder(), open.vault_keys()?, subjects, VaultOptions::default())?;
             }
         }
         if existing == Existing::Must {

@@ -66,18 +66,18 @@ impl OpenProject {
         let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
         options.memory_entries = scale(options.memory_entries);
         options.cache_entries = scale(options.cache_entries);
+        let subjects = Arc::new(SubjectKeys::open(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?);
         if let Some(config) = &self.project.file.vault.postgres {
-            let keys = SubjectKeys::open(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?;
             let vault = PostgresVault::open(
                 config,
                 &self.root,
                 self.vault_keys()?,
-                Arc::new(keys),
+                subjects,
                 options.memory_entries + options.cache_entries,
             )?;
             return Ok(OpenVault::Postgres(Arc::new(vault)));
         }
-        let vault = TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, options)?;
+        let vault = TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, subjects, options)?;
         Ok(OpenVault::Embedded(Arc::new(vault)))
     }
 
@@ -99,8 +99,14 @@ impl OpenProject {
         };
         let mut owner = config.clone();
         change(&mut owner);
-        let keys = SubjectKeys::open_or_create(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?;
+        let keys = self.make_subject_keys()?;
         Ok(migrate(config, &owner, &self.root, &self.vault_keys()?, &keys)?)
+    }
+
+    /// For a vault that is made now.
+    pub(crate) fn make_subject_keys(&self) -> Result<Arc<SubjectKeys>, RunError> {
+        let key = self.ring.key::<SubjectSealKey>()?;
+        Ok(Arc::new(SubjectKeys::open_or_create(&self.subject_keys_file(), &key)?))
     }
 
     /// Beside the key ring, and not with the data.

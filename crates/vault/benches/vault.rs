@@ -6,9 +6,9 @@
 
 use std::{path::Path, time::Instant};
 
-use cordon_crypto::{BlindIndexKey, KeyedHash, VaultKey};
+use cordon_crypto::{BlindIndexKey, KeyedHash, SubjectSealKey, VaultKey};
 use cordon_phi::{Token, TokenStore as _};
-use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+use cordon_vault::{SubjectKeys, TokenVault, VaultKeys, VaultOptions};
 
 fn main() {
     let n = number("N", 2_000_000);
@@ -17,6 +17,7 @@ fn main() {
     let given = std::env::var("DIR").ok();
     let dir = given.as_deref().map_or(scratch.path(), Path::new).join("vault");
     let open = || {
+        let subjects = SubjectKeys::open_or_create(&dir.with_extension("keys"), &SubjectSealKey::from_bytes([3; 32]));
         let keys = VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) };
         let defaults = VaultOptions::default();
         let options = VaultOptions {
@@ -24,7 +25,7 @@ fn main() {
             fan_in: number("FAN_IN", defaults.fan_in as u64) as usize,
             ..defaults
         };
-        TokenVault::open(&dir, keys, options).expect("the vault opens")
+        TokenVault::open(&dir, keys, subjects.expect("the subject keys open").into(), options).expect("the vault opens")
     };
     println!("{n} values of 11 bytes, batches of {batch}");
     // What the processor does today, for comparison: the one part that no vault can leave out.

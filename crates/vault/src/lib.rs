@@ -10,14 +10,15 @@
 //! its log, and to name a value in an error.
 //!
 //! ```
-//! use cordon_crypto::{BlindIndexKey, VaultKey};
+//! use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 //! use cordon_phi::TokenStore;
-//! use cordon_vault::{TokenVault, VaultKeys, VaultOptions};
+//! use cordon_vault::{SubjectKeys, TokenVault, VaultKeys, VaultOptions};
 //!
 //! # let scratch = tempfile::tempdir()?;
 //! # let dir = scratch.path().join("vault");
+//! let subjects = SubjectKeys::create(&scratch.path().join("subject-keys"), &SubjectSealKey::generate())?;
 //! let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate() };
-//! let vault = TokenVault::open(&dir, keys, VaultOptions::default())?;
+//! let vault = TokenVault::open(&dir, keys, subjects.into(), VaultOptions::default())?;
 //!
 //! let mut tokens = Vec::new();
 //! vault.get_or_create("mrn", &[b"A-17", b"B-42", b"A-17"], &mut tokens)?;
@@ -37,5 +38,5 @@ pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use seam::{DossierKeeper, Mark, Vault};
 pub use store::postgres::{self, PostgresConfig, PostgresVault};
-pub use store::{TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
+pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
 pub use subject_keys::SubjectKeys;

@@ -17,7 +17,8 @@ use crate::store::{
 
 const FILE: &str = "MANIFEST";
 const MAGIC: [u8; 8] = *b"CORDDOSM";
-const VERSION: u32 = 1;
+/// Version 1 had no keys for single people.
+const VERSION: u32 = 2;
 const HEAD: usize = 52;
 
 #[derive(Clone)]

@@ -18,7 +18,8 @@
 //! token that the name follows from: when two people turn out to be one, the name of the token that stands for both stays. Where two
 //! processes decide it at the same time, the second to write fails ([`VaultError::Overtaken`]).
 //!
-//! Nothing is in clear on disk, neither texts nor tokens. All keys derive from the vault's, for this one vault.
+//! Nothing is in clear on disk, neither texts nor tokens. Files are sealed under keys that derive from the vault's, for this one
+//! vault; in them what is known of a person is under a key of that person's own, which [`TokenVault::shred`] destroys.
 //!
 //! ```
 //! # use cordon_crypto::{BlindIndexKey, VaultKey};
@@ -26,8 +27,10 @@
 //! use cordon_vault::{DossierOptions, DossierStore, TokenVault, VaultKeys, VaultOptions};
 //!
 //! # let scratch = tempfile::tempdir()?;
+//! # let subjects = std::sync::Arc::new(cordon_vault::SubjectKeys::create(
+//! #     &scratch.path().join("subject-keys"), &cordon_crypto::SubjectSealKey::generate())?);
 //! # let keys = VaultKeys { blind: BlindIndexKey::generate(), values: VaultKey::generate() };
-//! # let vault = TokenVault::open(&scratch.path().join("vault"), keys, VaultOptions::default())?;
+//! # let vault = TokenVault::open(&scratch.path().join("vault"), keys, subjects, VaultOptions::default())?;
 //! let vault = std::sync::Arc::new(vault);
 //! let dossiers = DossierStore::open(&scratch.path().join("dossiers"), vault.clone(), DossierOptions::default())?;
 //!
@@ -52,6 +55,7 @@ mod run;
 use std::{
     collections::HashSet,
     fs::{DirBuilder, File, OpenOptions},
+    ops::Range,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -69,7 +73,10 @@ use self::{
     manifest::Manifest,
     run::{Run, RunWriter},
 };
-use crate::store::{TokenVault, error::VaultError, writer::Exclusive};
+use crate::{
+    store::{TokenVault, error::VaultError, table::Key, writer::Exclusive},
+    subject_keys::{LeafReader, Tombstone},
+};
 
 /// People who are looked up together.
 const AT_ONCE: usize = 1 << 13;
@@ -79,6 +86,9 @@ const FEW: usize = facts::MOST_FACTS / 2;
 const MOST_DRAWS: usize = 1 << 20;
 /// Runs up to this size are of the smallest.
 const SMALL: u64 = 64 << 10;
+/// Slots that a process asks for at first; each time twice as many, up to the other.
+const FEWEST_SLOTS: u64 = 1 << 6;
+const MOST_SLOTS: u64 = 1 << 16;
 
 /// Sizes.
 #[derive(Clone, Debug)]
@@ -122,7 +132,9 @@ pub struct DossierStore {
     /// Threads write one after the other, as processes do.
     writer: Mutex<()>,
     /// Draws that were decided or looked up. They never change.
-    draws: Mutex<HashMap<Token, NameDraw>>,
+    draws: Mutex<(u64, HashMap<Token, NameDraw>)>,
+    /// Slots that are this process's to use, and how many it asked for last.
+    slots: Mutex<(Range<u64>, u64)>,
     /// Threads decide one after the other.
     deciding: Mutex<()>,
 }
@@ -158,6 +170,7 @@ impl DossierStore {
             state: RwLock::new(state),
             writer: Mutex::new(()),
             draws: Mutex::default(),
+            slots: Mutex::new((0..0, 0)),
             deciding: Mutex::new(()),
         };
         {
@@ -178,6 +191,8 @@ impl DossierStore {
                 }
             }
         }
+        // What somebody who was killed had not got to.
+        store.sweep()?;
         Ok(store)
     }
 
@@ -220,19 +235,20 @@ impl DossierStore {
     pub fn verify(&self) -> Result<DossierStats, VaultError> {
         let stats = self.stats()?;
         let runs = Arc::clone(&self.read().runs);
+        let mut leaves = self.vault.subjects.leaves();
         for run in runs.iter() {
             let (mut scan, mut piece) = (run.scan(), Zeroizing::default());
             let (mut last, mut people) = (None, 0);
-            while let Some(token) = scan.next(&mut piece)? {
+            while let Some(at) = scan.next(&mut piece, &mut leaves)? {
                 let mut facts = KnownFacts::default();
                 let whole = facts::each(&piece).try_fold(0, |sum, fact| {
                     facts::read(fact, &mut facts)?;
                     Some(sum + fact.len())
                 });
-                if last >= Some(token) || whole != Some(piece.len()) {
+                if last >= Some(at.place) || whole != Some(piece.len()) {
                     return Err(VaultError::damaged(&run.path, 0, "a run of dossiers is not in order"));
                 }
-                last = Some(token);
+                last = Some(at.place);
                 people += 1;
             }
             if people != run.meta.people {
@@ -271,8 +287,9 @@ impl DossierStore {
         self.vault.see_merges()?;
         self.vault.to_roots(&mut roots);
         let start = out.len();
+        let epoch = self.vault.subjects.epoch();
         {
-            let known = self.remembered();
+            let known = self.remembered(epoch);
             out.extend(roots.iter().map(|root| known.get(root).copied()));
         }
         let drawn = out.get_mut(start..).unwrap_or_default();
@@ -299,7 +316,7 @@ impl DossierStore {
         for (root, draw) in roots.iter().zip(drawn) {
             *draw = draw.or_else(|| found.get(root).copied());
         }
-        self.remember(found);
+        self.remember(epoch, found);
         Ok(())
     }
 
@@ -309,6 +326,7 @@ impl DossierStore {
         }
         let _one = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut standing, mut new) = (Vec::new(), HashMap::new());
+        let epoch = self.vault.subjects.refresh()?;
         self.draws_all(subjects, &mut standing)?;
         let mut roots = subjects.to_vec();
         self.vault.to_roots(&mut roots);
@@ -323,20 +341,25 @@ impl DossierStore {
                 new.insert(*root, *draw);
             }
         }
-        self.remember(new);
+        self.remember(epoch, new);
         self.flush(self.options.memory_bytes / 2)
     }
 
-    fn remember(&self, draws: HashMap<Token, NameDraw>) {
-        let mut known = self.remembered();
+    fn remember(&self, epoch: u64, draws: HashMap<Token, NameDraw>) {
+        let mut known = self.remembered(epoch);
         if known.len() + draws.len() > MOST_DRAWS {
             known.clear();
         }
         known.extend(draws.into_iter().take(MOST_DRAWS));
     }
 
-    fn remembered(&self) -> MutexGuard<'_, HashMap<Token, NameDraw>> {
-        self.draws.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is remembered of another epoch of the subject keys may be of people who were destroyed.
+    fn remembered(&self, epoch: u64) -> Remembered<'_> {
+        let mut draws = self.draws.lock().unwrap_or_else(PoisonError::into_inner);
+        if draws.0 != epoch {
+            *draws = (epoch, HashMap::new());
+        }
+        Remembered(draws)
     }
 
     fn known_all(&self, subjects: &[Token], out: &mut Vec<KnownFacts>) -> Result<(), VaultError> {
@@ -377,6 +400,17 @@ impl DossierStore {
     /// What is known under each of `wanted`, which are in order; their numbers say whose it is.
     fn pieces(&self, wanted: &[(Token, u32)]) -> Result<Pieces, VaultError> {
         let mut pieces = Pieces::default();
+        let mut places: Vec<(Key, u32)> = Vec::with_capacity(wanted.len());
+        let mut standing = Vec::with_capacity(wanted.len());
+        for (token, number) in wanted {
+            let tombstone = self.vault.tombstone(token);
+            if !self.vault.subjects.is_tombstone(&tombstone) {
+                places.push((Key::from_bytes(tombstone), *number));
+                standing.push((*token, *number));
+            }
+        }
+        let wanted = standing.as_slice();
+        places.sort_unstable();
         let (runs, frozen) = {
             let state = self.read();
             pieces.take(&state.active, u32::MAX, wanted);
@@ -385,7 +419,7 @@ impl DossierStore {
         if let Some(frozen) = frozen {
             pieces.take(&frozen, u32::MAX - 1, wanted);
         }
-        pieces.read(&runs, wanted)?;
+        pieces.read(&runs, &places, &mut self.vault.subjects.leaves())?;
         pieces.sort();
         Ok(pieces)
     }
@@ -429,15 +463,24 @@ impl DossierStore {
 
     /// Nothing if all is known already.
     fn write_run(&self, id: u64, buffer: &Buffer, runs: &[Arc<Run>]) -> Result<Option<Run>, VaultError> {
-        let all = buffer.people();
+        let subjects = &self.vault.subjects;
+        subjects.refresh()?;
+        let tombstoned = buffer.people().into_iter().map(|(token, person)| (self.vault.tombstone(&token), person));
+        // Whoever was destroyed while this process knew them stays so.
+        let mut all: Vec<(Key, u32)> = tombstoned
+            .filter(|(tombstone, _)| !subjects.is_tombstone(tombstone))
+            .map(|(tombstone, person)| (Key::from_bytes(tombstone), person))
+            .collect();
+        all.sort_unstable();
         let mut writer = None;
+        let mut leaves = subjects.leaves();
         for people in all.chunks(AT_ONCE) {
-            let wanted: Vec<(Token, u32)> = people.iter().map(|(token, _)| *token).zip(0..).collect();
+            let wanted: Vec<(Key, u32)> = people.iter().map(|(place, _)| *place).zip(0..).collect();
             let mut pieces = Pieces::default();
-            pieces.read(runs, &wanted)?;
+            pieces.read(runs, &wanted, &mut leaves)?;
             pieces.sort();
             let (mut new, mut kept) = (Vec::new(), Vec::new());
-            for (number, (token, person)) in (0..).zip(people) {
+            for (number, (place, person)) in (0..).zip(people) {
                 buffer.facts(*person, &mut new);
                 let on_disk = pieces.of(number);
                 if !on_disk.is_empty() {
@@ -460,7 +503,11 @@ impl DossierStore {
                     Some(writer) => writer,
                     empty => empty.insert(RunWriter::create(&self.dir, &self.keys, id, all.len() as u64)?),
                 };
-                writer.push(*token, &new)?;
+                let slot = match pieces.slots.get(&number) {
+                    Some(slot) => *slot,
+                    None => self.slot()?,
+                };
+                writer.push(*place, slot, &new, &mut leaves)?;
             }
         }
         writer.map(RunWriter::finish).transpose()
@@ -471,7 +518,7 @@ impl DossierStore {
             let runs = Arc::clone(&self.read().runs);
             let (kept, parts) = runs.split_at_checked(runs.len().saturating_sub(count)).unwrap_or((&[], &runs));
             let merging: Vec<&Run> = parts.iter().map(|run| &**run).collect();
-            let merged = match run::merge(&self.dir, &self.keys, manifest.next_run, &merging) {
+            let merged = match run::merge(&self.dir, &self.keys, manifest.next_run, &merging, &self.vault.subjects) {
                 // Nothing is lost without this merge; a later one tries again.
                 Err(VaultError::Io { .. }) => return Ok(()),
                 merged => merged?,
@@ -507,6 +554,59 @@ impl DossierStore {
             state.frozen = None;
         }
         Ok(())
+    }
+
+    /// What whoever has the vault's keys and these subject keys sees.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> Vec<Vec<u8>> {
+        let mut leaves = self.vault.subjects.leaves();
+        let runs = Arc::clone(&self.read().runs);
+        runs.iter().flat_map(|run| run.everything(&mut leaves)).collect()
+    }
+
+    /// A slot for a person who has none.
+    fn slot(&self) -> Result<u64, VaultError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let (free, leased) = &mut *slots;
+        if free.is_empty() {
+            *leased = (*leased * 2).clamp(FEWEST_SLOTS, MOST_SLOTS);
+            *free = self.vault.subjects.lease(*leased, 0)?;
+        }
+        free.next().ok_or_else(|| VaultError::Full { file: self.vault.subjects.path().to_owned() })
+    }
+
+    /// The slots on disk of the people of `tombstones` that are not destroyed.
+    pub(crate) fn slots(&self, tombstones: &[Tombstone]) -> Result<Vec<u64>, VaultError> {
+        let mut places: Vec<(Key, u32)> = tombstones.iter().map(|place| Key::from_bytes(*place)).zip(0..).collect();
+        places.sort_unstable();
+        self.see_new_runs()?;
+        let runs = Arc::clone(&self.read().runs);
+        let mut leaves = self.vault.subjects.leaves();
+        let mut slots = Vec::new();
+        for run in runs.iter() {
+            run.find(&places, &mut leaves, |_, slot, _| slots.push(slot))?;
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        Ok(slots)
+    }
+
+    /// Destroys what still stands of people who were destroyed: written by a process that had their tokens, before it saw.
+    /// What is written afterwards is without them.
+    pub(crate) fn sweep(&self) -> Result<u64, VaultError> {
+        let subjects = &self.vault.subjects;
+        subjects.refresh()?;
+        let tombstones = subjects.tombstones();
+        if tombstones.is_empty() {
+            return Ok(0);
+        }
+        let _one = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = Exclusive::take(&self.dir, &self.lock)?;
+        let slots = self.slots(&tombstones)?;
+        if !slots.is_empty() {
+            subjects.destroy(&slots, &[])?;
+        }
+        Ok(slots.len() as u64)
     }
 
     fn see_new_runs(&self) -> Result<(), VaultError> {
@@ -584,12 +684,31 @@ impl Dossiers for DossierStore {
     }
 }
 
+/// Draws that are remembered, of one epoch.
+struct Remembered<'a>(MutexGuard<'a, (u64, HashMap<Token, NameDraw>)>);
+
+impl std::ops::Deref for Remembered<'_> {
+    type Target = HashMap<Token, NameDraw>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.1
+    }
+}
+
+impl std::ops::DerefMut for Remembered<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0.1
+    }
+}
+
 /// Pieces of several people, out of memory and runs.
 #[derive(Default)]
 struct Pieces {
     bytes: Zeroizing<Vec<u8>>,
     /// Whose, how old, from where to where.
     spans: Vec<(u32, u32, usize, usize)>,
+    /// Of those who are in runs.
+    slots: HashMap<u32, u64>,
 }
 
 impl Pieces {
@@ -607,9 +726,15 @@ impl Pieces {
         }
     }
 
-    fn read(&mut self, runs: &[Arc<Run>], wanted: &[(Token, u32)]) -> Result<(), VaultError> {
+    fn read(
+        &mut self,
+        runs: &[Arc<Run>],
+        wanted: &[(Key, u32)],
+        leaves: &mut LeafReader<'_>,
+    ) -> Result<(), VaultError> {
         for (age, run) in (0..).zip(runs) {
-            run.find(wanted, |number, piece| {
+            run.find(wanted, leaves, |number, slot, piece| {
+                self.slots.insert(number, slot);
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(piece);
                 self.spans.push((number, age, start, self.bytes.len()));

@@ -1,12 +1,14 @@
-//! People in order of their tokens, each with a piece of facts; written once and never changed.
+//! People in the order of keyed hashes of their tokens, each with a piece of facts; written once and never changed.
 //!
 //! ```text
 //! sealed blocks | sealed tail | length of the tail u64 | magic 8
-//! block   used bytes u32 | (token 16 | length u32 | piece)* | zeros to the next multiple of 64
-//! tail    people u64 | blocks u64 | kinds u32, (length u8 | name)* | (first token 16 | offset u64)* | filter
+//! block   used bytes u32 | (place 16 | slot u64 | nonce 12 | length u32 | masked piece)* | zeros to the next multiple of 64
+//! piece   length u32 | facts | zeros to the next multiple of 64
+//! tail    people u64 | blocks u64 | kinds u32, (length u8 | name)* | (first place 16 | offset u64)* | filter
 //! ```
 //!
-//! Each block is sealed by itself, with its number as associated data, under a key that no other run has. The tail is read
+//! A piece is masked with the key of the person's slot, which is the same in all runs, and a nonce: AES-256 in counter mode. No
+//! token stands in a run, only its *place*. Each block is sealed by itself, with its number as associated data, under a key that no other run has. The tail is read
 //! when the run is opened; what stays in memory is 24 bytes a block and 12 bits a person.
 
 use std::{
@@ -16,23 +18,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cordon_crypto::{KeyedHash, Sealer};
-use cordon_phi::{IdentifierKind, Token};
+use cordon_crypto::{CounterStream, KeyedHash, Sealer, random_bytes};
+use cordon_phi::IdentifierKind;
 use zeroize::Zeroizing;
 
 use super::{facts, manifest::RunMeta};
-use crate::store::{
-    error::VaultError,
-    filter::{Bits, Filter},
-    manifest::Fields,
-    table::Key,
+use crate::{
+    store::{
+        error::VaultError,
+        filter::{Bits, Filter},
+        manifest::Fields,
+        table::Key,
+    },
+    subject_keys::{LeafReader, SubjectKeys},
 };
 
 const MAGIC: [u8; 8] = *b"CORDDOSR";
 /// A block is closed when it has so many bytes: about twenty people.
 const BLOCK: usize = 4 << 10;
 const PADDING: usize = 64;
-const ENTRY_HEAD: usize = 20;
+const ENTRY_HEAD: usize = 40;
+const PIECE_PADDING: usize = 64;
 const INDEX_ENTRY: usize = 24;
 /// Two reads are joined when less than this lies between them.
 const JOIN_GAP: u64 = 8 << 10;
@@ -44,7 +50,7 @@ pub(super) struct Run {
     pub path: PathBuf,
     file: File,
     sealer: Sealer,
-    blocks: Vec<(Token, u64)>,
+    blocks: Vec<(Key, u64)>,
     /// Where the last block ends.
     end: u64,
     filter: Filter,
@@ -58,10 +64,6 @@ pub(super) fn path(dir: &Path, id: u64) -> PathBuf {
 
 fn sealer(keys: &KeyedHash, id: u64) -> Sealer {
     Sealer::new(&Zeroizing::new(keys.derive("run").tag(&id.to_le_bytes())))
-}
-
-fn key(token: &Token) -> Key {
-    Key::from_bytes(token.0)
 }
 
 /// A run that was merged away meanwhile is `Ok(None)`.
@@ -93,7 +95,7 @@ pub(super) fn open(dir: &Path, keys: &KeyedHash, meta: RunMeta) -> Result<Option
     Ok(Some(Run { meta, path, file, sealer, blocks, end, filter, kinds }))
 }
 
-type Tail = (u64, Vec<(Token, u64)>, Option<Vec<Option<u8>>>, Filter);
+type Tail = (u64, Vec<(Key, u64)>, Option<Vec<Option<u8>>>, Filter);
 
 fn parse_tail(tail: &[u8]) -> Option<Tail> {
     let mut from = Fields(tail);
@@ -110,26 +112,30 @@ fn parse_tail(tail: &[u8]) -> Option<Tail> {
     let index = from.bytes(usize::try_from(count).ok()?.checked_mul(INDEX_ENTRY)?)?;
     let blocks = index.as_chunks::<INDEX_ENTRY>().0.iter().map(|entry| {
         let mut entry = Fields(entry);
-        Some((Token(entry.array()?), entry.u64()?))
+        Some((Key::from_bytes(entry.array()?), entry.u64()?))
     });
     let blocks = blocks.collect::<Option<_>>()?;
     Some((people, blocks, (!same).then_some(kinds), Filter::from_bytes(from.0)?))
 }
 
 impl Run {
-    /// Gives `found` the number and the piece of each of `tokens` that is in the run. They come in order.
-    pub fn find(&self, tokens: &[(Token, u32)], mut found: impl FnMut(u32, &[u8])) -> Result<(), VaultError> {
+    /// Gives `found` the number, the slot and the piece of each of `places` that is in the run and not destroyed. They come in order.
+    pub fn find(
+        &self,
+        places: &[(Key, u32)],
+        leaves: &mut LeafReader<'_>,
+        mut found: impl FnMut(u32, u64, &[u8]),
+    ) -> Result<(), VaultError> {
         // Which of them may be here, by block.
-        let mut wanted: Vec<(usize, Token, u32)> = Vec::new();
+        let mut wanted: Vec<(usize, Key, u32)> = Vec::new();
         let mut from = 0;
-        for (token, number) in tokens {
-            let key = key(token);
-            if !self.filter.may_hold(key, &Bits::of(key)) {
+        for (place, number) in places {
+            if !self.filter.may_hold(*place, &Bits::of(*place)) {
                 continue;
             }
             let rest = self.blocks.get(from..).unwrap_or_default();
-            from += rest.partition_point(|(first, _)| first <= token).saturating_sub(1);
-            wanted.push((from, *token, *number));
+            from += rest.partition_point(|(first, _)| first <= place).saturating_sub(1);
+            wanted.push((from, *place, *number));
         }
         let mut buffer = Vec::new();
         let mut rest = wanted.as_slice();
@@ -154,10 +160,12 @@ impl Run {
                 let range = (self.offset(block) - start) as usize..(self.offset(block + 1) - start) as usize;
                 let plain = self.open_block(block, buffer.get(range).unwrap_or_default())?;
                 let mut entries = entries(&plain).peekable();
-                for (_, token, number) in in_block {
-                    while entries.next_if(|(of, _)| of < token).is_some() {}
-                    if let Some((_, piece)) = entries.peek().filter(|(of, _)| of == token) {
-                        found(*number, piece);
+                for (_, place, number) in in_block {
+                    while entries.next_if(|entry| entry.place < *place).is_some() {}
+                    if let Some(entry) = entries.peek().filter(|entry| entry.place == *place)
+                        && let Some(piece) = self.unmask(entry, leaves)?
+                    {
+                        found(*number, entry.slot, &piece);
                     }
                 }
             }
@@ -170,6 +178,21 @@ impl Run {
         Scan { run: self, block: 0, plain: Zeroizing::default(), at: 0 }
     }
 
+    #[cfg(test)]
+    pub fn everything(&self, leaves: &mut LeafReader<'_>) -> Vec<Vec<u8>> {
+        let bytes = std::fs::read(&self.path).unwrap_or_default();
+        let blocks = (0..self.blocks.len()).filter_map(|block| {
+            let sealed = bytes.get(self.offset(block) as usize..self.offset(block + 1) as usize)?;
+            Some(self.open_block(block, sealed).ok()?.to_vec())
+        });
+        let mut all: Vec<Vec<u8>> = blocks.collect();
+        let (mut scan, mut piece) = (self.scan(), Vec::new());
+        while let Ok(Some(_)) = scan.next(&mut piece, leaves) {
+            all.push(piece.clone());
+        }
+        all
+    }
+
     fn offset(&self, block: usize) -> u64 {
         self.blocks.get(block).map_or(self.end, |(_, offset)| *offset)
     }
@@ -180,31 +203,61 @@ impl Run {
         let mut plain = Zeroizing::new(opened.map_err(|_| damaged("a block of dossiers is not authentic"))?);
         let used = plain.first_chunk().map_or(0, |used| u32::from_le_bytes(*used)) as usize;
         plain.truncate(used);
-        if let Some(kinds) = &self.kinds {
-            let known = renumber(plain.get_mut(4..).unwrap_or_default(), kinds);
-            known.ok_or_else(|| damaged("a dossier holds a kind of identifier that this program does not know"))?;
-        }
         Ok(plain)
     }
-}
 
-fn entries(plain: &[u8]) -> impl Iterator<Item = (Token, &[u8])> {
-    let mut from = Fields(plain.get(4..).unwrap_or_default());
-    std::iter::from_fn(move || {
-        let (token, length) = (from.array()?, from.u32()?);
-        Some((Token(token), from.bytes(length as usize)?))
-    })
-}
-
-fn renumber(plain: &mut [u8], kinds: &[Option<u8>]) -> Option<()> {
-    let mut rest = plain;
-    while !rest.is_empty() {
-        let length = u32::from_le_bytes(*rest.get(16..)?.first_chunk()?) as usize;
-        let (entry, after) = rest.split_at_mut_checked(ENTRY_HEAD + length)?;
-        facts::renumber(entry.get_mut(ENTRY_HEAD..)?, kinds)?;
-        rest = after;
+    /// Nothing for a person who was destroyed.
+    fn unmask(
+        &self,
+        entry: &Masked<'_>,
+        leaves: &mut LeafReader<'_>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let Some(leaf) = leaves.leaf(entry.slot) else { return Ok(None) };
+        let damaged = |what| VaultError::damaged(&self.path, 0, what);
+        let mut piece = Zeroizing::new(entry.piece.to_vec());
+        CounterStream::new(leaf).apply(entry.nonce, 0, &mut piece);
+        let length = piece.first_chunk().map_or(0, |length| u32::from_le_bytes(*length)) as usize;
+        if length + 4 > piece.len() {
+            return Err(damaged("a dossier is not under the key of its person"));
+        }
+        piece.copy_within(4..4 + length, 0);
+        piece.truncate(length);
+        if let Some(kinds) = &self.kinds {
+            let known = facts::renumber(&mut piece, kinds);
+            known.ok_or_else(|| damaged("a dossier holds a kind of identifier that this program does not know"))?;
+        }
+        Ok(Some(piece))
     }
-    Some(())
+}
+
+/// A person's entry in a block.
+struct Masked<'a> {
+    place: Key,
+    slot: u64,
+    nonce: [u8; 12],
+    piece: &'a [u8],
+}
+
+impl<'a> Masked<'a> {
+    fn read(from: &mut Fields<'a>) -> Option<Self> {
+        let (place, slot, nonce) = (Key::from_bytes(from.array()?), from.u64()?, from.array()?);
+        let length = from.u32()?;
+        Some(Self { place, slot, nonce, piece: from.bytes(length as usize)? })
+    }
+}
+
+fn entries(plain: &[u8]) -> impl Iterator<Item = Masked<'_>> {
+    let mut from = Fields(plain.get(4..).unwrap_or_default());
+    std::iter::from_fn(move || Masked::read(&mut from))
+}
+
+/// Where a scan is.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    pub place: Key,
+    pub slot: u64,
+    /// Whether the piece could be read.
+    pub live: bool,
 }
 
 pub(super) struct Scan<'a> {
@@ -215,8 +268,8 @@ pub(super) struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The next person, with the piece put into `piece`.
-    pub fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Token>, VaultError> {
+    /// The next person, with the piece put into `piece`, which stays empty for one who was destroyed.
+    pub fn next(&mut self, piece: &mut Vec<u8>, leaves: &mut LeafReader<'_>) -> Result<Option<At>, VaultError> {
         while self.at >= self.plain.len() {
             if self.block >= self.run.blocks.len() {
                 return Ok(None);
@@ -228,16 +281,15 @@ impl Scan<'_> {
             self.block += 1;
             self.at = 4;
         }
-        let mut from = Fields(self.plain.get(self.at..).unwrap_or_default());
-        let entry =
-            from.array().zip(from.u32()).and_then(|(token, length)| Some((token, from.bytes(length as usize)?)));
-        let Some((token, bytes)) = entry else {
+        let entry = Masked::read(&mut Fields(self.plain.get(self.at..).unwrap_or_default()));
+        let Some(entry) = entry else {
             return Err(VaultError::damaged(&self.run.path, self.run.offset(self.block - 1), "a dossier is cut short"));
         };
+        let plain = self.run.unmask(&entry, leaves)?;
+        self.at += ENTRY_HEAD + entry.piece.len();
         piece.clear();
-        piece.extend_from_slice(bytes);
-        self.at += ENTRY_HEAD + bytes.len();
-        Ok(Some(Token(token)))
+        piece.extend_from_slice(plain.as_ref().map_or(&[], |plain| plain.as_slice()));
+        Ok(Some(At { place: entry.place, slot: entry.slot, live: plain.is_some() }))
     }
 }
 
@@ -249,9 +301,9 @@ pub(super) struct RunWriter {
     sealer: Sealer,
     people: u64,
     filter: Filter,
-    blocks: Vec<(Token, u64)>,
-    /// First token and content of the block that is being filled.
-    first: Token,
+    blocks: Vec<(Key, u64)>,
+    /// First place and content of the block that is being filled.
+    first: Key,
     block: Zeroizing<Vec<u8>>,
     out: Vec<u8>,
     written: u64,
@@ -272,24 +324,41 @@ impl RunWriter {
             people: 0,
             filter: Filter::for_entries(most),
             blocks: Vec::new(),
-            first: Token([0; 16]),
+            first: Key::default(),
             block: Zeroizing::new(vec![0; 4]),
             out: Vec::with_capacity(WRITE_AT_ONCE + 2 * BLOCK),
             written: 0,
         })
     }
 
-    pub fn push(&mut self, token: Token, facts: &[&[u8]]) -> Result<(), VaultError> {
+    pub fn push(
+        &mut self,
+        place: Key,
+        slot: u64,
+        facts: &[&[u8]],
+        leaves: &mut LeafReader<'_>,
+    ) -> Result<(), VaultError> {
         if self.block.len() == 4 {
-            self.first = token;
+            self.first = place;
         }
         let length: usize = facts.iter().map(|fact| fact.len()).sum();
-        self.block.extend_from_slice(&token.0);
-        self.block.extend_from_slice(&(length as u32).to_le_bytes());
+        let mut piece = Zeroizing::new(Vec::with_capacity((4 + length).next_multiple_of(PIECE_PADDING)));
+        piece.extend_from_slice(&(length as u32).to_le_bytes());
         for fact in facts {
-            self.block.extend_from_slice(fact);
+            piece.extend_from_slice(fact);
         }
-        self.filter.add(key(&token));
+        let padded = piece.len().next_multiple_of(PIECE_PADDING);
+        piece.resize(padded, 0);
+        let mut nonce = [0; 12];
+        random_bytes(&mut nonce)?;
+        let leaf = leaves.leaf(slot).ok_or(VaultError::Busy)?;
+        CounterStream::new(leaf).apply(nonce, 0, &mut piece);
+        self.block.extend_from_slice(&place.to_bytes());
+        self.block.extend_from_slice(&slot.to_le_bytes());
+        self.block.extend_from_slice(&nonce);
+        self.block.extend_from_slice(&(piece.len() as u32).to_le_bytes());
+        self.block.extend_from_slice(&piece);
+        self.filter.add(place);
         self.people += 1;
         if self.block.len() >= BLOCK { self.close_block() } else { Ok(()) }
     }
@@ -309,7 +378,7 @@ impl RunWriter {
             tail.extend_from_slice(name.as_bytes());
         }
         for (first, offset) in &self.blocks {
-            tail.extend_from_slice(&first.0);
+            tail.extend_from_slice(&first.to_bytes());
             tail.extend_from_slice(&offset.to_le_bytes());
         }
         tail.extend_from_slice(&self.filter.to_bytes());
@@ -352,41 +421,50 @@ impl RunWriter {
     }
 }
 
-/// Writes the people of several runs, which come oldest first, as one run.
-pub(super) fn merge(dir: &Path, keys: &KeyedHash, id: u64, runs: &[&Run]) -> Result<Run, VaultError> {
+/// Writes the people of several runs, which come oldest first, as one run, without those who were destroyed.
+pub(super) fn merge(
+    dir: &Path,
+    keys: &KeyedHash,
+    id: u64,
+    runs: &[&Run],
+    subjects: &SubjectKeys,
+) -> Result<Run, VaultError> {
     struct Head<'a> {
-        token: Token,
+        at: At,
         piece: Zeroizing<Vec<u8>>,
         scan: Scan<'a>,
     }
     let mut writer = RunWriter::create(dir, keys, id, runs.iter().map(|run| run.meta.people).sum())?;
+    let mut leaves = subjects.leaves();
     let mut work = || {
         let mut heads = Vec::with_capacity(runs.len());
         for run in runs {
             let (mut scan, mut piece) = (run.scan(), Zeroizing::default());
-            if let Some(token) = scan.next(&mut piece)? {
-                heads.push(Head { token, piece, scan });
+            if let Some(at) = scan.next(&mut piece, &mut leaves)? {
+                heads.push(Head { at, piece, scan });
             }
         }
-        while let Some(token) = heads.iter().map(|head| head.token).min() {
+        while let Some(place) = heads.iter().map(|head| head.at.place).min() {
             {
-                let same = heads.iter().filter(|head| head.token == token);
-                let pieces: Vec<&[u8]> = same.map(|head| head.piece.as_slice()).collect();
+                let same = || heads.iter().filter(|head| head.at.place == place && head.at.live);
+                let pieces: Vec<&[u8]> = same().map(|head| head.piece.as_slice()).collect();
                 let mut kept = Vec::new();
                 facts::newest(&pieces, &mut kept);
-                writer.push(token, &kept)?;
+                if let Some(newest) = same().last().filter(|_| !subjects.is_tombstone(&place.to_bytes())) {
+                    writer.push(place, newest.at.slot, &kept, &mut leaves)?;
+                }
             }
-            let mut at = 0;
-            while let Some(head) = heads.get_mut(at) {
-                if head.token == token {
-                    let Some(next) = head.scan.next(&mut head.piece)? else {
+            let mut number = 0;
+            while let Some(head) = heads.get_mut(number) {
+                if head.at.place == place {
+                    let Some(next) = head.scan.next(&mut head.piece, &mut leaves)? else {
                         // Their order is their age.
-                        heads.remove(at);
+                        heads.remove(number);
                         continue;
                     };
-                    head.token = next;
+                    head.at = next;
                 }
-                at += 1;
+                number += 1;
             }
         }
         Ok(())

@@ -12,11 +12,22 @@ const WINDOWS: usize = 1 << 17;
 pub(super) struct Cache {
     pub windows: Generations,
     pub found: Generations,
+    /// Of the subject keys that the entries were read under.
+    pub epoch: u64,
 }
 
 impl Cache {
     pub fn new(entries: usize) -> Self {
-        Self { windows: Generations::new(WINDOWS.min(entries)), found: Generations::new(entries) }
+        Self { windows: Generations::new(WINDOWS.min(entries)), found: Generations::new(entries), epoch: 0 }
+    }
+
+    /// Forgets all: somebody was destroyed.
+    pub fn clear(&mut self, epoch: u64) {
+        for kept in [&mut self.windows, &mut self.found] {
+            kept.young.clear();
+            kept.old.clear();
+        }
+        self.epoch = epoch;
     }
 }
 

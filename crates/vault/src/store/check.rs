@@ -8,6 +8,7 @@ use super::{
     NONE, TokenVault, VaultStats,
     error::{Fault, VaultError},
     frame::{Frame, Position},
+    link::Merge,
     log::{Follow, Log, Step},
     read,
     table::Key,
@@ -18,6 +19,8 @@ use super::{
 pub struct VerifyReport {
     pub frames: u64,
     pub tokens: u64,
+    /// Tokens, and merges that are counted beside them, whose keys were destroyed.
+    pub destroyed: u64,
     pub merges: u64,
     /// The merges included.
     pub log_bytes: u64,
@@ -31,13 +34,17 @@ impl TokenVault {
         let mut tokens = HashSet::new();
         self.members(&[*token], |_, member| tokens.extend([member]));
         let mut answers = Vec::new();
-        walk(&self.log, &end, |frame, at| {
+        let mut leaves = self.subjects.leaves();
+        walk(&self.log, &Log::NOWHERE, &end, |frame, at| {
             if frame.domain() != Some(domain) {
                 return Ok(true);
             }
-            let found = frame.tokens().zip(frame.values()).filter(|(token, _)| tokens.contains(token));
+            if !frame.entries(&mut leaves).flatten().any(|entry| tokens.contains(&entry.token)) {
+                return Ok(true);
+            }
+            let found = frame.with_values(&mut leaves).flatten().filter(|(entry, _)| tokens.contains(&entry.token));
             for (_, value) in found.take(most - answers.len()) {
-                let text = std::str::from_utf8(value).map_err(|_| {
+                let text = std::str::from_utf8(&value).map_err(|_| {
                     VaultError::damaged(&self.log.path(at.segment), at.offset.into(), "a value is not text")
                 })?;
                 answers.push(Phi::new(text.to_owned()));
@@ -62,12 +69,27 @@ impl TokenVault {
     }
 
     pub(super) fn check(&self) -> Result<VerifyReport, VaultError> {
+        const ATTEMPTS: usize = 3;
+        for _ in 1..ATTEMPTS {
+            let epoch = self.subjects.refresh()?;
+            let checked = self.check_once();
+            // Whoever was destroyed meanwhile was seen by one half of the check.
+            if self.subjects.refresh()? == epoch {
+                return checked;
+            }
+        }
+        self.check_once()
+    }
+
+    fn check_once(&self) -> Result<VerifyReport, VaultError> {
         let (end, merged, merges, closed, table, runs, domains) = self.exclusive(|writer| {
             let runs = std::sync::Arc::clone(&read(&self.runs));
             let (closed, domains) = (writer.closed.clone(), writer.domains.clone());
             let table = read(&self.table).len() as u64;
             Ok((writer.position, writer.merged, self.merges.count(), closed, table, runs, domains))
         })?;
+        let mut leaves = self.subjects.leaves();
+        let mut indexed = table;
         for run in runs.iter() {
             let mut scan = run.scan();
             let mut last = None;
@@ -76,12 +98,14 @@ impl TokenVault {
                     return Err(VaultError::damaged(&run.path, 0, "an index run is not in order"));
                 }
                 last = Some(entry.key);
+                indexed += u64::from(leaves.holds(entry.slot));
             }
         }
-        let mut tokens = 0;
+        let (mut tokens, mut destroyed) = (0, 0);
         let mut counted = BTreeMap::<String, u64>::new();
-        walk(&self.log, &end, |frame, at| {
-            let mut asked: Vec<_> = (0..).zip(frame.entries()).map(|(i, entry)| (entry.key, i, entry.token)).collect();
+        walk(&self.log, &Log::NOWHERE, &end, |frame, at| {
+            let mut asked: Vec<_> =
+                frame.entries(&mut leaves).flatten().zip(0..).map(|(entry, i)| (entry.key, i, entry.token)).collect();
             asked.sort_unstable_by_key(|(key, ..)| *key);
             let keys: Vec<Key> = asked.iter().map(|(key, ..)| *key).collect();
             let mut answers = vec![NONE; keys.len()];
@@ -101,16 +125,18 @@ impl TokenVault {
                     return Err(VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what));
                 }
             }
-            tokens += frame.count as u64;
+            tokens += asked.len() as u64;
+            destroyed += (frame.count - asked.len()) as u64;
             *counted.entry(frame.domain().unwrap_or_default().to_owned()).or_default() += frame.count as u64;
             Ok(true)
         })?;
-        if tokens != table + runs.iter().map(|run| run.entries).sum::<u64>() || counted != domains {
+        if tokens != indexed || counted != domains {
             return Err(VaultError::damaged(&self.dir, 0, "the log and the index do not hold as many tokens"));
         }
         let mut read = 0;
-        walk(&self.merges.log, &merged, |frame, _| {
+        walk(&self.merges.log, &Log::NOWHERE, &merged, |frame, _| {
             read += frame.count as u64;
+            destroyed += (frame.count - Merge::all_in(frame, &mut leaves).count()) as u64;
             Ok(true)
         })?;
         if read != merges {
@@ -118,20 +144,25 @@ impl TokenVault {
             return Err(VaultError::damaged(&self.merges.log.path(1), 0, what));
         }
         let log_bytes = log_bytes(&closed, &end) + u64::from(merged.offset);
-        Ok(VerifyReport { frames: end.sequence, tokens, merges, log_bytes, runs: runs.len() })
+        Ok(VerifyReport { frames: end.sequence, tokens, destroyed, merges, log_bytes, runs: runs.len() })
     }
 }
 
-/// Gives every frame before `end` to `visit`, in order, checking the chain, until it says stop.
-fn walk(
+/// Gives every frame from `from` to `end` to `visit`, in order, checking the chain, until it says stop.
+pub(super) fn walk(
     log: &Log,
+    from: &Position,
     end: &Position,
     mut visit: impl FnMut(&Frame, &Position) -> Result<bool, VaultError>,
 ) -> Result<(), VaultError> {
     let mut reader = log.reader();
-    let Follow::Segment(mut at) = log.follow(&Log::NOWHERE)? else {
-        return Err(VaultError::damaged(&log.path(1), 0, "the log is missing"));
-    };
+    let mut at = *from;
+    if at == Log::NOWHERE {
+        let Follow::Segment(first) = log.follow(&at)? else {
+            return Err(VaultError::damaged(&log.path(1), 0, "the log is missing"));
+        };
+        at = first;
+    }
     while at.sequence < end.sequence {
         let damaged = |what| VaultError::damaged(&log.path(at.segment), at.offset.into(), what);
         at = match reader.step(&at)? {

@@ -40,6 +40,8 @@ pub enum VaultError {
     /// Of an older copy, people who were destroyed since could be read again.
     #[error("the subject keys {} are an older copy: keys were destroyed since; restore the newest copy of that file", path.display())]
     OldSubjectKeys { path: PathBuf },
+    #[error("people are being destroyed faster than the vault can answer; try again")]
+    Busy,
     /// Records that were written already may show another made-up name than the one that stands.
     #[error("another run decided meanwhile how somebody's made-up name is drawn; run again")]
     Overtaken,
@@ -94,6 +96,8 @@ pub(crate) struct RunDamage {
 /// What stopped a look-up.
 pub(crate) enum Fault {
     Run(RunDamage),
+    /// Somebody was destroyed since: what was looked up may be of that person.
+    Destroyed,
     Vault(VaultError),
 }
 
@@ -113,6 +117,7 @@ impl From<Fault> for VaultError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Run(run) => Self::damaged(&run.path, run.offset, "an index run is not authentic"),
+            Fault::Destroyed => Self::Busy,
             Fault::Vault(error) => error,
         }
     }

@@ -1,18 +1,20 @@
 //! One batch of new tokens, as it stands in the log.
 //!
 //! ```text
-//! header (32)   magic "CVF1" or "CVF2" | sealed length u32 | sequence u64 | tag of the frame before (16)
+//! header (32)   magic "CVF3" or "CVF4" | sealed length u32 | sequence u64 | tag of the frame before (16)
 //! sealed        nonce (12) | AES-256-GCM ciphertext | tag (16)
-//! plaintext     count u32 | domain length u32 | blind indexes 16·n | tokens 16·n | value lengths 4·n | domain | values | zeros
+//! plaintext     count u32 | domain length u32 | first slot u64 | blind indexes 16·n | tokens 16·n | classes of values n |
+//!               domain | values | zeros
 //! ```
 //!
-//! In a `CVF2` frame, of linked identifiers, the origins of the tokens (8·n) stand before the value lengths: the place in the
-//! log where the person's token was first given, which tells whose token is older.
+//! Entries have slots one after the other, and token and value of each are masked with the key of its slot
+//! ([`super::mask`]): who has the keys of the vault and not the key of the slot has neither. In a `CVF4` frame, of linked
+//! identifiers, each token is followed by its origin, masked with it: the place in the log where the person's token was first
+//! given, which tells whose token is older.
 //!
 //! The frame is sealed as a whole (one pass of AES-GCM over half a megabyte costs a few nanoseconds a value). The
 //! associated data are the vault's id, the place in the log and the header: a frame that is moved, repeated, left out
-//! or taken from another vault does not open or does not chain. Domain and values are padded together, so that
-//! a frame's length tells a value's length only to 64 bytes.
+//! or taken from another vault does not open or does not chain.
 
 use cordon_crypto::Sealer;
 use cordon_phi::Token;
@@ -21,23 +23,25 @@ use zeroize::Zeroizing;
 
 use super::{
     error::VaultError,
+    mask::{MARKS, Mask, class_bytes, class_of},
     table::{Entry, Key},
 };
+use crate::subject_keys::LeafReader;
 
-const MAGIC: [u8; 4] = *b"CVF1";
-const MAGIC_LINKED: [u8; 4] = *b"CVF2";
+const MAGIC: [u8; 4] = *b"CVF3";
+const MAGIC_LINKED: [u8; 4] = *b"CVF4";
 /// What every frame begins with.
 pub(super) const MAGIC_ANY: &[u8] = b"CVF";
 pub(super) const HEADER: usize = 32;
 /// Nonce and tag of AES-256-GCM.
 pub(super) const SEAL_OVERHEAD: usize = 28;
-const PREFIX: usize = 8;
+const PREFIX: usize = 16;
 const PADDING: usize = 64;
 /// What a frame holds at most, unless a single value is longer.
 pub(super) const TARGET_BYTES: usize = 8 << 20;
 pub(super) const MAX_VALUE: usize = 64 << 20;
 pub(super) const MAX_DOMAIN: usize = 1 << 10;
-pub(super) const MAX_SEALED: usize = MAX_VALUE + TARGET_BYTES + (1 << 20);
+pub(super) const MAX_SEALED: usize = MAX_VALUE / 8 * 9 + TARGET_BYTES + (1 << 20);
 
 /// A place between two frames: where the next one goes and what it must chain to.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,12 +128,17 @@ pub(super) struct New<'a> {
 impl New<'_> {
     /// In the frame, but for padding.
     pub fn bytes(&self) -> usize {
-        width(self.origin.is_some()) + self.value.len()
+        width(self.origin.is_some()) + class_bytes(class_of(self.value.len()))
     }
 }
 
+/// Of token and origin.
+fn marks(linked: bool) -> usize {
+    if linked { MARKS } else { 16 }
+}
+
 fn width(linked: bool) -> usize {
-    if linked { 44 } else { 36 }
+    16 + marks(linked) + 1
 }
 
 /// The content of a frame, before it is sealed.
@@ -139,41 +148,40 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// Of new entries, which have all an origin or none.
-    pub fn new(domain: &str, new: &[New<'_>]) -> Self {
+    /// Of new entries, which have all an origin or none, in the slots from `first` on. Nothing where one of these is destroyed.
+    pub fn new(domain: &str, new: &[New<'_>], first: u64, leaves: &mut LeafReader<'_>) -> Option<Self> {
         let linked = new.first().is_some_and(|new| new.origin.is_some());
         let exact = PREFIX + domain.len() + new.iter().map(New::bytes).sum::<usize>();
         let mut plain = Zeroizing::new(Vec::with_capacity(exact.next_multiple_of(PADDING)));
         plain.extend_from_slice(&(new.len() as u32).to_le_bytes());
         plain.extend_from_slice(&(domain.len() as u32).to_le_bytes());
+        plain.extend_from_slice(&first.to_le_bytes());
         for new in new {
             plain.extend_from_slice(&new.key.to_bytes());
         }
-        for new in new {
-            plain.extend_from_slice(&new.token.0);
+        let values = new.iter().map(|new| class_bytes(class_of(new.value.len()))).sum();
+        let mut masked = Zeroizing::new(Vec::with_capacity(values));
+        for (slot, new) in (first..).zip(new) {
+            let mask = Mask::new(leaves.leaf(slot)?);
+            let marks_of = mask.marks(&new.token, new.origin.unwrap_or_default());
+            plain.extend_from_slice(marks_of.get(..marks(linked))?);
+            mask.push_value(new.value, &mut masked);
         }
-        if linked {
-            for new in new {
-                plain.extend_from_slice(&new.origin.unwrap_or_default().to_le_bytes());
-            }
-        }
-        for new in new {
-            plain.extend_from_slice(&(new.value.len() as u32).to_le_bytes());
-        }
+        plain.extend(new.iter().map(|new| class_of(new.value.len())));
         plain.extend_from_slice(domain.as_bytes());
-        for new in new {
-            plain.extend_from_slice(new.value);
-        }
+        plain.extend_from_slice(&masked);
         let padded = plain.len().next_multiple_of(PADDING);
         plain.resize(padded, 0);
-        Self { bytes: plain, linked }
+        Some(Self { bytes: plain, linked })
     }
 }
 
-/// A frame that was opened. Holds values: wiped when dropped.
+/// A frame that was opened. What it says of people is still masked.
 pub(super) struct Frame {
     pub place: u64,
     pub count: usize,
+    /// The slot of its first entry.
+    pub first: u64,
     domain: usize,
     linked: bool,
     plain: Zeroizing<Vec<u8>>,
@@ -182,10 +190,12 @@ pub(super) struct Frame {
 impl Frame {
     fn new(place: u64, plain: Zeroizing<Vec<u8>>, linked: bool) -> Option<Self> {
         let (count, rest) = plain.split_first_chunk::<4>()?;
-        let domain = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+        let (domain, rest) = rest.split_first_chunk::<4>()?;
+        let first = u64::from_le_bytes(*rest.first_chunk()?);
+        let domain = u32::from_le_bytes(*domain) as usize;
         let count = u32::from_le_bytes(*count) as usize;
-        let frame = Self { place, count, domain, linked, plain };
-        let bytes: usize = frame.lengths().sum();
+        let frame = Self { place, count, first, domain, linked, plain };
+        let bytes: usize = frame.classes().iter().map(|class| class_bytes(*class)).sum();
         let shape = PREFIX.checked_add(count.checked_mul(width(linked))?)?.checked_add(domain)?.checked_add(bytes)?;
         (frame.plain.len() == shape.next_multiple_of(PADDING) && frame.domain().is_some()).then_some(frame)
     }
@@ -195,41 +205,65 @@ impl Frame {
         std::str::from_utf8(bytes).ok()
     }
 
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        let keys = self.part(0, 16).as_chunks::<16>().0.iter();
-        let mut origins = self.part(32, if self.linked { 8 } else { 0 }).as_chunks::<8>().0.iter();
-        keys.zip(self.tokens()).map(move |(key, token)| {
-            let place = origins.next().map_or(self.place, |origin| u64::from_le_bytes(*origin));
-            Entry { key: Key::from_bytes(*key), token, place }
+    /// The slot behind its last entry.
+    pub fn end(&self) -> u64 {
+        self.first.saturating_add(self.count as u64)
+    }
+
+    /// All entries in their order; nothing in the place of one that was destroyed.
+    pub fn entries(&self, leaves: &mut LeafReader<'_>) -> impl Iterator<Item = Option<Entry>> {
+        self.masked().map(|(key, slot, masked, _)| {
+            let mask = Mask::new(leaves.leaf(slot)?);
+            Some(self.entry(key, slot, masked, &mask))
         })
     }
 
-    pub fn tokens(&self) -> impl Iterator<Item = Token> {
-        self.part(16, 16).as_chunks::<16>().0.iter().map(|token| Token(*token))
-    }
-
-    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+    /// The same, with their values. Nothing also where what came out is no value.
+    pub fn with_values(
+        &self,
+        leaves: &mut LeafReader<'_>,
+    ) -> impl Iterator<Item = Option<(Entry, Zeroizing<Vec<u8>>)>> {
         let mut rest = self.plain.get(self.head() + self.domain..).unwrap_or_default();
-        self.lengths().map_while(move |len| {
-            let (value, after) = rest.split_at_checked(len)?;
+        self.masked().map(move |(key, slot, masked, class)| {
+            let (value, after) = rest.split_at_checked(class_bytes(class))?;
             rest = after;
-            Some(value)
+            let mask = Mask::new(leaves.leaf(slot)?);
+            Some((self.entry(key, slot, masked, &mask), mask.read_value(value)?))
         })
     }
 
-    fn lengths(&self) -> impl Iterator<Item = usize> {
-        let lengths = self.part(width(self.linked) - 4, 4).as_chunks::<4>().0.iter();
-        lengths.map(|len| u32::from_le_bytes(*len) as usize)
+    /// What whoever has the key of the log sees.
+    #[cfg(test)]
+    pub fn below_the_seal(&self) -> &[u8] {
+        &self.plain
+    }
+
+    fn entry(&self, key: Key, slot: u64, masked: &[u8], mask: &Mask) -> Entry {
+        let (token, origin) = mask.read_marks(masked);
+        Entry { key, token, place: if self.linked { origin } else { self.place }, slot }
+    }
+
+    /// Blind index, slot, masked token and origin, and class of the value of each entry.
+    fn masked(&self) -> impl Iterator<Item = (Key, u64, &[u8], u8)> {
+        let keys = self.part(0, 16).as_chunks::<16>().0.iter().map(|key| Key::from_bytes(*key));
+        let marks = self.part(16, marks(self.linked)).chunks_exact(marks(self.linked));
+        keys.zip(self.first..)
+            .zip(marks.zip(self.classes()))
+            .map(|((key, slot), (marks, class))| (key, slot, marks, *class))
+    }
+
+    fn classes(&self) -> &[u8] {
+        self.part(16 + marks(self.linked), 1)
     }
 
     /// Bytes before the domain's name.
     fn head(&self) -> usize {
-        PREFIX + self.count * width(self.linked)
+        PREFIX.saturating_add(self.count.saturating_mul(width(self.linked)))
     }
 
     /// The column that stands behind `before` bytes an entry.
     fn part(&self, before: usize, width: usize) -> &[u8] {
-        let from = PREFIX + self.count * before;
+        let from = PREFIX.saturating_add(self.count.saturating_mul(before));
         self.plain.get(from..).and_then(|rest| rest.get(..self.count * width)).unwrap_or_default()
     }
 }

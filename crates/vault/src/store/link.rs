@@ -18,17 +18,19 @@ use cordon_phi::{Identifier, IdentityStore, Linked, Token, TokenError};
 
 use super::{
     AT_ONCE, Answer as _, NONE, TokenVault,
+    check::walk,
     error::{Fault, VaultError},
-    frame::{Frame, MAX_DOMAIN, MAX_VALUE, New, Plain},
+    frame::{Frame, MAX_DOMAIN, MAX_VALUE, New, Position},
     groups::{Batch, Found},
     log::{Follow, Log, Step},
     manifest::Manifest,
     read,
     sets::Sets,
-    table::{Entry, Key},
+    table::Key,
     write,
     writer::{Exclusive, Writer, cut_torn_end, random_bytes},
 };
+use crate::subject_keys::LeafReader;
 
 /// Merges in one frame.
 const MERGES_AT_ONCE: usize = 1 << 16;
@@ -60,22 +62,58 @@ impl Merges {
         self.count.load(Ordering::Acquire)
     }
 
-    fn absorb(&self, frame: impl Iterator<Item = Entry>, end: u32) {
+    /// `frame` may hold fewer than the `count` that were written, without those of people who were destroyed.
+    fn absorb(&self, frame: impl Iterator<Item = Merge>, count: usize, end: u32) {
         let mut sets = write(&self.sets);
-        let mut count = 0;
-        for merge in frame {
-            sets.merge(Token(merge.key.to_bytes()), merge.token, merge.place);
-            count += 1;
-        }
+        frame.for_each(|merge| sets.merge(merge.token, merge.root, merge.origin));
         drop(sets);
-        self.count.fetch_add(count, Ordering::Release);
+        self.count.fetch_add(count as u64, Ordering::Release);
         self.seen.store(end.into(), Ordering::Release);
     }
 }
 
+/// One person who was two: `root` stands for `token`. In the log it is an entry without a blind index: a root, its origin and
+/// as value the token.
+pub(super) struct Merge {
+    pub token: Token,
+    pub root: Token,
+    pub origin: u64,
+}
+
+impl Merge {
+    /// Those of a frame that were not destroyed, with their slots.
+    pub fn all_in(frame: &Frame, leaves: &mut LeafReader<'_>) -> impl Iterator<Item = (Self, u64)> {
+        frame.with_values(leaves).flatten().filter_map(|(entry, value)| {
+            let token = Token(*value.first_chunk()?);
+            Some((Self { token, root: entry.token, origin: entry.place }, entry.slot))
+        })
+    }
+}
+
 impl TokenVault {
+    /// Sees whom other processes destroyed.
+    pub(crate) fn see_shreds(&self) -> Result<(), VaultError> {
+        if self.subjects.refresh()? != self.shreds.load(Ordering::Acquire) {
+            self.exclusive(|_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Reads all merges before `end` anew, without those that were destroyed since.
+    pub(super) fn read_merges_again(&self, end: &Position) -> Result<(), VaultError> {
+        let mut sets = Sets::default();
+        let mut leaves = self.subjects.leaves();
+        walk(&self.merges.log, &Log::NOWHERE, end, |frame, _| {
+            Merge::all_in(frame, &mut leaves).for_each(|(merge, _)| sets.merge(merge.token, merge.root, merge.origin));
+            Ok(true)
+        })?;
+        *write(&self.merges.sets) = sets;
+        Ok(())
+    }
+
     /// Reads what other processes merged: one look at a file's length if there is nothing.
     pub(crate) fn see_merges(&self) -> Result<(), VaultError> {
+        self.see_shreds()?;
         if self.merges.log.segment(1)?.len()? != self.merges.seen.load(Ordering::Acquire) {
             self.exclusive(|_| Ok(()))?;
         }
@@ -123,7 +161,10 @@ impl TokenVault {
         while segment.len()? != u64::from(writer.merged.offset) {
             match reader.step(&writer.merged)? {
                 Step::Frame(frame, next) => {
-                    self.merges.absorb(Frame::entries(&frame), next.offset);
+                    let merges: Vec<Merge> =
+                        Merge::all_in(&frame, &mut self.subjects.leaves()).map(|(merge, _)| merge).collect();
+                    self.merges.absorb(merges.into_iter(), frame.count, next.offset);
+                    writer.floor = writer.floor.max(frame.end());
                     writer.merged = next;
                 }
                 Step::Bad(what) => {
@@ -145,21 +186,19 @@ impl TokenVault {
     }
 
     fn write_merges(&self, writer: &mut Writer, merges: &[(Token, Found)]) -> Result<(), VaultError> {
-        let as_new = |(token, root): &(Token, Found)| New {
-            key: Key::from_bytes(token.0),
-            token: root.token,
-            value: &[],
-            origin: Some(root.origin),
-        };
+        fn as_new((token, root): &(Token, Found)) -> New<'_> {
+            New { key: Key::default(), token: root.token, value: &token.0, origin: Some(root.origin) }
+        }
         for merges in merges.chunks(MERGES_AT_ONCE) {
             if writer.merged.offset > MOST_BYTES {
                 return Err(VaultError::Full { file: self.merges.log.path(1) });
             }
             let new: Vec<New<'_>> = merges.iter().map(as_new).collect();
-            self.merges.log.append(&mut writer.merged, &Plain::new("", &new))?;
-            let entries =
-                new.iter().map(|new| Entry { key: new.key, token: new.token, place: new.origin.unwrap_or_default() });
-            self.merges.absorb(entries, writer.merged.offset);
+            let first = self.slots(writer, new.len())?;
+            self.merges.log.append(&mut writer.merged, &self.masked("", &new, first)?)?;
+            let merged =
+                merges.iter().map(|(token, root)| Merge { token: *token, root: root.token, origin: root.origin });
+            self.merges.absorb(merged, merges.len(), writer.merged.offset);
         }
         Ok(())
     }
@@ -221,7 +260,7 @@ impl TokenVault {
         let mut writer = self.writer();
         let _held = Exclusive::take(&self.dir, &self.lock)?;
         self.catch_up(&mut writer)?;
-        self.look_again(&mut asked)?;
+        self.look_again(&mut asked, &writer)?;
         asked.spread(&mut found);
         self.found_to_roots(&mut found);
         self.roll(&mut writer)?;

@@ -18,7 +18,7 @@ use super::{
 };
 
 const MAGIC: [u8; 8] = *b"CORDVLTL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// magic 8 | version 4 | segment 4 | vault 16 | tag of the last frame before 16 | keyed checksum 16
 pub(super) const SEGMENT_HEADER: u32 = 64;
 const READ_AHEAD: usize = 1 << 20;

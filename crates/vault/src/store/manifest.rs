@@ -24,8 +24,8 @@ use super::{error::VaultError, frame::Position, log::Log};
 
 const FILE: &str = "MANIFEST";
 const MAGIC: [u8; 8] = *b"CORDVLTM";
-/// Version 1 knew no merges; it is read as a vault without any.
-const VERSION: u32 = 2;
+/// Versions 1 and 2 had no keys for single people.
+const VERSION: u32 = 3;
 const HEAD: usize = 84;
 
 #[derive(Clone)]
@@ -37,6 +37,11 @@ pub(super) struct Manifest {
     pub synced: Position,
     /// The same for the merges.
     pub merged: Position,
+    /// Which subject keys the vault belongs to, and the newest epoch of them that it saw.
+    pub subjects: [u8; 16],
+    pub epoch: u64,
+    /// No slot from here on was in use.
+    pub floor: u64,
     /// Lengths of the segments before the one that [`Self::covered`] is in.
     pub closed: Vec<u32>,
     /// In the order of the log, without gaps.
@@ -46,10 +51,12 @@ pub(super) struct Manifest {
 #[derive(Clone)]
 pub(super) struct RunMeta {
     pub id: u64,
+    /// In the file. Fewer than in its part of the log where some were destroyed before it was written.
     pub entries: u64,
     pub level: u32,
     pub from: Position,
     pub to: Position,
+    /// Tokens that its part of the log holds, the destroyed ones included.
     pub domains: BTreeMap<String, u64>,
 }
 
@@ -78,9 +85,10 @@ impl Keys {
 
 /// Where the index ends and the table in memory begins.
 impl Manifest {
-    pub fn new(vault: [u8; 16]) -> Self {
+    pub fn new(vault: [u8; 16], subjects: [u8; 16]) -> Self {
         let (synced, merged) = (Log::START, Log::START);
-        Self { vault, generation: 0, next_run: 1, synced, merged, closed: Vec::new(), runs: Vec::new() }
+        let (closed, runs) = (Vec::new(), Vec::new());
+        Self { vault, generation: 0, next_run: 1, synced, merged, subjects, epoch: 0, floor: 0, closed, runs }
     }
 
     pub fn covered(&self) -> Position {
@@ -122,7 +130,7 @@ impl Manifest {
         let mut body = Vec::new();
         file.read_to_end(&mut body).map_err(VaultError::io("read", &path))?;
         let body = keys.sealer().open(&head.bytes, &body).ok();
-        body.and_then(|body| Self::decode(head.version, head.vault, head.generation, &body))
+        body.and_then(|body| Self::decode(head.vault, head.generation, &body))
             .ok_or_else(|| VaultError::damaged(&path, HEAD as u64, "the manifest is not authentic"))
     }
 
@@ -167,10 +175,13 @@ impl Manifest {
             }
         }
         put_position(&mut out, &self.merged);
+        out.extend_from_slice(&self.subjects);
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.floor.to_le_bytes());
         out
     }
 
-    fn decode(version: u32, vault: [u8; 16], generation: u64, body: &[u8]) -> Option<Self> {
+    fn decode(vault: [u8; 16], generation: u64, body: &[u8]) -> Option<Self> {
         let mut from = Fields(body);
         let next_run = from.u64()?;
         let synced = from.position()?;
@@ -187,8 +198,10 @@ impl Manifest {
             }
             runs.push(RunMeta { id, entries, level, from: start, to, domains });
         }
-        let merged = if version == 1 { Log::START } else { from.position()? };
-        from.0.is_empty().then_some(Self { vault, generation, next_run, synced, merged, closed, runs })
+        let merged = from.position()?;
+        let (subjects, epoch, floor) = (from.array()?, from.u64()?, from.u64()?);
+        let manifest = Self { vault, generation, next_run, synced, merged, subjects, epoch, floor, closed, runs };
+        from.0.is_empty().then_some(manifest)
     }
 }
 
@@ -241,7 +254,7 @@ fn read_head(dir: &Path) -> Result<(File, Head), VaultError> {
         (magic == MAGIC && from.array()? == sum).then_some(head)
     };
     match parse(&mut from) {
-        Some(head) if (1..=VERSION).contains(&head.version) => Ok((file, head)),
+        Some(head) if head.version == VERSION => Ok((file, head)),
         Some(head) => Err(VaultError::Version { dir: dir.to_owned(), found: head.version, known: VERSION }),
         None => Err(VaultError::damaged(&path, 0, "the manifest's head has a wrong checksum")),
     }
@@ -291,16 +304,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_from_before_merges_is_read_and_one_that_lost_them_is_not() {
+    fn a_manifest_comes_back_whole_or_not_at_all() {
         let merged = Position { segment: 1, offset: 200, sequence: 3, tag: [7; 16] };
-        let manifest = Manifest { next_run: 5, merged, ..Manifest::new([1; 16]) };
+        let manifest = Manifest { next_run: 5, merged, epoch: 8, floor: 9, ..Manifest::new([1; 16], [2; 16]) };
         let body = manifest.encode();
-        let now = Manifest::decode(2, [1; 16], 9, &body).unwrap();
-        assert!(now.merged == merged && now.next_run == 5);
-        let old = &body[..body.len() - 32];
-        let before = Manifest::decode(1, [1; 16], 9, old).unwrap();
-        assert!(before.merged == Log::START && before.next_run == 5);
-        assert!(Manifest::decode(2, [1; 16], 9, old).is_none());
-        assert!(Manifest::decode(1, [1; 16], 9, &body).is_none());
+        let back = Manifest::decode([1; 16], 9, &body).unwrap();
+        assert!(back.merged == merged && back.next_run == 5 && back.subjects == [2; 16]);
+        assert!(back.epoch == 8 && back.floor == 9);
+        assert!((0..body.len()).all(|cut| Manifest::decode([1; 16], 9, &body[..cut]).is_none()));
     }
 }

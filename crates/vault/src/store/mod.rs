@@ -8,6 +8,9 @@
 //! | `merges-NNNNNNNN` | sealed batches of (token, token that stands for it now), appended only | an error, nothing is touched |
 //! | `lock` | empty; held (`flock`) by the process that appends | |
 //!
+//! Token and value of each entry are masked with a key that serves this entry only, and that can be destroyed:
+//! [`crate::subject_keys`], [`TokenVault::shred`]. What was destroyed counts as never seen.
+//!
 //! A value is looked up by its *blind index*, HMAC-SHA256 under the domain's own key, first in memory, then in the
 //! runs. What nobody has seen is given random tokens under the lock, after reading what other processes appended, so
 //! that no value ever gets two. The frame is written before the token is given out; [`TokenVault::sync`] makes it
@@ -23,9 +26,11 @@ mod groups;
 mod link;
 mod log;
 pub(crate) mod manifest;
+mod mask;
 pub mod postgres;
 mod run;
 mod sets;
+mod shred;
 pub(crate) mod table;
 pub(crate) mod writer;
 
@@ -55,7 +60,8 @@ use self::{
     table::{Entry, Key, Lookup, Table},
     writer::Writer,
 };
-pub use self::{check::VerifyReport, error::VaultError};
+pub use self::{check::VerifyReport, error::VaultError, shred::Shredded};
+use crate::subject_keys::SubjectKeys;
 
 /// How many look-ups are prepared together: as many cache lines as a core has in flight, or so.
 const WARM: usize = 32;
@@ -64,7 +70,8 @@ const AT_ONCE: usize = 1 << 16;
 /// Not yet answered. As a random token it would come once in 2¹²⁸.
 const NONE: Token = Token([0; 16]);
 
-/// The two secrets of a vault: to find a value's token, and to read values.
+/// The two secrets of a vault: to find a value's token, and to open its files. What these say of each person is under
+/// [`SubjectKeys`].
 pub struct VaultKeys {
     pub blind: BlindIndexKey,
     pub values: VaultKey,
@@ -83,9 +90,9 @@ pub struct VaultMark {
 /// Sizes. The defaults keep a process below 300 MB at twenty million tokens.
 #[derive(Clone, Debug)]
 pub struct VaultOptions {
-    /// Newest entries kept in memory before they are written as a run (about 54 bytes each).
+    /// Newest entries kept in memory before they are written as a run (about 64 bytes each).
     pub memory_entries: usize,
-    /// Looked-up entries kept in memory (about 54 bytes each).
+    /// Looked-up entries kept in memory (about 64 bytes each).
     pub cache_entries: usize,
     /// Where the log goes on in a new file. At most 2 GiB.
     pub segment_bytes: u32,
@@ -128,6 +135,11 @@ pub struct TokenVault {
     writer: Mutex<Writer>,
     /// Goes up whenever an entry may have come that a look-up before did not see.
     epoch: AtomicU64,
+    pub(crate) subjects: Arc<SubjectKeys>,
+    /// What tombstones, and places in dossiers, are made with.
+    tombs: KeyedHash,
+    /// Of the subject keys: nothing in memory is from before.
+    shreds: AtomicU64,
     rebuilt: AtomicU64,
     merges: Merges,
 }
@@ -137,15 +149,25 @@ impl TokenVault {
     ///
     /// A frame that a killed process left half-written is cut off; it was never given out.
     #[expect(clippy::needless_pass_by_value, reason = "keys are handed over, and wiped here")]
-    pub fn open(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
-        writer::open(dir, &keys, options)
+    pub fn open(
+        dir: &Path,
+        keys: VaultKeys,
+        subjects: Arc<SubjectKeys>,
+        options: VaultOptions,
+    ) -> Result<Self, VaultError> {
+        writer::open(dir, &keys, subjects, options)
     }
 
     /// Opens a vault that must be there. One that is not, because its disk is not mounted, must not become a new one:
     /// people who have a token would get a second.
-    pub fn open_existing(dir: &Path, keys: VaultKeys, options: VaultOptions) -> Result<Self, VaultError> {
+    pub fn open_existing(
+        dir: &Path,
+        keys: VaultKeys,
+        subjects: Arc<SubjectKeys>,
+        options: VaultOptions,
+    ) -> Result<Self, VaultError> {
         Self::must_exist(dir)?;
-        Self::open(dir, keys, options)
+        Self::open(dir, keys, subjects, options)
     }
 
     /// Whether there is a vault, whole or not; [`VaultError::Missing`] if not.
@@ -234,6 +256,7 @@ impl TokenVault {
         for _ in 1..ATTEMPTS {
             match work() {
                 Err(Fault::Run(damage)) => self.repair(&damage)?,
+                Err(Fault::Destroyed) => self.see_shreds()?,
                 done => return Ok(done?),
             }
         }
@@ -252,6 +275,7 @@ impl TokenVault {
 
     /// Answers what memory knows in its place in `known`, and what the runs know in what is given back.
     fn look_up<A: Answer>(&self, keys: &[Key], known: &mut [A]) -> Result<Asked<A>, Fault> {
+        let shreds = self.shreds.load(Ordering::Acquire);
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut missing = self.known(keys, known);
         // One word is compared faster than two, and decides, but for duplicates and one chance in 2⁶⁴.
@@ -263,7 +287,7 @@ impl TokenVault {
         unique.dedup_by_key(|(key, _)| *key);
         let answers = vec![A::NONE; unique.len()];
         let runs = Arc::clone(&read(&self.runs));
-        let mut asked = Asked { epoch, runs, missing, unique, answers };
+        let mut asked = Asked { epoch, shreds, runs, missing, unique, answers };
         self.find_in_runs(&asked.runs, &asked.unique, &mut asked.answers)?;
         Ok(asked)
     }
@@ -289,6 +313,7 @@ impl TokenVault {
         if runs.is_empty() || unique.is_empty() {
             return Ok(());
         }
+        let mut leaves = self.subjects.leaves();
         let mut wanted: Vec<(Key, u32)> = Vec::new();
         let bits: Vec<Bits> = unique.iter().map(|(key, _)| Bits::of(*key)).collect();
         for run in runs.iter().rev() {
@@ -301,17 +326,17 @@ impl TokenVault {
             }
             answer_from(&read(&self.cache).found, &mut wanted, answers);
             self.read_ahead(run, unique, &mut wanted, answers, &mut buffer)?;
-            run.find(&wanted, &mut buffer, |number, entry| {
-                if let Some(answer) = answers.get_mut(number as usize) {
+            run.find(&wanted, &mut buffer, |number, stored| {
+                if let (Some(answer), Some(entry)) = (answers.get_mut(number as usize), stored.open(&mut leaves)) {
                     *answer = A::of(&entry);
+                    found.push(entry);
                 }
-                found.push(entry);
             })?;
         }
         if !found.is_empty() {
             let mut cache = write(&self.cache);
-            for entry in found {
-                cache.found.insert(entry);
+            if cache.epoch == leaves.epoch() {
+                found.into_iter().for_each(|entry| cache.found.insert(entry));
             }
         }
         Ok(())
@@ -339,7 +364,12 @@ impl TokenVault {
             sample.truncate(SAMPLE);
             sample.sort_unstable_by_key(|(key, _)| *key);
             let mut places = Vec::with_capacity(SAMPLE);
-            run.find(&sample, buffer, |_, entry| places.push(entry.place))?;
+            {
+                let mut leaves = self.subjects.leaves();
+                run.find(&sample, buffer, |_, stored| {
+                    places.extend(stored.open(&mut leaves).map(|entry| entry.place))
+                })?;
+            }
             places.sort_unstable();
             let dense = |from: &u64| places.iter().filter(|at| (*from..from + WINDOW).contains(at)).count();
             let Some(from) = places.iter().copied().find(|from| dense(from) >= WORTH_IT) else {
@@ -358,13 +388,15 @@ impl TokenVault {
 
     fn load_window(&self, from: u64, bytes: u64) -> Result<(), VaultError> {
         let mut reader = self.log.reader();
+        let mut leaves = self.subjects.leaves();
         let mut at = from;
         while at < from + bytes {
             match reader.jump(at)? {
                 Step::Frame(frame, next) => {
+                    let entries: Vec<Entry> = frame.entries(&mut leaves).flatten().collect();
                     let mut cache = write(&self.cache);
-                    for entry in frame.entries() {
-                        cache.windows.insert(entry);
+                    if cache.epoch == leaves.epoch() {
+                        entries.into_iter().for_each(|entry| cache.windows.insert(entry));
                     }
                     at = next.place();
                 }
@@ -418,6 +450,7 @@ impl Answer for Token {
 struct Asked<A> {
     /// From before the look-up.
     epoch: u64,
+    shreds: u64,
     /// Those that were looked in.
     runs: Arc<[Arc<Run>]>,
     /// Keys with their places in the batch, in order.

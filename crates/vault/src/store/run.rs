@@ -1,12 +1,12 @@
 //! A part of the index on disk: entries sorted by blind index, written once and never changed.
 //!
 //! ```text
-//! entries (40 each), ascending | filter | directory | chunk tags (28 each) | sealed footer | footer length u32 | magic
+//! entries (45 each), ascending | filter | directory | chunk tags (28 each) | sealed footer | footer length u32 | magic
 //! ```
 //!
-//! Entries are keyed hashes, random tokens and places in the log, so they stand in clear, and each chunk of 1,024 has
-//! an AES-GCM tag that is checked when the chunk is first touched by a process. A run is derived from the log: a run
-//! that fails its check is not an error but a reason to write it again.
+//! An entry is a keyed hash in clear, token and place masked with the key of its slot, and the slot (5 bytes): without the
+//! subject keys a run tells no token. Each chunk of 1,024 has an AES-GCM tag that is checked when the chunk is first touched by a process. A run is derived from the log: a run
+//! that fails its check is not an error but a reason to write it again. Entries that were destroyed stay until runs are merged.
 //!
 //! Keys are uniform. The directory holds, for each 16th part of them, where its entries begin, so that a look-up knows
 //! which few hundred bytes to read; look-ups that come in order share reads.
@@ -26,16 +26,57 @@ use super::{
     error::{Fault, RunDamage, VaultError},
     filter::{BLOCK_BYTES, Bits, Filter},
     frame::SEAL_OVERHEAD,
+    mask::{MARKS, Mask},
     table::{Entry, Key},
 };
+use crate::subject_keys::{LeafReader, SubjectKeys};
 
 const MAGIC: [u8; 8] = *b"CORDVLTR";
 const CHUNK_ENTRIES: u64 = 1024;
-const CHUNK: usize = CHUNK_ENTRIES as usize * Entry::BYTES;
+const CHUNK: usize = CHUNK_ENTRIES as usize * Stored::BYTES;
 const PER_BUCKET: u64 = 16;
 /// Two reads are joined when less than this lies between them: a copy costs less than a system call.
 const JOIN_GAP: u64 = 8 << 10;
 const JOIN_MOST: u64 = 512 << 10;
+
+/// An entry as it stands in a run.
+#[derive(Clone, Copy)]
+pub(super) struct Stored {
+    pub key: Key,
+    marks: [u8; MARKS],
+    pub slot: u64,
+}
+
+impl Stored {
+    const BYTES: usize = 16 + MARKS + 5;
+
+    /// Nothing for what was destroyed.
+    fn mask(entry: &Entry, leaves: &mut LeafReader<'_>) -> Option<Self> {
+        let marks = Mask::new(leaves.leaf(entry.slot)?).marks(&entry.token, entry.place);
+        Some(Self { key: entry.key, marks, slot: entry.slot })
+    }
+
+    /// Nothing for what was destroyed.
+    pub fn open(&self, leaves: &mut LeafReader<'_>) -> Option<Entry> {
+        let (token, place) = Mask::new(leaves.leaf(self.slot)?).read_marks(&self.marks);
+        Some(Entry { key: self.key, token, place, slot: self.slot })
+    }
+
+    fn write_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.key.to_bytes());
+        out.extend_from_slice(&self.marks);
+        let [slot @ .., _, _, _] = self.slot.to_le_bytes();
+        out.extend_from_slice(&slot);
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (key, rest) = bytes.split_first_chunk::<16>()?;
+        let (marks, rest) = rest.split_first_chunk::<MARKS>()?;
+        let [a, b, c, d, e] = *rest.first_chunk::<5>()?;
+        let slot = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        Some(Self { key: Key::from_bytes(*key), marks: *marks, slot })
+    }
+}
 
 pub(super) struct Run {
     pub id: u64,
@@ -65,7 +106,7 @@ impl Run {
         let damage = |offset| RunDamage { id, path: path.clone(), offset };
         let file = File::open(&path).map_err(|_| damage(0))?;
         let length = file.metadata().map_err(|_| damage(0))?.len();
-        let body = entries * Entry::BYTES as u64;
+        let body = entries * Stored::BYTES as u64;
         let tail_length = length.checked_sub(body).ok_or_else(|| damage(length))? as usize;
         let mut tail = vec![0; tail_length];
         file.read_exact_at(&mut tail, body).map_err(|_| damage(body))?;
@@ -103,7 +144,7 @@ impl Run {
         &self,
         keys: &[(Key, u32)],
         buffer: &mut Vec<u8>,
-        mut found: impl FnMut(u32, Entry),
+        mut found: impl FnMut(u32, Stored),
     ) -> Result<(), RunDamage> {
         let mut rest = keys;
         while let Some((first, _)) = rest.first() {
@@ -124,8 +165,8 @@ impl Run {
                 let (from, to) = self.bytes_of(*key);
                 let bucket = buffer.get((from - start) as usize..(to - start) as usize).unwrap_or_default();
                 let wanted = key.to_bytes();
-                if let Some(bytes) = bucket.as_chunks::<{ Entry::BYTES }>().0.iter().find(|e| e.starts_with(&wanted))
-                    && let Some(entry) = Entry::read(bytes)
+                if let Some(bytes) = bucket.as_chunks::<{ Stored::BYTES }>().0.iter().find(|e| e.starts_with(&wanted))
+                    && let Some(entry) = Stored::read(bytes)
                 {
                     found(*number, entry);
                 }
@@ -139,12 +180,21 @@ impl Run {
         Scan { run: self, chunk: 0, buffer: Vec::new(), at: 0 }
     }
 
+    /// How many entries are not destroyed.
+    fn live(&self, leaves: &LeafReader<'_>) -> Result<u64, RunDamage> {
+        let (mut scan, mut live) = (self.scan(), 0);
+        while let Some(entry) = scan.next()? {
+            live += u64::from(leaves.holds(entry.slot));
+        }
+        Ok(live)
+    }
+
     fn bytes_of(&self, key: Key) -> (u64, u64) {
         let bucket = key.scale(buckets(self.entries)) as usize;
         let entry = |at: usize| u64::from(self.directory.get(at).copied().unwrap_or_default());
         let start = entry(bucket);
         let end = entry(bucket + 1).max(start);
-        (start * Entry::BYTES as u64, end * Entry::BYTES as u64)
+        (start * Stored::BYTES as u64, end * Stored::BYTES as u64)
     }
 
     fn read_checked(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<(), RunDamage> {
@@ -162,7 +212,7 @@ impl Run {
 
     fn read_chunk(&self, chunk: u64, buffer: &mut Vec<u8>) -> Result<(), RunDamage> {
         let start = chunk * CHUNK as u64;
-        let end = (start + CHUNK as u64).min(self.entries * Entry::BYTES as u64);
+        let end = (start + CHUNK as u64).min(self.entries * Stored::BYTES as u64);
         buffer.clear();
         buffer.extend_from_slice(&chunk.to_le_bytes());
         buffer.resize(8 + end.saturating_sub(start) as usize, 0);
@@ -202,7 +252,7 @@ pub(super) struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    pub fn next(&mut self) -> Result<Option<Entry>, RunDamage> {
+    pub fn next(&mut self) -> Result<Option<Stored>, RunDamage> {
         if self.at >= self.buffer.len() {
             if self.chunk * CHUNK_ENTRIES >= self.run.entries {
                 return Ok(None);
@@ -211,8 +261,8 @@ impl Scan<'_> {
             self.chunk += 1;
             self.at = 8;
         }
-        let entry = self.buffer.get(self.at..).and_then(Entry::read);
-        self.at += Entry::BYTES;
+        let entry = self.buffer.get(self.at..).and_then(Stored::read);
+        self.at += Stored::BYTES;
         Ok(entry)
     }
 }
@@ -253,7 +303,14 @@ impl RunWriter {
         Ok(writer)
     }
 
-    pub fn push(&mut self, entry: &Entry) -> Result<(), VaultError> {
+    pub fn push(&mut self, entry: &Entry, leaves: &mut LeafReader<'_>) -> Result<(), VaultError> {
+        let stored = Stored::mask(entry, leaves);
+        self.push_stored(
+            &stored.ok_or_else(|| VaultError::damaged(&self.path, 0, "a token that was just given has no key"))?,
+        )
+    }
+
+    fn push_stored(&mut self, entry: &Stored) -> Result<(), VaultError> {
         let bucket = entry.key.scale(buckets(self.planned)) as usize;
         if self.directory.len() <= bucket {
             self.directory.resize(bucket + 1, self.entries as u32);
@@ -320,9 +377,24 @@ impl RunWriter {
     }
 }
 
-/// Writes several runs' entries as one run.
-pub(super) fn merge(dir: &Path, keys: &KeyedHash, id: u64, runs: &[&Run]) -> Result<Run, Fault> {
-    let planned = runs.iter().map(|run| run.entries).sum();
+/// Writes several runs' entries as one run, without those that were destroyed.
+pub(super) fn merge(
+    dir: &Path,
+    keys: &KeyedHash,
+    id: u64,
+    runs: &[&Run],
+    subjects: &SubjectKeys,
+) -> Result<Run, Fault> {
+    let leaves = subjects.leaves();
+    let planned = if subjects.any_destroyed() {
+        let mut live = 0;
+        for run in runs {
+            live += run.live(&leaves)?;
+        }
+        live
+    } else {
+        runs.iter().map(|run| run.entries).sum()
+    };
     let mut writer = RunWriter::create(dir, keys, id, planned)?;
     let mut heads = Vec::with_capacity(runs.len());
     for run in runs {
@@ -336,7 +408,9 @@ pub(super) fn merge(dir: &Path, keys: &KeyedHash, id: u64, runs: &[&Run]) -> Res
         let Some((entry, scan)) = heads.get_mut(at) else {
             break;
         };
-        writer.push(entry)?;
+        if leaves.holds(entry.slot) {
+            writer.push_stored(entry)?;
+        }
         match scan.next()? {
             Some(next) => *entry = next,
             None => drop(heads.swap_remove(at)),

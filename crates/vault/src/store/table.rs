@@ -31,32 +31,20 @@ impl Key {
 
 /// A blind index, its token, and where in the log the token was first given (never zero): the frame that made the entry, or
 /// of an identifier that was linked to a person, an older one.
+/// Its slot is where its key on disk comes from.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub key: Key,
     pub token: Token,
     pub place: u64,
+    pub slot: u64,
 }
 
 impl Entry {
-    pub const BYTES: usize = 40;
-    const EMPTY: Self = Self { key: Key { hi: 0, lo: 0 }, token: Token([0; 16]), place: 0 };
+    const EMPTY: Self = Self { key: Key { hi: 0, lo: 0 }, token: Token([0; 16]), place: 0, slot: 0 };
 
     fn is_empty(&self) -> bool {
         self.place == 0
-    }
-
-    pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.key.to_bytes());
-        out.extend_from_slice(&self.token.0);
-        out.extend_from_slice(&self.place.to_le_bytes());
-    }
-
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let (key, rest) = bytes.split_first_chunk::<16>()?;
-        let (token, rest) = rest.split_first_chunk::<16>()?;
-        let (place, _) = rest.split_first_chunk::<8>()?;
-        Some(Self { key: Key::from_bytes(*key), token: Token(*token), place: u64::from_le_bytes(*place) })
     }
 }
 
@@ -218,22 +206,12 @@ mod tests {
             let token = Token(rng.random());
             let before = model.get(&key).copied();
             assert!(table.get(key).map(|entry| entry.token) == before);
-            assert!(table.insert(Entry { key, token, place: round + 1 }) == before);
+            assert!(table.insert(Entry { key, token, place: round + 1, slot: round }) == before);
             model.entry(key).or_insert(token);
         }
         assert_eq!(table.len(), model.len());
         assert!(table.iter().map(|e| (e.key, e.token)).eq(model.iter().map(|(k, t)| (*k, *t))));
         table.clear();
         assert!(table.is_empty() && table.iter().next().is_none());
-    }
-
-    #[test]
-    fn an_entry_is_forty_bytes() {
-        assert_eq!(size_of::<Entry>(), Entry::BYTES);
-        let entry = Entry { key: Key { hi: 1, lo: 2 }, token: Token([3; 16]), place: 4 };
-        let mut bytes = Vec::new();
-        entry.write_to(&mut bytes);
-        let back = Entry::read(&bytes).unwrap();
-        assert!(back.key == entry.key && back.token == entry.token && back.place == 4);
     }
 }

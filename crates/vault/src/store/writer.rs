@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{DirBuilder, File, OpenOptions},
+    ops::Range,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{
@@ -32,6 +33,7 @@ use super::{
     table::{Entry, Lookup as _, Table},
     write,
 };
+use crate::subject_keys::SubjectKeys;
 
 /// What this process knows of the vault on disk.
 pub(super) struct Writer {
@@ -44,6 +46,31 @@ pub(super) struct Writer {
     pub domains: BTreeMap<String, u64>,
     /// The same as `position`, of the merges.
     pub merged: Position,
+    /// Of the subject keys, up to which all is known.
+    pub epoch: u64,
+    /// Slots that are this process's to use, and how many it asked for last.
+    slots: Range<u64>,
+    leased: u64,
+    /// No slot from here on is in use in the vault.
+    pub floor: u64,
+}
+
+/// Slots that a process asks for at first; each time twice as many, up to the other.
+const FEWEST_SLOTS: u64 = 1 << 12;
+const MOST_SLOTS: u64 = 1 << 20;
+
+impl Writer {
+    /// `count` slots in a row; gives the first.
+    fn slots(&mut self, subjects: &SubjectKeys, count: usize) -> Result<u64, VaultError> {
+        let count = count as u64;
+        if self.slots.end - self.slots.start < count {
+            self.leased = (self.leased * 2).clamp(FEWEST_SLOTS, MOST_SLOTS).max(count);
+            self.slots = subjects.lease(self.leased, self.floor)?;
+        }
+        let first = self.slots.start;
+        self.slots.start += count;
+        Ok(first)
+    }
 }
 
 /// The advisory lock between processes; threads of this one are kept apart by the writer's mutex.
@@ -67,7 +94,12 @@ impl Drop for Exclusive<'_> {
     }
 }
 
-pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> Result<TokenVault, VaultError> {
+pub(super) fn open(
+    dir: &Path,
+    keys: &VaultKeys,
+    subjects: Arc<SubjectKeys>,
+    mut options: VaultOptions,
+) -> Result<TokenVault, VaultError> {
     options.fan_in = options.fan_in.max(2);
     options.memory_entries = options.memory_entries.max(1);
     options.segment_bytes = options.segment_bytes.clamp(1 << 12, 2 << 30);
@@ -81,10 +113,12 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
     let held = Exclusive::take(dir, &lock)?;
 
     if !Manifest::exists(dir)? {
-        make(dir, keys)?;
+        make(dir, keys, &subjects)?;
     }
     let keys = Keys::bind(keys, &Manifest::vault_id(dir)?);
     let manifest = Manifest::load(dir, &keys)?;
+    subjects.refresh()?;
+    subjects.check(&manifest.subjects, manifest.epoch)?;
     remove_strays(dir, &manifest);
     let log = Log::new(dir, manifest.vault, keys.values.clone());
     check_segments(&log, &manifest)?;
@@ -93,6 +127,7 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
 
     let vault = TokenVault {
         dir: dir.to_owned(),
+        tombs: keys.values.derive("people v1"),
         keys,
         log,
         lock,
@@ -105,8 +140,14 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
             closed: Vec::new(),
             domains: BTreeMap::new(),
             // An older generation than any on disk: the first to hold the lock loads it.
-            manifest: Manifest::new(manifest.vault),
+            manifest: Manifest::new(manifest.vault, manifest.subjects),
+            epoch: 0,
+            slots: 0..0,
+            leased: 0,
+            floor: 0,
         }),
+        subjects,
+        shreds: AtomicU64::new(0),
         options,
         epoch: AtomicU64::new(0),
         rebuilt: AtomicU64::new(0),
@@ -116,7 +157,7 @@ pub(super) fn open(dir: &Path, keys: &VaultKeys, mut options: VaultOptions) -> R
     Ok(vault)
 }
 
-fn make(dir: &Path, keys: &VaultKeys) -> Result<(), VaultError> {
+fn make(dir: &Path, keys: &VaultKeys, subjects: &SubjectKeys) -> Result<(), VaultError> {
     let unborn = Log::new(dir, [0; 16], Keys::bind(keys, &[0; 16]).values);
     for segment in 1..=2 {
         // A log without a manifest: only the very first header may stand there, of a process that was killed here.
@@ -131,7 +172,7 @@ fn make(dir: &Path, keys: &VaultKeys) -> Result<(), VaultError> {
     let log = Log::new(dir, vault, keys.values.clone());
     log.create(&Log::NOWHERE)?;
     log.segment(1)?.sync()?;
-    Manifest::new(vault).store(dir, &keys)
+    Manifest::new(vault, subjects.id()).store(dir, &keys)
 }
 
 /// Runs that no manifest names are what a killed process was writing, or what it had merged and not yet removed.
@@ -179,7 +220,7 @@ impl TokenVault {
         let mut writer = self.writer();
         let _held = Exclusive::take(&self.dir, &self.lock)?;
         self.catch_up(&mut writer)?;
-        self.look_again(asked)?;
+        self.look_again(asked, &writer)?;
         let mut new = Vec::with_capacity(random.len() / 16);
         let unseen = asked.unique.iter().zip(asked.answers.iter_mut()).filter(|(_, answer)| **answer == NONE);
         for (((key, place), answer), fresh) in unseen.zip(random.as_chunks::<16>().0) {
@@ -192,7 +233,10 @@ impl TokenVault {
 
     /// Answers what has come since the look-up. For who holds the lock and has caught up: what is not answered then has no
     /// token.
-    pub(super) fn look_again<A: Answer>(&self, asked: &mut Asked<A>) -> Result<(), Fault> {
+    pub(super) fn look_again<A: Answer>(&self, asked: &mut Asked<A>, writer: &Writer) -> Result<(), Fault> {
+        if asked.shreds != writer.epoch {
+            return Err(Fault::Destroyed);
+        }
         if self.epoch.load(Ordering::Acquire) == asked.epoch {
             return Ok(());
         }
@@ -239,12 +283,16 @@ impl TokenVault {
             rest = later;
             self.roll(writer)?;
             let place = writer.position.place();
-            self.log.append(&mut writer.position, &Plain::new(domain, now))?;
+            let first = writer.slots(&self.subjects, now.len())?;
+            self.log.append(&mut writer.position, &self.masked(domain, now, first)?)?;
+            writer.floor = writer.floor.max(first + now.len() as u64);
             let mut table = write(&self.table);
+            let mut slots = first..;
             for some in now.chunks(WARM) {
                 table.warm(some.iter().map(|new| new.key));
-                for new in some {
-                    table.insert(Entry { key: new.key, token: new.token, place: new.origin.unwrap_or(place) });
+                for (new, slot) in some.iter().zip(&mut slots) {
+                    let place = new.origin.unwrap_or(place);
+                    table.insert(Entry { key: new.key, token: new.token, place, slot });
                 }
             }
             drop(table);
@@ -254,8 +302,46 @@ impl TokenVault {
         Ok(())
     }
 
+    /// A frame's content under the keys of the slots from `first` on.
+    pub(super) fn masked(&self, domain: &str, new: &[New<'_>], first: u64) -> Result<Plain, VaultError> {
+        let plain = Plain::new(domain, new, first, &mut self.subjects.leaves());
+        // A slot that was just leased: the file is not the one that it was leased from.
+        plain.ok_or_else(|| VaultError::OtherSubjectKeys { path: self.subjects.path().to_owned() })
+    }
+
+    /// As [`Writer::slots`], for merges.
+    pub(super) fn slots(&self, writer: &mut Writer, count: usize) -> Result<u64, VaultError> {
+        let first = writer.slots(&self.subjects, count)?;
+        writer.floor = writer.floor.max(first + count as u64);
+        Ok(first)
+    }
+
+    /// Puts into the manifest which epoch of the subject keys was seen: an older copy of them is refused from now on.
+    pub(super) fn note_epoch(&self, writer: &mut Writer) -> Result<(), VaultError> {
+        let mut manifest = writer.manifest.clone();
+        (manifest.epoch, manifest.floor) = (writer.epoch, writer.floor);
+        manifest.store(&self.dir, &self.keys)?;
+        writer.manifest = manifest;
+        Ok(())
+    }
+
+    /// Forgets what was read under keys that were destroyed since.
+    fn forget(&self, writer: &mut Writer, epoch: u64) -> Result<(), VaultError> {
+        write(&self.table).clear();
+        write(&self.cache).clear(epoch);
+        self.read_merges_again(&writer.merged)?;
+        // The table is read again from where the runs end.
+        writer.manifest.generation = 0;
+        writer.epoch = epoch;
+        Ok(())
+    }
+
     /// Reads what other processes wrote since.
     pub(super) fn catch_up(&self, writer: &mut Writer) -> Result<(), VaultError> {
+        let epoch = self.subjects.refresh()?;
+        if epoch != writer.epoch {
+            self.forget(writer, epoch)?;
+        }
         if Manifest::generation(&self.dir)? != writer.manifest.generation {
             self.reload(writer)?;
         }
@@ -292,7 +378,9 @@ impl TokenVault {
             let offset = writer.position.offset.into();
             return Err(VaultError::damaged(&path, offset, "the log is shorter than it was when it was last synced"));
         }
-        self.catch_up_merges(writer)
+        self.catch_up_merges(writer)?;
+        self.shreds.store(writer.epoch, Ordering::Release);
+        Ok(())
     }
 
     /// Puts another process's frame into the table.
@@ -300,8 +388,10 @@ impl TokenVault {
         if read(&self.table).len() + frame.count > self.options.memory_entries {
             self.flush(writer)?;
         }
+        writer.floor = writer.floor.max(frame.end());
+        let entries: Vec<Entry> = frame.entries(&mut self.subjects.leaves()).flatten().collect();
         let mut table = write(&self.table);
-        for entry in frame.entries() {
+        for entry in entries {
             if table.insert(entry).is_some_and(|token| token != entry.token) {
                 return Err(two_tokens(&self.log, frame.place));
             }
@@ -315,6 +405,8 @@ impl TokenVault {
     /// Takes over the manifest that another process wrote.
     fn reload(&self, writer: &mut Writer) -> Result<(), VaultError> {
         let manifest = Manifest::load(&self.dir, &self.keys)?;
+        self.subjects.check(&manifest.subjects, manifest.epoch)?;
+        writer.floor = writer.floor.max(manifest.floor);
         let known = Arc::clone(&read(&self.runs));
         let mut runs = Vec::with_capacity(manifest.runs.len());
         let mut damaged = Vec::new();
@@ -367,6 +459,7 @@ impl TokenVault {
         manifest.next_run += 1;
         manifest.synced = writer.position;
         manifest.closed.clone_from(&writer.closed);
+        (manifest.epoch, manifest.floor) = (writer.epoch, writer.floor);
         manifest.store(&self.dir, &self.keys)?;
         writer.manifest = manifest;
 
@@ -391,7 +484,7 @@ impl TokenVault {
     fn merge(&self, writer: &mut Writer, ids: &[u64]) -> Result<(), Fault> {
         let runs = Arc::clone(&read(&self.runs));
         let parts: Vec<&Run> = runs.iter().filter(|run| ids.contains(&run.id)).map(|run| &**run).collect();
-        let merged = run::merge(&self.dir, &self.keys.values, writer.manifest.next_run, &parts)?;
+        let merged = run::merge(&self.dir, &self.keys.values, writer.manifest.next_run, &parts, &self.subjects)?;
 
         let metas: Vec<_> = writer.manifest.runs.iter().filter(|meta| ids.contains(&meta.id)).collect();
         let (Some(first), Some(last)) = (metas.first(), metas.last()) else {
@@ -444,12 +537,15 @@ impl TokenVault {
         let mut next = writer.manifest.next_run;
         let mut table = Table::new();
         let mut reader = self.log.reader();
+        let mut leaves = self.subjects.leaves();
+        let mut given = 0;
         let mut at = meta.from;
         while at.sequence < meta.to.sequence {
             let segment = self.log.segment(at.segment)?;
             match reader.step(&at)? {
                 Step::Frame(frame, behind) => {
-                    for entry in frame.entries() {
+                    given += frame.count as u64;
+                    for entry in frame.entries(&mut leaves).flatten() {
                         if table.insert(entry).is_some() {
                             return Err(two_tokens(&self.log, frame.place));
                         }
@@ -482,21 +578,21 @@ impl TokenVault {
             (last, _) => {
                 parts.extend(last);
                 let all: Vec<&Run> = parts.iter().collect();
-                let merged = run::merge(&self.dir, &self.keys.values, next, &all)?;
+                let merged = run::merge(&self.dir, &self.keys.values, next, &all, &self.subjects)?;
                 for part in &parts {
                     let _ = std::fs::remove_file(&part.path);
                 }
                 merged
             }
         };
-        if run.entries != meta.entries {
+        if given != meta.domains.values().sum::<u64>() {
             return Err(VaultError::damaged(
                 &self.log.path(meta.from.segment),
                 0,
                 "the log holds other tokens than it did",
             ));
         }
-        let meta = RunMeta { id: run.id, ..meta };
+        let meta = RunMeta { id: run.id, entries: run.entries, ..meta };
         self.replace(writer, &[id], meta, run)?;
         self.rebuilt.fetch_add(1, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::Release);
@@ -506,7 +602,8 @@ impl TokenVault {
     pub(super) fn sync_log(&self) -> Result<(), VaultError> {
         let segment = {
             let writer = self.writer();
-            if writer.position == writer.manifest.synced && writer.merged == writer.manifest.merged {
+            let noted = writer.epoch == writer.manifest.epoch;
+            if noted && writer.position == writer.manifest.synced && writer.merged == writer.manifest.merged {
                 return Ok(());
             }
             writer.position.segment
@@ -521,6 +618,7 @@ impl TokenVault {
                 manifest.merged = writer.merged;
             }
             manifest.synced = writer.position;
+            (manifest.epoch, manifest.floor) = (writer.epoch, writer.floor);
             manifest.store(&self.dir, &self.keys)?;
             writer.manifest = manifest;
             Ok(())
@@ -551,7 +649,8 @@ pub(super) fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
 
 fn write_run(vault: &TokenVault, id: u64, table: &Table) -> Result<Run, VaultError> {
     let mut run = RunWriter::create(&vault.dir, &vault.keys.values, id, table.len() as u64)?;
-    table.iter().try_for_each(|entry| run.push(entry))?;
+    let mut leaves = vault.subjects.leaves();
+    table.iter().try_for_each(|entry| run.push(entry, &mut leaves))?;
     run.finish()
 }
 

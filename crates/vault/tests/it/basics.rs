@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use cordon_phi::{Token, TokenStore as _};
 use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
 
-use crate::{files, keys, name, open, same, scratch, tiny, tokens};
+use crate::{files, keys, name, open, same, scratch, subjects, tiny, tokens};
 
 #[test]
 fn equal_values_get_equal_tokens_also_within_a_batch() {
@@ -55,7 +55,7 @@ fn tokens_outlive_flushes_merges_segments_and_reopening() {
         assert_eq!(files(dir.path(), "run-").len(), stats.runs);
     }
     for options in [tiny(), VaultOptions::default(), VaultOptions { cache_entries: 0, ..tiny() }] {
-        let vault = TokenVault::open(dir.path(), keys(), options).unwrap();
+        let vault = TokenVault::open(dir.path(), keys(), subjects(dir.path()), options).unwrap();
         same(&tokens(&vault, "mrn", 0..expected.len() as u64), &expected);
         let report = vault.verify().unwrap();
         assert_eq!(report.tokens, expected.len() as u64);
@@ -108,7 +108,7 @@ fn another_key_is_refused_by_name() {
     let blind = VaultKeys { blind: cordon_crypto::BlindIndexKey::generate(), ..keys() };
     let values = VaultKeys { values: cordon_crypto::VaultKey::generate(), ..keys() };
     for (wrong, which) in [(blind, "blind-index"), (values, "vault")] {
-        let error = TokenVault::open(dir.path(), wrong, tiny()).err().unwrap();
+        let error = TokenVault::open(dir.path(), wrong, subjects(dir.path()), tiny()).err().unwrap();
         assert!(matches!(&error, VaultError::WrongKey { which: w, .. } if *w == which), "{error}");
     }
     open(dir.path());

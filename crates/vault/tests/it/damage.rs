@@ -6,7 +6,7 @@ use cordon_phi::{Token, TokenError};
 use cordon_vault::{TokenVault, VaultError};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{files, keys, open, same, scratch, tiny, tokens, try_open, try_tokens};
+use crate::{files, keys, open, same, scratch, subjects, tiny, tokens, try_open, try_tokens};
 
 const VALUES: u64 = 3_000;
 
@@ -231,12 +231,15 @@ fn a_mark_tells_an_older_copy_and_another_vault() {
 fn only_a_vault_that_is_there_is_opened_as_an_existing_one() {
     let dir = scratch();
     let place = dir.path().join("vault");
-    let opened = TokenVault::open_existing(&place, keys(), tiny());
+    let opened = TokenVault::open_existing(&place, keys(), subjects(&place), tiny());
     assert!(matches!(opened, Err(VaultError::Missing { .. })));
     assert!(!place.exists());
     drop(open(&place));
-    TokenVault::open_existing(&place, keys(), tiny()).map(drop).unwrap();
+    TokenVault::open_existing(&place, keys(), subjects(&place), tiny()).map(drop).unwrap();
     // Its log alone is damage, not absence.
     std::fs::remove_file(place.join("MANIFEST")).unwrap();
-    assert!(!matches!(TokenVault::open_existing(&place, keys(), tiny()), Err(VaultError::Missing { .. })));
+    assert!(!matches!(
+        TokenVault::open_existing(&place, keys(), subjects(&place), tiny()),
+        Err(VaultError::Missing { .. })
+    ));
 }

@@ -18,7 +18,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use crate::{
     files, keys,
     link::{cpu_seconds, peak_megabytes},
-    open, scratch, tokens,
+    open, scratch, subjects, tokens,
 };
 
 type Fact = (IdentifierKind, Whose, String);
@@ -455,7 +455,8 @@ fn two_million_facts() {
     const PEOPLE: u64 = 200_000;
     const BATCH: usize = 8_192;
     let home = scratch();
-    let vault = TokenVault::open(&home.path().join("vault"), keys(), VaultOptions::default()).unwrap();
+    let vault =
+        TokenVault::open(&home.path().join("vault"), keys(), subjects(home.path()), VaultOptions::default()).unwrap();
     let vault = Arc::new(vault);
     let people = tokens(&vault, "mrn", 0..PEOPLE);
     let options = DossierOptions { memory_bytes: 32 << 20, ..DossierOptions::default() };

@@ -12,7 +12,7 @@ use cordon_phi::{Identifier, IdentityStore as _, Linked, Token, TokenStore as _}
 use cordon_vault::{TokenVault, VaultError, VaultOptions};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
-use crate::{files, keys, open, same, scratch, try_open};
+use crate::{files, keys, open, same, scratch, subjects, try_open};
 
 const SPACES: [&str; 3] = ["patient", "mrn", "member"];
 
@@ -221,7 +221,7 @@ fn several_handles_agree_with_a_simple_model() {
     let dir = scratch();
     let mut rng = StdRng::seed_from_u64(0x11_4e);
     let options = VaultOptions { memory_entries: 120, cache_entries: 64, segment_bytes: 4 << 10, fan_in: 2 };
-    let open = || TokenVault::open(dir.path(), keys(), options.clone()).unwrap();
+    let open = || TokenVault::open(dir.path(), keys(), subjects(dir.path()), options.clone()).unwrap();
     let mut handles: Vec<_> = (0..3).map(|_| open()).collect();
     let mut model = Model::default();
     let mut all_tokens: Vec<(u32, Token)> = Vec::new();
@@ -542,7 +542,7 @@ fn many_groups_in_one_call_are_taken_in_parts() {
 #[ignore = "takes a while; prints figures"]
 fn a_million_groups() {
     let dir = scratch();
-    let vault = TokenVault::open(dir.path(), keys(), VaultOptions::default()).unwrap();
+    let vault = TokenVault::open(dir.path(), keys(), subjects(dir.path()), VaultOptions::default()).unwrap();
     let groups: Vec<Vec<u32>> = (0..1_000_000).map(|n| vec![n * 3, n * 3 + 1, n * 3 + 2]).collect();
     let pairs: Vec<Vec<u32>> = (0..500_000).map(|n| vec![n * 6, n * 6 + 3]).collect();
     let run = |what: &str, groups: &[Vec<u32>], per_group: usize| {
@@ -575,7 +575,7 @@ fn a_million_groups() {
     let start = Instant::now();
     vault.sync().unwrap();
     drop(vault);
-    let vault = TokenVault::open(dir.path(), keys(), VaultOptions::default()).unwrap();
+    let vault = TokenVault::open(dir.path(), keys(), subjects(dir.path()), VaultOptions::default()).unwrap();
     eprintln!("synced and opened again in {:.2} s", start.elapsed().as_secs_f64());
     assert_eq!(vault.merges().unwrap(), 500_000);
     let firsts = link(&vault, &pairs[..1_000]).0;

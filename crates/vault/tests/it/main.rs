@@ -9,13 +9,14 @@ mod link;
 mod postgres;
 mod postgres_server;
 mod processes;
+mod shred;
 mod subject_keys;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use cordon_crypto::{BlindIndexKey, VaultKey};
+use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 use cordon_phi::{Token, TokenStore as _};
-use cordon_vault::{TokenVault, VaultError, VaultKeys, VaultOptions};
+use cordon_vault::{SubjectKeys, TokenVault, VaultError, VaultKeys, VaultOptions};
 
 /// In memory where there is such a place: these tests kill processes and not machines, and `sync` a thousand times.
 fn scratch() -> tempfile::TempDir {
@@ -28,6 +29,18 @@ fn keys() -> VaultKeys {
     VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) }
 }
 
+/// In the temporary folder that `dir` is in: copies of a vault there are read with the same.
+fn subjects(dir: &Path) -> Arc<SubjectKeys> {
+    try_subjects(dir).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn try_subjects(dir: &Path) -> Result<Arc<SubjectKeys>, VaultError> {
+    let temporary = |path: &&Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"));
+    let home = dir.ancestors().find(temporary).unwrap_or(dir);
+    let key = SubjectSealKey::from_bytes([3; 32]);
+    SubjectKeys::open_or_create(&home.join("subject-keys"), &key).map(Arc::new)
+}
+
 /// Sizes so small that a few thousand values flush, merge and roll many times.
 fn tiny() -> VaultOptions {
     VaultOptions { memory_entries: 500, cache_entries: 400, segment_bytes: 32 << 10, fan_in: 2 }
@@ -38,7 +51,7 @@ fn open(dir: &Path) -> TokenVault {
 }
 
 fn try_open(dir: &Path) -> Result<TokenVault, VaultError> {
-    TokenVault::open(dir, keys(), tiny())
+    TokenVault::open(dir, keys(), try_subjects(dir)?, tiny())
 }
 
 fn name(n: u64) -> String {

@@ -478,7 +478,7 @@ impl PostgresVault {
     fn remember(&self, found: &HashMap<Key, Found>) {
         let mut cache = write(&self.cache);
         for (key, Found { token, origin }) in found {
-            cache.insert(Entry { key: *key, token: *token, place: *origin });
+            cache.insert(Entry { key: *key, token: *token, place: *origin, slot: 0 });
         }
     }
 
@@ -870,7 +870,7 @@ fn unique<A: Answer>(mut missing: Vec<(Key, u32)>) -> Asked<A> {
     let mut unique = missing.clone();
     unique.dedup_by_key(|(key, _)| *key);
     let answers = vec![A::NONE; unique.len()];
-    Asked { epoch: 0, runs: Arc::new([]), missing, unique, answers }
+    Asked { epoch: 0, shreds: 0, runs: Arc::new([]), missing, unique, answers }
 }
 
 fn check_domain(name: &str) -> Result<(), VaultError> {
@@ -1028,6 +1028,6 @@ impl Vault for PostgresVault {
             let damaged = || self.database.damaged("the merges are not one row of numbers");
             (number == merges as i64).then_some(()).ok_or_else(damaged)
         })?;
-        Ok(VerifyReport { frames: rows, tokens, merges, log_bytes: bytes, runs: 0 })
+        Ok(VerifyReport { frames: rows, tokens, destroyed: rows - tokens, merges, log_bytes: bytes, runs: 0 })
     }
 }
