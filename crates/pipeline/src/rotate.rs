@@ -92,20 +92,19 @@ pub fn rotate(
     let _locks = lock_all(&project)?;
     let pending = project.interrupted_rotation()?;
     let resumed = pending.is_some();
-    let versions = match pending {
-        Some(versions) => versions,
-        None => {
-            let mut versions = Vec::new();
-            for purpose in purposes {
-                versions.extend(project.ring.next_versions(purpose)?);
-            }
-            if versions.is_empty() {
-                return Err(RunError::Internal("a rotation of nothing"));
-            }
-            let plan = Plan { begun: now(), versions };
-            write_sealed(&project.plan_file(), &project.seal_key()?, &plan)?;
-            plan.versions
+    let versions = if let Some(versions) = pending {
+        versions
+    } else {
+        let mut versions = Vec::new();
+        for purpose in purposes {
+            versions.extend(project.ring.next_versions(purpose)?);
         }
+        if versions.is_empty() {
+            return Err(RunError::Internal("a rotation of nothing"));
+        }
+        let plan = Plan { begun: now(), versions };
+        write_sealed(&project.plan_file(), &project.seal_key()?, &plan)?;
+        plan.versions
     };
     if resumed {
         tell(RotateStep::Resumed { versions: &versions });
@@ -114,7 +113,7 @@ pub fn rotate(
     record(&project, KeyOperationKind::Rotated, &versions, Outcome::Begun)?;
     let (project, mut rotation) = match renew(project, root, user, &versions, tell) {
         Ok(renewed) => renewed,
-        Err((project, error)) => {
+        Err(Stopped { project, error }) => {
             // The log may be what failed; the first error is the one to show.
             let _ = project.map(|project| record(&project, KeyOperationKind::Rotated, &versions, Outcome::Failed));
             return Err(error);
@@ -127,24 +126,30 @@ pub fn rotate(
     Ok(rotation)
 }
 
-/// Steps 2 to 5. With the error comes the project, as far as it is still open.
+/// Why a rotation stopped, and the project, as far as it is still open.
+struct Stopped {
+    project: Option<Box<OpenProject>>,
+    error: RunError,
+}
+
+/// Steps 2 to 5.
 fn renew(
     mut project: OpenProject,
     root: &RootSecret,
     user: &str,
     versions: &[KeyVersion],
     tell: &dyn Fn(RotateStep<'_>),
-) -> Result<(OpenProject, Rotation), (Option<Box<OpenProject>>, RunError)> {
+) -> Result<(OpenProject, Rotation), Stopped> {
     if let Err(error) = project.ring.rotate(root, versions, &now()) {
-        return Err((Some(Box::new(project)), error.into()));
+        return Err(Stopped { project: Some(Box::new(project)), error: error.into() });
     }
     fail_point("rotate-added");
     tell(RotateStep::Added { versions });
     // With the new versions: the log of before would go on under the old ones.
-    let mut project = project.reopened(user).map_err(|error| (None, error))?;
+    let mut project = project.reopened(user).map_err(|error| Stopped { project: None, error })?;
     match finish(&mut project, root, versions, tell) {
         Ok(rotation) => Ok((project, rotation)),
-        Err(error) => Err((Some(Box::new(project)), error)),
+        Err(error) => Err(Stopped { project: Some(Box::new(project)), error }),
     }
 }
 

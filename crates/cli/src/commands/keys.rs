@@ -172,7 +172,7 @@ fn rotate_keys(ui: &Ui, place: &Place, purposes: &[String], all: bool) -> Outcom
     let (project, root) = open_with_root(place)?;
     let rotation = rotate::rotate(project, &root, &os_user(), &purposes, &|step| match step {
         RotateStep::Resumed { versions } => {
-            ui.hint(format!("Carrying on an interrupted rotation: {}", names(versions)))
+            ui.hint(format!("Carrying on an interrupted rotation: {}", names(versions)));
         }
         RotateStep::Added { versions } => ui.hint(format!("In the key ring: {}", names(versions))),
         RotateStep::LogContinued => ui.hint("The audit log goes on under the newest keys."),
