@@ -478,6 +478,25 @@ pub enum VaultCommand {
         #[arg(long, requires = "client_certificate")]
         client_key: Option<String>,
     },
+    /// Destroy what stands behind the token of an approved request (`cordon token request --shred`), in the vault and in every
+    /// copy of it. It cannot be undone. Killed, it is carried on by the same command; done, the same command writes another certificate.
+    Shred {
+        /// The request, as `cordon token request` printed it.
+        request: String,
+        /// Who asked, as in `cordon.yaml`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// Where the signed certificate goes; the file must not exist.
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+    },
+    /// Check the signature of a certificate. Needs no project.
+    CheckCertificate {
+        file: PathBuf,
+        /// The key that must have signed it, as `cordon audit head` printed it.
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+    },
     /// Replaced by `cordon token`.
     #[command(hide = true)]
     Reveal {
@@ -540,6 +559,9 @@ pub struct TokenRequestArgs {
     /// For how long an approval shall open it (`30m`, `24h`), at most as `access.reveal.lifetime` says.
     #[arg(long = "for", value_name = "DURATION")]
     pub lifetime: Option<String>,
+    /// Ask to destroy what stands behind one token instead, for good (`cordon vault shred`): it takes the action `shred`.
+    #[arg(long, conflicts_with_all = ["tokens_file", "times"])]
+    pub shred: bool,
     /// How often each token may be revealed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub times: Option<u32>,

@@ -242,7 +242,7 @@ fn copy_all(
     let end = project.audit_log().head()?;
     if with_keys {
         copy.tree(Path::new(&config.keys.keyring), KEYS, &|_| true)?;
-        copy.tree(Path::new(SUBJECT_KEYS), KEYS, &|_| true)?;
+        copy.tree(&Path::new(&config.keys.keyring).with_file_name("subject-keys"), KEYS, &|_| true)?;
     }
     drop(held);
     let mut files = copy.files;

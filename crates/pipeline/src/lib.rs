@@ -33,6 +33,7 @@ pub mod reveal;
 pub mod rotate;
 pub mod run;
 pub mod sealed;
+pub mod shred;
 pub mod source;
 pub mod state;
 mod stores;

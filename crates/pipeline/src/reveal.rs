@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
 use crate::project::OpenProject;
+use crate::run::fail_point;
 use crate::sealed::{clear_temporary, make_folder, read_sealed, write_sealed};
 
 /// So many tokens one request may be about; more is an export, not a re-identification.
@@ -102,6 +103,8 @@ pub struct Case {
     pub shredded: Option<Outcome>,
     /// The entry that says that it was done.
     pub done: Option<Receipt>,
+    /// Tokens that nothing stands behind any more, by domain.
+    pub destroyed: Vec<(String, u64)>,
     needed: usize,
     /// When the last approval that was needed came, by the clock and by the log.
     opened: Option<(DateTime<Utc>, DateTime<Utc>)>,
@@ -176,6 +179,8 @@ pub enum Refusal {
     Spent,
     /// A request of the other kind.
     OtherAct,
+    /// Nothing is destroyed while these legal holds are in force.
+    Held(Vec<String>),
     TooLong(Lifetime),
     /// None, or more than [`MAX_TOKENS`]; of what is destroyed exactly one.
     Count,
@@ -194,6 +199,7 @@ impl Refusal {
             Self::NotRequested => "token not requested",
             Self::Spent => "spent",
             Self::OtherAct => "another act",
+            Self::Held(_) => "legal hold",
             Self::TooLong(_) => "too long",
             Self::Count => "number of tokens",
         }
@@ -239,6 +245,11 @@ impl fmt::Display for Refusal {
             ),
             Self::Spent => f.write_str(
                 "the tokens were revealed as often as was asked for\n  help: make a new request:  cordon token request",
+            ),
+            Self::Held(names) => write!(
+                f,
+                "nothing is destroyed while a legal hold is in force: {}\n  help: `cordon hold list` says what they are on",
+                names.join(", ")
             ),
             Self::OtherAct => f.write_str("the request is for something else\n  help: make one for this"),
             Self::TooLong(most) => write!(f, "an approval opens for {most} at most (`access.reveal.lifetime` in cordon.yaml)"),
@@ -333,6 +344,7 @@ impl Reading<'_> {
                     requested: receipt,
                     revealed: BTreeMap::new(),
                     shredded: None,
+                    destroyed: Vec::new(),
                     done: None,
                     needed: self.rules.approvals.get(),
                     opened: None,
@@ -362,12 +374,13 @@ impl Reading<'_> {
                     *case.revealed.entry(token.clone()).or_default() += 1;
                 }
             }
-            Event::SubjectShredded { request, outcome, .. } => {
+            Event::SubjectShredded { request, destroyed, outcome, .. } => {
                 if let Some(case) = self.cases.get_mut(request) {
                     case.entries.push(receipt);
                     case.shredded = Some(*outcome);
                     if *outcome == Outcome::Done {
                         case.done = Some(receipt);
+                        case.destroyed.clone_from(destroyed);
                     }
                 }
             }
@@ -597,6 +610,52 @@ impl<'a> Desk<'a> {
         Ok(Ok(revealed))
     }
 
+    /// Destroys what stands behind the token of a request, for good: on the record as begun before, and as done after. Cut off in
+    /// between, it is carried on by asking again, also when its time is over. Not while a legal hold is in force: nobody can tell
+    /// whether it is about this person.
+    pub fn shred(&self, id: &str, by: &str) -> Decided<Case> {
+        let held = self.project.holds_in_force()?;
+        let _lock = self.lock()?;
+        let (case, wanted) = match self.opened(id, by, RequestedAct::Shred, &[])? {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let holds: Vec<String> = held.holds.all().iter().map(|hold| hold.name.clone()).collect();
+        if !holds.is_empty() {
+            return self.refuse(by, case.purpose, &format!("request {id}"), first(case.act), Refusal::Held(holds));
+        }
+        let [token] = wanted[..] else { return Err(RunError::Internal("a request of one token")) };
+        let event = |destroyed: &[(String, u64)], outcome| Event::SubjectShredded {
+            request: id.to_owned(),
+            principal: by.to_owned(),
+            purpose: case.purpose,
+            domain: case.domain.clone(),
+            subject: self.tag(token),
+            destroyed: destroyed.to_vec(),
+            outcome,
+        };
+        self.project.audit(&event(&[], Outcome::Begun))?;
+        fail_point("shred-begun");
+        let destroyed = match self.project.destroy(token) {
+            Ok(destroyed) => destroyed,
+            Err(error) => {
+                self.project.audit(&event(&[], Outcome::Failed))?;
+                return Err(error);
+            }
+        };
+        fail_point("shredded");
+        let receipt = self.project.audit(&event(&destroyed, Outcome::Done))?;
+        self.reached(id, Some(receipt))?;
+        Ok(Ok(self.must_be(id)?.case))
+    }
+
+    /// A request that was carried out, for who asked for it: of it there can be another certificate.
+    pub fn shredded(&self, id: &str, by: &str) -> Result<Option<Case>, RunError> {
+        let ledger = self.ledger()?;
+        let shown = self.visible(&ledger, id, by)?;
+        Ok(shown.map(|shown| shown.case).filter(|case| case.asked.by == by && case.done.is_some()))
+    }
+
     /// One request, for who has a part in it.
     pub fn show(&self, id: &str, by: &str) -> Decided<Shown> {
         let ledger = self.ledger()?;
@@ -657,7 +716,8 @@ impl<'a> Desk<'a> {
         if !self.may(by, case.purpose, privilege) {
             return refuse(Refusal::NoRight(privilege, case.purpose));
         }
-        if !matches!(status, Status::Open { .. }) {
+        // What was begun is carried on, whatever came since.
+        if !matches!(status, Status::Open { .. }) && (case.shredded.is_none() || status == Status::Done) {
             return refuse(Refusal::State(status));
         }
         if only.iter().any(|token| !tokens.contains(token)) {

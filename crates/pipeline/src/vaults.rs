@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cordon_crypto::SubjectSealKey;
+use cordon_phi::Token;
 use cordon_vault::postgres::{Migrated, migrate};
 use cordon_vault::{DossierKeeper, DossierOptions, DossierStore, TokenVault, Vault, VaultError, VaultOptions};
 use cordon_vault::{PostgresConfig, PostgresVault, SubjectKeys};
@@ -55,6 +56,28 @@ impl OpenVault {
                 }
             }
             Self::Postgres(_) => Ok(None),
+        }
+    }
+}
+
+impl OpenVault {
+    /// Destroys the keys of all that is kept of the person of a token. Says how many tokens nothing stands behind any more, by domain.
+    pub fn destroy(&self, project: &OpenProject, token: Token) -> Result<Vec<(String, u64)>, RunError> {
+        match self {
+            Self::Embedded(vault) => {
+                let options = DossierOptions::default();
+                let dossiers = match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options)
+                {
+                    Ok(dossiers) => Some(dossiers),
+                    Err(VaultError::NoDossiers { .. }) => None,
+                    Err(error) => return Err(error.into()),
+                };
+                Ok(vault.shred(&[token], dossiers.as_ref())?.domains)
+            }
+            Self::Postgres(vault) => {
+                let rows = vault.shred(&token)? as u64;
+                Ok(if rows == 0 { Vec::new() } else { vec![("*".to_owned(), rows)] })
+            }
         }
     }
 }

@@ -75,7 +75,7 @@ fn told(what: &str, report: &BackupReport) -> String {
     )
 }
 
-fn verifying_key(text: Option<String>) -> Result<Option<VerifyingKey>, Failure> {
+pub(super) fn verifying_key(text: Option<String>) -> Result<Option<VerifyingKey>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     match bytes.and_then(|bytes| bytes.try_into().ok()) {

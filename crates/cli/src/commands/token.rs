@@ -62,7 +62,7 @@ fn request(ui: &Ui, place: &Place, args: TokenRequestArgs) -> Outcome {
     let project = place.open()?;
     let purpose = rights::purpose(&project, &args.user, &args.purpose)?;
     let shown = told(desk(&project).request(NewRequest {
-        act: RequestedAct::Reveal,
+        act: if args.shred { RequestedAct::Shred } else { RequestedAct::Reveal },
         domain: args.domain,
         tokens,
         by: args.user,

@@ -1,14 +1,21 @@
-//! `cordon vault status|verify|migrate`
+//! `cordon vault status|verify|migrate|shred|check-certificate`
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Outcome, Place, rights};
+use cordon_pipeline::project::OpenProject;
+use cordon_pipeline::shred;
+
+use super::{Outcome, Place, backup, rights, token};
 use crate::args::VaultCommand;
-use crate::ui::{Failure, Ui, human_bytes};
+use crate::ui::{Failure, Ui, human_bytes, plural};
 
 pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
     if let VaultCommand::Reveal { .. } = command {
         return Err(replaced());
+    }
+    if let VaultCommand::CheckCertificate { file, key } = command {
+        return check_certificate(ui, file, key.clone());
     }
     let project = place.open()?;
     match command {
@@ -68,8 +75,47 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
+        VaultCommand::Shred { request, user, certificate } => destroy(ui, &project, request, user, certificate),
+        VaultCommand::CheckCertificate { .. } => Ok(ExitCode::SUCCESS),
         VaultCommand::Reveal { .. } => Err(replaced()),
     }
+}
+
+fn destroy(ui: &Ui, project: &OpenProject, request: &str, user: &str, certificate: &Path) -> Outcome {
+    // Before anything is destroyed: what was done could not be shown.
+    if certificate.exists() {
+        return Err(Failure::usage(format!("{} exists already; name another file", certificate.display())));
+    }
+    let desk = token::desk(project);
+    let case = match desk.shredded(request, user)? {
+        Some(case) => case,
+        None => token::told(desk.shred(request, user))?,
+    };
+    shred::write(certificate, &shred::certificate(project, &case)?)?;
+    let tokens: u64 = case.destroyed.iter().map(|(_, count)| count).sum();
+    ui.object(&serde_json::json!({
+        "request": case.id, "destroyed": tokens, "certificate": certificate.display().to_string(),
+        "audit_entry": case.done.map(|done| done.seq),
+    }));
+    ui.say(format!("destroyed: nothing stands behind {tokens} token{} any more", plural(tokens as usize)));
+    ui.say(format!("certificate: {}", certificate.display()));
+    ui.hint("Copies of subject-keys and of the key ring from before still open it: the certificate says what to do.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_certificate(ui: &Ui, file: &Path, key: Option<String>) -> Outcome {
+    let statement = shred::check(file, backup::verifying_key(key)?)?;
+    let tokens: u64 = statement.destroyed.iter().map(|(_, count)| count).sum();
+    ui.object(&statement);
+    ui.say(format!(
+        "as it was signed: {tokens} token{} of one person destroyed in project `{}`, asked by {}, approved by {}, entry {} of the audit log",
+        plural(tokens as usize),
+        statement.project,
+        statement.requested.by,
+        statement.approved.iter().map(|act| act.by.as_str()).collect::<Vec<_>>().join(", "),
+        statement.audit_entry.seq
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn replaced() -> Failure {

@@ -27,6 +27,7 @@ mod rotation;
 mod runs;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
+mod shred;
 mod six_formats;
 mod storage;
 mod stores;
