@@ -41,12 +41,15 @@ fn visits(later: usize) -> String {
 
 /// The tokens of rows before a number, in order.
 fn tokens(folder: &Folder, before: &str) -> Vec<String> {
-    let rows = folder.sql(&format!("SELECT patient FROM visits WHERE CAST(number AS BIGINT) < {before} ORDER BY CAST(number AS BIGINT)"));
+    let rows = folder.sql(&format!(
+        "SELECT patient FROM visits WHERE CAST(number AS BIGINT) < {before} ORDER BY CAST(number AS BIGINT)"
+    ));
     rows.iter().map(|row| row["patient"].as_str().unwrap().to_owned()).collect()
 }
 
 fn ask(folder: &Folder, token: &str, shred: bool) -> String {
-    let mut args = vec!["token", "request", "--domain", "patient", "--as", "privacy-officer", "--reason", "asked to"];
+    let mut args =
+        vec!["token", "request", "--domain", "patient", "--as", "privacy-officer", "--reason", "the patient asked"];
     args.extend(["--purpose", "required-by-law"]);
     args.extend(shred.then_some("--shred"));
     args.push(token);
@@ -54,7 +57,7 @@ fn ask(folder: &Folder, token: &str, shred: bool) -> String {
 }
 
 fn approve(folder: &Folder, id: &str, user: &str) -> Said {
-    folder.cordon(&["token", "approve", id, "--as", user, "--reason", "checked"])
+    folder.cordon(&["token", "approve", id, "--as", user, "--reason", "checked with the ward"])
 }
 
 fn shred(folder: &Folder, id: &str, user: &str, certificate: &str) -> Said {
@@ -151,11 +154,12 @@ fn nothing_is_destroyed_under_a_legal_hold() {
     let (folder, tokens) = folder();
     let id = ask(&folder, &tokens[7], true);
     approve(&folder, &id, "compliance-officer").ok();
-    let hold = ["hold", "place", "lawsuit", "--tables", "visits", "--as", "privacy-officer", "--reason", "a lawsuit"];
+    let hold =
+        ["hold", "place", "lawsuit", "--tables", "visits", "--as", "privacy-officer", "--reason", "a lawsuit is near"];
     folder.cordon(&hold).ok();
     let said = shred(&folder, &id, "privacy-officer", "certificate.json").exits(4);
     assert!(said.err.contains("lawsuit") && !folder.path().join("certificate.json").exists(), "{}", said.err);
-    folder.cordon(&["hold", "release", "lawsuit", "--as", "privacy-officer", "--reason", "settled"]).ok();
+    folder.cordon(&["hold", "release", "lawsuit", "--as", "privacy-officer", "--reason", "it was settled"]).ok();
     shred(&folder, &id, "privacy-officer", "certificate.json").ok();
 }
 
@@ -170,7 +174,7 @@ fn a_destruction_that_was_killed_is_carried_on() {
         let killed = said(binary().args(args).current_dir(folder.path()).env("CORDON_FAIL_AT", at).output().unwrap());
         assert_ne!(killed.code, 0, "{at}");
         // Whatever comes between: the one who asked carries it on.
-        folder.cordon(&["token", "revoke", &id, "--as", "compliance-officer", "--reason", "too late"]);
+        folder.cordon(&["token", "revoke", &id, "--as", "compliance-officer", "--reason", "it comes too late"]);
         shred(&folder, &id, "privacy-officer", "certificate.json").ok();
         revealed(&folder, &tokens[7]).exits(1);
         revealed(&folder, &tokens[6]).ok();
