@@ -231,7 +231,7 @@ fn down(node: &Node, from: u8, slot: u64, to: u8) -> Zeroizing<Node> {
 }
 
 /// Leaves of one state of a key, fast: upper nodes are remembered, a bounded number of them, and slots that come one
-/// after the other are made sixteen at a time. Not shared between threads; 2.8 MB, wiped when dropped.
+/// after the other are made sixteen at a time. Not shared between threads; at most 2.8 MB, wiped when dropped.
 pub struct Leaves {
     key: Arc<PuncturableKey>,
     /// Nodes with 256 and with 65,536 slots below them, each in the place that its number leaves it.
@@ -320,15 +320,22 @@ impl Leaves {
     }
 }
 
-/// Nodes by number; one that comes to a taken place takes it.
+/// Nodes by number; one that comes to a taken place takes it. Begins small: most who ask, ask little.
 struct Remembered {
     numbers: Vec<u64>,
     nodes: Zeroizing<Vec<Node>>,
+    most: usize,
+    /// Since it has this size.
+    put: usize,
 }
 
 impl Remembered {
-    fn new(places: usize) -> Self {
-        Self { numbers: vec![u64::MAX; places], nodes: Zeroizing::new(vec![[0; NODE]; places]) }
+    fn new(most: usize) -> Self {
+        Self::sized(most.min(1 << 6), most)
+    }
+
+    fn sized(places: usize, most: usize) -> Self {
+        Self { numbers: vec![u64::MAX; places], nodes: Zeroizing::new(vec![[0; NODE]; places]), most, put: 0 }
     }
 
     fn place(&self, number: u64) -> usize {
@@ -342,6 +349,10 @@ impl Remembered {
     }
 
     fn put(&mut self, number: u64, node: &Node) {
+        if self.put > self.numbers.len() && self.numbers.len() < self.most {
+            *self = Self::sized((self.numbers.len() * 8).min(self.most), self.most);
+        }
+        self.put += 1;
         let place = self.place(number);
         if let (Some(known), Some(kept)) = (self.numbers.get_mut(place), self.nodes.get_mut(place)) {
             (*known, *kept) = (number, *node);
