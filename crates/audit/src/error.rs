@@ -17,6 +17,8 @@ pub enum AuditError {
     Tampered(Finding),
     #[error("the audit log belongs to other keys than these ({which})")]
     OtherKeys { which: &'static str },
+    #[error("the audit log was written by an earlier version of cordon, whose logs this one does not read")]
+    OldFormat,
     #[error("audit entry {seq} cannot be opened")]
     Entry { seq: u64 },
     #[error("an audit entry of {bytes} bytes is more than the {limit} allowed")]

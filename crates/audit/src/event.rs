@@ -4,6 +4,7 @@
 //! [`Label`]s that only the program's own text can fill. `reason` is what a person typed to justify an access.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cordon_access::{Purpose, Reason};
@@ -58,6 +59,10 @@ pub struct DatasetAccess {
 pub enum KeyOperationKind {
     Created,
     Rotated,
+    /// What stood under older versions was sealed again under the newest.
+    Resealed,
+    /// Old versions were removed, as nothing stood under them any more.
+    Retired,
     /// The keys stayed, the secret that wraps them changed.
     RootRotated,
     Exported,
@@ -70,6 +75,16 @@ pub enum KeyOperationKind {
 pub enum StoreUse {
     Wrapped,
     Unwrapped,
+}
+
+/// What a request that takes two persons asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestedAct {
+    /// Turn tokens back into what they stand for.
+    Reveal,
+    /// Destroy what stands behind a token.
+    Shred,
 }
 
 /// How far something came that can fail.
@@ -174,14 +189,64 @@ events! {
         columns: Vec<String>,
         why: Vec<Reason>,
     }
-    /// A pseudonym was turned back into what it stands for.
+    /// Somebody asks to do something with tokens that takes a second person. This entry is the request: its file only holds
+    /// the tokens behind the tags.
+    TokenRequested = "token_requested" {
+        request: String,
+        act: RequestedAct,
+        principal: String,
+        purpose: Purpose,
+        domain: String,
+        tokens: Vec<Tag>,
+        reason: String,
+        /// For how long an approval opens it.
+        lifetime_seconds: u64,
+        /// How often each token may be revealed.
+        times: Option<u32>,
+    }
+    /// Another person agreed.
+    RequestApproved = "request_approved" {
+        request: String,
+        /// The entry that is agreed to.
+        requested: Digest,
+        principal: String,
+        purpose: Purpose,
+        reason: String,
+    }
+    RequestRejected = "request_rejected" {
+        request: String,
+        requested: Digest,
+        principal: String,
+        purpose: Purpose,
+        reason: String,
+    }
+    /// It opens nothing any more, whoever approved it.
+    RequestRevoked = "request_revoked" {
+        request: String,
+        requested: Digest,
+        principal: String,
+        purpose: Purpose,
+        reason: String,
+    }
+    /// A pseudonym was turned back into what it stands for; durable before the value leaves.
     TokenRevealed = "token_revealed" {
+        request: String,
         principal: String,
         purpose: Purpose,
         domain: String,
         token: Tag,
-        reason: String,
         found: bool,
+    }
+    /// What stands behind a token is destroyed: begun before, done after.
+    SubjectShredded = "subject_shredded" {
+        request: String,
+        principal: String,
+        purpose: Purpose,
+        domain: String,
+        subject: Tag,
+        /// Tokens that nothing stands behind any more, by domain.
+        destroyed: Vec<(String, u64)>,
+        outcome: Outcome,
     }
     KeyOperation = "key_operation" {
         what: KeyOperationKind,
@@ -219,9 +284,71 @@ events! {
         replayed: u64,
         remaining: u64,
     }
+    /// From here on nothing of these tables is removed; names, or beginnings of names with a `*`.
+    HoldPlaced = "hold_placed" {
+        hold: String,
+        tables: Vec<String>,
+        /// The last day, `YYYY-MM-DD`; without it the hold ends when it is released.
+        until: Option<String>,
+        principal: String,
+        reason: String,
+    }
+    HoldReleased = "hold_released" {
+        hold: String,
+        principal: String,
+        reason: String,
+    }
+    /// Rows are about to leave a table because they are past their retention.
+    RowsRetired = "rows_retired" {
+        run: String,
+        pipeline: String,
+        table: String,
+        rows: u64,
+        /// Of the table's rows, those that stay.
+        staying: u64,
+        keep: String,
+        /// The column that says how old a row is; without it, when it was committed.
+        by: Option<String>,
+        /// Rows of earlier days go.
+        before: String,
+    }
+    /// Quarantined records are about to be removed because they are past their retention.
+    QuarantineRetired = "quarantine_retired" {
+        run: String,
+        pipeline: String,
+        files: u64,
+        records: u64,
+        /// How many of them for each reason.
+        reasons: BTreeMap<String, u64>,
+        keep: String,
+        before: String,
+    }
+    /// Reports of runs are about to be removed because they are past their retention.
+    ReportsRetired = "reports_retired" {
+        pipeline: String,
+        reports: u64,
+        keep: String,
+        before: String,
+    }
     /// The mark outside of the log that says how far it had come was gone; it begins anew here.
     AnchorMissing = "anchor_missing" {
         entries: u64,
+    }
+    /// A copy of the project was begun, made, or given up.
+    BackupMade = "backup_made" {
+        files: u64,
+        bytes: u64,
+        /// Of the list of its files.
+        list: Digest,
+        outcome: Outcome,
+    }
+    /// The project was put back from a backup: what came after it is not here.
+    BackupRestored = "backup_restored" {
+        /// When the backup was made.
+        created: String,
+        list: Digest,
+        /// The last entry of the log when it was made.
+        audit_seq: u64,
     }
     AuditVerified = "audit_verified" {
         entries: u64,
@@ -261,9 +388,16 @@ impl Event {
         match self {
             Self::QueryStarted { principal, .. }
             | Self::AccessDenied { principal, .. }
+            | Self::TokenRequested { principal, .. }
+            | Self::RequestApproved { principal, .. }
+            | Self::RequestRejected { principal, .. }
+            | Self::RequestRevoked { principal, .. }
             | Self::TokenRevealed { principal, .. }
+            | Self::SubjectShredded { principal, .. }
             | Self::DekUnwrapped { principal, .. }
-            | Self::QuarantineShown { principal, .. } => Some(principal),
+            | Self::QuarantineShown { principal, .. }
+            | Self::HoldPlaced { principal, .. }
+            | Self::HoldReleased { principal, .. } => Some(principal),
             Self::Inspected { principal, .. } => principal.as_deref(),
             _ => None,
         }
@@ -275,7 +409,8 @@ impl Event {
             Self::TableCommitted { table, .. }
             | Self::TableUnreadable { table, .. }
             | Self::QuarantineShown { table, .. }
-            | Self::QuarantineReplayed { table, .. } => table == dataset,
+            | Self::QuarantineReplayed { table, .. }
+            | Self::RowsRetired { table, .. } => table == dataset,
             Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
             Self::Inspected { subject, .. } => subject.as_deref() == Some(dataset),
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),

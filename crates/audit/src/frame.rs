@@ -6,10 +6,12 @@ use cordon_crypto::{SigningKey, VerifyingKey};
 
 use crate::Digest;
 
-const MAGIC: &[u8; 8] = b"CORDAUD1";
+const MAGIC: &[u8; 8] = b"CORDAUD2";
 const SIGNATURE: usize = 64;
-const SIGNED_HEADER: usize = 8 + 16 + 4 + 8 + 32;
-pub(crate) const HEADER: usize = SIGNED_HEADER + SIGNATURE;
+const SIGNED_HEADER: usize = 8 + 16 + 4 + 8 + 32 + 4 + 32 + 32;
+pub(crate) const HEADER: usize = SIGNED_HEADER + 2 * SIGNATURE;
+/// Of logs whose segments did not name their keys.
+pub(crate) const OLD_MAGIC: &[u8; 8] = b"CORDAUD1";
 
 /// Nonce and tag: a sealed entry is never shorter.
 const MIN_SEALED: usize = 12 + 16;
@@ -37,40 +39,57 @@ pub(crate) struct Header {
     pub(crate) segment: u32,
     pub(crate) first_seq: u64,
     pub(crate) prev: Digest,
+    /// The version of the key that seals the segment's entries.
+    pub(crate) seal: u32,
+    /// Verifies the segment's entries.
+    pub(crate) key: VerifyingKey,
+    /// That of the segment before; in the first the segment's own.
+    pub(crate) key_before: VerifyingKey,
 }
 
 impl Header {
-    pub(crate) fn encode(&self, key: &SigningKey) -> Vec<u8> {
+    /// The key before vouches for the segment's own, and that signs what it takes over.
+    pub(crate) fn encode(&self, before: &SigningKey, own: &SigningKey) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.log_id);
         out.extend_from_slice(&self.segment.to_be_bytes());
         out.extend_from_slice(&self.first_seq.to_be_bytes());
         out.extend_from_slice(&self.prev.0);
-        let signature = key.sign(&out);
-        out.extend_from_slice(&signature);
+        out.extend_from_slice(&self.seal.to_be_bytes());
+        out.extend_from_slice(&self.key.0);
+        out.extend_from_slice(&self.key_before.0);
+        let signatures = [before.sign(&out), own.sign(&out)];
+        out.extend(signatures.as_flattened());
         out
     }
 
-    /// `None` if it is short, of another kind, or not signed by the key.
-    pub(crate) fn decode(bytes: &[u8], key: &VerifyingKey) -> Option<Self> {
-        let (signed, signature) = bytes.split_at_checked(SIGNED_HEADER)?;
+    /// `None` if it is short, of another kind, or not signed by the keys that it names. Whether those can be believed is for
+    /// [`crate::chain::Chain`].
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (signed, mut signatures) = bytes.split_at_checked(SIGNED_HEADER)?;
         let mut rest = signed;
-        if take::<8>(&mut rest)? != *MAGIC || key.verify(signed, signature).is_err() {
+        if take::<8>(&mut rest)? != *MAGIC {
             return None;
         }
-        Some(Self {
+        let header = Self {
             log_id: take(&mut rest)?,
             segment: u32::from_be_bytes(take(&mut rest)?),
             first_seq: u64::from_be_bytes(take(&mut rest)?),
             prev: Digest(take(&mut rest)?),
-        })
+            seal: u32::from_be_bytes(take(&mut rest)?),
+            key: VerifyingKey(take(&mut rest)?),
+            key_before: VerifyingKey(take(&mut rest)?),
+        };
+        let (before, own) = (take::<SIGNATURE>(&mut signatures)?, take::<SIGNATURE>(&mut signatures)?);
+        let is_signed = header.key_before.verify(signed, &before).is_ok() && header.key.verify(signed, &own).is_ok();
+        is_signed.then_some(header)
     }
 
-    pub(crate) fn read(from: &mut impl Read, key: &VerifyingKey) -> io::Result<Option<Self>> {
+    pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
         let mut bytes = Vec::with_capacity(HEADER);
         from.take(HEADER as u64).read_to_end(&mut bytes)?;
-        Ok(Self::decode(&bytes, key))
+        Ok(Self::decode(&bytes))
     }
 }
 

@@ -36,10 +36,17 @@ impl Head {
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8], key: &VerifyingKey) -> Option<Self> {
+    /// Signed by a key of the segment that it names, which `keys` tells.
+    pub(crate) fn decode(bytes: &[u8], keys: impl FnOnce(u32) -> Vec<VerifyingKey>) -> Option<Self> {
+        let head = Self::parse(bytes)?;
         let (signed, signature) = bytes.split_at_checked(SIGNED)?;
-        let mut rest = signed;
-        if take::<8>(&mut rest)? != *MAGIC || key.verify(signed, signature).is_err() {
+        keys(head.segment).iter().any(|key| key.verify(signed, signature).is_ok()).then_some(head)
+    }
+
+    /// What it says, whoever signed it.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (mut rest, _) = bytes.split_at_checked(SIGNED)?;
+        if take::<8>(&mut rest)? != *MAGIC {
             return None;
         }
         Some(Self {

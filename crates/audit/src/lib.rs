@@ -29,12 +29,20 @@
 //!
 //! | header | bytes | | frame | bytes |
 //! |---|---|---|---|---|
-//! | magic `CORDAUD1` | 8 | | length of the sealed entry | 4 |
+//! | magic `CORDAUD2` | 8 | | length of the sealed entry | 4 |
 //! | log id | 16 | | seq, from 1 | 8 |
 //! | segment number, from 1 | 4 | | sealed entry: nonce ‖ AES-256-GCM(JSON, aad = seq ‖ prev) ‖ tag | length |
 //! | seq of the first entry | 8 | | entry hash | 32 |
 //! | hash of the entry before (or genesis) | 32 | | Ed25519 over the entry hash | 64 |
-//! | Ed25519 over all of the above | 64 | | | |
+//! | version of the seal key | 4 | | | |
+//! | verifying key of the segment | 32 | | | |
+//! | verifying key of the segment before (or its own) | 32 | | | |
+//! | Ed25519 over all of the above by the key before | 64 | | | |
+//! | Ed25519 over the same by the segment's key | 64 | | | |
+//!
+//! New keys begin a new segment. The key before signs that they are the log's, and the new one signs the hash of the last entry, which
+//! pins all entries before: any one of the log's verifying keys proves it whole. The head is signed by the key of the
+//! segment that it names.
 //!
 //! entry hash = SHA-256(`cordon audit entry v1\0` ‖ prev ‖ seq ‖ length ‖ sealed entry);
 //! genesis = SHA-256(`cordon audit genesis v1\0` ‖ log id).
@@ -47,6 +55,7 @@
 //!
 //! `torn-…` files hold the sealed bytes of appends that were cut off; each has its entry in the log. `lock` is empty.
 
+mod chain;
 mod clock;
 mod digest;
 mod dir;
@@ -65,7 +74,7 @@ pub use clock::{Clock, SystemClock};
 pub use digest::Digest;
 pub use entry::{Entry, Principal, Record, WriterInfo};
 pub use error::AuditError;
-pub use event::{DatasetAccess, Event, KeyOperationKind, Label, Outcome, Sources, StoreUse};
+pub use event::{DatasetAccess, Event, KeyOperationKind, Label, Outcome, RequestedAct, Sources, StoreUse};
 pub use list::{AuditReader, Entries, Filter};
 pub use log::{AuditLog, Options, Receipt};
 pub use statement::Statement;

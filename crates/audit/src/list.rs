@@ -1,13 +1,14 @@
 //! Reading: who did what when.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufReader, Read, Take};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use cordon_crypto::{AuditSealKey, Sealer, VerifyingKey};
+use cordon_crypto::{AuditSealKey, Sealer, VerifyingKey, Versions};
 
+use crate::chain::Chain;
 use crate::dir::{Dir, HEAD, segment_name};
 use crate::entry::Entry;
 use crate::frame::{Frame, Header, Next};
@@ -18,8 +19,10 @@ use crate::{AuditError, Digest, Receipt};
 /// A log that is open for reading; needs no right to write.
 pub struct AuditReader {
     dir: Dir,
-    sealer: Sealer,
+    sealers: BTreeMap<u32, Sealer>,
     key: VerifyingKey,
+    /// Those before, of a rotation that may not have come to the log yet.
+    older: Vec<VerifyingKey>,
 }
 
 /// Which entries; every condition that is set must hold.
@@ -34,6 +37,8 @@ pub struct Filter {
     /// The writer's user, or who asked.
     pub user: Option<String>,
     pub dataset: Option<String>,
+    /// Behind the entry of this number.
+    pub after: Option<u64>,
     /// Of those that fit, only so many at the end.
     pub last: Option<usize>,
 }
@@ -60,8 +65,17 @@ impl Filter {
 }
 
 impl AuditReader {
-    pub fn open(dir: &Path, seal: &AuditSealKey, key: VerifyingKey) -> Self {
-        Self { dir: Dir::new(dir), sealer: Sealer::for_key(seal), key }
+    pub fn open(dir: &Path, seal: impl Into<Versions<AuditSealKey>>, key: VerifyingKey) -> Self {
+        let seal = seal.into();
+        let sealers = seal.iter().map(|(version, key)| (version, Sealer::for_key(key))).collect();
+        Self { dir: Dir::new(dir), sealers, key, older: Vec::new() }
+    }
+
+    /// Of a log that may still be under one of these: the rotation was stopped before it came here. [`AuditReader::verify`]
+    /// finds that out.
+    #[must_use]
+    pub fn before_rotation(self, older: Vec<VerifyingKey>) -> Self {
+        Self { older, ..self }
     }
 
     /// Like [`verify_public`](crate::verify_public), and every entry must open and agree with its place.
@@ -74,19 +88,25 @@ impl AuditReader {
                 file: HEAD.to_owned(),
             }));
         }
-        verify::verify(&self.dir, &self.key, Some(&self.sealer), anchors)
+        let mut report = verify::verify(&self.dir, &self.trusted(), Some(&self.sealers), anchors)?;
+        if report.is_intact() && self.chain()?.last_key() != Some(self.key) {
+            report.findings.push(Finding { kind: FindingKind::OldKey, seq: 0, file: HEAD.to_owned() });
+        }
+        Ok(report)
     }
 
     /// The entries that fit, oldest first, as the log stands now. Each is checked against its own hash and opened; the
     /// whole chain is what [`AuditReader::verify`] proves. After an error the iterator ends.
     pub fn list(&self, filter: Filter) -> Result<Entries<'_>, AuditError> {
         let lock = self.dir.lock_shared()?;
-        let segments: VecDeque<_> = self.dir.segments()?.into();
+        let segments = self.dir.segments()?;
         drop(lock);
+        let chain = Chain::read(&self.dir, &segments, &self.trusted())?;
         let last = filter.last;
         let mut entries = Entries {
             reader: self,
-            segments,
+            chain,
+            segments: segments.into(),
             open: None,
             skip_to: 0,
             filter,
@@ -94,6 +114,10 @@ impl AuditReader {
             failed: None,
             done: false,
         };
+        if let Some(after) = entries.filter.after {
+            entries.skip_to = after.saturating_add(1);
+            entries.drop_segments_before(entries.skip_to);
+        }
         if let Some(last) = last {
             entries.keep_last(last);
         }
@@ -104,7 +128,9 @@ impl AuditReader {
     pub fn head(&self) -> Result<Receipt, AuditError> {
         let damaged = |kind| AuditError::Tampered(Finding { kind, seq: 0, file: HEAD.to_owned() });
         let bytes = self.dir.read(HEAD)?.ok_or_else(|| damaged(FindingKind::HeadMissing))?;
-        let head = Head::decode(&bytes, &self.key).ok_or_else(|| damaged(FindingKind::HeadDamaged))?;
+        let chain = self.chain()?;
+        let head =
+            Head::decode(&bytes, |segment| chain.keys_of(segment)).ok_or_else(|| damaged(FindingKind::HeadDamaged))?;
         Ok(Receipt { seq: head.seq, hash: head.hash })
     }
 
@@ -112,14 +138,43 @@ impl AuditReader {
         &self.key
     }
 
-    pub(crate) fn sealer(&self) -> &Sealer {
-        &self.sealer
+    /// How many segments stand under each version of the seal key.
+    pub fn seal_versions(&self) -> Result<BTreeMap<u32, u64>, AuditError> {
+        let mut versions = BTreeMap::new();
+        for (segment, _) in self.dir.segments()? {
+            if let Some(header) = self.chain()?.get(segment) {
+                *versions.entry(header.seal).or_default() += 1;
+            }
+        }
+        Ok(versions)
+    }
+
+    /// The key that the log's last segment is signed with.
+    pub fn last_key(&self) -> Result<Option<VerifyingKey>, AuditError> {
+        Ok(self.chain()?.last_key())
+    }
+
+    pub(crate) fn sealer(&self, version: u32) -> Result<&Sealer, AuditError> {
+        self.sealers.get(&version).ok_or(AuditError::OtherKeys { which: ROTATED_SINCE })
+    }
+
+    fn chain(&self) -> Result<Chain, AuditError> {
+        Chain::read(&self.dir, &self.dir.segments()?, &self.trusted())
+    }
+
+    fn trusted(&self) -> Vec<VerifyingKey> {
+        [&[self.key], self.older.as_slice()].concat()
     }
 }
+
+/// Which keys are not these.
+pub(crate) const ROTATED_SINCE: &str =
+    "a key that is not in the ring: if keys were rotated while this command ran, run it again";
 
 /// Reads one entry at a time.
 pub struct Entries<'a> {
     reader: &'a AuditReader,
+    chain: Chain,
     segments: VecDeque<(u32, u64)>,
     open: Option<Open>,
     /// Entries before this are not opened.
@@ -132,6 +187,8 @@ pub struct Entries<'a> {
 
 struct Open {
     name: String,
+    /// The version of the key that seals it.
+    seal: u32,
     from: BufReader<Take<File>>,
     prev: Digest,
     next_seq: u64,
@@ -163,7 +220,7 @@ impl Entries<'_> {
         if self.filter.takes_all()
             && let Some(total) = self.total()
         {
-            self.skip_to = (total + 1).saturating_sub(last as u64);
+            self.skip_to = self.skip_to.max((total + 1).saturating_sub(last as u64));
             self.drop_segments_before(self.skip_to);
         }
         let mut kept = VecDeque::new();
@@ -191,7 +248,7 @@ impl Entries<'_> {
     /// A segment that cannot be opened stays, for the caller to meet the error.
     fn drop_segments_before(&mut self, seq: u64) {
         while let Some((segment, len)) = self.segments.get(1).copied() {
-            match self.reader.open_segment(segment, len) {
+            match self.reader.open_segment(&self.chain, segment, len) {
                 Ok(next) if next.next_seq <= seq => self.segments.pop_front(),
                 _ => break,
             };
@@ -201,7 +258,7 @@ impl Entries<'_> {
     /// How many entries there are, from the frames of the last segment alone.
     fn total(&self) -> Option<u64> {
         let (segment, len) = *self.segments.back()?;
-        let mut open = self.reader.open_segment(segment, len).ok()?;
+        let mut open = self.reader.open_segment(&self.chain, segment, len).ok()?;
         while let Ok(Next::Frame(frame)) = Frame::read(&mut open.from) {
             open.next_seq = frame.seq + 1;
         }
@@ -214,7 +271,7 @@ impl Entries<'_> {
                 let Some(&(segment, len)) = self.segments.front() else {
                     return Ok(None);
                 };
-                self.open = Some(self.reader.open_segment(segment, len)?);
+                self.open = Some(self.reader.open_segment(&self.chain, segment, len)?);
                 self.segments.pop_front();
             }
             let Some(open) = &mut self.open else {
@@ -238,7 +295,7 @@ impl Entries<'_> {
             if frame.seq < self.skip_to {
                 continue;
             }
-            let entry = Entry::open(&frame, &prev, &self.reader.sealer)?;
+            let entry = Entry::open(&frame, &prev, self.reader.sealer(open.seal)?)?;
             if self.filter.fits(&entry) {
                 return Ok(Some(entry));
             }
@@ -247,12 +304,14 @@ impl Entries<'_> {
 }
 
 impl AuditReader {
-    fn open_segment(&self, segment: u32, len: u64) -> Result<Open, AuditError> {
+    fn open_segment(&self, chain: &Chain, segment: u32, len: u64) -> Result<Open, AuditError> {
         let name = segment_name(segment);
         let file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
         let mut from = BufReader::new(file.take(len));
-        let header = Header::read(&mut from, &self.key).map_err(AuditError::io("read", &name))?;
-        let header = header.ok_or(AuditError::OtherKeys { which: "signing key, or a segment is damaged" })?;
-        Ok(Open { name, from, prev: header.prev, next_seq: header.first_seq })
+        let header = Header::read(&mut from).map_err(AuditError::io("read", &name))?;
+        let header = header
+            .filter(|header| chain.get(segment) == Some(header))
+            .ok_or(AuditError::OtherKeys { which: "signing key, or a segment is damaged" })?;
+        Ok(Open { name, from, prev: header.prev, next_seq: header.first_seq, seal: header.seal })
     }
 }

@@ -6,14 +6,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use cordon_crypto::{AuditSealKey, Sealer, SigningKey, VerifyingKey, random_bytes};
+use cordon_crypto::{AuditSealKey, SigningKey, SigningKeys, VerifyingKey, Versions, random_bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::dir::{Dir, HEAD, SYNC, segment_name, sync_data};
 use crate::entry::{Entry, Record};
-use crate::frame::{Frame, HEADER, Header, MAX_SEALED, Next, genesis};
+use crate::frame::{Frame, HEADER, Header, MAX_SEALED, Next, OLD_MAGIC, genesis};
 use crate::head::Head;
+use crate::list::ROTATED_SINCE;
 use crate::{
     Anchor, AuditError, AuditReader, Clock, Digest, Entries, Event, Filter, Finding, FindingKind, SystemClock, Tag,
     Tagger, VerifyReport, WriterInfo,
@@ -44,7 +45,9 @@ impl Default for Options {
 /// A log that is open for writing.
 pub struct AuditLog {
     dir: Dir,
-    sign: SigningKey,
+    sign: SigningKeys,
+    /// The version under which new segments are sealed.
+    seal: u32,
     reader: AuditReader,
     tagger: Tagger,
     writer: WriterInfo,
@@ -63,20 +66,40 @@ struct State {
 struct At {
     head: Head,
     head_bytes: Vec<u8>,
+    /// Of the segment that the head names.
+    keys: SegmentKeys,
+}
+
+/// What a segment is signed and sealed with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SegmentKeys {
+    key: VerifyingKey,
+    seal: u32,
+}
+
+impl From<&Header> for SegmentKeys {
+    fn from(header: &Header) -> Self {
+        Self { key: header.key, seal: header.seal }
+    }
 }
 
 impl AuditLog {
     /// Opens the log in `dir`, which is created with its first segment if there is nothing yet. What a killed writer
     /// left is healed and recorded; evidence of tampering at the log's end is an error.
-    pub fn open(dir: &Path, seal: AuditSealKey, sign: SigningKey, writer: WriterInfo) -> Result<Self, AuditError> {
+    pub fn open(
+        dir: &Path,
+        seal: impl Into<Versions<AuditSealKey>>,
+        sign: impl Into<SigningKeys>,
+        writer: WriterInfo,
+    ) -> Result<Self, AuditError> {
         Self::open_with(dir, seal, sign, writer, Options::default())
     }
 
     /// Opens a log that must be there: one that is gone is evidence and does not become a new one.
     pub fn open_existing(
         dir: &Path,
-        seal: AuditSealKey,
-        sign: SigningKey,
+        seal: impl Into<Versions<AuditSealKey>>,
+        sign: impl Into<SigningKeys>,
         writer: WriterInfo,
     ) -> Result<Self, AuditError> {
         let there = Dir::new(dir);
@@ -99,18 +122,20 @@ impl AuditLog {
         Ok(())
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a key is handed over and wiped")]
     pub fn open_with(
         dir: &Path,
-        seal: AuditSealKey,
-        sign: SigningKey,
+        seal: impl Into<Versions<AuditSealKey>>,
+        sign: impl Into<SigningKeys>,
         writer: WriterInfo,
         options: Options,
     ) -> Result<Self, AuditError> {
+        let (seal, sign) = (seal.into(), sign.into());
         let log = Self {
             dir: Dir::create(dir)?,
-            reader: AuditReader::open(dir, &seal, sign.verifying_key()),
-            tagger: Tagger::new(&seal),
+            seal: seal.newest(),
+            // From the first version: what was equal stays equal when the key changes.
+            tagger: Tagger::new(seal.first_key()),
+            reader: AuditReader::open(dir, seal, sign.newest().verifying_key()).before_rotation(sign.verifying_keys()),
             sign,
             writer,
             options,
@@ -155,7 +180,7 @@ impl AuditLog {
     /// The last acknowledged entry on disk, whichever process wrote it.
     pub fn head(&self) -> Result<Receipt, AuditError> {
         let bytes = self.dir.read(HEAD)?.ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
-        let head = self.decode_head(&bytes)?;
+        let (head, _) = self.decode_head(&bytes)?;
         Ok(Receipt { seq: head.seq, hash: head.hash })
     }
 
@@ -178,11 +203,15 @@ impl AuditLog {
     }
 
     pub fn verifying_key(&self) -> VerifyingKey {
-        self.sign.verifying_key()
+        self.sign.newest().verifying_key()
     }
 
-    fn sealer(&self) -> &Sealer {
-        self.reader.sealer()
+    fn signer(&self, key: &VerifyingKey) -> Result<&SigningKey, AuditError> {
+        self.sign.of(key).ok_or(AuditError::OtherKeys { which: ROTATED_SINCE })
+    }
+
+    fn newest(&self) -> SegmentKeys {
+        SegmentKeys { key: self.verifying_key(), seal: self.seal }
     }
 
     // ---- the end of the log -------------------------------------------------------------------------------------
@@ -197,8 +226,10 @@ impl AuditLog {
             [] => {
                 let mut log_id = [0; 16];
                 random_bytes(&mut log_id)?;
-                let header = Header { log_id, segment: 1, first_seq: 1, prev: genesis(&log_id) };
-                self.dir.replace(&segment_name(1), &header.encode(&self.sign))?;
+                let SegmentKeys { key, seal } = self.newest();
+                let prev = genesis(&log_id);
+                let header = Header { log_id, segment: 1, first_seq: 1, prev, seal, key, key_before: key };
+                self.dir.replace(&segment_name(1), &header.encode(self.sign.newest(), self.sign.newest()))?;
                 header
             }
             [(1, len)] if *len == HEADER as u64 => self.header(1)?.1,
@@ -212,33 +243,33 @@ impl AuditLog {
             seq: 0,
             hash: header.prev,
         };
-        self.dir.replace(HEAD, &head.encode(&self.sign))
+        self.dir.replace(HEAD, &head.encode(self.signer(&header.key)?))
     }
 
     /// Reads what others have written since `known`, heals what a killed writer left, and brings the head up to date,
     /// so that it never lags by more than the entry being written.
     fn catch_up(&self, known: Option<At>) -> Result<At, AuditError> {
         let head_bytes = self.dir.read(HEAD)?.ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
-        let (head, from) = match known {
-            Some(at) if at.head_bytes == head_bytes => (at.head, at.head),
-            Some(at) => (self.decode_head(&head_bytes)?, at.head),
+        let (head, from, keys) = match known {
+            Some(at) if at.head_bytes == head_bytes => (at.head, at.head, at.keys),
+            Some(at) => (self.decode_head(&head_bytes)?.0, at.head, at.keys),
             None => {
-                let head = self.decode_head(&head_bytes)?;
-                self.check_last(&head)?;
-                (head, head)
+                let (head, header) = self.decode_head(&head_bytes)?;
+                self.check_last(&head, &header)?;
+                (head, head, SegmentKeys::from(&header))
             }
         };
         if head.seq < from.seq || head.log_id != from.log_id {
             return Err(tampered(FindingKind::HeadMismatch, from.seq, HEAD));
         }
-        let (end, broken) = self.scan(from, &head)?;
+        let (end, keys, broken) = self.scan(from, keys, &head)?;
         if end.seq < head.seq {
             return Err(tampered(FindingKind::Shortened, end.seq + 1, &segment_name(end.segment)));
         }
         if let Some(len) = broken {
             self.move_aside(&end, len)?;
         }
-        let mut at = At { head: end, head_bytes };
+        let mut at = At { head: end, head_bytes, keys };
         if end != head {
             self.write_head(&mut at)?;
         }
@@ -250,7 +281,12 @@ impl AuditLog {
 
     /// Follows the chain from `at` to the end of the last segment. The second value is the segment's length if bytes
     /// that are no entry stand behind the end.
-    fn scan(&self, mut at: Head, head: &Head) -> Result<(Head, Option<u64>), AuditError> {
+    fn scan(
+        &self,
+        mut at: Head,
+        mut keys: SegmentKeys,
+        head: &Head,
+    ) -> Result<(Head, SegmentKeys, Option<u64>), AuditError> {
         loop {
             let name = segment_name(at.segment);
             let mut file = match File::open(self.dir.file(&name)) {
@@ -271,7 +307,7 @@ impl AuditLog {
                 loop {
                     match Frame::read(&mut from).map_err(AuditError::io("read", &name))? {
                         Next::End => break,
-                        Next::Frame(frame) if self.is_next(&at, &frame) => {
+                        Next::Frame(frame) if is_next(&at, &keys, &frame) => {
                             at = at.after(&frame);
                             if at.seq == head.seq && at.hash != head.hash {
                                 return Err(tampered(FindingKind::HeadMismatch, at.seq, &name));
@@ -290,45 +326,75 @@ impl AuditLog {
                 return Err(tampered(FindingKind::Changed, at.seq + 1, &name));
             }
             if !more {
-                return Ok((at, (!whole).then_some(len)));
+                return Ok((at, keys, (!whole).then_some(len)));
             }
             let (name, header) = self.header(at.segment + 1)?;
-            if header.log_id != at.log_id || header.first_seq != at.seq + 1 || header.prev != at.hash {
+            if header.log_id != at.log_id
+                || header.first_seq != at.seq + 1
+                || header.prev != at.hash
+                || header.key_before != keys.key
+            {
                 return Err(tampered(FindingKind::LinkBroken, at.seq + 1, &name));
             }
             at = at.in_segment(header.segment);
+            keys = SegmentKeys::from(&header);
         }
     }
 
-    fn is_next(&self, at: &Head, frame: &Frame) -> bool {
-        frame.seq == at.seq + 1 && frame.follows(&at.hash) && frame.is_signed_by(&self.sign.verifying_key())
-    }
-
+    /// A header under keys of the ring: where it names others, they were rotated, or it is another project's.
     fn header(&self, segment: u32) -> Result<(String, Header), AuditError> {
         let name = segment_name(segment);
         let mut file = File::open(self.dir.file(&name)).map_err(AuditError::io("open", &name))?;
-        let header = Header::read(&mut file, &self.sign.verifying_key()).map_err(AuditError::io("read", &name))?;
+        let header = Header::read(&mut file).map_err(AuditError::io("read", &name))?;
         match header {
-            Some(header) if header.segment == segment => Ok((name, header)),
+            Some(header) if header.segment == segment => {
+                self.signer(&header.key)?;
+                self.reader.sealer(header.seal)?;
+                Ok((name, header))
+            }
+            _ if self.is_old(&name)? => Err(AuditError::OldFormat),
             _ => Err(tampered(FindingKind::HeaderDamaged, 0, &name)),
         }
     }
 
-    fn decode_head(&self, bytes: &[u8]) -> Result<Head, AuditError> {
-        Head::decode(bytes, &self.sign.verifying_key()).ok_or_else(|| {
-            // A log of another project fails here too, and its first segment tells the two apart.
-            match self.header(1) {
-                Err(AuditError::Tampered(_)) => {
-                    AuditError::OtherKeys { which: "signing key, or head and first segment are damaged" }
-                }
-                _ => tampered(FindingKind::HeadDamaged, 0, HEAD),
+    fn is_old(&self, segment: &str) -> Result<bool, AuditError> {
+        let mut magic = Vec::new();
+        File::open(self.dir.file(segment))
+            .and_then(|file| file.take(OLD_MAGIC.len() as u64).read_to_end(&mut magic))
+            .map_err(AuditError::io("read", segment))?;
+        Ok(magic == OLD_MAGIC)
+    }
+
+    /// The head and the header of the segment that it names, whose key must have signed it.
+    fn decode_head(&self, bytes: &[u8]) -> Result<(Head, Header), AuditError> {
+        let damaged = || tampered(FindingKind::HeadDamaged, 0, HEAD);
+        let header = match Head::parse(bytes).map(|said| self.header(said.segment)) {
+            Some(Ok((_, header))) => header,
+            Some(Err(error @ (AuditError::OtherKeys { .. } | AuditError::OldFormat))) => return Err(error),
+            Some(Err(AuditError::Io { source, .. }))
+                if source.kind() == io::ErrorKind::NotFound && self.header(1).is_ok() =>
+            {
+                return Err(tampered(FindingKind::SegmentMissing, 0, HEAD));
             }
-        })
+            Some(Err(error)) if self.header(1).is_ok() => return Err(error),
+            // A log of another project fails here too, and its first segment tells the two apart.
+            Some(Err(_)) | None => {
+                return Err(match self.header(1) {
+                    Err(AuditError::Tampered(_)) => {
+                        AuditError::OtherKeys { which: "signing key, or head and first segment are damaged" }
+                    }
+                    Err(error @ AuditError::OldFormat) => error,
+                    _ => damaged(),
+                });
+            }
+        };
+        let head = Head::decode(bytes, |_| vec![header.key]).ok_or_else(damaged)?;
+        Ok((head, header))
     }
 
     /// That the head is about this log, and that both keys are the log's: the last entry must be the head's and open.
-    fn check_last(&self, head: &Head) -> Result<(), AuditError> {
-        let (name, header) = self.header(head.segment)?;
+    fn check_last(&self, head: &Head, header: &Header) -> Result<(), AuditError> {
+        let name = segment_name(head.segment);
         if header.log_id != head.log_id {
             return Err(tampered(FindingKind::HeadMismatch, head.seq, &name));
         }
@@ -343,7 +409,7 @@ impl AuditLog {
         file.seek(SeekFrom::Start(head.start)).map_err(AuditError::io("read", &name))?;
         match Frame::read(&mut BufReader::new(file)).map_err(AuditError::io("read", &name))? {
             Next::Frame(frame) if frame.seq == head.seq && frame.hash == head.hash => {
-                self.check_opens(&frame, head, &header)
+                self.check_opens(&frame, head, header)
             }
             Next::End => Err(tampered(FindingKind::Shortened, head.seq, &name)),
             Next::Frame(_) | Next::Broken => Err(tampered(FindingKind::Changed, head.seq, &name)),
@@ -361,16 +427,20 @@ impl AuditLog {
             file.read_exact_at(&mut hash, head.start - 96).map_err(AuditError::io("read", &name))?;
             Digest(hash)
         };
-        if !frame.follows(&prev) || !frame.is_signed_by(&self.sign.verifying_key()) {
+        if !frame.follows(&prev) || !frame.is_signed_by(&header.key) {
             return Err(tampered(FindingKind::Changed, head.seq, &name));
         }
-        Entry::open(frame, &prev, self.sealer()).map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
+        Entry::open(frame, &prev, self.reader.sealer(header.seal)?)
+            .map_err(|_| AuditError::OtherKeys { which: "seal key" })?;
         Ok(())
     }
 
     // ---- writing ------------------------------------------------------------------------------------------------
 
     fn write(&self, at: &mut At, event: &Event) -> Result<(), AuditError> {
+        if at.keys != self.newest() {
+            self.roll(at)?;
+        }
         let record = Record {
             seq: at.head.seq + 1,
             time: self.options.clock.now(),
@@ -378,11 +448,11 @@ impl AuditLog {
             prev: at.head.hash,
             event: event.clone(),
         };
-        let sealed = record.seal(self.sealer())?;
+        let sealed = record.seal(self.reader.sealer(at.keys.seal)?)?;
         if sealed.len() > MAX_SEALED {
             return Err(AuditError::TooLarge { bytes: sealed.len(), limit: MAX_SEALED });
         }
-        let frame = Frame::new(record.seq, &record.prev, sealed, &self.sign);
+        let frame = Frame::new(record.seq, &record.prev, sealed, self.signer(&at.keys.key)?);
         if at.head.end > HEADER as u64 && at.head.end + frame.size() > self.options.segment_bytes {
             self.roll(at)?;
         }
@@ -391,11 +461,23 @@ impl AuditLog {
         self.write_head(at)
     }
 
+    /// A new segment, under the newest keys. The key of the one before signs that too.
     fn roll(&self, at: &mut At) -> Result<(), AuditError> {
         let segment = at.head.segment + 1;
-        let header = Header { log_id: at.head.log_id, segment, first_seq: at.head.seq + 1, prev: at.head.hash };
-        self.dir.replace(&segment_name(segment), &header.encode(&self.sign))?;
+        let SegmentKeys { key, seal } = self.newest();
+        let header = Header {
+            log_id: at.head.log_id,
+            segment,
+            first_seq: at.head.seq + 1,
+            prev: at.head.hash,
+            seal,
+            key,
+            key_before: at.keys.key,
+        };
+        let bytes = header.encode(self.signer(&at.keys.key)?, self.sign.newest());
+        self.dir.replace(&segment_name(segment), &bytes)?;
         at.head = at.head.in_segment(segment);
+        at.keys = self.newest();
         Ok(())
     }
 
@@ -415,7 +497,7 @@ impl AuditLog {
     }
 
     fn write_head(&self, at: &mut At) -> Result<(), AuditError> {
-        let bytes = at.head.encode(&self.sign);
+        let bytes = at.head.encode(self.signer(&at.keys.key)?);
         self.dir.replace(HEAD, &bytes)?;
         at.head_bytes = bytes;
         Ok(())
@@ -483,6 +565,10 @@ impl AuditLog {
             bytes += read as u64;
         }
     }
+}
+
+fn is_next(at: &Head, keys: &SegmentKeys, frame: &Frame) -> bool {
+    frame.seq == at.seq + 1 && frame.follows(&at.hash) && frame.is_signed_by(&keys.key)
 }
 
 impl At {

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use cordon_crypto::{Sealer, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Chain;
 use crate::dir::{Dir, HEAD, segment_name};
 use crate::entry::Entry;
 use crate::frame::{Frame, Header, Next, genesis};
@@ -57,6 +58,7 @@ pub enum FindingKind {
     AnchorMissing,
     AnchorMismatch,
     NotReadable,
+    OldKey,
 }
 
 impl FindingKind {
@@ -79,6 +81,10 @@ impl FindingKind {
             Self::HeadBehind => "the head file is older than a killed writer can explain",
             Self::AnchorMissing => "an entry that another file refers to is missing or damaged",
             Self::AnchorMismatch => "an entry is another than the one another file refers to",
+            Self::OldKey => {
+                "the log does not go on under the newest signing key: a rotation was stopped, which the next command that writes \
+                 mends, or a log from before it was put back"
+            }
             Self::NotReadable => "an entry does not open with the seal key, or disagrees with its place",
         }
     }
@@ -122,16 +128,16 @@ impl VerifyReport {
     }
 }
 
-/// Proves a log with nothing but the public key: hashes and signatures are over the sealed bytes. Needs no right to
+/// Proves a log with nothing but one of its public keys: hashes and signatures are over the sealed bytes. Needs no right to
 /// write. An `Err` is an error of reading; what is wrong with the log is in the report.
 pub fn verify_public(dir: &Path, key: VerifyingKey, anchors: &[Anchor]) -> Result<VerifyReport, AuditError> {
-    verify(&Dir::new(dir), &key, None, anchors)
+    verify(&Dir::new(dir), &[key], None, anchors)
 }
 
 pub(crate) fn verify(
     dir: &Dir,
-    key: &VerifyingKey,
-    sealer: Option<&Sealer>,
+    keys: &[VerifyingKey],
+    sealers: Option<&BTreeMap<u32, Sealer>>,
     anchors: &[Anchor],
 ) -> Result<VerifyReport, AuditError> {
     // Writers wait for the look at lengths and head only, not for the reading.
@@ -140,11 +146,12 @@ pub(crate) fn verify(
     let segments = dir.segments()?;
     drop(lock);
 
+    let chain = Chain::read(dir, &segments, keys)?;
     let head = match head {
         None => Err(FindingKind::HeadMissing),
-        Some(bytes) => Head::decode(&bytes, key).ok_or(FindingKind::HeadDamaged),
+        Some(bytes) => Head::decode(&bytes, |segment| chain.keys_of(segment)).ok_or(FindingKind::HeadDamaged),
     };
-    let mut walk = Walk::new(Check { key, sealer }, anchors, head.ok().map(|head| head.seq));
+    let mut walk = Walk::new(&chain, sealers, anchors, head.ok().map(|head| head.seq));
     for (segment, len) in segments {
         walk.segment(dir, segment, len)?;
     }
@@ -162,8 +169,17 @@ const SMALL_BATCH: usize = 64;
 /// What can be checked about a frame without its neighbours' verdicts.
 #[derive(Clone, Copy)]
 struct Check<'a> {
-    key: &'a VerifyingKey,
-    sealer: Option<&'a Sealer>,
+    /// `None` where no key is known: then nothing is proven.
+    key: Option<VerifyingKey>,
+    opening: Opening<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Opening<'a> {
+    NotTried,
+    /// The key's version is not there.
+    No,
+    With(&'a Sealer),
 }
 
 struct Job {
@@ -193,9 +209,10 @@ struct Verdict {
 impl Check<'_> {
     fn verdict(&self, job: &Job) -> Verdict {
         let linked = job.prev.is_some_and(|prev| job.frame.follows(&prev));
-        let signed = job.frame.is_signed_by(self.key);
-        let opened = match (self.sealer, job.prev) {
-            (Some(sealer), Some(prev)) if linked => {
+        let signed = self.key.is_some_and(|key| job.frame.is_signed_by(&key));
+        let opened = match (self.opening, job.prev) {
+            (Opening::No, _) => Opened::No,
+            (Opening::With(sealer), Some(prev)) if linked => {
                 Entry::open(&job.frame, &prev, sealer).map_or(Opened::No, |entry| Opened::At(entry.time))
             }
             _ => Opened::NotTried,
@@ -222,6 +239,8 @@ impl Check<'_> {
 
 /// The state of reading from the first segment to the last.
 struct Walk<'a> {
+    chain: &'a Chain,
+    sealers: Option<&'a BTreeMap<u32, Sealer>>,
     check: Check<'a>,
     report: VerifyReport,
     log_id: Option<[u8; 16]>,
@@ -237,19 +256,26 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(check: Check<'a>, anchors: &[Anchor], head: Option<u64>) -> Self {
+    fn new(
+        chain: &'a Chain,
+        sealers: Option<&'a BTreeMap<u32, Sealer>>,
+        anchors: &[Anchor],
+        head: Option<u64>,
+    ) -> Self {
         let report = VerifyReport {
             entries: 0,
             segments: 0,
             bytes: 0,
             last: None,
             anchors: anchors.len() as u64,
-            opened: check.sealer.is_some(),
+            opened: sealers.is_some(),
             clock_set_back: 0,
             findings: Vec::new(),
         };
         Self {
-            check,
+            chain,
+            sealers,
+            check: Check { key: chain.key_of(1), opening: Opening::NotTried },
             report,
             log_id: None,
             next_segment: 1,
@@ -281,7 +307,9 @@ impl<'a> Walk<'a> {
         let name = self.file.clone();
         let file = File::open(dir.file(&name)).map_err(AuditError::io("open", &name))?;
         let mut from = BufReader::with_capacity(256 << 10, file.take(len));
-        let header = Header::read(&mut from, self.check.key).map_err(AuditError::io("read", &name))?;
+        let header = Header::read(&mut from).map_err(AuditError::io("read", &name))?;
+        let header = header.filter(|header| self.chain.get(segment) == Some(header));
+        self.check = self.check_of(segment, header);
         self.header(segment, header);
         loop {
             let (jobs, stop) = self.batch(&mut from).map_err(AuditError::io("read", &name))?;
@@ -299,6 +327,16 @@ impl<'a> Walk<'a> {
                 Stop::End => return Ok(()),
             }
         }
+    }
+
+    /// Behind a damaged header the key of the one before is the likeliest.
+    fn check_of(&self, segment: u32, header: Option<Header>) -> Check<'a> {
+        let opening = match (self.sealers, header) {
+            (None, _) => Opening::NotTried,
+            (Some(sealers), Some(header)) => sealers.get(&header.seal).map_or(Opening::No, Opening::With),
+            (Some(_), None) => self.check.opening,
+        };
+        Check { key: self.chain.key_of(segment), opening }
     }
 
     fn header(&mut self, segment: u32, header: Option<Header>) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::NaiveDate;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// HIPAA-compliant data pipelines and analytics on patient data.
@@ -64,15 +65,27 @@ pub enum Command {
     /// Look at records that could not be processed, and process them again.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Remove what is past its retention and under no legal hold: rows, quarantine, reports, files of old versions.
+    Retain(RetainArgs),
+    /// Legal holds: while one is on a table, nothing of it is removed.
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Read and verify the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// The key ring: status, rotation of the root key, unwrapping data keys.
+    /// The key ring: status, rotation of keys and of the root key, unwrapping data keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// The token vault: its state, and what stands behind a token.
+    /// The token vault: its state.
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// What stands behind tokens, by two persons: one asks, another approves for a limited time, and the one who asked sees
+    /// it, each token on the record.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make, check and restore backups of a project.
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Print the JSON Schema of a configuration file, for editors.
     Schema(SchemaArgs),
     /// Generate a synthetic hospital: no person in it exists.
@@ -162,6 +175,52 @@ pub struct ReportArgs {
 }
 
 #[derive(ClapArgs)]
+pub struct RetainArgs {
+    /// Say what would go and why, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What is past its retention when this day is over. A day to come takes `--dry-run`.
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::commands::parse_day)]
+    pub at: Option<NaiveDate>,
+    /// Who removes, as in `cordon.yaml`: it takes a role with the action `retain` for operations. Without it, whoever runs the program.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum HoldCommand {
+    /// Put a hold in force. It keeps rows, files of old versions, and what was put aside or reported on the way to the tables.
+    Place {
+        /// A name for it: the number of a case, not the name of a person.
+        name: String,
+        /// Tables by name, or the beginning of names and a `*`; all of them: `'*'`.
+        #[arg(long, value_delimiter = ',', required = true, value_name = "TABLE,…")]
+        tables: Vec<String>,
+        /// Its last day; without it the hold lasts until it is released.
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::commands::parse_day)]
+        until: Option<NaiveDate>,
+        /// Why; it goes on the record.
+        #[arg(long)]
+        reason: String,
+        /// Who places it, as in `cordon.yaml`: it takes a role with the action `hold` for operations.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// End a hold.
+    Release {
+        name: String,
+        /// Why; it goes on the record.
+        #[arg(long)]
+        reason: String,
+        /// Who releases it, as in `cordon.yaml`: it takes a role with the action `hold` for operations.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// List the holds that are in force.
+    List,
+}
+
+#[derive(ClapArgs)]
 pub struct SqlArgs {
     /// One SELECT.
     pub query: String,
@@ -194,6 +253,16 @@ pub struct TablesArgs {
 pub enum TablesCommand {
     /// How each version of a table was made: run, policy, sources, keys, place in the audit log.
     History { name: String },
+    /// The files of the newest version, for readers outside: a table's folder also holds what is under way or superseded.
+    Files {
+        name: String,
+        /// Who asks, as in `cordon.yaml`: it takes the privilege `unwrap-keys`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// What for.
+        #[arg(long, value_name = "PURPOSE")]
+        purpose: String,
+    },
     /// Read every byte of the newest versions and compare it with what their manifests say.
     Verify {
         /// Only this table.
@@ -312,7 +381,7 @@ pub enum AuditCommand {
 
 #[derive(Subcommand)]
 pub enum KeysCommand {
-    /// The keys by purpose, with versions and dates. Never the keys.
+    /// The keys by purpose, with versions, dates and how many files stand under each. Never the keys.
     Status,
     /// Wrap all keys under a new root key. Data stays as it is. Where a key store wraps the root and no new root is named: under
     /// the newest version of the same key.
@@ -327,6 +396,18 @@ pub enum KeysCommand {
         #[arg(long, value_name = "YAML", conflicts_with_all = ["new_key_file", "new_passphrase_env"])]
         new_root: Option<String>,
     },
+    /// Make a new version of keys: new data are written under it, and what is there stays readable. Killed, it is carried on by the
+    /// next call. No run may be active meanwhile.
+    Rotate {
+        /// The keys of this purpose: `table-master`, `seal`, `audit-seal` or `audit-signing`; may be repeated.
+        #[arg(long, value_name = "PURPOSE", required_unless_present = "all", conflicts_with = "all")]
+        purpose: Vec<String>,
+        /// All keys that can be rotated.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Remove old versions of keys that nothing stands under any more. Backups from before keep their own copy of the ring.
+    Retire,
     /// Unwrap a data key of a table's file, for readers such as pyarrow and Spark. Reads the wrapped key, prints the key, base64 both.
     UnwrapDek {
         /// The master key's id, as in the file's key material.
@@ -338,6 +419,42 @@ pub enum KeysCommand {
         /// What for.
         #[arg(long)]
         purpose: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum BackupCommand {
+    /// Copy configuration, vault, dossiers, audit log, state and quarantine, sealed as they are, with the key ring in a folder of its own.
+    /// Runs may go on. The root's secret is never copied.
+    Create {
+        /// A folder that is empty or does not exist.
+        dir: PathBuf,
+        /// Leave out the key ring: without it the backup opens for nobody.
+        #[arg(long)]
+        without_keys: bool,
+        /// Copy the tables too.
+        #[arg(long)]
+        tables: bool,
+    },
+    /// Read all of a backup and compare it with its signed list. Needs no project and no keys.
+    Verify {
+        dir: PathBuf,
+        /// Where its `keys` folder is kept, if elsewhere.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+        /// The verifying key that must have signed it, as `cordon audit head` prints it.
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+    },
+    /// Put a backup into a folder that is empty or does not exist. Key files that are there already stay.
+    Restore {
+        dir: PathBuf,
+        /// The project's folder.
+        into: PathBuf,
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
     },
 }
 
@@ -361,20 +478,83 @@ pub enum VaultCommand {
         #[arg(long, requires = "client_certificate")]
         client_key: Option<String>,
     },
-    /// What stands behind a token. It is PHI, and the access goes on the record.
+    /// Replaced by `cordon token`.
+    #[command(hide = true)]
     Reveal {
-        token: String,
-        #[arg(long)]
-        domain: String,
-        /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Ask to see what tokens stand for. Prints the request's id, which a second person approves.
+    Request(TokenRequestArgs),
+    /// Let the one who asked do it, for a limited time. Nobody approves a request of their own.
+    Approve(TokenDecisionArgs),
+    /// Refuse a request for good.
+    Reject(TokenDecisionArgs),
+    /// Close a request for good, approved or not, at once: by who asked, who approved, or who may approve.
+    Revoke(TokenDecisionArgs),
+    /// Show what the tokens of an approved request stand for, to who asked. It is PHI, and each token goes on the record first.
+    Reveal {
+        id: String,
+        /// Only these of the request's tokens.
+        tokens: Vec<String>,
+        /// Who asked, as in `cordon.yaml`.
         #[arg(long = "as", value_name = "USER")]
         user: String,
-        #[arg(long)]
-        purpose: String,
-        /// Why it must be seen.
-        #[arg(long)]
-        reason: String,
     },
+    /// The requests that a user has a part in: made, approved, or may decide about.
+    List {
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// One request with its tokens, its reasons, and how it stands.
+    Show {
+        id: String,
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+}
+
+#[derive(ClapArgs)]
+pub struct TokenRequestArgs {
+    /// The tokens, as tables show them.
+    #[arg(required_unless_present = "tokens_file", conflicts_with = "tokens_file")]
+    pub tokens: Vec<String>,
+    /// A file with one token a line; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub tokens_file: Option<PathBuf>,
+    /// The domain of the tokens, as policies name it (`patient`, where they name none).
+    #[arg(long)]
+    pub domain: String,
+    /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+    #[arg(long)]
+    pub purpose: String,
+    /// Why it must be seen.
+    #[arg(long)]
+    pub reason: String,
+    /// For how long an approval shall open it (`30m`, `24h`), at most as `access.reveal.lifetime` says.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub lifetime: Option<String>,
+    /// How often each token may be revealed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub times: Option<u32>,
+}
+
+#[derive(ClapArgs)]
+pub struct TokenDecisionArgs {
+    /// The request, as `cordon token request` printed it.
+    pub id: String,
+    /// Who decides, as in `cordon.yaml`.
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+    /// Why.
+    #[arg(long)]
+    pub reason: String,
 }
 
 #[derive(ClapArgs)]

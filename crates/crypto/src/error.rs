@@ -11,8 +11,14 @@ pub enum CryptoError {
     Authentication,
     #[error("a key of {found} bytes does not fit {algorithm}")]
     KeyLength { algorithm: &'static str, found: usize },
+    /// Sealed under a version that is not here: after the key was rotated, by another project, or before versions were written down.
+    #[error("sealed under a version of the key for {purpose} that is not in the key ring")]
+    UnknownVersion { purpose: &'static str },
     #[error("no master key is known as \"{id}\"")]
     UnknownMasterKey { id: String },
+    /// What a key service says that did not wrap or unwrap, in its client's words.
+    #[error("{told}")]
+    KeyService { told: String },
     /// SP 800-38G rev. 1, section 5.2: so few values that they could all be tried.
     #[error(
         "values of {length} digits in radix {radix} are too few to hide: format-preserving encryption asks for at least {} possible values",

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | keyed hashes | [`KeyedHash`] | HMAC-SHA256, RFC 2104, FIPS 198-1 |
 //! | keys from keys and from passphrases | [`kdf`] | HKDF, RFC 5869; Argon2id, RFC 9106 |
-//! | values and files at rest | [`seal()`], [`SealedWriter`] | AES-256-GCM, SP 800-38D; STREAM |
+//! | values and files at rest | [`seal()`], [`SealedWriter`], [`Versions`] | AES-256-GCM, SP 800-38D; STREAM |
 //! | equal ciphertexts for equal values | [`siv`] | AES-SIV, RFC 5297 |
 //! | nonces that may repeat | [`gcm_siv`] | AES-GCM-SIV, RFC 8452 |
 //! | keys that can be destroyed one by one | [`PuncturableKey`], [`CounterStream`] | Boneh, Waters 2013; CTR, SP 800-38A |
@@ -45,6 +45,7 @@ mod seal;
 mod sign;
 pub mod siv;
 mod stream;
+mod versions;
 mod wrap;
 
 pub use counter::CounterStream;
@@ -59,6 +60,7 @@ pub use keys::{
 pub use master::{LocalMasterKeys, MasterKeys};
 pub use puncture::{Leaves, PuncturableKey};
 pub use seal::{Sealer, open, seal};
-pub use sign::{SigningKey, VerifyingKey};
+pub use sign::{SigningKey, SigningKeys, VerifyingKey};
 pub use stream::{SealedReader, SealedWriter};
+pub use versions::{SealKeys, Versions, sealed_version};
 pub use wrap::{unwrap, unwrap_kw, wrap, wrap_kw};

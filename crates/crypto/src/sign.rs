@@ -34,6 +34,41 @@ impl SigningKey {
     }
 }
 
+/// The key that signs now, and those before it: whoever changes keys has the old one vouch for the new one.
+pub struct SigningKeys {
+    older: Vec<SigningKey>,
+    newest: SigningKey,
+}
+
+impl SigningKeys {
+    /// The oldest first; `None` where there is none.
+    pub fn new(keys: impl IntoIterator<Item = SigningKey>) -> Option<Self> {
+        let mut older: Vec<SigningKey> = keys.into_iter().collect();
+        let newest = older.pop()?;
+        Some(Self { older, newest })
+    }
+
+    pub fn newest(&self) -> &SigningKey {
+        &self.newest
+    }
+
+    /// The key whose signatures `verifying` verifies.
+    pub fn of(&self, verifying: &VerifyingKey) -> Option<&SigningKey> {
+        self.older.iter().chain([&self.newest]).find(|key| key.verifying_key() == *verifying)
+    }
+
+    /// The oldest first.
+    pub fn verifying_keys(&self) -> Vec<VerifyingKey> {
+        self.older.iter().chain([&self.newest]).map(SigningKey::verifying_key).collect()
+    }
+}
+
+impl From<SigningKey> for SigningKeys {
+    fn from(newest: SigningKey) -> Self {
+        Self { older: Vec::new(), newest }
+    }
+}
+
 /// What may be published: tells whether a signature is the signer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifyingKey(pub [u8; 32]);

@@ -26,6 +26,9 @@ pub const KEY_CLASS_KEY: &str = "cordon.key-class";
 /// Arrow field metadata: the action that made the column.
 pub const ACTION_KEY: &str = "cordon.action";
 
+/// Arrow field metadata: by how many days at most the column's dates were moved.
+pub const SHIFT_DAYS_KEY: &str = "cordon.shift-days";
+
 /// Arrow field metadata: the values hardly repeat, so a dictionary would only cost.
 pub const ENTROPY_KEY: &str = "cordon.entropy";
 
@@ -144,10 +147,11 @@ impl TableRecipe {
             .iter()
             .filter_map(|rule| {
                 let kernel = rule.kernel.as_ref()?;
-                Some(
-                    Field::new(&rule.output, kernel.output_type(), true)
-                        .with_metadata(column_metadata(rule.kind, rule.action)),
-                )
+                let mut metadata = column_metadata(rule.kind, rule.action);
+                if let Some((_, most)) = kernel.shift() {
+                    metadata.insert(SHIFT_DAYS_KEY.to_owned(), most.to_string());
+                }
+                Some(Field::new(&rule.output, kernel.output_type(), true).with_metadata(metadata))
             })
             .collect();
         Arc::new(Schema::new(fields))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use cordon_storage::{Object, Store};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::errors::ParquetError;
@@ -56,14 +57,43 @@ impl ParquetInput {
     }
 
     pub(crate) fn of(file: PartFile, path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
-        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
-        let mut options = ArrowReaderOptions::new();
         let encrypted_footer = encrypted_footer(&file, path)?;
         if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
-            options = options.with_file_decryption_properties(keys.properties(path)?);
+            return Self::with_properties(file, path, keys.properties(path)?, batch_rows, None);
         }
-        let builder =
+        Self::with_options(file, path, ArrowReaderOptions::new(), batch_rows, None)
+    }
+
+    /// With one column, where it is named.
+    pub(crate) fn with_properties(
+        file: PartFile,
+        path: &Path,
+        keys: Arc<FileDecryptionProperties>,
+        batch_rows: usize,
+        only: Option<&str>,
+    ) -> Result<Self, EngineError> {
+        let options = ArrowReaderOptions::new().with_file_decryption_properties(keys);
+        Self::with_options(file, path, options, batch_rows, only)
+    }
+
+    fn with_options(
+        file: PartFile,
+        path: &Path,
+        options: ArrowReaderOptions,
+        batch_rows: usize,
+        only: Option<&str>,
+    ) -> Result<Self, EngineError> {
+        let at = |error: &ParquetError| EngineError::parquet_at("read the Parquet file", path, error);
+        let mut builder =
             ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| at(&error))?;
+        if let Some(name) = only {
+            let column = builder
+                .schema()
+                .index_of(name)
+                .map_err(|_| EngineError::Damaged { what: "columns of the part", path: path.to_owned() })?;
+            let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
+            builder = builder.with_projection(mask);
+        }
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         let schema = builder.schema().clone();
         let reader = builder.with_batch_size(batch_rows.max(1)).build().map_err(|error| at(&error))?;

@@ -17,7 +17,7 @@
 //! #     keys.with(format!("cordon-{name}.v1"), &TableMasterKey::generate())
 //! # });
 //! # let rows = RecordBatch::try_from_iter([("age", Arc::new(Int64Array::from(vec![40, 50])) as _)])?;
-//! let store = TableStore::open(dir.path(), KeyTools::new(Arc::new(masters)), &SealKey::generate())?;
+//! let store = TableStore::open(dir.path(), KeyTools::new(Arc::new(masters)), SealKey::generate())?;
 //!
 //! // Parts are staged, then published together.
 //! let staging = store.stage("patients", "run-1")?;
@@ -57,7 +57,7 @@ mod view;
 
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
 pub use inputs::{InputKeys, ParquetInput};
-pub use keytools::{CordonEncryptionFactory, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
+pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use output::{OutputFormat, write_result};
 pub use session::{
     AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,

@@ -133,7 +133,7 @@ impl QueryEngine {
         runtime.register_object_store(url.as_ref(), store.objects()?);
         // No plan of ours names it; without it no plan can.
         let _ = runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref());
-        let keys = Arc::new(CordonEncryptionFactory::new(store.keys().clone()));
+        let keys = Arc::new(CordonEncryptionFactory::new(store.clone()));
         Ok(Self { store, runtime: Arc::new(runtime), spills, keys, options })
     }
 

@@ -38,6 +38,36 @@ pub struct TransitConfig {
     pub timeout_seconds: u16,
 }
 
+/// Master keys of tables in the transit engine, each a key of its own: `PREFIX-footer`, `PREFIX-direct`, `PREFIX-quasi` and
+/// `PREFIX-clinical`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TransitMastersConfig {
+    /// Such as `https://bao.hospital.example:8200`; `http` for this machine only.
+    pub address: String,
+    /// The path at which the engine is mounted.
+    #[serde(default = "default_mount")]
+    pub mount: String,
+    /// What the names of the keys begin with.
+    #[serde(default = "default_prefix")]
+    pub prefix: String,
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The certificates to trust, PEM; without it, those that the system trusts.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+    /// How to log in; without it, a token from `BAO_TOKEN`, `VAULT_TOKEN` or `~/.vault-token`.
+    #[serde(default)]
+    pub auth: Option<TransitAuth>,
+    /// After so long without an answer the store counts as down.
+    #[serde(default = "default_timeout")]
+    pub timeout_seconds: u16,
+}
+
+fn default_prefix() -> String {
+    "cordon".to_owned()
+}
+
 fn default_mount() -> String {
     "transit".to_owned()
 }

@@ -1,4 +1,5 @@
-//! Stores that keep a key nobody can copy, under which the root key of a key ring is wrapped.
+//! Stores that keep a key nobody can copy, under which the root key of a key ring is wrapped, or data keys of tables
+//! ([`TransitMasters`]).
 //!
 //! This crate exists so that a stolen disk, with the whole project and its ring on it, opens nothing: what unwraps the
 //! root never leaves an HSM or a key service, and whoever wants it has to ask there, by name and on that record. It
@@ -32,6 +33,7 @@ pub mod config;
 mod error;
 mod google;
 mod http;
+mod masters;
 mod pkcs11;
 mod secret;
 mod sigv4;
@@ -45,6 +47,7 @@ use zeroize::Zeroizing;
 
 pub use config::StoreConfig;
 pub use error::{KeyStoreError, Place, Trouble};
+pub use masters::TransitMasters;
 
 /// Wraps and unwraps a root key with a key that stays where it is. `ring` names the key ring, in hexadecimal digits: what
 /// was wrapped for one ring is not to be unwrapped for another.

@@ -62,8 +62,13 @@ impl Transit {
         Http::new(&config.address, &trust, config.timeout_seconds)
     }
 
-    fn path(&self, operation: &str) -> String {
-        format!("{}/{operation}/{}", escape_path(&self.config.mount), escape(&self.config.key))
+    fn path_of(&self, operation: &str, key: &str) -> String {
+        format!("{}/{operation}/{}", escape_path(&self.config.mount), escape(key))
+    }
+
+    /// The same store, another key of it.
+    pub(crate) fn place_of(&self, key: &str) -> Place {
+        Place { key: key.to_owned(), ..(*self.place).clone() }
     }
 
     fn ask(&self, method: Method, path: &str, token: Option<&str>, body: &[u8]) -> Result<Answer, Trouble> {
@@ -169,15 +174,65 @@ impl Transit {
         }
     }
 
-    fn key(&self) -> Result<TransitKey, Trouble> {
+    fn key(&self, name: &str) -> Result<TransitKey, Trouble> {
         #[derive(Deserialize)]
         struct Data {
             data: TransitKey,
         }
-        let answer = self.ask_known(&Method::GET, &self.path("keys"), b"", "read what kind of key it is")?;
+        let path = self.path_of("keys", name);
+        let answer = self.ask_known(&Method::GET, &path, b"", "read what kind of key it is")?;
         match answer.status {
             200 => Ok(json::<Data>(&answer)?.data),
             404 => Err(Trouble::KeyMissing),
+            status => Err(refused(status, &answer)),
+        }
+    }
+
+    /// Whether the key is one to wrap with. Encrypting under a name that does not exist would make a key of that name.
+    pub(crate) fn check_wrapping(&self, name: &str) -> Result<(), Trouble> {
+        let about = self.key(name)?;
+        if !KINDS.contains(&about.kind.as_str()) {
+            return Err(Trouble::KeyUnusable { how: format!("it must be of type {}", KINDS.join(" or ")) });
+        }
+        if about.soft_deleted {
+            return Err(Trouble::KeyUnusable { how: "it is marked as deleted".to_owned() });
+        }
+        if about.exportable {
+            return Err(Trouble::Exportable);
+        }
+        Ok(())
+    }
+
+    /// `body`: the JSON of a request, with the plaintext in it.
+    pub(crate) fn encrypt(&self, name: &str, body: &[u8]) -> Result<String, Trouble> {
+        #[derive(Deserialize)]
+        struct Data {
+            data: Wrapped,
+        }
+        #[derive(Deserialize)]
+        struct Wrapped {
+            ciphertext: String,
+        }
+        let answer = self.ask_known(&Method::POST, &self.path_of("encrypt", name), body, "encrypt with this key")?;
+        match answer.status {
+            200 => Ok(json::<Data>(&answer)?.data.ciphertext),
+            status => Err(refused(status, &answer)),
+        }
+    }
+
+    /// `body`: the JSON of a request, with the ciphertext in it. Gives Base64.
+    pub(crate) fn decrypt(&self, name: &str, body: &[u8]) -> Result<Text, Trouble> {
+        #[derive(Deserialize)]
+        struct Data {
+            data: Unwrapped,
+        }
+        #[derive(Deserialize)]
+        struct Unwrapped {
+            plaintext: Secret,
+        }
+        let answer = self.ask_known(&Method::POST, &self.path_of("decrypt", name), body, "decrypt with this key")?;
+        match answer.status {
+            200 => Ok(json::<Data>(&answer)?.data.plaintext.0),
             status => Err(refused(status, &answer)),
         }
     }
@@ -209,66 +264,30 @@ impl KeyStore for Transit {
     }
 
     fn wrap(&self, key: &[u8; 32], ring: &str) -> Result<String, KeyStoreError> {
-        #[derive(Deserialize)]
-        struct Data {
-            data: Wrapped,
-        }
-        #[derive(Deserialize)]
-        struct Wrapped {
-            ciphertext: String,
-        }
         let wrap = || {
-            // Encrypting under a name that does not exist would make a key of that name.
-            let about = self.key()?;
-            if !KINDS.contains(&about.kind.as_str()) {
-                return Err(Trouble::KeyUnusable { how: format!("it must be of type {}", KINDS.join(" or ")) });
-            }
-            if about.soft_deleted {
-                return Err(Trouble::KeyUnusable { how: "it is marked as deleted".to_owned() });
-            }
-            if about.exportable {
-                return Err(Trouble::Exportable);
-            }
+            self.check_wrapping(&self.config.key)?;
             let (key, context) = (Zeroizing::new(BASE64.encode(key)), context(ring));
             let body = Zeroizing::new(format!(
                 r#"{{"plaintext":"{}","associated_data":"{context}","context":"{context}"}}"#,
                 *key
             ));
-            let answer =
-                self.ask_known(&Method::POST, &self.path("encrypt"), body.as_bytes(), "encrypt with this key")?;
-            match answer.status {
-                200 => Ok(json::<Data>(&answer)?.data.ciphertext),
-                status => Err(refused(status, &answer)),
-            }
+            self.encrypt(&self.config.key, body.as_bytes())
         };
         wrap().at(&self.place)
     }
 
     fn unwrap(&self, wrapped: &str, ring: &str) -> Result<Zeroizing<[u8; 32]>, KeyStoreError> {
-        #[derive(Deserialize)]
-        struct Data {
-            data: Unwrapped,
-        }
-        #[derive(Deserialize)]
-        struct Unwrapped {
-            plaintext: Secret,
-        }
         let unwrap = || {
             let context = context(ring);
             let body = serde_json::json!({ "ciphertext": wrapped, "associated_data": context, "context": context })
                 .to_string();
-            let answer =
-                self.ask_known(&Method::POST, &self.path("decrypt"), body.as_bytes(), "decrypt with this key")?;
-            match answer.status {
-                200 => secret::key_of(&json::<Data>(&answer)?.data.plaintext.0),
-                status => Err(refused(status, &answer)),
-            }
+            secret::key_of(&self.decrypt(&self.config.key, body.as_bytes())?)
         };
         unwrap().at(&self.place)
     }
 
     fn status(&self, wrapped: &str) -> Result<StoreStatus, KeyStoreError> {
-        let key = self.key().at(&self.place)?;
+        let key = self.key(&self.config.key).at(&self.place)?;
         let exportable = if key.exportable { ", exportable" } else { "" };
         Ok(StoreStatus {
             version: wrapped.split(':').nth(1).map(|version| version.trim_start_matches('v').to_owned()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cordon_audit::Anchor;
-use cordon_crypto::SealKey;
+use cordon_crypto::SealKeys;
 
 use crate::error::RunError;
 use crate::sealed::{read_sealed, write_sealed};
@@ -14,13 +14,13 @@ use crate::sealed::{read_sealed, write_sealed};
 /// The last entry that this project has seen on the record.
 pub(crate) struct AuditMark {
     path: PathBuf,
-    key: SealKey,
+    key: SealKeys,
     /// Threads write one after the other, and never an older entry over a newer one.
     last: Mutex<u64>,
 }
 
 impl AuditMark {
-    pub fn new(state: &Path, key: SealKey) -> Self {
+    pub fn new(state: &Path, key: SealKeys) -> Self {
         Self { path: state.join("audit.sealed"), key, last: Mutex::default() }
     }
 

@@ -7,13 +7,15 @@ use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
 use cordon_formats::{CsvOptions, NotesOptions};
 use cordon_keystore::config::{
-    AwsKmsConfig, AzureKeyVaultConfig, GoogleKmsConfig, Pkcs11Config, StoreConfig, TransitConfig,
+    AwsKmsConfig, AzureKeyVaultConfig, GoogleKmsConfig, Pkcs11Config, StoreConfig, TransitConfig, TransitMastersConfig,
 };
 use cordon_storage::StoreSettings;
 use cordon_vault::PostgresConfig;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::retention::RetentionSection;
 
 /// The JSON Schemas of `cordon.yaml`, `policies/*.yaml` and `pipelines/*.yaml`, made from the types.
 pub fn schema_texts() -> [(&'static str, String); 3] {
@@ -42,6 +44,9 @@ pub struct ProjectFile {
     pub storage: StorageSection,
     #[serde(default)]
     pub run: RunSection,
+    /// How long things stay.
+    #[serde(default)]
+    pub retention: RetentionSection,
     /// Users, roles, and what each role may read and do.
     #[serde(default)]
     pub access: AccessFile,
@@ -54,8 +59,25 @@ pub struct KeysSection {
     /// The file of wrapped keys; it is of no use without the root key.
     #[serde(default = "default_keyring")]
     pub keyring: String,
+    /// After how many days `cordon keys status` says that a key is due for rotation, such as `365d`.
+    #[serde(default)]
+    pub rotate_after: Option<At<String>>,
     /// Where the root key comes from.
     pub root: RootSection,
+    /// Where the master keys of tables are that new files are wrapped under.
+    #[serde(default)]
+    pub masters: MastersSection,
+}
+
+/// The master keys of tables: `ring`, or `{ transit: { … } }`, where Spark and pyarrow ask for them too.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum MastersSection {
+    /// In the key ring.
+    #[default]
+    Ring,
+    /// In the transit engine of OpenBao or HashiCorp Vault, which they do not leave.
+    Transit(TransitMastersConfig),
 }
 
 fn default_keyring() -> String {
@@ -149,6 +171,60 @@ pub struct StorageSection {
     pub quarantine: String,
     /// Spill files of large queries.
     pub tmp: String,
+    /// How new files of tables are encrypted. Older files stay as they are and are read.
+    pub encryption: EncryptionSection,
+}
+
+/// How new files of tables are encrypted: always by AES-GCM, with the footer.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct EncryptionSection {
+    /// 128 or 256.
+    pub key_bits: KeyBits,
+    /// Whether the wrapped keys stand in each file or beside it.
+    pub key_material: KeyMaterial,
+    /// A key for each column, or one for the file.
+    pub keys: KeysOf,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(try_from = "u16")]
+#[schemars(with = "u16")]
+pub enum KeyBits {
+    Bits128,
+    #[default]
+    Bits256,
+}
+
+impl TryFrom<u16> for KeyBits {
+    type Error = &'static str;
+
+    fn try_from(bits: u16) -> Result<Self, Self::Error> {
+        match bits {
+            128 => Ok(Self::Bits128),
+            256 => Ok(Self::Bits256),
+            _ => Err("keys have 128 or 256 bits"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyMaterial {
+    #[default]
+    Internal,
+    /// In `_KEY_MATERIAL_FOR_<file>.json` beside each file: a new master key is a new small file.
+    External,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeysOf {
+    /// A key for each column, under the master key of its class.
+    #[default]
+    Columns,
+    /// One key for the whole file, under the master key of direct identifiers: for DuckDB.
+    Uniform,
 }
 
 impl Default for StorageSection {
@@ -160,6 +236,7 @@ impl Default for StorageSection {
             state: ".cordon/state".to_owned(),
             quarantine: ".cordon/quarantine".to_owned(),
             tmp: ".cordon/tmp".to_owned(),
+            encryption: EncryptionSection::default(),
         }
     }
 }

@@ -22,12 +22,20 @@ pub enum RunError {
     NoSpace { what: &'static str, path: PathBuf },
     #[error("cannot {what} {path}: {kind}", path = .path.display())]
     Io { what: &'static str, path: PathBuf, kind: String },
+    #[error(
+        "{path} is sealed under a version of its key that the key ring does not hold\n  help: if keys were rotated while this \
+         command ran, run it again; otherwise restore the key ring that belongs to it",
+        path = .path.display()
+    )]
+    OtherVersion { path: PathBuf },
     #[error("{path} {how}", path = .path.display())]
     Damaged { path: PathBuf, how: &'static str },
     #[error(
         "another run of pipeline `{pipeline}` is active\n  help: wait for it, or stop it; a stopped run can be resumed"
     )]
     Busy { pipeline: String },
+    #[error("{what} is going on\n  help: wait for it to end")]
+    Occupied { what: &'static str },
     #[error(transparent)]
     Keys(#[from] KeyRingError),
     #[error("cryptography: {0}")]
@@ -89,14 +97,14 @@ impl RunError {
     pub fn exit(&self) -> ExitKind {
         match self {
             Self::Config(_) | Self::Usage { .. } => ExitKind::Usage,
-            Self::Keys(_) | Self::Crypto(_) | Self::VaultKey(_) => ExitKind::Keys,
+            Self::Keys(_) | Self::Crypto(_) | Self::VaultKey(_) | Self::OtherVersion { .. } => ExitKind::Keys,
             Self::NoSpace { .. }
             | Self::Io { .. }
             | Self::Store(_)
             | Self::StoreSetup(_)
             | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
             Self::Damaged { .. } | Self::Vault(TokenError::Damaged(_)) => ExitKind::Integrity,
-            Self::Busy { .. } => ExitKind::Busy,
+            Self::Busy { .. } | Self::Occupied { .. } => ExitKind::Busy,
             Self::Audit(error) => audit_exit(error),
             Self::Engine(error) => engine_exit(error).1,
             Self::Interrupted | Self::Internal(_) => ExitKind::Failure,
@@ -113,8 +121,8 @@ impl RunError {
             Self::NoSpace { .. } => "no space",
             Self::Io { .. } => "input or output",
             Self::Damaged { .. } => "damaged",
-            Self::Busy { .. } => "busy",
-            Self::Keys(_) | Self::VaultKey(_) => "keys",
+            Self::Busy { .. } | Self::Occupied { .. } => "busy",
+            Self::Keys(_) | Self::VaultKey(_) | Self::OtherVersion { .. } => "keys",
             Self::Crypto(_) => "cryptography",
             Self::Vault(_) => "vault",
             Self::Audit(_) => "audit",

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::anchor::AuditMark;
 use crate::error::RunError;
 use crate::project::{AskPassphrase, Existing, OpenProject, Project, Warehouse};
+use crate::retain::STOPPED;
 
 /// A project's record as an auditor reads it: nothing is locked, healed, appended or made.
 pub struct Evidence {
@@ -94,14 +95,15 @@ impl OpenProject {
 impl Evidence {
     fn new(project: &Project, ring: &KeyRing) -> Result<Self, RunError> {
         let key = ring.audit_signing_key()?.verifying_key();
-        let log = AuditReader::open(&project.audit_folder(), &ring.key::<AuditSealKey>()?, key);
+        let log = AuditReader::open(&project.audit_folder(), ring.versions::<AuditSealKey>()?, key)
+            .before_rotation(ring.audit_signing_keys()?.verifying_keys());
         let there = match project.warehouse() {
             Warehouse::Folder(folder) => folder.is_dir(),
             Warehouse::Objects(_) => true,
         };
         let tables = if there { Some(project.table_store(ring)?) } else { None };
         let state = project.root.join(&project.file.storage.state);
-        let reached = AuditMark::new(&state, ring.key::<SealKey>()?).read()?;
+        let reached = AuditMark::new(&state, ring.versions::<SealKey>()?).read()?;
         Ok(Self { log, tables, reached })
     }
 
@@ -170,6 +172,8 @@ struct Commit {
     run: String,
     /// The pipeline that made the table, as far as it is known.
     pipeline: Option<String>,
+    /// The one before, should this one be withdrawn.
+    before: Option<Box<Commit>>,
 }
 
 impl Commits {
@@ -184,7 +188,7 @@ impl Commits {
 
     fn add(&mut self, seq: u64, event: &Event) {
         match event {
-            Event::RunStarted { run, pipeline, .. } => {
+            Event::RunStarted { run, pipeline, .. } | Event::RowsRetired { run, pipeline, .. } => {
                 self.pipelines.insert(run.clone(), pipeline.clone());
                 self.started.insert(pipeline.clone(), seq);
                 self.last_start = seq;
@@ -200,7 +204,25 @@ impl Commits {
                 // A replay tells no pipeline of its own: it is that of the runs that made the table.
                 let known = before.and_then(|before| before.pipeline.clone());
                 let pipeline = self.pipelines.get(run).cloned().or(known);
-                self.newest.insert(table.clone(), Commit { seq, version: *version, run: run.clone(), pipeline });
+                let before = self.newest.remove(table).and_then(|before| {
+                    if before.run == *run { before.before } else { Some(Box::new(Commit { before: None, ..before })) }
+                });
+                let commit = Commit { seq, version: *version, run: run.clone(), pipeline, before };
+                self.newest.insert(table.clone(), commit);
+            }
+            // A removal that a hold stopped between its entry and its publication.
+            Event::RunFailed { run, what } if *what == STOPPED => {
+                let stopped: Vec<String> = self
+                    .newest
+                    .iter()
+                    .filter(|(_, commit)| commit.run == *run)
+                    .map(|(table, _)| table.clone())
+                    .collect();
+                for table in stopped {
+                    if let Some(before) = self.newest.remove(&table).and_then(|commit| commit.before) {
+                        self.newest.insert(table, *before);
+                    }
+                }
             }
             _ => {}
         }

@@ -10,12 +10,15 @@
 //! ```
 
 mod anchor;
+pub mod backup;
 pub mod config;
 mod documents;
 pub mod error;
 pub mod evidence;
+pub mod holds;
 pub mod init;
 pub mod inspect;
+mod masters;
 mod people;
 mod places;
 pub mod plan;
@@ -24,6 +27,10 @@ pub mod project;
 pub mod quarantine;
 pub mod replay;
 pub mod report;
+pub mod retain;
+pub mod retention;
+pub mod reveal;
+pub mod rotate;
 pub mod run;
 pub mod sealed;
 pub mod source;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::Datelike;
+use chrono::{Datelike, NaiveDate};
 use cordon_audit::Sources;
 use cordon_crypto::KeyedHash;
 use cordon_deid::kernel::Kernel;
@@ -31,6 +31,8 @@ pub struct PlannedFile {
     pub source_id: String,
     /// Of what the rows depend on in the pipeline file.
     pub read_with: String,
+    /// The day on which its content was first committed, where that is as it was.
+    pub since: Option<NaiveDate>,
     /// The content, where it comes from quarantine instead of the file itself.
     pub replay: Option<Arc<ReplayInput>>,
 }
@@ -131,7 +133,13 @@ impl Listing {
             for file in source::list(&project.root, &project.project.stores, &pipeline.path, section)? {
                 let source_id = source_id(&names, &file.dataset, &file.key);
                 let read_with = read_with(pipeline, &file);
-                present.entry(source_id.clone()).or_insert(PlannedFile { file, source_id, read_with, replay: None });
+                present.entry(source_id.clone()).or_insert(PlannedFile {
+                    file,
+                    source_id,
+                    read_with,
+                    since: None,
+                    replay: None,
+                });
             }
         }
         Ok(Self(present))
@@ -151,6 +159,7 @@ impl Plan {
             !unit.is_refusal() || unit.files.iter().any(|file| present.contains_key(&file.source_id))
         });
         let mut stale = BTreeSet::new();
+        let mut unchanged_since: BTreeMap<String, Option<NaiveDate>> = BTreeMap::new();
         let mut unjoined = 0;
         let mut known = BTreeSet::new();
         for unit in done.units.values() {
@@ -160,7 +169,14 @@ impl Plan {
                 match (present.get(&file.source_id), outdated) {
                     (Some(now), None) if file.refused.is_none() && !basis.unjoins(unit) && !has_changed(file, now)? => {
                     }
-                    (Some(_), _) => {
+                    // Its rows would only come to go again.
+                    (Some(now), _) if file.retired && !has_changed(file, now)? => {}
+                    (None, _) if file.retired => {}
+                    (Some(now), _) => {
+                        if file.refused.is_none() && !has_changed(file, now)? {
+                            let since = unchanged_since.entry(file.source_id.clone()).or_default();
+                            *since = file.since().max(*since);
+                        }
                         stale.insert(file.source_id.clone());
                     }
                     // Its rows stay as they are: nothing asks for making them again.
@@ -179,6 +195,7 @@ impl Plan {
         let open: Vec<PlannedFile> = present
             .into_values()
             .filter(|planned| !known.contains(&planned.source_id) || stale.contains(&planned.source_id))
+            .map(|planned| PlannedFile { since: unchanged_since.get(&planned.source_id).copied().flatten(), ..planned })
             .collect();
         Ok(Self { units: group(open, journaled)?, done, unchanged, unjoined, present: here })
     }
@@ -414,6 +431,8 @@ datasets:
             read_with: String::new(),
             refused: refused.then(|| "broken".to_owned()),
             counts: Counts::default(),
+            since: None,
+            retired: false,
         };
         UnitRecord {
             made_under: basis.made_under.clone(),

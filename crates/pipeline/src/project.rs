@@ -9,13 +9,12 @@ use arrow_schema::SchemaRef;
 use cordon_access::{Dataset, Grants, Problem};
 use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
 use cordon_crypto::{
-    AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SurrogateKey, VaultKey,
+    AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SealKeys, SurrogateKey, VaultKey,
 };
 use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::Recipe;
 use cordon_deid::yaml::{self, Issue, Issues, Position};
-use cordon_engine::keytools::KeyTools;
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
 use cordon_keystore::StoreConfig;
@@ -31,6 +30,7 @@ use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
+use crate::retention::Retention;
 use crate::run::PipelineLock;
 use crate::stores::Stores;
 
@@ -42,6 +42,10 @@ pub struct Project {
     /// Memory that a run or a query may use, in bytes.
     pub memory: usize,
     pub threads: usize,
+    /// Days after which a key is due for rotation.
+    pub rotate_after: Option<u32>,
+    /// How long things stay.
+    pub retention: Retention,
     /// Where in `cordon.yaml` things stand.
     places: Places,
     pub(crate) stores: Stores,
@@ -96,12 +100,23 @@ impl Project {
         if memory < MIN_MEMORY {
             return Err(wrong(file.run.memory.position, "the memory limit is too small".to_owned(), "at least 128MiB"));
         }
+        let rotate_after = match &file.keys.rotate_after {
+            None => None,
+            Some(text) => Some(parse_days(&text.value).ok_or_else(|| {
+                wrong(
+                    text.position,
+                    format!("`{}` is not a number of days", text.value),
+                    "write a number from 1 to 36500 and `d`, such as `365d`",
+                )
+            })?),
+        };
         let threads = match file.run.threads {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             threads => threads,
         };
         let stores = Stores::new(root, Path::new("cordon.yaml"), &file.storage)?;
-        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, places, stores })
+        let retention = Retention::check(&file.retention)?;
+        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, rotate_after, retention, places, stores })
     }
 
     /// Names in grants that fit nothing of what exists or may come to be. An `except` among them leaves a column open
@@ -291,13 +306,13 @@ impl Project {
     }
 
     pub(crate) fn table_store(&self, ring: &KeyRing) -> Result<TableStore, RunError> {
-        let tools = KeyTools::new(ring.master_keys());
-        let (seal, warehouse) = (ring.key::<SealKey>()?, self.warehouse());
+        let tools = self.key_tools(ring)?;
+        let (seal, warehouse) = (ring.versions::<SealKey>()?, self.warehouse());
         match warehouse {
-            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, &seal)?),
+            Warehouse::Folder(folder) => Ok(TableStore::open(folder, tools, seal)?),
             Warehouse::Objects(location) => {
                 let staging = self.root.join(&self.file.storage.staging);
-                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, &seal)?)
+                Ok(TableStore::open_objects(self.stores.open(&location)?, staging, tools, seal)?)
             }
         }
     }
@@ -312,7 +327,13 @@ impl Project {
 
     /// Opens keys, vault, audit log and tables.
     pub fn open(self, ask: AskPassphrase<'_>, user: &str) -> Result<OpenProject, RunError> {
-        let ring = KeyRing::open(&self.keyring_path(), &self.root_secret(ask)?)?;
+        let root = self.root_secret(ask)?;
+        self.open_with(&root, user)
+    }
+
+    /// The same, by whoever needs the root's secret besides: to replace the ring.
+    pub fn open_with(self, root: &RootSecret, user: &str) -> Result<OpenProject, RunError> {
+        let ring = KeyRing::open(&self.keyring_path(), root)?;
         OpenProject::new(self, ring, user, Existing::Must)
     }
 }
@@ -422,13 +443,13 @@ impl OpenProject {
             Existing::New => AuditLog::open,
         };
         let state = project.root.join(&project.file.storage.state);
-        let anchor = AuditMark::new(&state, ring.key::<SealKey>()?);
+        let anchor = AuditMark::new(&state, ring.versions::<SealKey>()?);
         // Before the log is opened: what others append meanwhile is in it then.
         let reached = anchor.read()?;
         let audit = open(
             &project.audit_folder(),
-            ring.key::<AuditSealKey>()?,
-            ring.audit_signing_key()?,
+            ring.versions::<AuditSealKey>()?,
+            ring.audit_signing_keys()?,
             WriterInfo::for_user(user),
         )?;
         let tables = project.table_store(&ring)?;
@@ -446,8 +467,14 @@ impl OpenProject {
         }
         if existing == Existing::Must {
             open.record_store_use(StoreUse::Unwrapped)?;
+            crate::backup::record_restored(&open)?;
         }
         Ok(open)
+    }
+
+    /// The same project under the ring as it is now.
+    pub(crate) fn reopened(self, user: &str) -> Result<Self, RunError> {
+        Self::new(self.project, self.ring, user, Existing::Must)
     }
 
     /// Puts an event on the record; it is durable when this returns.
@@ -473,13 +500,14 @@ impl OpenProject {
         &self.tables
     }
 
-    pub fn seal_key(&self) -> Result<SealKey, RunError> {
-        Ok(self.ring.key::<SealKey>()?)
+    pub fn seal_key(&self) -> Result<SealKeys, RunError> {
+        Ok(self.ring.versions::<SealKey>()?)
     }
 
-    /// Names files in manifests and in the audit log without naming patients.
+    /// Names files in manifests and in the audit log without naming patients. From the first version of the key: under another name a
+    /// file would be taken for a new one.
     pub(crate) fn source_ids(&self) -> Result<KeyedHash, RunError> {
-        Ok(KeyedHash::for_key(&self.seal_key()?).derive("source file names"))
+        Ok(KeyedHash::for_key(self.seal_key()?.first_key()).derive("source file names"))
     }
 
     /// Opens the vault and makes what kernels need.
@@ -522,7 +550,7 @@ impl OpenProject {
     }
 
     pub fn key_ids(&self) -> Vec<String> {
-        self.ring.status().into_iter().map(|key| key.id).collect()
+        self.ring.newest().into_iter().map(|key| key.name()).collect()
     }
 
     /// What a unit's rows depend on besides its files: the policy and the keys.
@@ -579,6 +607,12 @@ fn access_issues(places: &Places, problems: Vec<Problem>) -> Issues {
 
 fn read_text(path: &Path) -> Result<String, RunError> {
     fs::read_to_string(path).map_err(|error| RunError::io("read", path, &error))
+}
+
+/// `365d`
+fn parse_days(text: &str) -> Option<u32> {
+    let days = text.trim().strip_suffix('d')?.trim_end().parse().ok()?;
+    (1..=36_500).contains(&days).then_some(days)
 }
 
 /// `1GiB`, `512 MiB`, `100MB`, `4096`.

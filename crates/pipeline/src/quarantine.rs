@@ -7,12 +7,13 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cordon_crypto::{SealKey, SealedReader, SealedWriter, sub_key};
+use cordon_crypto::{CryptoError, SealKeys, SealedWriter};
 use cordon_formats::{CsvOptions, NotesOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Format;
 use crate::error::RunError;
+use crate::sealed::unopened;
 use crate::state::QuarantineRef;
 
 /// Where a quarantined record came from; enough to read it again.
@@ -106,14 +107,14 @@ fn info(path: &Path) -> Vec<u8> {
 /// Writes one quarantine file; nothing is on disk until the first entry.
 pub struct QuarantineWriter {
     path: PathBuf,
-    key: SealKey,
+    key: SealKeys,
     out: Option<SealedWriter<BufWriter<File>>>,
     origins: usize,
     pub count: u64,
 }
 
 impl QuarantineWriter {
-    pub fn new(path: PathBuf, key: SealKey) -> Self {
+    pub fn new(path: PathBuf, key: SealKeys) -> Self {
         Self { path, key, out: None, origins: 0, count: 0 }
     }
 
@@ -142,7 +143,9 @@ impl QuarantineWriter {
         if self.out.is_none() {
             crate::sealed::make_folder(self.path.parent().unwrap_or(Path::new(".")))?;
             let file = File::create(&self.path).map_err(|error| RunError::io("create", &self.path, &error))?;
-            let sealed = SealedWriter::new(BufWriter::new(file), &sub_key(&self.key, SUB_KEY), &info(&self.path))
+            let sealed = self
+                .key
+                .writer(BufWriter::new(file), SUB_KEY, &info(&self.path))
                 .map_err(|error| RunError::io("write", &self.path, &error))?;
             self.out = Some(sealed);
         }
@@ -169,7 +172,7 @@ impl QuarantineWriter {
             return Ok(None);
         }
         let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Some(QuarantineRef { file, entries: self.count }))
+        Ok(Some(QuarantineRef { file, entries: self.count, since: None }))
     }
 }
 
@@ -177,14 +180,14 @@ impl QuarantineWriter {
 pub fn read(
     folder: &Path,
     held: &QuarantineRef,
-    key: &SealKey,
+    key: &SealKeys,
     mut each: impl FnMut(Quarantined) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
     let path = folder.join(&held.file);
     let path = path.as_path();
     let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
-    let mut input = SealedReader::new(BufReader::new(file), &sub_key(key, SUB_KEY), &info(path))
-        .map_err(|_| RunError::damaged(path, "does not open under the project's key"))?;
+    let mut input =
+        key.reader(BufReader::new(file), SUB_KEY, &info(path)).map_err(|error| unopened_stream(path, &error))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut origins: Vec<Origin> = Vec::new();
     let mut number = 0u64;
@@ -207,6 +210,40 @@ pub fn read(
         return Err(RunError::damaged(path, "does not hold as many records as were put aside"));
     }
     Ok(())
+}
+
+fn unopened_stream(path: &Path, error: &std::io::Error) -> RunError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<CryptoError>()) {
+        Some(error) => unopened(path, error),
+        None => RunError::damaged(path, "does not open under the project's key"),
+    }
+}
+
+/// Seals a quarantine file again under the newest version. `false` where it is under it already. Its owner holds the pipeline's lock.
+pub(crate) fn reseal(path: &Path, keys: &SealKeys) -> Result<bool, RunError> {
+    if crate::sealed::version_of(path, false)? == Some(keys.newest()) {
+        return Ok(false);
+    }
+    let file = File::open(path).map_err(|error| RunError::io("open", path, &error))?;
+    let mut input =
+        keys.reader(BufReader::new(file), SUB_KEY, &info(path)).map_err(|error| unopened_stream(path, &error))?;
+    let beside = crate::sealed::beside(path);
+    let written = File::create(&beside).and_then(|file| {
+        let mut out = keys.writer(BufWriter::new(file), SUB_KEY, &info(path))?;
+        std::io::copy(&mut input, &mut out)?;
+        let file = out.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), crate::sealed::sync_folder)
+    });
+    written.map(|()| true).map_err(|error| {
+        // Best effort: the old file is as it was.
+        let _ = fs::remove_file(&beside);
+        match error.kind() {
+            std::io::ErrorKind::InvalidData => unopened_stream(path, &error),
+            _ => RunError::io("write", path, &error),
+        }
+    })
 }
 
 /// One length-prefixed block; `None` at the end, where an end may be.

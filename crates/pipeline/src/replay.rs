@@ -12,6 +12,7 @@ use crate::plan::{Basis, PlannedFile, ReplayInput, ReplayRecord, Unit};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::quarantine::{self, Origin, Quarantined};
+use crate::retention::Keeping;
 use crate::run::{
     Context, OpenJournal, RunReport, as_replay_problem, finish, made_under, new_run_id, record_failure, sources,
     started, with_schemas,
@@ -91,7 +92,7 @@ fn each(
 }
 
 /// Neither replayed nor of a file that was read again since.
-fn is_waiting(done: &Done, unit: &UnitRecord, held: &QuarantineRef, record: &Quarantined) -> bool {
+pub(crate) fn is_waiting(done: &Done, unit: &UnitRecord, held: &QuarantineRef, record: &Quarantined) -> bool {
     !done.replayed.contains(&held.file, record.number)
         && unit.files.iter().any(|file| file.read_as == record.origin.source_id)
 }
@@ -131,7 +132,7 @@ fn replay_to_end(
 ) -> Result<RunReport, RunError> {
     let clock = std::time::Instant::now();
     let _lock = project.lock_pipeline(&pipeline.name)?;
-    let mut journal = OpenJournal::open(project, pipeline)?;
+    let mut journal = OpenJournal::open(project, &pipeline.name)?;
     if !journal.is_empty() {
         return Err(RunError::usage(
             format!("a run of `{}` was interrupted", pipeline.name),
@@ -141,7 +142,8 @@ fn replay_to_end(
     project.need_vault()?;
     let recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
-    let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done);
+    let keeping = Keeping::now(project)?;
+    let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).keeping(keeping);
     // Records that join people now are written with what was known before; the next run makes all of them again.
     let merges = context.people()?.vault.merges()?;
     let basis = Basis::new(project.made_under(pipeline, &recipe), merges, &recipe);
@@ -181,7 +183,7 @@ fn replay_to_end(
     }
     let Replay { mut next, fresh, refused, .. } = replay;
     if begun.is_none() {
-        return Ok(RunReport::new(pipeline, &context.run, &recipe.name));
+        return Ok(RunReport::new(&pipeline.name, &context.run, &recipe.name));
     }
     let mut tables: BTreeMap<String, Change> = BTreeMap::new();
     for part in fresh.iter().filter_map(|id| next.units.get(id)).flat_map(|unit| &unit.parts) {
@@ -198,6 +200,7 @@ fn replay_to_end(
         fresh,
         unchanged: 0,
         is_replay: true,
+        is_retention: false,
     };
     journal.restart(&context.run, &basis.key(), recipe.reference_date)?;
     let finished = finish(&context, &mut journal, prepared);
@@ -276,6 +279,7 @@ impl Replay<'_, '_> {
                 },
                 source_id: waiting.known.source_id.clone(),
                 read_with: waiting.known.read_with.clone(),
+                since: None,
                 replay: Some(Arc::new(ReplayInput { header: waiting.origin.header, records: waiting.records })),
             });
             known.push(waiting.known);

@@ -33,7 +33,7 @@ pub struct FoundReport {
 }
 
 impl FoundReport {
-    fn of(pipeline: &Pipeline, prepared: &Prepared) -> Self {
+    fn of(pipeline: &str, prepared: &Prepared) -> Self {
         let report = RunReport::of(pipeline, prepared, Vec::new());
         Self {
             run: report.run,
@@ -52,16 +52,16 @@ impl FoundReport {
 }
 
 /// Keeps the report of a run that found something. To keep it again changes nothing.
-pub(crate) fn keep(project: &OpenProject, pipeline: &Pipeline, prepared: &Prepared) -> Result<(), RunError> {
+pub(crate) fn keep(project: &OpenProject, pipeline: &str, prepared: &Prepared) -> Result<(), RunError> {
     let report = FoundReport::of(pipeline, prepared);
     if report.found.is_empty() {
         return Ok(());
     }
-    write_sealed(&project.report_file(&pipeline.name, &report.run), &project.seal_key()?, &report)?;
-    let mut runs = runs(project, pipeline);
+    write_sealed(&project.report_file(pipeline, &report.run), &project.seal_key()?, &report)?;
+    let mut runs = runs_of(project, pipeline);
     runs.truncate(runs.len().saturating_sub(MOST));
     for run in runs {
-        let path = project.report_file(&pipeline.name, &run);
+        let path = project.report_file(pipeline, &run);
         fs::remove_file(&path).map_err(|error| RunError::io("remove", &path, &error))?;
     }
     Ok(())
@@ -69,7 +69,11 @@ pub(crate) fn keep(project: &OpenProject, pipeline: &Pipeline, prepared: &Prepar
 
 /// The runs of which a report is kept, the oldest first.
 pub fn runs(project: &OpenProject, pipeline: &Pipeline) -> Vec<String> {
-    let entries = fs::read_dir(project.state_folder(&pipeline.name)).into_iter().flatten().flatten();
+    runs_of(project, &pipeline.name)
+}
+
+pub(crate) fn runs_of(project: &OpenProject, pipeline: &str) -> Vec<String> {
+    let entries = fs::read_dir(project.state_folder(pipeline)).into_iter().flatten().flatten();
     let mut runs: Vec<String> = entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;

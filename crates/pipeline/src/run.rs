@@ -11,11 +11,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use chrono::{Datelike, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 use cordon_audit::{Digest, Event, Label, Sources};
 use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
@@ -29,11 +29,12 @@ use crate::people::{Marks, People};
 use crate::plan::{Basis, Listing, Plan};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
+use crate::retention::Keeping;
 use crate::sealed::{Journal, clear_temporary, read_sealed, write_sealed};
 use crate::state::{
     Change, Counts, Done, Found, JournalEntry, LeftOut, MadeUnder, Noticed, PartRecord, Prepared, UnitRecord,
 };
-use crate::{report, unit};
+use crate::{report, retain, unit};
 
 /// What a run came to.
 #[derive(Serialize)]
@@ -64,14 +65,16 @@ pub struct RunReport {
     /// What this run found in the records that it read and what it did with it, by dataset. Files that were unchanged since an earlier
     /// run are not in it.
     pub found: BTreeMap<String, Found>,
+    /// Of the rows out, those that were not written because they are past their retention, by table.
+    pub expired: BTreeMap<String, u64>,
     pub seconds: f64,
 }
 
 impl RunReport {
-    pub(crate) fn new(pipeline: &Pipeline, run: &str, policy: &str) -> Self {
+    pub(crate) fn new(pipeline: &str, run: &str, policy: &str) -> Self {
         Self {
             run: run.to_owned(),
-            pipeline: pipeline.name.clone(),
+            pipeline: pipeline.to_owned(),
             policy: policy.to_owned(),
             resumed: false,
             files_read: 0,
@@ -87,12 +90,13 @@ impl RunReport {
             undeclared: BTreeMap::new(),
             left_out: BTreeMap::new(),
             found: BTreeMap::new(),
+            expired: BTreeMap::new(),
             seconds: 0.0,
         }
     }
 
     /// Of a commit that was carried out, whoever had prepared it.
-    pub(crate) fn of(pipeline: &Pipeline, prepared: &Prepared, tables: Vec<TableReport>) -> Self {
+    pub(crate) fn of(pipeline: &str, prepared: &Prepared, tables: Vec<TableReport>) -> Self {
         let mut report = Self::new(pipeline, &prepared.run, &prepared.policy.name);
         report.files_unchanged = prepared.unchanged;
         prepared.fresh_units().for_each(|unit| report.add(unit));
@@ -120,9 +124,11 @@ impl RunReport {
             undeclared: std::mem::take(&mut self.undeclared),
             left_out: std::mem::take(&mut self.left_out),
             found: std::mem::take(&mut self.found),
+            expired: std::mem::take(&mut self.expired),
         };
         all.add(noticed);
-        (self.undeclared, self.left_out, self.found) = (all.undeclared, all.left_out, all.found);
+        (self.undeclared, self.left_out) = (all.undeclared, all.left_out);
+        (self.found, self.expired) = (all.found, all.expired);
     }
 
     /// With what an interrupted run had left to be committed before this one.
@@ -139,7 +145,12 @@ impl RunReport {
                 self.tables.push(table);
             }
         }
-        self.notice(Noticed { undeclared: carried.undeclared, left_out: carried.left_out, found: carried.found });
+        self.notice(Noticed {
+            undeclared: carried.undeclared,
+            left_out: carried.left_out,
+            found: carried.found,
+            expired: carried.expired,
+        });
         self
     }
 }
@@ -165,6 +176,8 @@ pub struct Context<'a> {
     people: Mutex<Option<People>>,
     /// Where vault and dossiers stood when the tables were last changed.
     marks: Marks,
+    /// What of the rows is past its retention already.
+    pub(crate) keeping: Keeping,
 }
 
 impl<'a> Context<'a> {
@@ -178,7 +191,14 @@ impl<'a> Context<'a> {
         done: &Done,
     ) -> Self {
         let marks = Marks::of(done);
-        Self { project, pipeline, recipe, run, meter, tell, staging: Mutex::default(), people: Mutex::default(), marks }
+        let keeping = Keeping::default();
+        let (staging, people) = (Mutex::default(), Mutex::default());
+        Self { project, pipeline, recipe, run, meter, tell, staging, people, marks, keeping }
+    }
+
+    /// Rows that are past their retention are not written.
+    pub(crate) fn keeping(self, keeping: Keeping) -> Self {
+        Self { keeping, ..self }
     }
 
     pub(crate) fn staging(&self, table: &str) -> Result<Arc<Staging>, RunError> {
@@ -235,6 +255,12 @@ pub(crate) fn fail_point(name: &str) {
     }
 }
 
+/// The time. A test may say another to a program that was built for tests.
+pub(crate) fn clock() -> DateTime<Utc> {
+    let told = if cfg!(debug_assertions) { std::env::var("CORDON_NOW").ok() } else { None };
+    told.and_then(|told| told.parse().ok()).unwrap_or_else(Utc::now)
+}
+
 /// Runs a pipeline to its end, or carries on where an interrupted run stopped.
 pub fn run(
     project: &OpenProject,
@@ -263,6 +289,11 @@ pub(crate) fn record_failure(project: &OpenProject, pipeline: &Pipeline, begun: 
     let _ = project.audit(&Event::RunFailed { run, what: Label::new(error.kind()) });
 }
 
+/// That a removal failed which is on the record already.
+pub(crate) fn record_failure_of(project: &OpenProject, run: &str, error: &RunError) {
+    let _ = project.audit(&Event::RunFailed { run: run.to_owned(), what: Label::new(error.kind()) });
+}
+
 pub(crate) fn started(
     project: &OpenProject,
     pipeline: &Pipeline,
@@ -288,17 +319,21 @@ fn run_to_end(
 ) -> Result<RunReport, RunError> {
     let clock = std::time::Instant::now();
     let _lock = project.lock_pipeline(&pipeline.name)?;
-    let mut journal = OpenJournal::open(project, pipeline)?;
+    let mut journal = OpenJournal::open(project, &pipeline.name)?;
     project.need_vault()?;
 
     // What an interrupted run had decided to commit is committed first.
     let mut carried = None;
     if let Some(prepared) = journal.prepared.take() {
-        *begun = Some(prepared.run.clone());
-        let tables = carry_out(project, pipeline, &prepared, tell)?;
-        journal.clear()?;
-        carried = Some(RunReport::of(pipeline, &prepared, tables));
-        *begun = None;
+        if retain::is_stopped(project, &pipeline.name, &prepared)? {
+            journal.clear()?;
+        } else {
+            *begun = Some(prepared.run.clone());
+            let tables = carry_out(project, &pipeline.name, &prepared, tell)?;
+            journal.clear()?;
+            carried = Some(RunReport::of(&pipeline.name, &prepared, tables));
+            *begun = None;
+        }
     }
 
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
@@ -324,8 +359,9 @@ fn run_to_end(
         journal.restart(&new, &basis.key(), recipe.reference_date)?;
         new
     };
-    sweep(project, pipeline, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
-    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&people);
+    sweep(project, &pipeline.name, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
+    let keeping = Keeping::now(project)?;
+    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&people).keeping(keeping);
     own_tables(&context)?;
     let plan = Plan::make(listing, done, &basis, &journal.units)?;
 
@@ -388,6 +424,16 @@ fn learn(context: &Context<'_>, mut plan: Plan, begun: &mut Option<String>) -> R
 fn own_tables(context: &Context<'_>) -> Result<(), RunError> {
     for table in context.pipeline.tables_of(context.recipe) {
         let Some(version) = context.project.tables().current(&table)? else { continue };
+        // Of a table that is newer than the record, rows would be written twice, and people given second tokens.
+        if let Some(audit) = &version.manifest.provenance.audit
+            && audit.seq > context.project.audit_log().head()?.seq
+        {
+            return Err(RunError::damaged(
+                Path::new(&format!("table `{table}`")),
+                "is newer than the project's record: the project was restored from an older backup than its tables; restore a backup with \
+                 its tables, or move the table away and run the pipeline again",
+            ));
+        }
         let owner = &version.manifest.provenance.pipeline;
         if *owner != context.pipeline.name {
             return Err(RunError::usage(
@@ -399,17 +445,22 @@ fn own_tables(context: &Context<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Removes what runs left that were killed or started afresh: quarantine that nothing refers to, half-written files.
+/// Removes what runs left that were killed or started afresh: quarantine that nothing refers to, half-written files. What was put
+/// aside goes with the tables that it did not come to: while a hold is on one of them, all of it stays.
 fn sweep<'a>(
     project: &OpenProject,
-    pipeline: &Pipeline,
+    pipeline: &str,
     done: &'a Done,
     journaled: impl Iterator<Item = &'a UnitRecord>,
 ) -> Result<(), RunError> {
-    clear_temporary(&project.state_folder(&pipeline.name))?;
+    clear_temporary(&project.state_folder(pipeline))?;
+    let held = project.holds_in_force()?;
+    if retain::is_held(project, &held.holds, pipeline, done)? {
+        return Ok(());
+    }
     let mut wanted = done.quarantine_files();
     wanted.extend(journaled.filter_map(|unit| unit.quarantine.as_ref()).map(|held| held.file.as_str()));
-    let folder = project.quarantine_folder(&pipeline.name);
+    let folder = project.quarantine_folder(pipeline);
     for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_none_or(|name| !wanted.contains(name)) {
             fs::remove_file(entry.path()).map_err(|error| RunError::io("remove", &entry.path(), &error))?;
@@ -450,15 +501,15 @@ pub(crate) fn finish(
 ) -> Result<RunReport, RunError> {
     // What cannot be carried out must not be decided: nothing but carrying it out would ever be done again.
     for (table, change) in &prepared.tables {
-        context.project.tables().check(table, &commit_of(context.pipeline, &prepared, change, None)?)?;
+        context.project.tables().check(table, &commit_of(&context.pipeline.name, &prepared, change, None)?)?;
     }
     let entry = JournalEntry::Prepared(Box::new(prepared));
     journal.append(&entry)?;
     fail_point("prepared");
     let JournalEntry::Prepared(prepared) = entry else { return Err(RunError::Internal("a commit")) };
-    let tables = carry_out(context.project, context.pipeline, &prepared, context.tell)?;
+    let tables = carry_out(context.project, &context.pipeline.name, &prepared, context.tell)?;
     journal.clear()?;
-    Ok(RunReport::of(context.pipeline, &prepared, tables))
+    Ok(RunReport::of(&context.pipeline.name, &prepared, tables))
 }
 
 /// What the tables will be made of, and what has to change for that.
@@ -488,7 +539,11 @@ fn prepare(
     // When nothing of the old stays, the tables may change their columns with the policy.
     let replace = next.units.values().all(|unit| unit.parts.is_empty());
     let mut names = Vec::new();
-    for (id, record) in fresh {
+    let since = plan.done.known_since();
+    for (id, mut record) in fresh {
+        for file in &mut record.files {
+            file.since = since.get(&(file.source_id.clone(), file.sha256.clone())).cloned();
+        }
         for part in &record.parts {
             tables.entry(part.table.clone()).or_default().add.push(part.info.clone());
         }
@@ -507,6 +562,7 @@ fn prepare(
         fresh: names,
         unchanged: plan.unchanged as u64,
         is_replay: false,
+        is_retention: false,
     })
 }
 
@@ -578,15 +634,13 @@ fn keep_rest(
     Ok(())
 }
 
-/// How long parts of earlier versions stay for queries that are reading them.
-const VACUUM_GRACE: Duration = Duration::from_hours(1);
-
-fn commit_of(
-    pipeline: &Pipeline,
+pub(crate) fn commit_of(
+    pipeline: &str,
     prepared: &Prepared,
     change: &Change,
     audit: Option<AuditAnchor>,
 ) -> Result<Commit, RunError> {
+    let policy = change.policy.as_ref().unwrap_or(&prepared.policy);
     Ok(Commit {
         id: prepared.run.clone(),
         base: None,
@@ -598,11 +652,11 @@ fn commit_of(
             created: now(),
             cordon_version: env!("CARGO_PKG_VERSION").to_owned(),
             run: prepared.run.clone(),
-            pipeline: pipeline.name.clone(),
-            policy: prepared.policy.name.clone(),
-            policy_sha256: prepared.policy.sha256.clone(),
-            method: prepared.policy.method.clone(),
-            reference_date: prepared.policy.reference_date.clone(),
+            pipeline: pipeline.to_owned(),
+            policy: policy.name.clone(),
+            policy_sha256: policy.sha256.clone(),
+            method: policy.method.clone(),
+            reference_date: policy.reference_date.clone(),
             audit,
         },
     })
@@ -611,10 +665,24 @@ fn commit_of(
 /// Commits what was prepared. Each step may have been done before.
 pub(crate) fn carry_out(
     project: &OpenProject,
-    pipeline: &Pipeline,
+    pipeline: &str,
     prepared: &Prepared,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<TableReport>, RunError> {
+    let reports = publish(project, pipeline, prepared, tell)?;
+    tidy(project, pipeline, &prepared.done)?;
+    Ok(reports)
+}
+
+/// The part of [`carry_out`] that is seen.
+pub(crate) fn publish(
+    project: &OpenProject,
+    pipeline: &str,
+    prepared: &Prepared,
+    tell: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Vec<TableReport>, RunError> {
+    // Until rows have left their table, no hold may come in between.
+    let _held = if prepared.is_retention { Some(retain::none_held(project, pipeline, prepared)?) } else { None };
     // Before anything is said or done: an entry about a commit that cannot be would be false.
     for (table, change) in &prepared.tables {
         project.tables().check(table, &commit_of(pipeline, prepared, change, None)?)?;
@@ -639,7 +707,7 @@ pub(crate) fn carry_out(
                     project,
                     change.add.iter().flat_map(|part| part.sources.iter().map(|source| source.id.as_str())),
                 ),
-                policy_hash: digest(&prepared.policy.sha256),
+                policy_hash: digest(&change.policy.as_ref().unwrap_or(&prepared.policy).sha256),
                 key_ids: project.key_ids(),
             })?;
             fail_point("committing");
@@ -652,20 +720,31 @@ pub(crate) fn carry_out(
         tell(Progress::Committed { table, version: number, rows });
         reports.push(TableReport { table: table.clone(), version: number, rows });
     }
-    write_sealed(&project.state_file(&pipeline.name), &project.seal_key()?, &prepared.done)?;
+    let mut done = prepared.done.clone();
+    done.settle(clock().date_naive());
+    write_sealed(&project.state_file(pipeline), &project.seal_key()?, &done)?;
     fail_point("state");
     report::keep(project, pipeline, prepared)?;
     record_end(project, prepared)?;
     fail_point("recorded");
-    sweep(project, pipeline, &prepared.done, std::iter::empty())?;
+    Ok(reports)
+}
+
+/// Removes what nothing refers to any more and no hold is on. Returns how many parts of earlier versions that were.
+pub(crate) fn tidy(project: &OpenProject, pipeline: &str, done: &Done) -> Result<usize, RunError> {
+    sweep(project, pipeline, done, std::iter::empty())?;
+    let mut removed = 0;
+    let held = project.holds_in_force()?;
     // Of every table of the pipeline: what was withdrawn must not stay until its table happens to change again.
     for table in project.tables().tables()? {
         let owner = project.tables().current(&table)?.map(|version| version.manifest.provenance.pipeline.clone());
-        if owner.as_ref() == Some(&pipeline.name) {
-            project.tables().vacuum(&table, VACUUM_GRACE, SystemTime::now())?;
+        if owner.as_deref() == Some(pipeline) && held.holds.over(&table).is_empty() {
+            // For queries that are reading them, parts stay for a while.
+            let grace = project.project.retention.versions;
+            removed += project.tables().vacuum(&table, grace, SystemTime::from(clock()))?;
         }
     }
-    Ok(reports)
+    Ok(removed)
 }
 
 /// That the run is over goes on the record before the journal forgets it: killed in between, it is said twice.
@@ -724,8 +803,8 @@ pub(crate) struct OpenJournal {
 }
 
 impl OpenJournal {
-    pub(crate) fn open(project: &OpenProject, pipeline: &Pipeline) -> Result<Self, RunError> {
-        let (journal, entries) = Journal::open(&project.journal_file(&pipeline.name), project.seal_key()?)?;
+    pub(crate) fn open(project: &OpenProject, pipeline: &str) -> Result<Self, RunError> {
+        let (journal, entries) = Journal::open(&project.journal_file(pipeline), project.seal_key()?)?;
         let mut open =
             Self { journal, run: None, made_under: None, reference: None, units: BTreeMap::new(), prepared: None };
         for entry in entries {
@@ -760,6 +839,15 @@ impl OpenJournal {
         Ok(entries.iter().any(|entry| matches!(entry, JournalEntry::Prepared(_))))
     }
 
+    /// Carries out a commit that was decided.
+    pub(crate) fn carry_out(&mut self, project: &OpenProject, pipeline: &str) -> Result<(), RunError> {
+        let Some(prepared) = self.prepared.take() else { return Ok(()) };
+        if !retain::is_stopped(project, pipeline, &prepared)? {
+            carry_out(project, pipeline, &prepared, &|_| {})?;
+        }
+        self.clear()
+    }
+
     pub(crate) fn append(&mut self, entry: &JournalEntry) -> Result<(), RunError> {
         self.journal.append(entry)
     }
@@ -791,11 +879,11 @@ pub fn new_run_id() -> String {
         let [e, f, ..] = std::process::id().to_le_bytes();
         random = [a, b, c, d, e, f];
     }
-    format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%S"), data_encoding::HEXLOWER.encode(&random))
+    format!("{}-{}", clock().format("%Y%m%dT%H%M%S"), data_encoding::HEXLOWER.encode(&random))
 }
 
 pub(crate) fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+    clock().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// An exclusive lock that ends with the process, however it ends.
@@ -806,13 +894,21 @@ pub struct PipelineLock {
 
 impl PipelineLock {
     pub(crate) fn take(path: PathBuf, pipeline: &str) -> Result<Self, RunError> {
+        Self::lock(path, || RunError::Busy { pipeline: pipeline.to_owned() })
+    }
+
+    /// Of something else than a pipeline.
+    pub(crate) fn take_for(path: PathBuf, what: &'static str) -> Result<Self, RunError> {
+        Self::lock(path, || RunError::Occupied { what })
+    }
+
+    fn lock(path: PathBuf, busy: impl Fn() -> RunError) -> Result<Self, RunError> {
         use rustix::fs::{FlockOperation, flock};
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| RunError::io("create", folder, &error))?;
         }
         let file = File::create(&path).map_err(|error| RunError::io("open", &path, &error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| RunError::Busy { pipeline: pipeline.to_owned() })?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
         Ok(Self { _file: file, path })
     }
 }
@@ -820,7 +916,7 @@ impl PipelineLock {
 /// Forgets what an interrupted run had done, unless a table has changed already: then the rest is carried out.
 pub fn discard_interrupted(project: &OpenProject, pipeline: &Pipeline) -> Result<(), RunError> {
     let _lock = project.lock_pipeline(&pipeline.name)?;
-    let mut journal = OpenJournal::open(project, pipeline)?;
+    let mut journal = OpenJournal::open(project, &pipeline.name)?;
     if let Some(prepared) = &journal.prepared {
         for table in prepared.tables.keys() {
             if project.tables().current(table)?.is_some_and(|version| version.has_commit(&prepared.run)) {

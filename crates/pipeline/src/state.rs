@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use chrono::NaiveDate;
 use cordon_deid::policy::explain::why;
 use cordon_deid::policy::file::Action;
 use cordon_deid::tally::Tally;
@@ -57,6 +58,9 @@ pub struct Noticed {
     /// What was found and what was done with it, by dataset.
     #[serde(default)]
     pub found: BTreeMap<String, Found>,
+    /// Rows that were not written because they are past their retention, by table.
+    #[serde(default)]
+    pub expired: BTreeMap<String, u64>,
 }
 
 impl Noticed {
@@ -69,6 +73,9 @@ impl Noticed {
         }
         for (dataset, found) in other.found {
             self.found.entry(dataset).or_default().add(found);
+        }
+        for (table, rows) in other.expired {
+            *self.expired.entry(table).or_default() += rows;
         }
     }
 }
@@ -213,6 +220,18 @@ pub struct FileRecord {
     /// Why the file was refused as a whole; every run tries it again. Such a file stands in a unit of its own.
     pub refused: Option<String>,
     pub counts: Counts,
+    /// The day, `YYYY-MM-DD`, on which its content was first committed; not while the run that read it goes on.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// All its rows are past their retention: it is not read again unless its content changes.
+    #[serde(default)]
+    pub retired: bool,
+}
+
+impl FileRecord {
+    pub fn since(&self) -> Option<NaiveDate> {
+        self.since.as_ref()?.parse().ok()
+    }
 }
 
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
@@ -265,6 +284,9 @@ pub struct QuarantineRef {
     pub file: String,
     /// Entries in the file, also those of files that are no longer the unit's.
     pub entries: u64,
+    /// The day, `YYYY-MM-DD`, on which they were put aside; not while the run that does goes on.
+    #[serde(default)]
+    pub since: Option<String>,
 }
 
 impl UnitRecord {
@@ -349,6 +371,9 @@ pub struct Prepared {
     pub unchanged: u64,
     /// The rows come from quarantine.
     pub is_replay: bool,
+    /// Rows go because they are past their retention, unless a hold has come meanwhile.
+    #[serde(default)]
+    pub is_retention: bool,
 }
 
 /// How the rows were made, for manifest and audit log.
@@ -367,9 +392,40 @@ pub struct Change {
     pub add: Vec<PartInfo>,
     /// Files of parts.
     pub remove: Vec<String>,
+    /// Where the rows that stay were made under something else than what the commit names.
+    #[serde(default)]
+    pub policy: Option<MadeUnder>,
 }
 
 impl Done {
+    /// What is committed now and was not before is of this day.
+    pub(crate) fn settle(&mut self, day: NaiveDate) {
+        let day = day.to_string();
+        for unit in self.units.values_mut() {
+            for file in &mut unit.files {
+                file.since.get_or_insert_with(|| day.clone());
+            }
+            if let Some(held) = &mut unit.quarantine {
+                held.since.get_or_insert_with(|| day.clone());
+            }
+        }
+    }
+
+    /// From when content is that was committed before, by file and digest; of what came more than once, the last time.
+    pub(crate) fn known_since(&self) -> BTreeMap<(String, String), String> {
+        let mut known: BTreeMap<(String, String), String> = BTreeMap::new();
+        for file in self.units.values().flat_map(|unit| &unit.files) {
+            if let Some(since) = &file.since {
+                let known = known.entry((file.source_id.clone(), file.sha256.clone())).or_default();
+                // Days are written so that they sort.
+                if since > known {
+                    known.clone_from(since);
+                }
+            }
+        }
+        known
+    }
+
     /// The quarantine files that something still refers to.
     pub fn quarantine_files(&self) -> BTreeSet<&str> {
         self.units.values().filter_map(|unit| unit.quarantine.as_ref()).map(|held| held.file.as_str()).collect()

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use arrow_select::filter::filter_record_batch;
+use chrono::NaiveDate;
 use cordon_deid::kernel::Env;
 use cordon_deid::recipe::BoundTable;
 use cordon_deid::survey::Survey;
@@ -130,6 +132,8 @@ impl Attempt {
                 read_with: planned.read_with.clone(),
                 refused: refused.get(&index).cloned(),
                 counts: self.counts.get(&(index as u32)).copied().unwrap_or_default(),
+                since: None,
+                retired: false,
             };
             if file.refused.is_some() {
                 records
@@ -231,6 +235,8 @@ struct Shared<'a, 'b> {
     part_options: PartOptions,
     /// What the open parts of one worker may hold in memory.
     worker_bytes: usize,
+    /// From when the content of each file of the unit is.
+    since: Vec<Option<NaiveDate>>,
 }
 
 impl Shared<'_, '_> {
@@ -365,6 +371,7 @@ impl<'a, 'b> Shared<'a, 'b> {
             failed: AtomicBool::new(false),
             part_options: part_options(worker_bytes),
             worker_bytes,
+            since: unit.files.iter().map(|file| file.since).collect(),
         };
         Ok((shared, Limits { threads, waiting: (share / BATCH_MEMORY).clamp(1, threads * 2) }))
     }
@@ -592,6 +599,33 @@ fn worker<'a>(
     Ok((parts, all))
 }
 
+/// The rows without those that are past their retention.
+fn unexpired(
+    shared: &Shared<'_, '_>,
+    table: &str,
+    schema: &SchemaRef,
+    rows: &RecordBatch,
+    runs: &[(u32, u64)],
+) -> Result<(RecordBatch, Vec<(u32, u64)>), RunError> {
+    let all = || (rows.clone(), runs.to_vec());
+    let Some(cut) = shared.context.keeping.cut(table, schema, shared.context.recipe.method)? else { return Ok(all()) };
+    let since = |file: u32| shared.since.get(file as usize).copied().flatten();
+    let Some(stays) = cut.staying(rows, runs.iter().map(|(file, count)| (since(*file), *count)))? else {
+        return Ok(all());
+    };
+    let mut at = 0;
+    let staying = runs.iter().map(|(file, count)| {
+        let of_file = stays.slice(at, *count as usize);
+        at += *count as usize;
+        (*file, of_file.true_count() as u64)
+    });
+    let runs = staying.filter(|(_, count)| *count > 0).collect();
+    let left = filter_record_batch(rows, &stays).map_err(|_| RunError::Internal("rows that stay"))?;
+    let gone = rows.num_rows() - left.num_rows();
+    *lock(&shared.noticed).expired.entry(table.to_owned()).or_default() += gone as u64;
+    Ok((left, runs))
+}
+
 /// Writes rows to the worker's part of a table. `runs`: of which file they are, in their order.
 fn write(
     shared: &Shared<'_, '_>,
@@ -602,6 +636,7 @@ fn write(
     runs: &[(u32, u64)],
 ) -> Result<(), RunError> {
     shared.context.meter.add_rows(rows.num_rows());
+    let (rows, runs) = &unexpired(shared, table, schema, rows, runs)?;
     if rows.num_rows() == 0 {
         return Ok(());
     }

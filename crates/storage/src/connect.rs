@@ -80,6 +80,7 @@ impl Connector<'_> {
             Scheme::S3 => self.s3(),
             Scheme::Azure => self.azure(),
             Scheme::Google => self.google(),
+            Scheme::Hdfs => self.hdfs(),
         }
     }
 
@@ -219,7 +220,7 @@ impl Connector<'_> {
         Ok(Arc::new(store))
     }
 
-    fn var(&self, name: &str) -> Option<String> {
+    pub(crate) fn var(&self, name: &str) -> Option<String> {
         let prefix = self.settings.env_prefix.as_deref().unwrap_or_default();
         (self.env)(&format!("{prefix}{name}")).filter(|value| !value.is_empty())
     }
@@ -319,15 +320,20 @@ impl Connector<'_> {
                 base: 2.0,
             },
             max_retries: MOST_RETRIES,
-            retry_timeout: Duration::from_secs(self.settings.retry_seconds.unwrap_or(RETRY_SECONDS)),
+            retry_timeout: self.patience(),
         }
     }
 
-    fn error(&self, trouble: Trouble) -> StorageError {
+    /// How long what may pass is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.settings.retry_seconds.unwrap_or(RETRY_SECONDS))
+    }
+
+    pub(crate) fn error(&self, trouble: Trouble) -> StorageError {
         StorageError { place: self.location.root(), trouble }
     }
 
-    fn setting(&self, what: &'static str, help: &'static str) -> StorageError {
+    pub(crate) fn setting(&self, what: &'static str, help: &'static str) -> StorageError {
         self.error(Trouble::Setting { what, help })
     }
 

@@ -39,6 +39,54 @@ pub enum Trouble {
     Interrupted,
     #[error("it cannot do this")]
     Unsupported,
+    #[error("this identity may not do this there: give it the right to, or use another one")]
+    Forbidden,
+    #[error("its quota or its disks are full")]
+    Full,
+    #[error("Kerberos: {0}")]
+    Kerberos(Kerberos),
+    #[error(
+        "it would be spoken to in clear: it must take Kerberos only, with `hadoop.rpc.protection` `privacy` and tickets of AES"
+    )]
+    InClear,
+    #[error(
+        "who answers there is another service than the name node: see `dfs.namenode.kerberos.principal`, or write the host's \
+         name as its principal has it"
+    )]
+    Impostor,
+    #[error(
+        "it is in safe mode and takes no changes: it leaves that when enough data nodes are there, or its administrator ends it"
+    )]
+    SafeMode,
+    #[error("no data node answers that has what is read, or could take what is written")]
+    NoDataNode,
+    #[error("what it holds is damaged on every data node")]
+    Damaged,
+    #[error("the folder is an encryption zone of Hadoop's KMS, which is not supported: take one outside")]
+    EncryptionZone,
+}
+
+/// What Kerberos does not agree with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Kerberos {
+    #[error("there is no ticket: run `kinit`, or name a keytab in KRB5_CLIENT_KTNAME")]
+    NoTicket,
+    #[error("the ticket has expired: run `kinit` again, or name a keytab in KRB5_CLIENT_KTNAME")]
+    Expired,
+    #[error("the keytab is not the one of this principal, or its key was changed: have a new one made")]
+    WrongKey,
+    #[error("the realm does not know this principal: see `principal`, the keytab and the ticket")]
+    UnknownPrincipal,
+    #[error("the realm does not know the name node's principal: write the host's name as the principal has it")]
+    UnknownService,
+    #[error("the clocks of this machine and of the realm differ too much")]
+    Clock,
+    #[error("the realm's key distribution centre does not answer: see KRB5_CONFIG and /etc/krb5.conf")]
+    NoCentre,
+    #[error("its library is not installed: `libgssapi-krb5-2`, or `krb5-libs`")]
+    NoLibrary,
+    #[error("the ticket is not accepted: see the principal, the keytab and the clock")]
+    Refused,
 }
 
 impl StorageError {
@@ -48,9 +96,19 @@ impl StorageError {
 
     /// Whether trying later may help.
     pub fn is_passing(&self) -> bool {
-        match self.trouble {
-            Trouble::Unreachable | Trouble::Interrupted => true,
-            Trouble::Status { status } => status == 429 || status >= 500,
+        self.trouble.is_passing()
+    }
+}
+
+impl Trouble {
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Trouble::Unreachable
+            | Trouble::Interrupted
+            | Trouble::SafeMode
+            | Trouble::NoDataNode
+            | Trouble::Kerberos(Kerberos::NoCentre) => true,
+            Trouble::Status { status } => *status == 429 || *status >= 500,
             _ => false,
         }
     }
@@ -62,7 +120,9 @@ impl From<StorageError> for std::io::Error {
         let kind = match error.trouble {
             Trouble::NotFound => ErrorKind::NotFound,
             Trouble::Exists => ErrorKind::AlreadyExists,
-            Trouble::Denied | Trouble::NoCredentials { .. } => ErrorKind::PermissionDenied,
+            Trouble::Denied | Trouble::NoCredentials { .. } | Trouble::Forbidden | Trouble::Kerberos(_) => {
+                ErrorKind::PermissionDenied
+            }
             Trouble::Unreachable | Trouble::Interrupted => ErrorKind::ConnectionAborted,
             _ => ErrorKind::Other,
         };
@@ -88,6 +148,9 @@ fn network(error: &StoreError) -> Trouble {
     let mut kind = None;
     let mut at: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = at {
+        if let Some(trouble) = error.downcast_ref::<Trouble>() {
+            return trouble.clone();
+        }
         kind = kind.or_else(|| error.downcast_ref::<HttpError>().map(HttpError::kind));
         texts.push(error.to_string());
         at = error.source();

@@ -1,6 +1,6 @@
-//! Object stores as sources and sinks: S3, Azure Blob and Google Cloud Storage behind one type.
+//! Object stores as sources and sinks: S3, Azure Blob, Google Cloud Storage and HDFS behind one type.
 //!
-//! This crate exists so that nobody else opens a connection to a store: here TLS is required unless the endpoint is this machine,
+//! This crate exists so that nobody else opens a connection to a store: here TLS, or what Kerberos seals, is required unless the endpoint is this machine,
 //! credentials come from the places where each cloud's own tools look and never from a project's files, an address that holds a
 //! secret is refused, and an error says which store, what went wrong and what to do, but not the name of an object, which can
 //! name a patient.
@@ -19,13 +19,14 @@
 
 mod connect;
 mod error;
+mod hdfs;
 mod location;
 mod reader;
 mod runtime;
 mod settings;
 mod store;
 
-pub use error::{StorageError, Trouble};
+pub use error::{Kerberos, StorageError, Trouble};
 pub use location::{Location, LocationError, Scheme};
 pub use object_store::ObjectStore;
 pub use reader::ObjectReader;

@@ -12,9 +12,11 @@ pub enum Scheme {
     Azure,
     /// `gs://bucket/prefix`
     Google,
+    /// `hdfs://namenode:port/prefix` or `hdfs://nameservice/prefix`
+    Hdfs,
 }
 
-/// A place in an object store: a bucket or container, and a prefix of names there. Holds no credential.
+/// A place in an object store: a bucket, a container or a cluster, and a prefix of names there. Holds no credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     scheme: Scheme,
@@ -28,12 +30,12 @@ pub struct Location {
 pub enum LocationError {
     #[error(
         "this is no address of an object store: write `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, \
-             `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PREFIX` or `gs://BUCKET/PREFIX`"
+             `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PREFIX`, `gs://BUCKET/PREFIX` or `hdfs://NAMENODE:PORT/PREFIX`"
     )]
     NotAStore,
     #[error("the address of a store holds a password, a signature or a query: credentials come from the environment")]
     HoldsASecret,
-    #[error("the address names no bucket or container")]
+    #[error("the address names no bucket, container or name node")]
     NoBucket,
     #[error("a name in the address is empty, `.` or `..`")]
     OddName,
@@ -60,6 +62,7 @@ impl Location {
         let (scheme, bucket, account) = match scheme.to_ascii_lowercase().as_str() {
             "s3" | "s3a" => (Scheme::S3, host, None),
             "gs" => (Scheme::Google, host, None),
+            "hdfs" => (Scheme::Hdfs, url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}")), None),
             "az" | "azure" | "abfs" | "abfss" if url.username().is_empty() => (Scheme::Azure, host, None),
             "abfs" | "abfss" => {
                 let account = host.split('.').next().unwrap_or_default().to_owned();
@@ -84,7 +87,7 @@ impl Location {
         self.scheme
     }
 
-    /// The bucket or container.
+    /// The bucket or container; of HDFS the name node or the name service.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
@@ -105,6 +108,7 @@ impl Location {
             Scheme::S3 => "s3",
             Scheme::Azure => "az",
             Scheme::Google => "gs",
+            Scheme::Hdfs => "hdfs",
         };
         match &self.account {
             Some(account) => format!("abfss://{}@{account}", self.bucket),
@@ -140,6 +144,9 @@ mod tests {
             ("gs://lake/a", "gs://lake", "a"),
             ("az://lake/a", "az://lake", "a"),
             ("abfss://lake@acc.dfs.core.windows.net/a/b/", "abfss://lake@acc", "a/b"),
+            ("hdfs://nn.example:8020/a/b", "hdfs://nn.example:8020", "a/b"),
+            ("hdfs://clinic/a", "hdfs://clinic", "a"),
+            ("hdfs://[::1]:8020", "hdfs://[::1]:8020", ""),
         ] {
             assert_eq!(of(address), Ok((root.to_owned(), prefix.to_owned())), "{address}");
         }
@@ -147,7 +154,9 @@ mod tests {
 
     #[test]
     fn an_address_with_a_secret_is_refused_without_repeating_it() {
-        for address in ["s3://key:hunter2@lake/a", "s3://hunter2@lake/a", "az://lake?sig=hunter2"] {
+        for address in
+            ["s3://key:hunter2@lake/a", "s3://hunter2@lake/a", "az://lake?sig=hunter2", "hdfs://a:hunter2@nn"]
+        {
             let error = Location::parse(address).err();
             assert_eq!(error, Some(LocationError::HoldsASecret), "{address}");
             assert!(!error.map(|error| error.to_string()).unwrap_or_default().contains("hunter2"));
@@ -160,6 +169,8 @@ mod tests {
             ("ftp://lake/a", LocationError::NotAStore),
             ("lake/a", LocationError::NotAStore),
             ("s3:///a", LocationError::NoBucket),
+            ("hdfs:///a", LocationError::NoBucket),
+            ("webhdfs://nn/a", LocationError::NotAStore),
             ("s3://lake/a//b", LocationError::OddName),
             ("s3://lake/../b", LocationError::OddName),
         ] {

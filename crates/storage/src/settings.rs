@@ -29,6 +29,12 @@ pub struct StoreSettings {
     /// Server-side encryption of S3 with this key of its KMS, on top of what is encrypted before it leaves.
     #[serde(default)]
     pub sse_kms_key: Option<String>,
+    /// Of HDFS: the folder of `core-site.xml` and `hdfs-site.xml`, relative to the project; else `HADOOP_CONF_DIR`.
+    #[serde(default)]
+    pub config_dir: Option<String>,
+    /// Of HDFS: whose ticket or keytab is used, `NAME@REALM`; else that of the ticket cache.
+    #[serde(default)]
+    pub principal: Option<String>,
     /// How long a request is tried again while the store does not answer or says that it is busy.
     #[serde(default)]
     pub retry_seconds: Option<u64>,

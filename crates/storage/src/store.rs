@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,10 +13,11 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::time::{Instant, sleep};
 
 use crate::connect::{self, Connector};
 use crate::error::{StorageError, Trouble};
-use crate::location::Location;
+use crate::location::{Location, Scheme};
 use crate::reader::{ObjectReader, sent};
 use crate::runtime;
 use crate::settings::StoreSettings;
@@ -27,6 +28,8 @@ const PART: usize = 16 << 20;
 const READ: usize = 1 << 20;
 /// Parts under way at once.
 const UPLOADS: usize = 4;
+/// Before an upload that broke off is begun again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Objects of a listing that wait for whoever reads it.
 const LISTED: usize = 1024;
 
@@ -46,6 +49,8 @@ pub struct Object {
 pub struct Store {
     store: Arc<dyn ObjectStore>,
     location: Location,
+    /// How long an upload that broke off is begun again; other stores send their parts again themselves.
+    patience: Duration,
 }
 
 impl Store {
@@ -63,17 +68,21 @@ impl Store {
         folder: &FilePath,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, StorageError> {
-        let store = Connector { location, settings, folder, env, has_identity: &connect::has_identity }.connect()?;
-        Ok(Self::over(store, location))
+        let connector = Connector { location, settings, folder, env, has_identity: &connect::has_identity };
+        let mut store = Self::over(connector.connect()?, location);
+        if location.scheme() == Scheme::Hdfs {
+            store.patience = connector.patience();
+        }
+        Ok(store)
     }
 
     /// Over a store of another make, below the location's prefix.
     pub fn over(store: Arc<dyn ObjectStore>, location: &Location) -> Self {
         let store = match location.prefix() {
             "" => store,
-            prefix => Arc::new(PrefixStore::new(store, Path::from(prefix))),
+            prefix => Arc::new(PrefixStore::new(store, path(prefix))),
         };
-        Self { store, location: location.clone() }
+        Self { store, location: location.clone(), patience: Duration::ZERO }
     }
 
     pub fn location(&self) -> &Location {
@@ -90,7 +99,7 @@ impl Store {
     pub fn list(&self, prefix: &str) -> impl Iterator<Item = Result<Object, StorageError>> + use<> {
         let (sender, receiver) = mpsc::sync_channel(LISTED);
         let (store, place) = (self.object_store(), self.place());
-        let prefix = Path::from(prefix);
+        let prefix = path(prefix);
         let failed = sender.clone();
         let task = runtime::spawn(async move {
             let mut listed = store.list((!prefix.as_ref().is_empty()).then_some(&prefix)).chunks(LISTED / 2);
@@ -119,7 +128,7 @@ impl Store {
 
     /// The names directly below a prefix: of objects, and of prefixes.
     pub fn names(&self, prefix: &str) -> Result<(Vec<Object>, Vec<String>), StorageError> {
-        let prefix = Path::from(prefix);
+        let prefix = path(prefix);
         self.run(move |store| async move {
             let listed = store.list_with_delimiter((!prefix.as_ref().is_empty()).then_some(&prefix)).await?;
             let folders = listed.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned));
@@ -129,14 +138,16 @@ impl Store {
 
     /// `None` where there is no such object.
     pub fn find(&self, key: &str) -> Result<Option<Object>, StorageError> {
-        let path = Path::from(key);
-        absent(self.run(move |store| async move { store.head(&path).await.map(object) }))
+        let path = path(key);
+        let found = absent(self.run(move |store| async move { store.head(&path).await.map(object) }));
+        // A store below a prefix tells the whole name.
+        found.map(|found| found.map(|object| Object { key: key.to_owned(), ..object }))
     }
 
     /// The whole content as a stream; `version`: that of [`Object`], so that an object that changes meanwhile is an error and not a
     /// mixture.
     pub fn reader(&self, object: &Object) -> Result<ObjectReader, StorageError> {
-        let path = Path::from(object.key.as_str());
+        let path = path(&object.key);
         let options = GetOptions { if_match: object.version.clone(), ..GetOptions::default() };
         let place = self.place();
         let (sender, receiver) = sent();
@@ -157,15 +168,15 @@ impl Store {
     }
 
     pub fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
-        let path = Path::from(key);
+        let path = path(key);
         self.run(move |store| async move { store.get_range(&path, range).await })
     }
 
     /// The last bytes of an object, and how long it is.
     pub fn tail(&self, key: &str, most: u64) -> Result<(Bytes, u64), StorageError> {
-        let path = Path::from(key);
+        let path = path(key);
         // Azure has no ranges that count from the end.
-        let suffix = self.location.scheme() != crate::Scheme::Azure;
+        let suffix = self.location.scheme() != Scheme::Azure;
         self.run(move |store| async move {
             let range = if suffix {
                 GetRange::Suffix(most)
@@ -180,7 +191,7 @@ impl Store {
 
     /// The whole of a small object; one that is larger than `most` is not fetched. `None` where it does not exist.
     pub fn small(&self, key: &str, most: u64) -> Result<Option<Bytes>, StorageError> {
-        let path = Path::from(key);
+        let path = path(key);
         let got = self.run(move |store| async move {
             let got = store.get(&path).await?;
             if got.meta.size > most {
@@ -193,7 +204,7 @@ impl Store {
 
     /// Writes an object whose name nobody has taken: of two who try, one is told [`Trouble::Exists`], however close they come.
     pub fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        let path = Path::from(key);
+        let path = path(key);
         let put = self.run(move |store| async move {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             store.put_opts(&path, bytes.into(), options).await.map(drop)
@@ -207,36 +218,22 @@ impl Store {
 
     /// Uploads a file, a long one in parts. It is not to be seen before all of it is there; where that fails, the parts are given up.
     pub fn upload(&self, key: &str, file: &FilePath) -> Result<(), StorageError> {
-        let (store, path, place) = (self.object_store(), Path::from(key), self.place());
-        let (file, shown) = (file.to_path_buf(), file.display().to_string());
+        let (store, path, place) = (self.object_store(), path(key), self.place());
+        let (file, patience) = (file.to_path_buf(), self.patience);
         runtime::wait(&self.place(), async move {
-            let told = |error: &std::io::Error| {
-                let of_store = error.get_ref().and_then(|error| error.downcast_ref::<object_store::Error>());
-                of_store.map_or_else(
-                    || StorageError {
-                        place: place.clone(),
-                        trouble: Trouble::File { path: shown.clone(), kind: error.kind() },
-                    },
-                    |error| StorageError::of(&place, error),
-                )
-            };
-            let mut source = tokio::fs::File::open(&file).await.map_err(|error| told(&error))?;
-            source.set_max_buf_size(READ);
-            let mut writer = BufWriter::with_capacity(store, path, PART).with_max_concurrency(UPLOADS);
-            let copied = tokio::io::copy_buf(&mut BufReader::with_capacity(READ, source), &mut writer).await;
-            if let Err(error) = copied {
-                // Where that fails too, the store's own rules remove what was begun.
-                let _ = writer.abort().await;
-                return Err(told(&error));
+            let until = Instant::now() + patience;
+            loop {
+                match upload(&store, &path, &file, &place).await {
+                    Err(error) if error.is_passing() && Instant::now() < until => sleep(PAUSE).await,
+                    uploaded => return uploaded,
+                }
             }
-            // An upload that cannot be finished is given up by the writer itself.
-            writer.shutdown().await.map_err(|error| told(&error))
         })
     }
 
     /// Removes an object; one that is not there is removed already.
     pub fn remove(&self, key: &str) -> Result<(), StorageError> {
-        let path = Path::from(key);
+        let path = path(key);
         absent(self.run(move |store| async move { store.delete(&path).await })).map(drop)
     }
 
@@ -256,6 +253,33 @@ impl Store {
     fn error(&self, trouble: Trouble) -> StorageError {
         StorageError { place: self.place(), trouble }
     }
+}
+
+async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, file: &FilePath, place: &str) -> Result<(), StorageError> {
+    let told = |error: &std::io::Error| {
+        let of_store = error.get_ref().and_then(|error| error.downcast_ref::<object_store::Error>());
+        let of_file = || {
+            let trouble = Trouble::File { path: file.display().to_string(), kind: error.kind() };
+            StorageError { place: place.to_owned(), trouble }
+        };
+        of_store.map_or_else(of_file, |error| StorageError::of(place, error))
+    };
+    let mut source = tokio::fs::File::open(file).await.map_err(|error| told(&error))?;
+    source.set_max_buf_size(READ);
+    let mut writer = BufWriter::with_capacity(Arc::clone(store), path.clone(), PART).with_max_concurrency(UPLOADS);
+    let copied = tokio::io::copy_buf(&mut BufReader::with_capacity(READ, source), &mut writer).await;
+    if let Err(error) = copied {
+        // Where that fails too, the store's own rules remove what was begun.
+        let _ = writer.abort().await;
+        return Err(told(&error));
+    }
+    // An upload that cannot be finished is given up by the writer itself.
+    writer.shutdown().await.map_err(|error| told(&error))
+}
+
+/// A name as it was listed. `Path::from` would write some of its signs in another way, and then find nothing.
+fn path(name: &str) -> Path {
+    Path::parse(name).unwrap_or_else(|_| Path::from(name))
 }
 
 fn object(meta: ObjectMeta) -> Object {

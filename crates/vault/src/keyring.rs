@@ -27,6 +27,7 @@ mod atomic;
 mod error;
 mod file;
 mod root;
+mod rotate;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +36,8 @@ use std::sync::Arc;
 
 use cordon_crypto::{
     Argon2Params, AuditSealKey, AuditSigningSeed, BlindIndexKey, CryptoError, DateShiftKey, FpeKey, HashKey,
-    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SubjectSealKey, SurrogateKey,
-    TableMasterKey, VaultKey,
+    LocalMasterKeys, MasterKeys, PurposeKey, RootKey, SealKey, SigningKey, SigningKeys, SubjectSealKey, SurrogateKey,
+    TableMasterKey, VaultKey, Versions,
 };
 use cordon_keystore::{KeyStore, Place, StoreStatus};
 use zeroize::Zeroizing;
@@ -44,6 +45,7 @@ use zeroize::Zeroizing;
 pub use error::KeyRingError;
 use file::{Entry, RingFile};
 pub use root::RootSecret;
+pub use rotate::{KeyVersion, ROTATED, why_not_rotated};
 
 /// The master keys of tables, without their versions: the footer, and one for each class of columns.
 pub const TABLE_MASTER_KEYS: [&str; 4] = ["cordon-footer", "cordon-direct", "cordon-quasi", "cordon-clinical"];
@@ -149,6 +151,20 @@ impl KeyRing {
             .max_by_key(|(entry, _)| entry.version)
             .map(|(_, key)| K::from_bytes(**key))
             .ok_or(KeyRingError::NoKey { purpose: K::PURPOSE })
+    }
+
+    /// A purpose's key in all its versions: the newest seals, the others open what is older.
+    pub fn versions<K: PurposeKey>(&self) -> Result<Versions<K>, KeyRingError> {
+        let held = self.held().filter(|(entry, _)| entry.purpose == K::PURPOSE && entry.id == K::PURPOSE);
+        Versions::new(held.map(|(entry, key)| (entry.version, K::from_bytes(**key))))
+            .ok_or(KeyRingError::NoKey { purpose: K::PURPOSE })
+    }
+
+    /// The key that signs the audit log, and those before it.
+    pub fn audit_signing_keys(&self) -> Result<SigningKeys, KeyRingError> {
+        let seeds = self.versions::<AuditSigningSeed>()?;
+        SigningKeys::new(seeds.iter().map(|(_, seed)| SigningKey::for_audit(seed)))
+            .ok_or(KeyRingError::NoKey { purpose: AuditSigningSeed::PURPOSE })
     }
 
     /// The key that signs the audit log.

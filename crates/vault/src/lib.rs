@@ -35,7 +35,7 @@ mod store;
 pub mod subject_keys;
 
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
-pub use keyring::{KeyRing, KeyRingError, KeyStatus, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
+pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use seam::{DossierKeeper, Mark, Vault};
 pub use store::postgres::{self, PostgresConfig, PostgresVault};
 pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};

@@ -4,7 +4,7 @@ use std::fs;
 
 use chrono::DateTime;
 use cordon_access::{Purpose, Reason};
-use cordon_audit::{AuditReader, DatasetAccess, Entry, Event, Filter, Sources, Statement};
+use cordon_audit::{AuditReader, DatasetAccess, Entry, Event, Filter, RequestedAct, Sources, Statement};
 
 use crate::support::*;
 
@@ -48,7 +48,7 @@ fn entries_are_found_by_time_kind_user_dataset_and_from_the_end() {
     };
     log.append(&committed).unwrap();
 
-    let reader = AuditReader::open(dir.path(), &seal(), public());
+    let reader = AuditReader::open(dir.path(), seal(), public());
     let all = Filter::default;
     assert_eq!(list(&reader, all()), [1, 2, 3, 4, 5]);
     assert_eq!(list(&reader, Filter { kind: Some("query_started".into()), ..all() }), [2, 4]);
@@ -78,15 +78,18 @@ fn entries_are_found_by_time_kind_user_dataset_and_from_the_end() {
 fn nothing_can_be_read_without_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).unwrap();
-    let reveal = Event::TokenRevealed {
+    let request = Event::TokenRequested {
+        request: CANARY.into(),
+        act: RequestedAct::Reveal,
         principal: CANARY.into(),
         purpose: Purpose::Emergency,
         domain: CANARY.into(),
-        token: log.tag("token", CANARY.as_bytes()),
+        tokens: vec![log.tag("token", CANARY.as_bytes())],
         reason: CANARY.into(),
-        found: true,
+        lifetime_seconds: 60,
+        times: None,
     };
-    log.append(&reveal).unwrap();
+    log.append(&request).unwrap();
     log.append(&query(&log, CANARY, CANARY)).unwrap();
     // A torn piece too.
     let path = segment(dir.path(), 1);
@@ -98,14 +101,14 @@ fn nothing_can_be_read_without_the_key() {
     for entry in fs::read_dir(dir.path()).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         files += 1;
-        for word in [CANARY, "Canary", "6789", "token_revealed", "select", "ada", "principal"] {
+        for word in [CANARY, "Canary", "6789", "token_requested", "select", "ada", "principal"] {
             assert!(!bytes.windows(word.len()).any(|window| window == word.as_bytes()), "{word}");
         }
     }
     assert_eq!(files, 4, "segment, head, lock, torn piece");
 
     let wrong = cordon_crypto::AuditSealKey::from_bytes([1; 32]);
-    let reader = AuditReader::open(dir.path(), &wrong, public());
+    let reader = AuditReader::open(dir.path(), wrong, public());
     assert!(reader.list(Filter::default()).unwrap().next().unwrap().is_err());
     assert!(!reader.verify(&[]).unwrap().is_intact());
 }
@@ -117,7 +120,7 @@ fn a_damaged_entry_ends_the_list_with_an_error() {
     let (header, mut frames) = cut(&path);
     frames[2][40] ^= 1;
     join(&path, &header, &frames);
-    let reader = AuditReader::open(dir.path(), &seal(), public());
+    let reader = AuditReader::open(dir.path(), seal(), public());
     for last in [None, Some(4)] {
         let seen: Vec<_> = reader.list(Filter { last, ..Filter::default() }).unwrap().collect();
         assert!(seen.last().unwrap().is_err());

@@ -5,6 +5,7 @@ mod child;
 mod concurrent;
 mod crash;
 mod listing;
+mod rotation;
 mod speed;
 mod support;
 mod tamper;

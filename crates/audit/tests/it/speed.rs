@@ -38,7 +38,7 @@ fn a_long_log() {
     });
     let report = measured("verified with the public key", || verify(dir.path()));
     assert_eq!((report.findings.as_slice(), report.entries), ([].as_slice(), entries));
-    let reader = AuditReader::open(dir.path(), &seal(), public());
+    let reader = AuditReader::open(dir.path(), seal(), public());
     assert!(measured("verified and opened", || reader.verify(&[]).unwrap().is_intact()));
     let last = Filter { last: Some(10), ..Filter::default() };
     assert_eq!(measured("last ten listed", || reader.list(last).unwrap().count()), 10);

@@ -12,7 +12,7 @@ use cordon_audit::{
 use cordon_crypto::{AuditSealKey, SigningKey, VerifyingKey};
 use tempfile::TempDir;
 
-pub const HEADER: usize = 132;
+pub const HEADER: usize = 264;
 pub const CANARY: &str = "Wilhelmina-Canary-123-45-6789";
 
 pub fn sign() -> SigningKey {

@@ -17,7 +17,7 @@ fn an_untouched_log_is_intact() {
             assert_eq!(report.findings, []);
             assert_eq!(report.entries, entries);
             assert_eq!(report.last, receipts.last().copied());
-            let opened = AuditReader::open(dir.path(), &seal(), public()).verify(&[]).unwrap();
+            let opened = AuditReader::open(dir.path(), seal(), public()).verify(&[]).unwrap();
             assert!(opened.is_intact() && opened.opened && opened.clock_set_back == 0);
         }
     }
@@ -27,7 +27,7 @@ fn an_untouched_log_is_intact() {
 fn no_byte_of_any_file_may_change() {
     let (dir, _) = log_of(3, Some(2));
     assert_eq!(segments(dir.path()).len(), 2);
-    let reader = AuditReader::open(dir.path(), &seal(), public());
+    let reader = AuditReader::open(dir.path(), seal(), public());
     let mut flipped = 0;
     for path in segments(dir.path()).into_iter().chain([dir.path().join("head")]) {
         let good = fs::read(&path).unwrap();

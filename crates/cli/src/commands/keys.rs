@@ -1,4 +1,4 @@
-//! `cordon keys status|rotate-root|unwrap-dek`
+//! `cordon keys status|rotate|retire|rotate-root|unwrap-dek`
 
 use std::io::Read;
 use std::path::Path;
@@ -8,46 +8,29 @@ use cordon_access::Privilege;
 use cordon_audit::{Event, KeyOperationKind, Outcome as RecordedOutcome, StoreUse};
 use cordon_pipeline::config::RootSection;
 use cordon_pipeline::project::{OpenProject, parse_root};
-use cordon_vault::keyring::{KeyRing, KeyRingError, RootSecret, StoredRoot};
+use cordon_pipeline::rotate::{self, RotateStep, VersionUse};
+use cordon_vault::keyring::{
+    KeyRing, KeyRingError, KeyStatus, KeyVersion, ROTATED, RootSecret, StoredRoot, why_not_rotated,
+};
 use zeroize::Zeroizing;
 
-use super::{Outcome, Place, ask_passphrase, rights};
+use super::{Outcome, Place, ask_passphrase, os_user, rights};
 use crate::args::KeysCommand;
 use crate::ui::{Failure, Ui};
 
 pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
     match command {
-        KeysCommand::Status => {
-            let project = place.open()?;
-            rights::inspected(&project, "key status", None)?;
-            let status = project.ring.status();
-            let stored = project.ring.stored_root()?;
-            let root = stored.iter().map(|root| {
-                serde_json::json!({
-                    "purpose": "root", "id": root.place.to_string(), "store": root.place.kind, "key": root.place.key,
-                    "at": root.place.at, "version": root.status.version, "newest": root.status.newest,
-                    "about": root.status.about,
-                })
+        KeysCommand::Status => status(ui, place),
+        KeysCommand::Rotate { purpose, all } => rotate_keys(ui, place, &purpose, all),
+        KeysCommand::Retire => {
+            let (mut project, root) = open_with_root(place)?;
+            let retired = rotate::retire(&mut project, &root)?;
+            ui.object(&serde_json::json!({ "retired": retired }));
+            ui.say(match retired.as_slice() {
+                [] => "No old version can go: files stand under each of them, or it is kept (`cordon keys status`)."
+                    .to_owned(),
+                gone => format!("Removed from the key ring: {}", gone.join(", ")),
             });
-            let keys = status.iter().map(|key| {
-                serde_json::json!({
-                    "purpose": key.purpose, "id": key.id, "version": key.version, "created": key.created,
-                })
-            });
-            ui.object(&root.chain(keys).collect::<Vec<_>>());
-            let root = stored.iter().map(|root| {
-                let version = root.status.version.clone().unwrap_or_default();
-                vec!["root".to_owned(), format!("{}, {}", root.place, root.status.about), version, String::new()]
-            });
-            let keys = status
-                .iter()
-                .map(|key| vec![key.purpose.clone(), key.id.clone(), key.version.to_string(), key.created.clone()]);
-            ui.table(&["purpose", "key", "version", "made"], root.chain(keys));
-            if let Some(newest) = stored.iter().find_map(StoredRoot::outdated) {
-                ui.hint(format!(
-                    "The store has version {newest} of its key: `cordon keys rotate-root` wraps the root under it."
-                ));
-            }
             Ok(ExitCode::SUCCESS)
         }
         KeysCommand::RotateRoot { new_key_file, new_passphrase_env, new_root } => {
@@ -92,6 +75,134 @@ pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
         }
         KeysCommand::UnwrapDek { master_key, user, purpose } => unwrap_dek(ui, place, &master_key, &user, &purpose),
     }
+}
+
+fn status(ui: &Ui, place: &Place) -> Outcome {
+    let project = place.open()?;
+    rights::inspected(&project, "key status", None)?;
+    // The ring is told also where a table's store cannot be asked.
+    let (keys, uncounted) = match rotate::key_use(&project) {
+        Ok(keys) => (keys, None),
+        Err(error) => (rotate::uncounted(&project.ring), Some(error)),
+    };
+    let stored = project.ring.stored_root()?;
+    let pending = project.interrupted_rotation()?;
+    let now = chrono::Utc::now();
+    let age = |key: &KeyStatus| {
+        chrono::DateTime::parse_from_rfc3339(&key.created).ok().map(|made| (now - made.to_utc()).num_days().max(0))
+    };
+    let is_due = |version: &VersionUse| {
+        version.is_newest
+            && why_not_rotated(&version.key.purpose).is_none()
+            && project.project.rotate_after.zip(age(&version.key)).is_some_and(|(most, age)| age >= i64::from(most))
+    };
+    let root = stored.iter().map(|root| {
+        serde_json::json!({
+            "purpose": "root", "id": root.place.to_string(), "store": root.place.kind, "key": root.place.key,
+            "at": root.place.at, "version": root.status.version, "newest": root.status.newest,
+            "about": root.status.about,
+        })
+    });
+    let objects = keys.iter().map(|version| {
+        let VersionUse { key, is_newest, files } = version;
+        serde_json::json!({
+            "purpose": key.purpose, "id": key.id, "version": key.version, "created": key.created,
+            "is_newest": is_newest, "files": files, "age_days": age(key), "due": is_due(version),
+            "rotates": why_not_rotated(&key.purpose).is_none(),
+        })
+    });
+    ui.object(&root.chain(objects).collect::<Vec<_>>());
+    let root = stored.iter().map(|root| {
+        let version = root.status.version.clone().unwrap_or_default();
+        let place = format!("{}, {}", root.place, root.status.about);
+        vec!["root".to_owned(), place, version, String::new(), String::new()]
+    });
+    let rows = keys.iter().map(|version| {
+        let VersionUse { key, is_newest, files } = version;
+        let files = match files {
+            Some(files) if *is_newest => files.to_string(),
+            Some(files) => format!("{files}, read only"),
+            None => String::new(),
+        };
+        vec![key.purpose.clone(), key.id.clone(), key.version.to_string(), key.created.clone(), files]
+    });
+    ui.table(&["purpose", "key", "version", "made", "files"], root.chain(rows));
+    if let Some(newest) = stored.iter().find_map(StoredRoot::outdated) {
+        ui.hint(format!(
+            "The store has version {newest} of its key: `cordon keys rotate-root` wraps the root under it."
+        ));
+    }
+    if let Some(error) = uncounted {
+        ui.hint(format!("Files were not counted: {error}"));
+    }
+    if let Some(versions) = pending {
+        ui.hint(format!(
+            "A rotation was interrupted: `cordon keys rotate --all` carries it on ({}).",
+            names(&versions)
+        ));
+    }
+    let due: Vec<String> = keys.iter().filter(|version| is_due(version)).map(|version| version.key.name()).collect();
+    if !due.is_empty() {
+        let most = project.project.rotate_after.unwrap_or_default();
+        ui.hint(format!(
+            "Older than {most} days, by `keys.rotate-after`: {}. `cordon keys rotate --all`",
+            due.join(", ")
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// With what opens the ring, for who replaces it.
+fn open_with_root(place: &Place) -> Result<(OpenProject, RootSecret), Failure> {
+    let project = place.project()?;
+    let root = project.root_secret(&ask_passphrase)?;
+    Ok((project.open_with(&root, &os_user())?, root))
+}
+
+fn rotate_keys(ui: &Ui, place: &Place, purposes: &[String], all: bool) -> Outcome {
+    let purposes: Vec<&str> = if all { ROTATED.to_vec() } else { purposes.iter().map(String::as_str).collect() };
+    for purpose in &purposes {
+        if let Some(why) = why_not_rotated(purpose) {
+            return Err(Failure::usage(format!(
+                "the key for `{purpose}` is not rotated: {why}\n  help: purposes that are: {}",
+                ROTATED.join(", ")
+            )));
+        }
+    }
+    let (project, root) = open_with_root(place)?;
+    let rotation = rotate::rotate(project, &root, &os_user(), &purposes, &|step| match step {
+        RotateStep::Resumed { versions } => {
+            ui.hint(format!("Carrying on an interrupted rotation: {}", names(versions)))
+        }
+        RotateStep::Added { versions } => ui.hint(format!("In the key ring: {}", names(versions))),
+        RotateStep::LogContinued => ui.hint("The audit log goes on under the newest keys."),
+        RotateStep::Sealing { done, of } => {
+            if done % 100 == 0 {
+                ui.hint(format!("Sealing again: {done} of {of} files"));
+            }
+        }
+    })?;
+    ui.object(&rotation);
+    ui.say(format!(
+        "New data are written under {}. What is older stays readable; {} file{} of state and quarantine sealed again.",
+        rotation.versions.join(", "),
+        rotation.resealed,
+        if rotation.resealed == 1 { " was" } else { "s were" },
+    ));
+    for path in &rotation.left {
+        ui.hint(format!("Not sealed again, as it does not open: {}", path.display()));
+    }
+    if rotation.resumed {
+        ui.hint("This finished what had been begun; call it again for another rotation.");
+    }
+    if !rotation.retired.is_empty() {
+        ui.hint("The audit log has a new verifying key: keep what `cordon audit head` prints now beside the old one.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn names(versions: &[KeyVersion]) -> String {
+    versions.iter().map(KeyVersion::name).collect::<Vec<_>>().join(", ")
 }
 
 fn make_key_file(path: &Path) -> Result<(), Failure> {
@@ -142,7 +253,7 @@ fn unwrap_dek(ui: &Ui, place: &Place, master_key: &str, user: &str, purpose: &st
         .take(4096)
         .read_to_string(&mut wrapped)
         .map_err(|_| Failure::usage("the wrapped key on standard input is not text"))?;
-    let key = project.ring.master_keys().unwrap_key(wrapped.trim(), master_key);
+    let key = project.project.masters(&project.ring)?.unwrap_key(wrapped.trim(), master_key);
     project.audit(&Event::DekUnwrapped {
         principal: user.to_owned(),
         purpose,

@@ -1,19 +1,23 @@
 //! One file a command.
 
 mod audit;
+mod backup;
 mod demo;
+mod hold;
 mod init;
 mod inspect;
 mod keys;
 mod policy;
 mod quarantine;
 mod report;
+mod retain;
 mod rights;
 mod run;
 mod schema;
 mod sql;
 mod synth;
 mod tables;
+mod token;
 mod vault;
 
 use std::process::ExitCode;
@@ -43,9 +47,13 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Tables(tables) => tables::tables(ui, &place, tables),
         Command::Policy(policy) => policy::policy(ui, &place, policy),
         Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
+        Command::Retain(retain) => retain::retain(ui, &place, &retain),
+        Command::Hold(hold) => hold::hold(ui, &place, hold),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
-        Command::Vault(vault) => vault::vault(ui, &place, vault),
+        Command::Vault(vault) => vault::vault(ui, &place, &vault),
+        Command::Token(token) => token::token(ui, &place, token),
+        Command::Backup(backup) => backup::backup(ui, &place, backup),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
             Ok(ExitCode::SUCCESS)
@@ -54,6 +62,8 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Demo(demo) => demo::demo(ui, &demo),
     }
 }
+
+pub use retain::parse_day;
 
 /// Where the project is.
 pub struct Place {

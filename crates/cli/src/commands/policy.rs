@@ -155,7 +155,9 @@ fn check(ui: &Ui, project: &Project) -> Outcome {
     wrong.dedup();
     // With a policy that is not valid, its tables are not known, and grants on them would look wrong too.
     if wrong.is_empty() {
-        wrong.extend(project.unmatched_grants(&project.tables_to_be()).0.iter().map(ToString::to_string));
+        let known = project.tables_to_be();
+        let unmatched = project.unmatched_grants(&known).0.into_iter().chain(project.retention.unmatched(&known).0);
+        wrong.extend(unmatched.map(|issue| issue.to_string()));
     }
     if !wrong.is_empty() {
         return Err(Failure::usage(wrong.join("\n")));

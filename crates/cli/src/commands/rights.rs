@@ -38,9 +38,14 @@ pub fn require(
             "`{user}` may not {} for {}\n  help: it takes a role with `actions: [{{ allow: [{privilege}], purposes: \
              [{}] }}]` in cordon.yaml; reading tables does not imply it",
             match privilege {
-                Privilege::Reveal => "reveal what tokens stand for",
+                Privilege::Reveal => "ask to reveal what tokens stand for",
+                Privilege::ApproveReveal => "decide about revealing tokens",
+                Privilege::Shred => "ask to destroy what stands behind a token",
+                Privilege::ApproveShred => "decide about destroying what stands behind tokens",
                 Privilege::ReadQuarantine => "see quarantined records",
                 Privilege::UnwrapKeys => "unwrap data keys",
+                Privilege::Retain => "remove what is past its retention",
+                Privilege::Hold => "place or release legal holds",
             },
             purpose.name(),
             purpose.name(),
@@ -75,10 +80,24 @@ pub fn denied(
 
 /// Puts a look at lists and states on the record.
 pub fn inspected(project: &OpenProject, what: &'static str, subject: Option<&str>) -> Result<(), Failure> {
+    look(project, what, subject, None)
+}
+
+/// The same, by a user of the project.
+pub fn inspected_by(
+    project: &OpenProject,
+    what: &'static str,
+    subject: Option<&str>,
+    user: &str,
+) -> Result<(), Failure> {
+    look(project, what, subject, Some(user))
+}
+
+fn look(project: &OpenProject, what: &'static str, subject: Option<&str>, user: Option<&str>) -> Result<(), Failure> {
     project.audit(&Event::Inspected {
         what: Label::new(what),
         subject: subject.map(str::to_owned),
-        principal: None,
+        principal: user.map(str::to_owned),
         purpose: None,
     })?;
     Ok(())

@@ -118,6 +118,9 @@ pub fn print_report(ui: &Ui, report: &RunReport) {
             ui.hint(format!("Left out ({dataset}): {count} {what}"));
         }
     }
+    for (table, rows) in &report.expired {
+        ui.hint(format!("Past their retention, and not written to {table}: {rows} row{}", plural(*rows as usize)));
+    }
     if report.people_joined > 0 {
         ui.say(format!(
             "{} pair{} of people turned out to be one; what had been written of them before is made again",

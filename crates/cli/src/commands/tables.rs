@@ -1,7 +1,8 @@
-//! `cordon tables`, `cordon tables history|verify`
+//! `cordon tables`, `cordon tables history|files|verify`
 
 use std::process::ExitCode;
 
+use cordon_access::Privilege;
 use cordon_audit::{Event, Label};
 use cordon_engine::tables::TableVersion;
 use cordon_pipeline::error::{ExitKind, engine_exit};
@@ -15,6 +16,7 @@ use crate::ui::{Failure, Ui, human_bytes, plural};
 pub fn tables(ui: &Ui, place: &Place, args: TablesArgs) -> Outcome {
     match args.command {
         Some(TablesCommand::History { name }) => history(ui, &place.open()?, &name),
+        Some(TablesCommand::Files { name, user, purpose }) => files(ui, place, &name, &user, &purpose),
         Some(TablesCommand::Verify { name }) => verify(ui, &place.open()?, name.as_deref()),
         None => {
             let (Some(user), Some(purpose)) = (&args.user, &args.purpose) else {
@@ -115,6 +117,36 @@ fn sources(version: &TableVersion) -> Vec<serde_json::Value> {
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all.dedup_by(|a, b| a.id == b.id);
     all.into_iter().map(|source| serde_json::json!({ "id": source.id, "sha256": source.sha256 })).collect()
+}
+
+/// For readers that go past every grant, with keys that they have themselves: who may unwrap keys may know where the files are.
+fn files(ui: &Ui, place: &Place, name: &str, user: &str, purpose: &str) -> Outcome {
+    let project = place.open_as(user)?;
+    let purpose = rights::purpose(&project, user, purpose)?;
+    rights::require(&project, user, purpose, Privilege::UnwrapKeys, &format!("table {name}"))?;
+    let Some(version) = project.tables().current(name)? else {
+        return Err(Failure::usage(format!("there is no table `{name}`")));
+    };
+    project.audit(&Event::Inspected {
+        what: Label::new("table files"),
+        subject: Some(name.to_owned()),
+        principal: Some(user.to_owned()),
+        purpose: Some(purpose),
+    })?;
+    let parts = &version.manifest.parts;
+    let files = parts.iter().map(|part| {
+        serde_json::json!({
+            "file": version.part_path(part), "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256,
+            "key_ids": part.key_ids, "key_material": if part.external_keys.is_some() { "external" } else { "internal" },
+        })
+    });
+    ui.object(&serde_json::json!({
+        "table": name, "version": version.manifest.version, "files": files.collect::<Vec<_>>(),
+    }));
+    if !ui.json() {
+        parts.iter().for_each(|part| ui.result(&version.part_path(part).display().to_string()));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Every byte of the newest versions against their manifests.

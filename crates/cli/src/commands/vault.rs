@@ -1,17 +1,15 @@
-//! `cordon vault status|verify|migrate|reveal`
+//! `cordon vault status|verify|migrate`
 
 use std::process::ExitCode;
-
-use cordon_access::Privilege;
-use cordon_audit::Event;
-use cordon_phi::Token;
-use cordon_pipeline::error::ExitKind;
 
 use super::{Outcome, Place, rights};
 use crate::args::VaultCommand;
 use crate::ui::{Failure, Ui, human_bytes};
 
-pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
+pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
+    if let VaultCommand::Reveal { .. } = command {
+        return Err(replaced());
+    }
     let project = place.open()?;
     match command {
         VaultCommand::Status => {
@@ -56,11 +54,11 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
         VaultCommand::Migrate { owner, password_env, client_certificate, client_key } => {
             rights::inspected(&project, "vault migration", None)?;
             let done = project.migrate_vault(|config| {
-                config.user = owner;
+                config.user.clone_from(owner);
                 if password_env.is_some() {
-                    (config.password_env, config.pgpass) = (password_env, None);
+                    (config.password_env, config.pgpass) = (password_env.clone(), None);
                 }
-                (config.client_certificate, config.client_key) = (client_certificate, client_key);
+                (config.client_certificate, config.client_key) = (client_certificate.clone(), client_key.clone());
             })?;
             ui.object(&serde_json::json!({ "from": done.from, "to": done.to }));
             if done.from == done.to {
@@ -70,37 +68,13 @@ pub fn vault(ui: &Ui, place: &Place, command: VaultCommand) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
-        VaultCommand::Reveal { token, domain, user, purpose, reason } => {
-            let purpose = rights::purpose(&project, &user, &purpose)?;
-            let Some(parsed) = parse_token(&token) else {
-                return Err(Failure::usage("a token is 26 characters of a-z and 2-7"));
-            };
-            rights::check_reason(&reason)?;
-            rights::require(&project, &user, purpose, Privilege::Reveal, &format!("token domain {domain}"))?;
-            let found = project.vault()?.reveal(&domain, &parsed)?;
-            // On the record before the value leaves.
-            project.audit(&Event::TokenRevealed {
-                principal: user,
-                purpose,
-                domain: domain.clone(),
-                token: project.audit_log().tag("token", token.as_bytes()),
-                reason,
-                found: found.is_some(),
-            })?;
-            let Some(value) = found else {
-                return Err(Failure::new(ExitKind::Failure, format!("there is no such token in domain `{domain}`")));
-            };
-            if ui.json() {
-                ui.object(&serde_json::json!({ "domain": domain, "token": token, "value": value.expose_phi() }));
-            } else {
-                ui.result(value.expose_phi());
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        VaultCommand::Reveal { .. } => Err(replaced()),
     }
 }
 
-fn parse_token(text: &str) -> Option<Token> {
-    let bytes = data_encoding::BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok()?;
-    Some(Token(bytes.try_into().ok()?))
+fn replaced() -> Failure {
+    Failure::usage(
+        "nobody turns tokens back alone\n  help: ask with  cordon token request --domain D TOKEN --as USER --purpose P --reason \
+         TEXT  and have another person approve it (docs/operations.md, \"Re-identification\")",
+    )
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::needless_pass_by_value, clippy::match_same_arms)]
 
 mod access;
+mod backup;
 mod canaries;
 mod ccda;
 mod dicom;
@@ -15,11 +16,14 @@ mod imports;
 mod inspect;
 mod keystores;
 mod killed;
+mod memory;
 mod notes;
 mod output;
 mod project_folder;
 mod report;
+mod retain;
 mod rights;
+mod rotation;
 mod runs;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
@@ -28,4 +32,5 @@ mod storage;
 mod stores;
 mod support;
 mod third_party;
+mod token;
 mod x12;

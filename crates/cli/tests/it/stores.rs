@@ -1,5 +1,8 @@
 //! Runs from and to object stores: S3 (SeaweedFS) and Azure Blob (Azurite), both real and over TLS.
 
+mod retention;
+mod wire;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};

@@ -73,6 +73,9 @@ pub struct PartInfo {
     pub footer_sha256: String,
     pub sources: Vec<SourceRef>,
     pub key_ids: Vec<String>,
+    /// Where the key material stands beside the file: the digest of the data keys in it, which wrapping them anew does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_keys: Option<String>,
 }
 
 /// An input that a part's rows came from. The id is a keyed hash: names of exports may name patients.

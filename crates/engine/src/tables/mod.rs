@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <root>/<table>/data/<run>-<random>.parquet   immutable parts, encrypted from their first byte
+//! <root>/<table>/data/_KEY_MATERIAL_FOR_<part>.json   its wrapped keys, where they are kept outside
 //! <root>/<table>/_staging/<run>/               parts of a run that is not committed; of an object store beside the project
 //! <root>/<table>/_manifest/v0000000007.sealed  one sealed manifest a version; the highest one is the table
 //! ```
@@ -11,9 +12,11 @@
 //! part's footer: the footer is authenticated and names every page, so that a part that was swapped for another one, even
 //! for an older part under the same keys, is found before it is read.
 
+mod key_use;
 mod manifest;
 mod part;
 mod place;
+mod rewrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -25,26 +28,30 @@ use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use cordon_crypto::{SealKey, Sealer, sub_key};
+use cordon_crypto::{CryptoError, SealKeys};
 use cordon_storage::Store;
 use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
+use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
+pub use key_use::KeyUse;
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
 pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 pub(crate) use place::PartFile;
 use place::{Place, list, lock_file, make_dir, sync_dir};
+pub use rewrap::{RewrapProgress, Rewrapped};
 
 use crate::errors::EngineError;
-use crate::inputs::{InputKeys, ParquetInput};
-use crate::keytools::KeyTools;
+use crate::inputs::ParquetInput;
+use crate::keytools::{KeyTools, material_name, material_owner};
 
 const DATA: &str = "data";
 const STAGING: &str = "_staging";
 const MANIFESTS: &str = "_manifest";
 const LOCK: &str = ".lock";
+const SUB_KEY: &str = "cordon/manifest/v1";
 /// A commit that is tried again within so many later commits is recognised and not applied twice.
 const REMEMBERED_COMMITS: usize = 64;
 
@@ -63,7 +70,7 @@ struct Inner {
     /// Staged parts are below it, by table and run.
     staging: PathBuf,
     keys: KeyTools,
-    sealer: Sealer,
+    seal: SealKeys,
 }
 
 /// What a commit changes. A table is made by its first commit.
@@ -101,10 +108,10 @@ pub struct Recovered {
 }
 
 impl TableStore {
-    pub fn open(root: impl Into<PathBuf>, keys: KeyTools, seal: &SealKey) -> Result<Self, EngineError> {
+    pub fn open(root: impl Into<PathBuf>, keys: KeyTools, seal: impl Into<SealKeys>) -> Result<Self, EngineError> {
         let root = root.into();
         let root = absolute(&root)?;
-        Ok(Self::at(Place::Folder(root.clone()), root, keys, seal))
+        Ok(Self::at(Place::Folder(root.clone()), root, keys, seal.into()))
     }
 
     /// Tables in an object store. What is not committed waits below `staging`, on a disk of this machine, encrypted as it will be.
@@ -112,14 +119,13 @@ impl TableStore {
         store: Store,
         staging: impl Into<PathBuf>,
         keys: KeyTools,
-        seal: &SealKey,
+        seal: impl Into<SealKeys>,
     ) -> Result<Self, EngineError> {
-        Ok(Self::at(Place::Objects(store), absolute(&staging.into())?, keys, seal))
+        Ok(Self::at(Place::Objects(store), absolute(&staging.into())?, keys, seal.into()))
     }
 
-    fn at(place: Place, staging: PathBuf, keys: KeyTools, seal: &SealKey) -> Self {
-        let sealer = Sealer::new(&sub_key(seal, "cordon/manifest/v1"));
-        Self(Arc::new(Inner { place, staging, keys, sealer }))
+    fn at(place: Place, staging: PathBuf, keys: KeyTools, seal: SealKeys) -> Self {
+        Self(Arc::new(Inner { place, staging, keys, seal }))
     }
 
     /// What a query reads parts from, by [`TableVersion::part_key`].
@@ -226,7 +232,7 @@ impl TableStore {
     /// Moves a staged part into the table; one that a killed commit had moved before is accepted.
     fn adopt(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
         match self.find_staged(table, part)? {
-            Some(from) => self.0.place.adopt(table, &part.file, &from),
+            Some(from) => self.0.place.adopt(table, part, &from),
             None => Ok(()),
         }
     }
@@ -240,6 +246,11 @@ impl TableStore {
         let len = fs::metadata(&from).map_err(|error| EngineError::io("find the staged part", &from, &error))?.len();
         if len != part.bytes {
             return Err(EngineError::Damaged { what: "staged part", path: from });
+        }
+        let name = material_name(&part.file);
+        let beside = from.with_file_name(&name);
+        if part.external_keys.is_some() && !beside.exists() && self.0.place.part_len(table, &name)?.is_none() {
+            return Err(EngineError::Damaged { what: "staged part's key material", path: beside });
         }
         Ok(Some(from))
     }
@@ -258,12 +269,12 @@ impl TableStore {
         check_name("table", table)?;
         let path = self.0.place.shown(table, DATA, &part.file);
         self.check_footer(table, part)?;
-        let keys = InputKeys { tools: Some(self.0.keys.clone()), ..InputKeys::default() };
+        let keys = self.part_keys(table, &part.file)?;
         let Some(current) = self.current(table)? else { return Err(EngineError::NoSuchTable) };
         let mut writer = staging.part(&current.schema, options)?;
         let mut wanted = keep.iter().peekable();
         let mut at = 0;
-        for batch in ParquetInput::of(self.0.place.open_part(table, part)?, &path, &keys, 8192)? {
+        for batch in ParquetInput::with_properties(self.0.place.open_part(table, part)?, &path, keys, 8192, None)? {
             let batch = batch?;
             let end = at + batch.num_rows() as u64;
             while let Some(range) = wanted.peek() {
@@ -287,10 +298,19 @@ impl TableStore {
         writer.finish(sources)
     }
 
+    /// One column of a part, in the order of its rows: what tells which of them [`Self::copy_rows`] is to keep.
+    pub fn column(&self, table: &str, part: &PartInfo, name: &str) -> Result<ParquetInput, EngineError> {
+        check_name("table", table)?;
+        self.check_footer(table, part)?;
+        let path = self.0.place.shown(table, DATA, &part.file);
+        let keys = self.part_keys(table, &part.file)?;
+        ParquetInput::with_properties(self.0.place.open_part(table, part)?, &path, keys, 8192, Some(name))
+    }
+
     fn publish(&self, table: &str, manifest: &Manifest) -> Result<(), EngineError> {
         let json = serde_json::to_vec(manifest).map_err(|_| EngineError::Internal("manifest"))?;
         let context = manifest_context(table, manifest.version);
-        let sealed = self.0.sealer.seal(&context, &json).map_err(|_| EngineError::Randomness)?;
+        let sealed = self.0.seal.seal(SUB_KEY, &context, &json).map_err(|_| EngineError::Randomness)?;
         self.0.place.publish(table, &manifest_name(manifest.version), manifest.version, &sealed)
     }
 
@@ -333,11 +353,15 @@ impl TableStore {
             named.extend(version.manifest.parts.iter().map(|part| part.file.clone()));
         }
         let now = SystemTime::now();
-        for (name, since) in parts {
-            let resumes = name.rsplit_once('-').is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
-            if !named.contains(&name) && !resumes && self.0.place.is_orphaned(since, now) {
+        // Parts before what holds their keys: no reader is to see one whose keys are gone.
+        let (materials, parts): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|(name, _)| material_owner(name).is_some());
+        for (name, since) in parts.into_iter().chain(materials) {
+            let part = material_owner(&name).unwrap_or(&name);
+            let resumes = part.rsplit_once('-').is_some_and(|(run, _)| live.contains(run) || resuming.contains(&run));
+            if !named.contains(part) && !resumes && self.0.place.is_orphaned(since, now) {
                 self.0.place.remove_part(table, &name)?;
-                done.orphans += 1;
+                done.orphans += usize::from(name.ends_with(".parquet"));
             }
         }
         Ok(done)
@@ -355,7 +379,10 @@ impl TableStore {
         // A part retires when the first version without it is published.
         let mut retired: BTreeMap<String, SystemTime> = BTreeMap::new();
         let mut alive: BTreeSet<String> = BTreeSet::new();
+        let mut external: BTreeSet<String> = BTreeSet::new();
         for version in self.history(table)? {
+            let outside = version.manifest.parts.iter().filter(|part| part.external_keys.is_some());
+            external.extend(outside.map(|part| part.file.clone()));
             // One that came in between is of this instant.
             let published = published.get(&manifest_name(version.manifest.version)).copied().unwrap_or(now);
             let next: BTreeSet<String> = version.manifest.parts.iter().map(|part| part.file.clone()).collect();
@@ -371,7 +398,7 @@ impl TableStore {
         for (file, since) in retired {
             let old = now.duration_since(since).is_ok_and(|age| age >= grace);
             if old && self.0.place.part_len(table, &file)?.is_some() {
-                self.0.place.remove_part(table, &file)?;
+                self.0.place.remove_with_keys(table, &file, external.contains(&file))?;
                 removed += 1;
             }
         }
@@ -397,7 +424,11 @@ impl TableStore {
         let name = manifest_name(version);
         let sealed = self.0.place.manifest(table, &name)?;
         let damaged = || EngineError::Damaged { what: "manifest", path: self.0.place.shown(table, MANIFESTS, &name) };
-        let json = self.0.sealer.open(&manifest_context(table, version), &sealed).map_err(|_| damaged())?;
+        let json =
+            self.0.seal.open(SUB_KEY, &manifest_context(table, version), &sealed).map_err(|error| match error {
+                CryptoError::UnknownVersion { .. } => EngineError::key(&error, "seal"),
+                _ => damaged(),
+            })?;
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| damaged())?;
         let schema = manifest.arrow_schema().ok_or_else(damaged)?;
         Ok(TableVersion { table: table.to_owned(), manifest: Arc::new(manifest), schema, store: self.clone() })
@@ -460,23 +491,38 @@ impl TableVersion {
         };
         let file = self.store.0.place.open_part(&self.table, part)?;
         ParquetMetaDataReader::new()
-            .with_decryption_properties(Some(self.store.0.keys.decryption_properties()?))
+            .with_decryption_properties(Some(self.store.part_keys(&self.table, &part.file)?))
             .with_page_index_policy(PageIndexPolicy::Skip)
             .parse_and_finish(&file)
             .map(drop)
             .map_err(|error| EngineError::parquet_at("read the part", &self.part_path(part), &error))
     }
 
-    /// Reads every byte of every part and compares it with the manifest.
+    /// Reads every byte of every part and compares it with the manifest; key material beside a part is opened, and must hold the
+    /// part's keys.
     pub fn verify(&self) -> Result<(), EngineError> {
         self.each_part(|part| {
             self.store.check_footer(&self.table, part)?;
-            part::check_content(&self.store.0.place.open_part(&self.table, part)?, part, &self.part_path(part))
+            part::check_content(&self.store.0.place.open_part(&self.table, part)?, part, &self.part_path(part))?;
+            self.store.check_material(&self.table, part)
         })
     }
 }
 
 impl TableStore {
+    /// How to read a part, by [`TableVersion::part_key`].
+    pub(crate) fn keys_of(&self, key: &str) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        match key.split_once('/').and_then(|(table, rest)| Some((table, rest.strip_prefix(DATA)?.strip_prefix('/')?))) {
+            Some((table, file)) => self.part_keys(table, file),
+            None => self.0.keys.decryption_properties(),
+        }
+    }
+
+    fn part_keys(&self, table: &str, file: &str) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        let (store, table, file) = (self.clone(), table.to_owned(), file.to_owned());
+        self.0.keys.decryption_properties_with(Arc::new(move || store.0.place.material(&table, &file)))
+    }
+
     fn check_footer(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
         let path = self.0.place.shown(table, DATA, &part.file);
         self.0.place.check_head(&path)?;

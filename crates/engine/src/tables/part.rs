@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -10,14 +11,15 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::reader::ChunkReader;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{PartInfo, SourceRef};
-use super::place::{PartFile, read_tail};
+use super::place::{PartFile, read_tail, write_durably};
 use crate::errors::EngineError;
-use crate::keytools::KeyTools;
+use crate::keytools::{FileKeys, KeyTools, material_name};
 
 /// Arrow field metadata: `high` for columns of random-looking values that seldom repeat within a table (the subject's
 /// token in the table of subjects, keyed hashes of numbers), where a dictionary or a minimum costs time and finds
@@ -62,6 +64,8 @@ pub struct PartWriter {
     run: String,
     rows: u64,
     key_ids: Vec<String>,
+    /// Key material for beside it, and its digest.
+    external: Option<(Vec<u8>, String)>,
 }
 
 impl PartWriter {
@@ -74,7 +78,8 @@ impl PartWriter {
         options: &PartOptions,
     ) -> Result<Self, EngineError> {
         let path = dir.join(&file);
-        let properties = writer_properties(keys, schema, options)?;
+        let FileKeys { properties, external } = keys.new_file(schema)?;
+        let properties = writer_properties(properties, schema, options)?;
         let output = File::options()
             .create_new(true)
             .write(true)
@@ -83,7 +88,7 @@ impl PartWriter {
         let output = HashingFile { file: output, hash: Sha256::new(), bytes: 0 };
         let inner = ArrowWriter::try_new(output, schema.clone(), Some(properties))
             .map_err(|error| EngineError::parquet_at("write the part", &path, &error))?;
-        Ok(Self { inner, path, file, run: run.to_owned(), rows: 0, key_ids: keys.master_key_ids(schema) })
+        Ok(Self { inner, path, file, run: run.to_owned(), rows: 0, key_ids: keys.master_key_ids(schema), external })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
@@ -118,6 +123,9 @@ impl PartWriter {
         let output = self.inner.inner_mut();
         output.flush().map_err(|error| failed(&error))?;
         output.file.sync_all().map_err(|error| failed(&error))?;
+        if let Some((material, _)) = &self.external {
+            write_durably(&self.path.with_file_name(material_name(&self.file)), material, "write the key material")?;
+        }
         if let Some(folder) = self.path.parent() {
             super::sync_dir(folder)?;
         }
@@ -133,12 +141,13 @@ impl PartWriter {
             footer_sha256: footer_digest(tail, &self.path)?.0,
             sources,
             key_ids: self.key_ids,
+            external_keys: self.external.map(|(_, digest)| digest),
         })
     }
 }
 
 fn writer_properties(
-    keys: &KeyTools,
+    keys: Arc<FileEncryptionProperties>,
     schema: &SchemaRef,
     options: &PartOptions,
 ) -> Result<WriterProperties, EngineError> {
@@ -157,7 +166,7 @@ fn writer_properties(
         .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
         // Written in clear by the Parquet crate even in encrypted files: they would confirm a guessed name without any key.
         .set_bloom_filter_enabled(false)
-        .with_file_encryption_properties(keys.encryption_properties(schema)?);
+        .with_file_encryption_properties(keys);
     let leaves = ArrowSchemaConverter::new().convert(schema).map_err(|error| EngineError::parquet(&error))?;
     for (index, leaf) in leaves.columns().iter().enumerate() {
         let root = schema.fields().get(leaves.get_column_root_idx(index));

@@ -4,6 +4,7 @@
 //! taken, and so does a conditional put. What makes a part seen whole is the rename, or that an upload's object appears when it is
 //! complete.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::part::MAGIC;
 use super::{DATA, LOCK, MANIFESTS, PartInfo, random_name};
 use crate::errors::EngineError;
+use crate::keytools::{material_name, read_external};
 
 /// No manifest is near as large.
 const MOST_MANIFEST: u64 = 256 << 20;
@@ -99,7 +101,7 @@ impl Place {
         let dir = root.join(table).join(MANIFESTS);
         let draft = dir.join(format!("{DRAFT}{}", random_name()?));
         let written = (|| {
-            write_durably(&draft, sealed)?;
+            write_durably(&draft, sealed, "write the manifest")?;
             let name = dir.join(name);
             fs::hard_link(&draft, &name).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => conflict(),
@@ -140,8 +142,21 @@ impl Place {
         }
     }
 
-    /// A staged part comes into the table's folder.
-    pub(super) fn adopt(&self, table: &str, file: &str, from: &Path) -> Result<(), EngineError> {
+    /// A staged part comes into the table's folder, its key material first: who sees the part finds it.
+    pub(super) fn adopt(&self, table: &str, part: &PartInfo, from: &Path) -> Result<(), EngineError> {
+        if part.external_keys.is_some() {
+            let name = material_name(&part.file);
+            let from = from.with_file_name(&name);
+            // A commit that was killed in between had moved it before.
+            let there = from.try_exists().map_err(|error| EngineError::io("find the key material", &from, &error))?;
+            if there || self.part_len(table, &name)?.is_none() {
+                self.move_in(table, &name, &from)?;
+            }
+        }
+        self.move_in(table, &part.file, from)
+    }
+
+    fn move_in(&self, table: &str, file: &str, from: &Path) -> Result<(), EngineError> {
         match self {
             Self::Folder(root) => {
                 let to = root.join(table).join(DATA).join(file);
@@ -152,12 +167,67 @@ impl Place {
         }
     }
 
+    /// External key material of a part; `None` where there is none.
+    pub(super) fn material(&self, table: &str, file: &str) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        let name = material_name(file);
+        let path = self.shown(table, DATA, &name);
+        let json = match self {
+            Self::Folder(_) => match fs::read(&path) {
+                Ok(json) => Some(json.into()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(EngineError::io("read the key material", &path, &error)),
+            },
+            Self::Objects(store) => store.small(&key(table, DATA, &name), MOST_MANIFEST)?,
+        };
+        json.map(|json| read_external(&json, &path)).transpose()
+    }
+
+    /// Replaces the key material of a part: readers find the old or the new. `scratch`: a folder of this machine.
+    pub(super) fn replace_material(
+        &self,
+        table: &str,
+        file: &str,
+        json: &[u8],
+        scratch: &Path,
+    ) -> Result<(), EngineError> {
+        let name = material_name(file);
+        let draft = |dir: &Path| Ok::<_, EngineError>(dir.join(format!("{DRAFT}{}", random_name()?)));
+        match self {
+            Self::Folder(root) => {
+                let dir = root.join(table).join(DATA);
+                let draft = draft(&dir)?;
+                write_durably(&draft, json, "write the key material")?;
+                let to = dir.join(name);
+                fs::rename(&draft, &to).map_err(|error| EngineError::io("replace the key material", &to, &error))?;
+                sync_dir(&dir)
+            }
+            Self::Objects(store) => {
+                make_dir(scratch)?;
+                let draft = draft(scratch)?;
+                write_durably(&draft, json, "write the key material")?;
+                let put = store.upload(&key(table, DATA, &name), &draft);
+                remove(&draft)?;
+                Ok(put?)
+            }
+        }
+    }
+
     /// Makes the names of the parts durable; an object's is with the object.
     pub(super) fn settle(&self, table: &str) -> Result<(), EngineError> {
         let Self::Folder(root) = self else { return Ok(()) };
         let table = root.join(table);
         // The folders may be as new as what is in them.
         [&table.join(DATA), &table, root].into_iter().try_for_each(|dir| sync_dir(dir))
+    }
+
+    /// The part first: no reader is to see one whose keys are gone.
+    pub(super) fn remove_with_keys(&self, table: &str, file: &str, external: bool) -> Result<(), EngineError> {
+        self.remove_part(table, file)?;
+        let name = material_name(file);
+        if external && self.part_len(table, &name)?.is_some() {
+            self.remove_part(table, &name)?;
+        }
+        Ok(())
     }
 
     pub(super) fn remove_part(&self, table: &str, file: &str) -> Result<(), EngineError> {
@@ -177,7 +247,18 @@ impl Place {
 
     /// Drafts of manifests that a killed commit left.
     pub(super) fn remove_drafts(&self, table: &str) -> Result<(), EngineError> {
-        let Self::Folder(root) = self else { return Ok(()) };
+        let Self::Folder(root) = self else {
+            // Of HDFS; they may be those of a commit that is under way elsewhere.
+            let now = SystemTime::now();
+            let drafts = self
+                .manifests(table)?
+                .into_iter()
+                .filter(|(name, since)| name.starts_with(DRAFT) && self.is_orphaned(*since, now));
+            return drafts.into_iter().try_for_each(|(name, _)| match self {
+                Self::Objects(store) => Ok(store.remove(&key(table, MANIFESTS, &name))?),
+                Self::Folder(_) => Ok(()),
+            });
+        };
         let dir = root.join(table).join(MANIFESTS);
         list(&dir)?.iter().filter(|name| name.starts_with(DRAFT)).try_for_each(|name| remove(&dir.join(name)))
     }
@@ -410,13 +491,13 @@ pub(super) fn lock_file(dir: &Path) -> Result<File, EngineError> {
         .map_err(|error| EngineError::io("open the lock", &path, &error))
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+pub(super) fn write_durably(path: &Path, bytes: &[u8], what: &'static str) -> Result<(), EngineError> {
     let write = || {
         let mut file = File::options().create_new(true).write(true).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|error| EngineError::io("write the manifest", path, &error))
+    write().map_err(|error| EngineError::io(what, path, &error))
 }
 
 /// A new name is durable only when its folder is.

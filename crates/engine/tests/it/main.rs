@@ -3,8 +3,12 @@
 
 mod foreign_files;
 mod interop;
+mod key_material;
 mod queries;
 mod scrubbing;
+#[path = "../../../keystore/tests/it/servers.rs"]
+mod servers;
 mod spilling;
 mod support;
 mod table_store;
+mod transit;

@@ -45,7 +45,7 @@ pub fn all_keys() -> KeyTools {
 }
 
 pub fn store_with(root: &Path, keys: KeyTools) -> TableStore {
-    TableStore::open(root, keys, &SealKey::from_bytes([9; 32])).unwrap()
+    TableStore::open(root, keys, SealKey::from_bytes([9; 32])).unwrap()
 }
 
 pub fn store(root: &Path) -> TableStore {

@@ -219,7 +219,7 @@ fn a_part_or_manifest_that_was_changed_or_swapped_is_found() {
     let manifest = dir.path().join("patients/_manifest/v0000000001.sealed");
     fs::copy(&manifest, dir.path().join("patients/_manifest/v0000000002.sealed")).unwrap();
     assert!(matches!(store.current("patients"), Err(EngineError::Damaged { .. })));
-    let stranger = TableStore::open(dir.path(), all_keys(), &SealKey::from_bytes([1; 32])).unwrap();
+    let stranger = TableStore::open(dir.path(), all_keys(), SealKey::from_bytes([1; 32])).unwrap();
     assert!(matches!(stranger.history("patients"), Err(EngineError::Damaged { .. })));
 }
 

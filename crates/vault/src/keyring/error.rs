@@ -41,6 +41,10 @@ pub enum KeyRingError {
     Changed { path: PathBuf },
     #[error("the key ring holds no single key for {purpose}")]
     NoKey { purpose: &'static str },
+    #[error("the key for {purpose} is not rotated: {why}")]
+    NotRotated { purpose: String, why: &'static str },
+    #[error("version {version} of the key {id} stays in the key ring: {why}")]
+    NotRetired { id: String, version: u32, why: &'static str },
     #[error("cannot {doing} {}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// The file is as it was before.

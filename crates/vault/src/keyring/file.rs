@@ -51,6 +51,10 @@ impl Entry {
         }
     }
 
+    pub(super) fn of_version(purpose: &str, id: &str, version: u32, created: &str) -> Self {
+        Self { version, ..Self::new(purpose, id, created) }
+    }
+
     /// For messages: which key this is.
     fn name(&self) -> String {
         if self.purpose == self.id {

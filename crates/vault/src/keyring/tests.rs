@@ -424,3 +424,100 @@ fn a_root_moves_to_a_newer_version_to_another_kind_and_back() {
     ring.rotate_root(&rotated).unwrap();
     assert!(all(&KeyRing::open(&scratch.ring(), &rotated).unwrap()) == keys);
 }
+
+fn next(ring: &KeyRing) -> Vec<KeyVersion> {
+    ROTATED.iter().flat_map(|purpose| ring.next_versions(purpose).unwrap()).collect()
+}
+
+#[test]
+fn a_rotation_adds_versions_and_keeps_the_old_ones() {
+    let (scratch, root, mut ring) = Scratch::with_key_file();
+    let before = all(&ring);
+    let wanted = next(&ring);
+    assert_eq!(wanted.len(), 7);
+    assert!(wanted.iter().all(|key| key.version == 2));
+    ring.rotate(&root, &wanted, "2027-01-01T00:00:00Z").unwrap();
+
+    let again = KeyRing::open(&scratch.ring(), &root).unwrap();
+    for ring in [&ring, &again] {
+        assert_eq!(all(ring)[..before.len()], before, "what was there stays");
+        let seal = ring.versions::<SealKey>().unwrap();
+        assert_eq!(seal.newest(), 2);
+        assert_eq!(seal.first_key().dangerous_expose(), &before_of(&before, ring, "seal"));
+        assert_eq!(ring.newest_master_key("cordon-direct").unwrap(), "cordon-direct.v2");
+        assert_eq!(ring.audit_signing_keys().unwrap().verifying_keys().len(), 2);
+        assert_eq!(ring.newest().iter().filter(|key| key.created.starts_with("2027")).count(), 7);
+        // A wrapped data key of before, and one of now.
+        let masters = ring.master_keys();
+        for id in ["cordon-quasi.v1", "cordon-quasi.v2"] {
+            let wrapped = masters.wrap_key(&[3; 32], id).unwrap();
+            assert_eq!(*masters.unwrap_key(&wrapped, id).unwrap(), [3; 32]);
+        }
+    }
+    let (one, two) = (ring.versions::<SealKey>().unwrap(), again.versions::<SealKey>().unwrap());
+    assert_eq!(one.newest_key().dangerous_expose(), two.newest_key().dangerous_expose());
+    assert_ne!(one.newest_key().dangerous_expose(), one.first_key().dangerous_expose());
+}
+
+/// The key of a purpose as the ring held it first.
+fn before_of(before: &[[u8; 32]], ring: &KeyRing, purpose: &str) -> [u8; 32] {
+    let at = ring.status().iter().position(|key| key.purpose == purpose && key.version == 1).unwrap();
+    before[at]
+}
+
+#[test]
+fn a_rotation_can_be_repeated_and_two_do_not_mix() {
+    let (scratch, root, mut ring) = Scratch::with_key_file();
+    let mut other = KeyRing::open(&scratch.ring(), &root).unwrap();
+    let wanted = next(&ring);
+    ring.rotate(&root, &wanted, NOW).unwrap();
+    let after = all(&ring);
+    ring.rotate(&root, &wanted, NOW).unwrap();
+    assert_eq!(all(&ring), after, "repeated, nothing is added");
+    assert!(matches!(other.rotate(&root, &wanted, NOW), Err(KeyRingError::Changed { .. })));
+    assert_eq!(all(&KeyRing::open(&scratch.ring(), &root).unwrap()), after);
+
+    let skipped = KeyVersion { version: 9, ..wanted[0].clone() };
+    assert!(matches!(ring.rotate(&root, &[skipped], NOW), Err(KeyRingError::NotRotated { .. })));
+    for purpose in ["hash", "fpe", "date-shift", "surrogate", "vault", "blind-index", "moon"] {
+        assert!(matches!(ring.next_versions(purpose), Err(KeyRingError::NotRotated { .. })), "{purpose}");
+        let wanted = KeyVersion { purpose: purpose.to_owned(), id: purpose.to_owned(), version: 2 };
+        assert!(matches!(ring.rotate(&root, &[wanted], NOW), Err(KeyRingError::NotRotated { .. })), "{purpose}");
+    }
+    let wrong = RootSecret::passphrase("not the root of this ring");
+    assert!(ring.rotate(&wrong, &next(&ring), NOW).is_err());
+    assert_eq!(all(&KeyRing::open(&scratch.ring(), &root).unwrap()), after);
+}
+
+#[test]
+fn old_versions_go_and_the_newest_and_the_naming_ones_stay() {
+    let (scratch, root, mut ring) = Scratch::with_key_file();
+    for _ in 0..2 {
+        let wanted = next(&ring);
+        ring.rotate(&root, &wanted, NOW).unwrap();
+    }
+    let version = |id: &str, version| {
+        let key = ring.status().into_iter().find(|key| key.id == id).unwrap();
+        KeyVersion { version, ..key.key_version() }
+    };
+    let kept = [version("seal", 1), version("audit-seal", 1), version("seal", 3), version("cordon-footer", 3)];
+    let leaving = [version("seal", 2), version("cordon-footer", 1), version("audit-signing", 1)];
+    for kept in &kept {
+        let refused = ring.retire(&root, std::slice::from_ref(kept));
+        assert!(matches!(refused, Err(KeyRingError::NotRetired { .. })), "{}", kept.name());
+    }
+    let before = ring.status().len();
+    ring.retire(&root, &leaving).unwrap();
+    ring.retire(&root, &leaving).unwrap();
+    let again = KeyRing::open(&scratch.ring(), &root).unwrap();
+    assert_eq!((ring.status().len(), again.status().len()), (before - 3, before - 3));
+    let seal: Vec<u32> = again.versions::<SealKey>().unwrap().iter().map(|(version, _)| version).collect();
+    assert_eq!(seal, [1, 3]);
+    assert!(again.master_keys().wrap_key(&[1; 32], "cordon-footer.v1").is_err());
+    // And under another root they are the same.
+    let mut again = again;
+    let new = RootSecret::KeyFile(scratch.ring().with_file_name("new.key"));
+    KeyRing::generate_key_file(&scratch.ring().with_file_name("new.key")).unwrap();
+    again.rotate_root(&new).unwrap();
+    assert_eq!(all(&KeyRing::open(&scratch.ring(), &new).unwrap()), all(&ring));
+}

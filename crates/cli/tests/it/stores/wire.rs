@@ -1,0 +1,194 @@
+//! What somebody sees who listens on the network or reads the stores' disks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Azure, Clinic, S3, SOURCES};
+use crate::keystores::transit;
+use crate::servers::{Bao, Pki, absent};
+
+/// Listens on loopback until it is dropped.
+struct Capture(Child);
+
+impl Capture {
+    /// `None`, said aloud, where that may not be done here.
+    fn start(to: &Path) -> Option<Self> {
+        if Command::new("tcpdump").arg("--version").output().is_err() {
+            return absent("tcpdump");
+        }
+        let child = Command::new("tcpdump")
+            .args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"])
+            .arg(to)
+            .arg("tcp")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut capture = Self(child);
+        let began = Instant::now();
+        // It writes the head of the file when it listens.
+        while fs::metadata(to).map_or(0, |file| file.len()) < 24 {
+            if capture.0.try_wait().unwrap().is_some() || began.elapsed() > Duration::from_secs(10) {
+                let mut why = String::new();
+                let _ = capture.0.kill();
+                let _ = capture.0.stderr.take().unwrap().read_to_string(&mut why);
+                eprintln!("skipped: the network cannot be captured here (CAP_NET_RAW): {}", why.trim());
+                return None;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Some(capture)
+    }
+
+    fn stop(mut self) -> String {
+        // The kernel hands over what it has at least once a second.
+        sleep(Duration::from_millis(2500));
+        Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
+        self.0.wait().unwrap();
+        let mut told = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        told
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn name(i: usize) -> String {
+    // No two share a word, and none is a word of a protocol.
+    format!("Zq{i:05}x Wv{i:05}y")
+}
+
+fn mrn(i: usize) -> String {
+    format!("MQZ-{i:05}-7")
+}
+
+fn ssn(i: usize) -> String {
+    format!("{:03}-{:02}-{:04}", 101 + i % 500, 11 + i % 80, 1000 + i)
+}
+
+/// Each identifier as it is, in hexadecimal, and in base64 at each of the three places where it can begin.
+fn needles(rows: usize) -> BTreeSet<Vec<u8>> {
+    (0..rows).flat_map(|i| [name(i), mrn(i), ssn(i)]).flat_map(|text| of_text(&text).collect::<Vec<_>>()).collect()
+}
+
+fn of_text(text: &str) -> impl Iterator<Item = Vec<u8>> {
+    let hex = [data_encoding::HEXLOWER.encode(text.as_bytes()), data_encoding::HEXUPPER.encode(text.as_bytes())];
+    let base64 = (0..3).map(|shift| {
+        let padded = [vec![b'.'; shift], text.as_bytes().to_vec()].concat();
+        let encoded = data_encoding::BASE64_NOPAD.encode(&padded).into_bytes();
+        // The characters at both ends hold bits of what stands around the identifier.
+        encoded[(shift * 8).div_ceil(6)..encoded.len() - 1].to_vec()
+    });
+    let plain = [text.to_owned()].into_iter().chain(hex).map(String::into_bytes);
+    plain.chain(base64.collect::<Vec<_>>())
+}
+
+/// Finds any of some words.
+struct Look {
+    words: Vec<Vec<u8>>,
+    finder: aho_corasick::AhoCorasick,
+}
+
+impl Look {
+    fn for_any(words: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let words: Vec<Vec<u8>> = words.into_iter().collect();
+        Self { finder: aho_corasick::AhoCorasick::builder().build(&words).unwrap(), words }
+    }
+
+    fn found(&self, bytes: &[u8]) -> BTreeSet<String> {
+        let hits = self.finder.find_overlapping_iter(bytes);
+        hits.map(|hit| String::from_utf8_lossy(&self.words[hit.pattern().as_usize()]).into_owned()).collect()
+    }
+}
+
+/// A request without TLS, with these words in it.
+fn say_in_clear(words: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    client.write_all(format!("GET /?q={words} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    drop(client);
+    let mut got = String::new();
+    server.read_to_string(&mut got).unwrap();
+    assert!(got.contains(words));
+}
+
+#[test]
+fn nothing_of_a_patient_is_on_the_wire_or_on_the_stores_disks() {
+    const ROWS: usize = 3000;
+    const SPOKEN: usize = 99_990;
+    let scratch = tempfile::tempdir().unwrap();
+    let Some(pki) = Pki::make(&scratch.path().join("pki")) else { return };
+    let (Some(s3), Some(azure), Some(bao)) = (S3::start(&pki), Azure::start(&pki), Bao::start()) else { return };
+    let file = scratch.path().join("capture.pcap");
+    let Some(capture) = Capture::start(&file) else { return };
+    let speak = |number: usize| {
+        for around in ["", ".", ".."] {
+            say_in_clear(&data_encoding::BASE64_NOPAD.encode(format!("{around}{}{around}.", name(number)).as_bytes()));
+        }
+        say_in_clear(&name(number).replace(' ', "+"));
+    };
+    speak(SPOKEN);
+
+    // The source goes up by TLS too, and comes from there.
+    let rows: String = (0..ROWS).map(|i| format!("{},{},{},1950-01-02,E11.9\n", mrn(i), name(i), ssn(i))).collect();
+    s3.put("in/a.csv", format!("mrn,name,ssn,born,code\n{rows}").as_bytes());
+    let mut clinic = Clinic::new("az://tables/clinic", &(s3.yaml(3) + &azure.yaml()), SOURCES);
+    let policy = clinic.folder.read("policies/test.yaml");
+    let policy = policy.replace("      born:", "      ssn: { kind: ssn, action: token, domain: ssn }\n      born:");
+    clinic.folder.write("policies/test.yaml", policy);
+    clinic.token.clone_from(&bao.root_token);
+    clinic.keys_in(&transit(&bao, "cordon"));
+    assert_eq!(clinic.run(0)["rows_out"], ROWS);
+    assert_eq!(clinic.count("SELECT count(DISTINCT ssn) FROM visits"), ROWS as i64);
+    speak(SPOKEN + 1);
+    let told = capture.stop();
+    assert!(told.contains("0 packets dropped by kernel"), "{told}");
+
+    let bytes = fs::read(&file).unwrap();
+    assert!(bytes.len() > rows.len(), "the run is in the capture: {} bytes", bytes.len());
+    for number in [SPOKEN, SPOKEN + 1] {
+        let text = Look::for_any([name(number).replace(' ', "+").into_bytes()]);
+        assert_eq!(text.found(&bytes).len(), 1, "what is said in clear is seen");
+        let base64 = Look::for_any(of_text(&name(number)));
+        assert_eq!(base64.found(&bytes).len(), 3, "and in base64, wherever it begins");
+    }
+    let planted = Look::for_any(needles(ROWS));
+    assert_eq!(planted.found(&bytes), BTreeSet::new());
+    // Credentials and the key store's token neither.
+    for secret in [super::ADMIN.1, super::ACCOUNT.1, &bao.root_token] {
+        assert_eq!(Look::for_any([secret.as_bytes().to_vec()]).found(&bytes), BTreeSet::new());
+    }
+
+    // The tables' store, and all that the project keeps. The other store holds the source as the hospital put it there.
+    let mut stored = 0;
+    for folder in [azure.dir.path(), &clinic.folder.path().join(".cordon")] {
+        for entry in walk(folder) {
+            let bytes = fs::read(&entry).unwrap_or_default();
+            stored += bytes.len();
+            assert_eq!(planted.found(&bytes), BTreeSet::new(), "{}", entry.display());
+        }
+    }
+    assert!(stored > 100_000, "{stored}");
+    assert_eq!(planted.found(rows.as_bytes()).len(), 3 * ROWS, "the same look finds what is in clear");
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { all.extend(walk(&path)) } else { all.push(path) }
+    }
+    all
+}

@@ -1,0 +1,57 @@
+//! Master keys of tables, and how new files are encrypted, as `cordon.yaml` says.
+
+use std::sync::Arc;
+
+use cordon_crypto::MasterKeys;
+use cordon_engine::keytools::{DataKeyBits, EncryptionLayout, KeyScope, KeyTools, MasterKeyNames, MaterialStorage};
+use cordon_keystore::TransitMasters;
+use cordon_vault::keyring::KeyRing;
+use cordon_vault::{KeyRingError, TABLE_MASTER_KEYS};
+
+use crate::config::{KeyBits, KeyMaterial, KeysOf, MastersSection};
+use crate::error::RunError;
+use crate::project::Project;
+
+impl Project {
+    /// The master keys that wrap and unwrap data keys. A key store is asked when one is needed.
+    pub fn masters(&self, ring: &KeyRing) -> Result<Arc<dyn MasterKeys>, RunError> {
+        Ok(match &self.file.keys.masters {
+            MastersSection::Ring => ring.master_keys(),
+            MastersSection::Transit(config) => {
+                let opened = TransitMasters::open(config, &self.root, ring.master_keys());
+                Arc::new(opened.map_err(|error| KeyRingError::Store { error, also: String::new() })?)
+            }
+        })
+    }
+
+    pub(crate) fn key_tools(&self, ring: &KeyRing) -> Result<KeyTools, RunError> {
+        let (names, stored) = match &self.file.keys.masters {
+            MastersSection::Ring => (newest_names(ring)?, false),
+            MastersSection::Transit(config) => (MasterKeyNames::unversioned(&config.prefix), true),
+        };
+        let file = self.file.storage.encryption;
+        let layout = EncryptionLayout {
+            key_bits: match file.key_bits {
+                KeyBits::Bits128 => DataKeyBits::Bits128,
+                KeyBits::Bits256 => DataKeyBits::Bits256,
+            },
+            material: match file.key_material {
+                KeyMaterial::Internal => MaterialStorage::Internal,
+                KeyMaterial::External => MaterialStorage::External,
+            },
+            keys: match file.keys {
+                KeysOf::Columns => KeyScope::Column,
+                KeysOf::Uniform => KeyScope::Uniform,
+            },
+            // The ring is in memory: there each data key has its own wrapping.
+            double_wrapping: stored,
+        };
+        Ok(KeyTools::with_layout(self.masters(ring)?, names, layout))
+    }
+}
+
+/// New parts are written under the newest master keys.
+fn newest_names(ring: &KeyRing) -> Result<MasterKeyNames, RunError> {
+    let [footer, direct, quasi, clinical] = TABLE_MASTER_KEYS.map(|id| ring.newest_master_key(id));
+    Ok(MasterKeyNames { footer: footer?, direct: direct?, quasi: quasi?, clinical: clinical? })
+}

@@ -1,0 +1,853 @@
+//! What takes two persons: turning tokens back, and destroying what stands behind them (164.514(c)).
+//!
+//! The audit log *is* the state: a request is what its entries say, replayed in their order, and nothing else opens
+//! anything. Beside it stands one sealed file a request, with what the log must not hold: the tokens behind the tags.
+//! So a file that was put back, edited, swapped or taken away can close a request and never open one, and a process that
+//! is killed between entry and file has lost nothing. The file names the newest entry that it knows: a log that does not
+//! have it was set back, and is refused.
+//!
+//! Times: an approval opens for a while after its entry. `now` is that of the caller, or of the newest entry of the log
+//! where that is later, so that a clock that is set back opens nothing again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::path::PathBuf;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cordon_access::{Action, Authorizer, Decision, Lifetime, Privilege, Purpose, Request, RevealRules, same_user};
+use cordon_audit::{AuditError, AuditLog, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag};
+use cordon_phi::{Phi, Token};
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use crate::error::RunError;
+use crate::project::OpenProject;
+use crate::sealed::{clear_temporary, make_folder, read_sealed, write_sealed};
+
+/// So many tokens one request may be about; more is an export, not a re-identification.
+pub const MAX_TOKENS: usize = 1000;
+
+/// What somebody asks for.
+pub struct NewRequest {
+    pub act: RequestedAct,
+    pub domain: String,
+    pub tokens: Vec<Token>,
+    pub by: String,
+    pub purpose: Purpose,
+    pub reason: String,
+    /// For how long an approval shall open it; else a day, or less where the project allows less.
+    pub lifetime: Option<Lifetime>,
+    /// How often each token may be revealed; else as often as wanted while it is open.
+    pub times: Option<u32>,
+}
+
+/// Who said what to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub by: String,
+    pub at: DateTime<Utc>,
+    pub reason: String,
+    /// The operating system's user behind it.
+    os_user: String,
+}
+
+/// How a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// So many persons have yet to approve.
+    Pending(usize),
+    Open {
+        until: DateTime<Utc>,
+    },
+    Expired,
+    Rejected,
+    Revoked,
+    /// What was destroyed is destroyed.
+    Done,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending(_) => "pending",
+            Self::Open { .. } => "approved",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+            Self::Revoked => "revoked",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// One request, as the log tells it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub id: String,
+    pub act: RequestedAct,
+    pub asked: Said,
+    pub purpose: Purpose,
+    pub domain: String,
+    pub tags: Vec<Tag>,
+    pub lifetime: Lifetime,
+    pub times: Option<u32>,
+    pub approvals: Vec<Said>,
+    pub rejected: Option<Said>,
+    pub revoked: Option<Said>,
+    /// The entry that is the request.
+    pub requested: Receipt,
+    /// How often each token was revealed.
+    pub revealed: BTreeMap<Tag, u32>,
+    /// How far a destruction came.
+    pub shredded: Option<Outcome>,
+    /// The entry that says that it was done.
+    pub done: Option<Receipt>,
+    needed: usize,
+    /// When the last approval that was needed came, by the clock and by the log.
+    opened: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// All entries about it.
+    entries: Vec<Receipt>,
+    /// Two entries claim to be this request. The program writes no such thing.
+    disputed: bool,
+}
+
+impl Case {
+    /// How it stands at a time, and at the newest time of the log.
+    fn status_at(&self, now: DateTime<Utc>, newest: DateTime<Utc>) -> Status {
+        if matches!(self.shredded, Some(Outcome::Done)) {
+            return Status::Done;
+        }
+        if self.revoked.is_some() || self.disputed {
+            return Status::Revoked;
+        }
+        if self.rejected.is_some() {
+            return Status::Rejected;
+        }
+        let Some((by_clock, by_log)) = self.opened else {
+            return Status::Pending(self.needed.saturating_sub(self.approvals.len()));
+        };
+        let span = TimeDelta::seconds(i64::try_from(self.lifetime.seconds()).unwrap_or(0));
+        // Both: a clock that was ahead for a while would make the one last too long, a clock that is behind the other.
+        if now >= by_clock + span || now.max(newest) >= by_log + span {
+            return Status::Expired;
+        }
+        Status::Open { until: by_clock + span }
+    }
+
+    /// Whether this person has a part in it already.
+    fn asked_by(&self, user: &str) -> bool {
+        same_user(&self.asked.by, user)
+    }
+
+    /// The right that the second person needs.
+    pub fn second(&self) -> Privilege {
+        match self.act {
+            RequestedAct::Reveal => Privilege::ApproveReveal,
+            RequestedAct::Shred => Privilege::ApproveShred,
+        }
+    }
+}
+
+/// The right that the first person needs.
+fn first(act: RequestedAct) -> Privilege {
+    match act {
+        RequestedAct::Reveal => Privilege::Reveal,
+        RequestedAct::Shred => Privilege::Shred,
+    }
+}
+
+/// Why something that takes two persons does not happen. What is told is what the asker may know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such request, or none that this user may know of.
+    Absent,
+    NoRight(Privilege, Purpose),
+    /// Who asks cannot be the second person.
+    Own,
+    /// The operating system's user is the same.
+    SameSystemUser,
+    /// Somebody approves twice.
+    Twice,
+    /// It is not, or no longer, in a state for this.
+    State(Status),
+    /// A token that was not asked for.
+    NotRequested,
+    /// Each as often as it was allowed.
+    Spent,
+    /// A request of the other kind.
+    OtherAct,
+    TooLong(Lifetime),
+    /// None, or more than [`MAX_TOKENS`]; of what is destroyed exactly one.
+    Count,
+}
+
+impl Refusal {
+    /// In a word, for the record.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Absent => "no such request",
+            Self::NoRight(..) => "no right",
+            Self::Own => "own request",
+            Self::SameSystemUser => "same system user",
+            Self::Twice => "approved already",
+            Self::State(status) => status.name(),
+            Self::NotRequested => "token not requested",
+            Self::Spent => "spent",
+            Self::OtherAct => "another act",
+            Self::TooLong(_) => "too long",
+            Self::Count => "number of tokens",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str(
+                "there is no such request\n  help: `cordon token list --as USER` lists those that a user has part in",
+            ),
+            Self::NoRight(privilege, purpose) => write!(
+                f,
+                "the user may not {} for {purpose}\n  help: it takes a role with `actions: [{{ allow: [{privilege}], \
+                 purposes: [{purpose}] }}]` in cordon.yaml; reading tables does not imply it",
+                match privilege {
+                    Privilege::Reveal => "ask to reveal what tokens stand for",
+                    Privilege::ApproveReveal => "decide about revealing tokens",
+                    Privilege::Shred => "ask to destroy what stands behind a token",
+                    Privilege::ApproveShred => "decide about destroying what stands behind tokens",
+                    Privilege::ReadQuarantine => "see quarantined records",
+                    Privilege::UnwrapKeys => "unwrap data keys",
+                    Privilege::Retain => "remove what is past its retention",
+                    Privilege::Hold => "place and release legal holds",
+                }
+            ),
+            Self::Own => f.write_str("who asks cannot approve\n  help: another person with the right must"),
+            Self::SameSystemUser => f.write_str(
+                "the request was made by the same user of the operating system\n  help: another person must approve, from \
+                 an account of their own (`access.reveal.system-users-apart`)",
+            ),
+            Self::Twice => f.write_str("the user has approved already\n  help: another person must"),
+            Self::State(Status::Pending(missing)) => {
+                write!(f, "the request is not approved yet; approvals that are missing: {missing}")
+            }
+            Self::State(Status::Open { .. }) => f.write_str("the request is approved already"),
+            Self::State(status) => {
+                write!(f, "the request is {}\n  help: make a new one:  cordon token request", status.name())
+            }
+            Self::NotRequested => f.write_str(
+                "a token was not asked for\n  help: only what was asked for and approved is revealed; make a new request",
+            ),
+            Self::Spent => f.write_str(
+                "the tokens were revealed as often as was asked for\n  help: make a new request:  cordon token request",
+            ),
+            Self::OtherAct => f.write_str("the request is for something else\n  help: make one for this"),
+            Self::TooLong(most) => write!(f, "an approval opens for {most} at most (`access.reveal.lifetime` in cordon.yaml)"),
+            Self::Count => write!(
+                f,
+                "a request is about 1 to {MAX_TOKENS} tokens, and one to destroy about exactly one"
+            ),
+        }
+    }
+}
+
+/// What the log says of requests, read once and proven on the way.
+struct Ledger {
+    cases: BTreeMap<String, Case>,
+    /// The latest time of any entry.
+    newest: DateTime<Utc>,
+}
+
+/// Follows the log's entries.
+struct Reading<'a> {
+    rules: &'a RevealRules,
+    cases: BTreeMap<String, Case>,
+    newest: DateTime<Utc>,
+    last: Option<Receipt>,
+}
+
+impl Ledger {
+    /// Reads the log to its end. Each entry opens only under the project's key and in its place; here each must also follow the
+    /// one before, over all files of the log, and the last must be as far as the log's head says.
+    fn read(log: &AuditLog, rules: &RevealRules) -> Result<Self, RunError> {
+        let head = log.head()?;
+        let mut reading = Reading { rules, cases: BTreeMap::new(), newest: DateTime::<Utc>::MIN_UTC, last: None };
+        let mut reached = head.seq == 0;
+        for entry in log.list(Filter::default())? {
+            let entry = entry?;
+            if let Some(last) = reading.last
+                && (entry.seq != last.seq + 1 || entry.prev != last.hash)
+            {
+                return Err(AuditError::Entry { seq: last.seq + 1 }.into());
+            }
+            reached |= entry.seq == head.seq && entry.hash == head.hash;
+            reading.add(&entry);
+        }
+        if !reached {
+            return Err(AuditError::Entry { seq: head.seq }.into());
+        }
+        Ok(Self { cases: reading.cases, newest: reading.newest })
+    }
+}
+
+impl Reading<'_> {
+    fn add(&mut self, entry: &Entry) {
+        let receipt = Receipt { seq: entry.seq, hash: entry.hash };
+        self.last = Some(receipt);
+        self.newest = self.newest.max(entry.time);
+        let said = |by: &str, reason: &str| Said {
+            by: by.to_owned(),
+            at: entry.time,
+            reason: reason.to_owned(),
+            os_user: entry.writer.principal.os_user.clone(),
+        };
+        match &entry.event {
+            Event::TokenRequested {
+                request,
+                act,
+                principal,
+                purpose,
+                domain,
+                tokens,
+                reason,
+                lifetime_seconds,
+                times,
+            } => {
+                if let Some(case) = self.cases.get_mut(request) {
+                    case.disputed = true;
+                    return;
+                }
+                let lifetime = Lifetime::from_seconds(*lifetime_seconds);
+                let case = Case {
+                    id: request.clone(),
+                    act: *act,
+                    asked: said(principal, reason),
+                    purpose: *purpose,
+                    domain: domain.clone(),
+                    tags: tokens.clone(),
+                    disputed: lifetime.is_err(),
+                    lifetime: lifetime.unwrap_or(Lifetime::DEFAULT),
+                    times: *times,
+                    approvals: Vec::new(),
+                    rejected: None,
+                    revoked: None,
+                    requested: receipt,
+                    revealed: BTreeMap::new(),
+                    shredded: None,
+                    done: None,
+                    needed: self.rules.approvals.get(),
+                    opened: None,
+                    entries: vec![receipt],
+                };
+                self.cases.insert(request.clone(), case);
+            }
+            Event::RequestApproved { request, requested, principal, reason, .. } => {
+                let (newest, apart) = (self.newest, self.rules.system_users_apart);
+                if let Some(case) = self.case(request, requested, receipt) {
+                    case.approve(said(principal, reason), newest, apart);
+                }
+            }
+            Event::RequestRejected { request, requested, principal, reason, .. } => {
+                if let Some(case) = self.case(request, requested, receipt) {
+                    case.rejected.get_or_insert(said(principal, reason));
+                }
+            }
+            Event::RequestRevoked { request, requested, principal, reason, .. } => {
+                if let Some(case) = self.case(request, requested, receipt) {
+                    case.revoked.get_or_insert(said(principal, reason));
+                }
+            }
+            Event::TokenRevealed { request, token, .. } => {
+                if let Some(case) = self.cases.get_mut(request) {
+                    case.entries.push(receipt);
+                    *case.revealed.entry(token.clone()).or_default() += 1;
+                }
+            }
+            Event::SubjectShredded { request, outcome, .. } => {
+                if let Some(case) = self.cases.get_mut(request) {
+                    case.entries.push(receipt);
+                    case.shredded = Some(*outcome);
+                    if *outcome == Outcome::Done {
+                        case.done = Some(receipt);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The request that an entry is about; one that is about another entry of the same name disputes it.
+    fn case(&mut self, request: &str, requested: &Digest, receipt: Receipt) -> Option<&mut Case> {
+        let case = self.cases.get_mut(request)?;
+        case.entries.push(receipt);
+        if case.requested.hash != *requested {
+            case.disputed = true;
+            return None;
+        }
+        Some(case)
+    }
+}
+
+impl Case {
+    /// An approval that the program would not have let through counts for nothing.
+    fn approve(&mut self, said: Said, newest: DateTime<Utc>, apart: bool) {
+        let twice = self.approvals.iter().any(|earlier| same_user(&earlier.by, &said.by));
+        let closed = self.rejected.is_some() || self.revoked.is_some() || self.opened.is_some();
+        let same_system = apart && self.same_system_user(&said.os_user);
+        if self.asked_by(&said.by) || twice || closed || same_system {
+            return;
+        }
+        let at = said.at;
+        self.approvals.push(said);
+        if self.approvals.len() >= self.needed {
+            self.opened = Some((at, newest));
+        }
+    }
+
+    fn same_system_user(&self, os_user: &str) -> bool {
+        self.asked.os_user == os_user || self.approvals.iter().any(|earlier| earlier.os_user == os_user)
+    }
+}
+
+/// What the log must not hold, sealed under the request's name.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestFile {
+    version: u32,
+    domain: String,
+    tokens: Vec<String>,
+    /// The newest entry about the request that was known when the file was written. None yet while it is made.
+    reached: Option<Receipt>,
+}
+
+const VERSION: u32 = 1;
+
+/// A request with its tokens, and how it stands now.
+pub struct Shown {
+    pub case: Case,
+    pub status: Status,
+    pub tokens: Vec<Token>,
+}
+
+/// One token that was turned back.
+pub struct Revealed {
+    pub token: Token,
+    /// Every value that it stands for; none where the domain has no such token.
+    pub values: Vec<Phi<String>>,
+}
+
+/// What becomes of an attempt: done, or refused and on the record as that.
+pub type Decided<T> = Result<Result<T, Refusal>, RunError>;
+
+/// Where requests are made, decided and carried out.
+pub struct Desk<'a> {
+    project: &'a OpenProject,
+    now: DateTime<Utc>,
+}
+
+/// One at a time, of all processes; ends with the process, however it ends.
+struct Lock(#[expect(dead_code, reason = "held")] File);
+
+impl<'a> Desk<'a> {
+    pub fn new(project: &'a OpenProject, now: DateTime<Utc>) -> Self {
+        Self { project, now }
+    }
+
+    /// Puts a request on the record. It opens nothing by itself.
+    pub fn request(&self, mut new: NewRequest) -> Decided<Shown> {
+        let privilege = first(new.act);
+        if !self.may(&new.by, new.purpose, privilege) {
+            return self.refuse(&new.by, new.purpose, &new.domain, privilege, Refusal::NoRight(privilege, new.purpose));
+        }
+        let rules = self.rules();
+        let lifetime = new.lifetime.unwrap_or_else(|| Lifetime::DEFAULT.min(rules.lifetime));
+        if lifetime > rules.lifetime {
+            return Ok(Err(Refusal::TooLong(rules.lifetime)));
+        }
+        let mut seen = BTreeSet::new();
+        new.tokens.retain(|token| seen.insert(*token));
+        let most = if new.act == RequestedAct::Shred { 1 } else { MAX_TOKENS };
+        if new.tokens.is_empty() || new.tokens.len() > most {
+            return Ok(Err(Refusal::Count));
+        }
+        let _lock = self.lock()?;
+        clear_temporary(&self.folder())?;
+        let ledger = self.ledger()?;
+        self.clear_unrecorded(&ledger)?;
+        let id = new_id()?;
+        let mut file = RequestFile {
+            version: VERSION,
+            domain: new.domain.clone(),
+            tokens: new.tokens.iter().map(|token| token_text(*token)).collect(),
+            reached: None,
+        };
+        // First the tokens, then the entry that makes them a request: killed in between, there is none.
+        self.write(&id, &file)?;
+        let receipt = self.project.audit(&Event::TokenRequested {
+            request: id.clone(),
+            act: new.act,
+            principal: new.by,
+            purpose: new.purpose,
+            domain: new.domain,
+            tokens: new.tokens.iter().map(|token| self.tag(*token)).collect(),
+            reason: new.reason,
+            lifetime_seconds: lifetime.seconds(),
+            times: new.times,
+        })?;
+        file.reached = Some(receipt);
+        self.write(&id, &file)?;
+        self.must_be(&id).map(Ok)
+    }
+
+    /// The second person's yes.
+    pub fn approve(&self, id: &str, by: &str, reason: &str) -> Decided<Shown> {
+        self.decide(id, by, |shown| {
+            if shown.case.asked_by(by) {
+                return Err(Refusal::Own);
+            }
+            if !self.may(by, shown.case.purpose, shown.case.second()) {
+                return Err(Refusal::NoRight(shown.case.second(), shown.case.purpose));
+            }
+            if !matches!(shown.status, Status::Pending(_)) {
+                return Err(Refusal::State(shown.status));
+            }
+            if shown.case.approvals.iter().any(|earlier| same_user(&earlier.by, by)) {
+                return Err(Refusal::Twice);
+            }
+            let os_user = cordon_audit::WriterInfo::for_user(by).principal.os_user;
+            if self.rules().system_users_apart && shown.case.same_system_user(&os_user) {
+                return Err(Refusal::SameSystemUser);
+            }
+            Ok(Event::RequestApproved {
+                request: id.to_owned(),
+                requested: shown.case.requested.hash,
+                principal: by.to_owned(),
+                purpose: shown.case.purpose,
+                reason: reason.to_owned(),
+            })
+        })
+    }
+
+    /// The second person's no.
+    pub fn reject(&self, id: &str, by: &str, reason: &str) -> Decided<Shown> {
+        self.decide(id, by, |shown| {
+            if !self.may(by, shown.case.purpose, shown.case.second()) {
+                return Err(Refusal::NoRight(shown.case.second(), shown.case.purpose));
+            }
+            if !matches!(shown.status, Status::Pending(_)) {
+                return Err(Refusal::State(shown.status));
+            }
+            Ok(Event::RequestRejected {
+                request: id.to_owned(),
+                requested: shown.case.requested.hash,
+                principal: by.to_owned(),
+                purpose: shown.case.purpose,
+                reason: reason.to_owned(),
+            })
+        })
+    }
+
+    /// Closes a request for good, whether it was approved or not: by who asked, who approved, or who might have.
+    pub fn revoke(&self, id: &str, by: &str, reason: &str) -> Decided<Shown> {
+        self.decide(id, by, |shown| {
+            if matches!(shown.status, Status::Rejected | Status::Revoked | Status::Done) {
+                return Err(Refusal::State(shown.status));
+            }
+            Ok(Event::RequestRevoked {
+                request: id.to_owned(),
+                requested: shown.case.requested.hash,
+                principal: by.to_owned(),
+                purpose: shown.case.purpose,
+                reason: reason.to_owned(),
+            })
+        })
+    }
+
+    /// What stands behind the tokens of a request: all of them, or those of `only`. Every token is on the record before
+    /// this returns.
+    pub fn reveal(&self, id: &str, by: &str, only: &[Token]) -> Decided<Vec<Revealed>> {
+        // Looked up before anything is locked: it reads the vault from its beginning, and a revocation must not wait for it.
+        let (case, wanted) = match self.opened(id, by, RequestedAct::Reveal, only)? {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let vault = self.project.vault()?;
+        let mut revealed = Vec::with_capacity(wanted.len());
+        for token in wanted {
+            revealed.push(Revealed { token, values: vault.reveal_all(&case.domain, &token)? });
+        }
+        let _lock = self.lock()?;
+        // Decided once more: much may have come since.
+        let (case, wanted) = match self.opened(id, by, RequestedAct::Reveal, only)? {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        revealed.retain(|one| wanted.contains(&one.token));
+        let mut last = None;
+        for one in &revealed {
+            last = Some(self.project.audit(&Event::TokenRevealed {
+                request: id.to_owned(),
+                principal: by.to_owned(),
+                purpose: case.purpose,
+                domain: case.domain.clone(),
+                token: self.tag(one.token),
+                found: !one.values.is_empty(),
+            })?);
+        }
+        self.reached(id, last)?;
+        Ok(Ok(revealed))
+    }
+
+    /// One request, for who has a part in it.
+    pub fn show(&self, id: &str, by: &str) -> Decided<Shown> {
+        let ledger = self.ledger()?;
+        match self.visible(&ledger, id, by)? {
+            Some(shown) => Ok(Ok(shown)),
+            None => self.absent(id, by),
+        }
+    }
+
+    /// The requests that a user has a part in, the newest last.
+    pub fn list(&self, by: &str) -> Result<Vec<(Case, Status)>, RunError> {
+        let ledger = self.ledger()?;
+        let mut cases: Vec<_> = ledger
+            .cases
+            .values()
+            .filter(|case| self.has_part(case, by))
+            .map(|case| (case.clone(), case.status_at(self.now, ledger.newest)))
+            .collect();
+        cases.sort_by_key(|(case, _)| case.requested.seq);
+        Ok(cases)
+    }
+
+    // ---- deciding -----------------------------------------------------------------------------------------------
+
+    /// One transition: decided and recorded while nobody else decides.
+    fn decide(&self, id: &str, by: &str, decide: impl FnOnce(&Shown) -> Result<Event, Refusal>) -> Decided<Shown> {
+        let _lock = self.lock()?;
+        let ledger = self.ledger()?;
+        let Some(shown) = self.visible(&ledger, id, by)? else { return self.absent(id, by) };
+        match decide(&shown) {
+            Ok(event) => {
+                let receipt = self.project.audit(&event)?;
+                self.reached(id, Some(receipt))?;
+                self.must_be(id).map(Ok)
+            }
+            Err(refusal) => {
+                let case = &shown.case;
+                self.refuse(by, case.purpose, &format!("request {id}"), case.second(), refusal)
+            }
+        }
+    }
+
+    /// The request and the wanted tokens of it, where its maker may carry it out now.
+    fn opened(&self, id: &str, by: &str, act: RequestedAct, only: &[Token]) -> Decided<(Case, Vec<Token>)> {
+        let ledger = self.ledger()?;
+        let Some(shown) = self.visible(&ledger, id, by)? else { return self.absent(id, by) };
+        let Shown { case, status, tokens } = shown;
+        let about = format!("request {id}");
+        let privilege = first(case.act);
+        let refuse = |refusal| self.refuse(by, case.purpose, &about, privilege, refusal);
+        // Not told from one that does not exist to who only may decide about it: it is not theirs to carry out.
+        if case.asked.by != by {
+            return refuse(Refusal::Absent);
+        }
+        if case.act != act {
+            return refuse(Refusal::OtherAct);
+        }
+        if !self.may(by, case.purpose, privilege) {
+            return refuse(Refusal::NoRight(privilege, case.purpose));
+        }
+        if !matches!(status, Status::Open { .. }) {
+            return refuse(Refusal::State(status));
+        }
+        if only.iter().any(|token| !tokens.contains(token)) {
+            return refuse(Refusal::NotRequested);
+        }
+        let mut wanted = if only.is_empty() { tokens } else { only.to_vec() };
+        let mut seen = BTreeSet::new();
+        wanted.retain(|token| seen.insert(*token));
+        if let Some(times) = case.times {
+            wanted.retain(|token| case.revealed.get(&self.tag(*token)).copied().unwrap_or(0) < times);
+            if wanted.is_empty() {
+                return refuse(Refusal::Spent);
+            }
+        }
+        Ok(Ok((case, wanted)))
+    }
+
+    /// A request with its tokens; `None` where there is none or the user has no part in it.
+    fn visible(&self, ledger: &Ledger, id: &str, by: &str) -> Result<Option<Shown>, RunError> {
+        let Some(case) = ledger.cases.get(id).filter(|case| self.has_part(case, by)) else { return Ok(None) };
+        let tokens = self.tokens(case)?;
+        Ok(Some(Shown { case: case.clone(), status: case.status_at(self.now, ledger.newest), tokens }))
+    }
+
+    /// Who asked, who approved, and who may decide. A user who is no longer in the project has no part in anything.
+    fn has_part(&self, case: &Case, by: &str) -> bool {
+        let known = self.project.project.grants.users().any(|user| user == by);
+        let acted = case.asked.by == by || case.approvals.iter().any(|said| said.by == by);
+        known && (acted || self.may(by, case.purpose, case.second()))
+    }
+
+    fn may(&self, user: &str, purpose: Purpose, privilege: Privilege) -> bool {
+        let action = Action::Privileged(privilege);
+        self.project.project.grants.decide(&Request { user, purpose, dataset: "tokens", columns: &[], action }).allowed
+    }
+
+    fn absent<T>(&self, id: &str, by: &str) -> Decided<T> {
+        // A name that does not exist could say anything.
+        let about = if is_id(id) { format!("request {id}") } else { "request _".to_owned() };
+        self.denied(by, None, format!("{}: {about}", Refusal::Absent.label()))?;
+        Ok(Err(Refusal::Absent))
+    }
+
+    fn refuse<T>(&self, by: &str, purpose: Purpose, about: &str, privilege: Privilege, refusal: Refusal) -> Decided<T> {
+        self.denied(by, Some(purpose), format!("{privilege}: {about}: {}", refusal.label()))?;
+        Ok(Err(refusal))
+    }
+
+    fn denied(&self, by: &str, purpose: Option<Purpose>, dataset: String) -> Result<(), RunError> {
+        let event = Event::AccessDenied {
+            principal: by.to_owned(),
+            purpose,
+            dataset,
+            columns: Vec::new(),
+            why: Decision::denied().why,
+        };
+        self.project.audit(&event).map(drop)
+    }
+
+    // ---- log and files ------------------------------------------------------------------------------------------
+
+    fn ledger(&self) -> Result<Ledger, RunError> {
+        Ledger::read(self.project.audit_log(), self.rules())
+    }
+
+    fn rules(&self) -> &RevealRules {
+        &self.project.project.file.access.reveal
+    }
+
+    /// The tokens of a request, if its file is the one that the log speaks of.
+    fn tokens(&self, case: &Case) -> Result<Vec<Token>, RunError> {
+        let path = self.file(&case.id);
+        let wrong = |how| RunError::damaged(&path, how);
+        let file: RequestFile = read_sealed(&path, &self.project.seal_key()?)?
+            .ok_or_else(|| wrong("is missing, and the audit log has its request; nothing is opened without it"))?;
+        if file.version != VERSION {
+            return Err(wrong("was written by another version"));
+        }
+        let tokens: Option<Vec<Token>> = file.tokens.iter().map(|text| parse_token(text)).collect();
+        let tokens = tokens.ok_or_else(|| wrong("holds what is no token"))?;
+        let tags: Vec<Tag> = tokens.iter().map(|token| self.tag(*token)).collect();
+        if file.domain != case.domain || tags != case.tags {
+            return Err(wrong("is not what the audit log says was asked for"));
+        }
+        if file.reached.is_some_and(|reached| !case.entries.contains(&reached)) {
+            return Err(wrong("knows of an entry that the audit log does not have: the log was set back"));
+        }
+        Ok(tokens)
+    }
+
+    /// What was just recorded must be there.
+    fn must_be(&self, id: &str) -> Result<Shown, RunError> {
+        let ledger = self.ledger()?;
+        let case = ledger.cases.get(id).ok_or(RunError::Internal("a request"))?;
+        let status = case.status_at(self.now, ledger.newest);
+        Ok(Shown { tokens: self.tokens(case)?, status, case: case.clone() })
+    }
+
+    /// Remembers how far the log came. Killed before, the file knows less than the log, which is no harm.
+    fn reached(&self, id: &str, receipt: Option<Receipt>) -> Result<(), RunError> {
+        let path = self.file(id);
+        let file: Option<RequestFile> = read_sealed(&path, &self.project.seal_key()?)?;
+        match (file, receipt) {
+            (Some(mut file), Some(receipt)) => {
+                file.reached = Some(receipt);
+                self.write(id, &file)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tokens of requests that were never made: whoever asked was stopped before the entry.
+    fn clear_unrecorded(&self, ledger: &Ledger) -> Result<(), RunError> {
+        for entry in fs::read_dir(self.folder()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else { continue };
+            if is_id(id) && !ledger.cases.contains_key(id) {
+                let path = entry.path();
+                let file: Option<RequestFile> = read_sealed(&path, &self.project.seal_key()?)?;
+                // One that knows of an entry is evidence.
+                if file.is_some_and(|file| file.reached.is_none()) {
+                    fs::remove_file(&path).map_err(|error| RunError::io("remove", &path, &error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, id: &str, file: &RequestFile) -> Result<(), RunError> {
+        write_sealed(&self.file(id), &self.project.seal_key()?, file)
+    }
+
+    fn tag(&self, token: Token) -> Tag {
+        self.project.audit_log().tag("token", token_text(token).as_bytes())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.project.root.join(".cordon/requests")
+    }
+
+    fn file(&self, id: &str) -> PathBuf {
+        self.folder().join(format!("{id}{SUFFIX}"))
+    }
+
+    fn lock(&self) -> Result<Lock, RunError> {
+        use rustix::fs::{FlockOperation, flock};
+        let folder = self.folder();
+        make_folder(&folder)?;
+        let path = folder.join("lock");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| RunError::io("open", &path, &error))?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Lock(file)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(RunError::io("lock", &path, &error.into())),
+            }
+        }
+    }
+}
+
+const SUFFIX: &str = ".sealed";
+
+/// 80 random bits, so that nobody guesses another's.
+fn new_id() -> Result<String, RunError> {
+    let mut bytes = [0; 10];
+    cordon_crypto::random_bytes(&mut bytes)?;
+    Ok(BASE32_NOPAD.encode(&bytes).to_lowercase())
+}
+
+/// Whether a text can name a request at all, and with it a file.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+}
+
+/// 26 characters of base32, in either case.
+pub fn parse_token(text: &str) -> Option<Token> {
+    let bytes = BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok()?;
+    Some(Token(bytes.try_into().ok()?))
+}
+
+/// As tables show it.
+pub fn token_text(token: Token) -> String {
+    BASE32_NOPAD.encode(&token.0).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests;
