@@ -214,7 +214,9 @@ fn children(node: &Node, depth: u8, out: &mut [Node; ARITY]) {
     for (halves, out) in blocks.as_chunks::<2>().0.iter().zip(out) {
         join(halves, out);
     }
-    blocks.iter_mut().for_each(|block| block.as_mut_slice().zeroize());
+    for block in &mut blocks {
+        block.as_mut_slice().zeroize();
+    }
 }
 
 /// The node at depth `to` above `slot`, from the one at depth `from`.
@@ -225,7 +227,9 @@ fn down(node: &Node, from: u8, slot: u64, to: u8) -> Zeroizing<Node> {
         let mut halves = [block(depth, 2 * child), block(depth, 2 * child + 1)];
         cipher(&at).encrypt_blocks(&mut halves);
         join(&halves, &mut at);
-        halves.iter_mut().for_each(|half| half.as_mut_slice().zeroize());
+        for half in &mut halves {
+            half.as_mut_slice().zeroize();
+        }
     }
     at
 }
@@ -239,7 +243,7 @@ pub struct Leaves {
     far: Remembered,
     /// The sixteen slots that were made together last, and their leaves.
     row: u64,
-    leaves: Zeroizing<[Node; ARITY]>,
+    made: Zeroizing<[Node; ARITY]>,
     single: Zeroizing<Node>,
     last: u64,
 }
@@ -255,7 +259,7 @@ impl Leaves {
             near: Remembered::new(1 << 16),
             far: Remembered::new(1 << 12),
             row: NO_ROW,
-            leaves: Zeroizing::new([[0; NODE]; ARITY]),
+            made: Zeroizing::new([[0; NODE]; ARITY]),
             single: Zeroizing::new([0; NODE]),
             last: NO_ROW,
         }
@@ -274,7 +278,7 @@ impl Leaves {
             }
         }
         self.last = slot;
-        self.leaves.get(child)
+        self.made.get(child)
     }
 
     /// Whether the slot's key can still be had.
@@ -311,7 +315,7 @@ impl Leaves {
             return Some(false);
         };
         if whole {
-            children(&parent, DEPTH - 1, &mut self.leaves);
+            children(&parent, DEPTH - 1, &mut self.made);
             self.row = slot >> BITS;
         } else {
             self.single = down(&parent, DEPTH - 1, slot, DEPTH);
