@@ -34,7 +34,9 @@ impl CounterStream {
                 part.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
             }
         }
-        blocks.iter_mut().for_each(|block| block.as_mut_slice().zeroize());
+        for block in &mut blocks {
+            block.as_mut_slice().zeroize();
+        }
     }
 }
 

@@ -214,7 +214,9 @@ fn children(node: &Node, depth: u8, out: &mut [Node; ARITY]) {
     for (halves, out) in blocks.as_chunks::<2>().0.iter().zip(out) {
         join(halves, out);
     }
-    blocks.iter_mut().for_each(|block| block.as_mut_slice().zeroize());
+    for block in &mut blocks {
+        block.as_mut_slice().zeroize();
+    }
 }
 
 /// The node at depth `to` above `slot`, from the one at depth `from`.
@@ -225,13 +227,15 @@ fn down(node: &Node, from: u8, slot: u64, to: u8) -> Zeroizing<Node> {
         let mut halves = [block(depth, 2 * child), block(depth, 2 * child + 1)];
         cipher(&at).encrypt_blocks(&mut halves);
         join(&halves, &mut at);
-        halves.iter_mut().for_each(|half| half.as_mut_slice().zeroize());
+        for half in &mut halves {
+            half.as_mut_slice().zeroize();
+        }
     }
     at
 }
 
 /// Leaves of one state of a key, fast: upper nodes are remembered, a bounded number of them, and slots that come one
-/// after the other are made sixteen at a time. Not shared between threads; 2.8 MB, wiped when dropped.
+/// after the other are made sixteen at a time. Not shared between threads; at most 2.8 MB, wiped when dropped.
 pub struct Leaves {
     key: Arc<PuncturableKey>,
     /// Nodes with 256 and with 65,536 slots below them, each in the place that its number leaves it.
@@ -239,7 +243,7 @@ pub struct Leaves {
     far: Remembered,
     /// The sixteen slots that were made together last, and their leaves.
     row: u64,
-    leaves: Zeroizing<[Node; ARITY]>,
+    made: Zeroizing<[Node; ARITY]>,
     single: Zeroizing<Node>,
     last: u64,
 }
@@ -255,7 +259,7 @@ impl Leaves {
             near: Remembered::new(1 << 16),
             far: Remembered::new(1 << 12),
             row: NO_ROW,
-            leaves: Zeroizing::new([[0; NODE]; ARITY]),
+            made: Zeroizing::new([[0; NODE]; ARITY]),
             single: Zeroizing::new([0; NODE]),
             last: NO_ROW,
         }
@@ -274,7 +278,7 @@ impl Leaves {
             }
         }
         self.last = slot;
-        self.leaves.get(child)
+        self.made.get(child)
     }
 
     /// Whether the slot's key can still be had.
@@ -311,7 +315,7 @@ impl Leaves {
             return Some(false);
         };
         if whole {
-            children(&parent, DEPTH - 1, &mut self.leaves);
+            children(&parent, DEPTH - 1, &mut self.made);
             self.row = slot >> BITS;
         } else {
             self.single = down(&parent, DEPTH - 1, slot, DEPTH);
@@ -320,15 +324,22 @@ impl Leaves {
     }
 }
 
-/// Nodes by number; one that comes to a taken place takes it.
+/// Nodes by number; one that comes to a taken place takes it. Begins small: most who ask, ask little.
 struct Remembered {
     numbers: Vec<u64>,
     nodes: Zeroizing<Vec<Node>>,
+    most: usize,
+    /// Since it has this size.
+    put: usize,
 }
 
 impl Remembered {
-    fn new(places: usize) -> Self {
-        Self { numbers: vec![u64::MAX; places], nodes: Zeroizing::new(vec![[0; NODE]; places]) }
+    fn new(most: usize) -> Self {
+        Self::sized(most.min(1 << 6), most)
+    }
+
+    fn sized(places: usize, most: usize) -> Self {
+        Self { numbers: vec![u64::MAX; places], nodes: Zeroizing::new(vec![[0; NODE]; places]), most, put: 0 }
     }
 
     fn place(&self, number: u64) -> usize {
@@ -342,6 +353,10 @@ impl Remembered {
     }
 
     fn put(&mut self, number: u64, node: &Node) {
+        if self.put > self.numbers.len() && self.numbers.len() < self.most {
+            *self = Self::sized((self.numbers.len() * 8).min(self.most), self.most);
+        }
+        self.put += 1;
         let place = self.place(number);
         if let (Some(known), Some(kept)) = (self.numbers.get_mut(place), self.nodes.get_mut(place)) {
             (*known, *kept) = (number, *node);
