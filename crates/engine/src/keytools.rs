@@ -137,6 +137,12 @@ impl MasterKeyNames {
     }
 }
 
+fn properties_of(retriever: MaterialRetriever) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+    FileDecryptionProperties::with_key_retriever(Arc::new(retriever))
+        .build()
+        .map_err(|error| EngineError::parquet(&error))
+}
+
 impl KeyTools {
     pub fn new(masters: Arc<dyn MasterKeys>) -> Self {
         Self::with_names(masters, MasterKeyNames::default())
@@ -193,7 +199,7 @@ impl KeyTools {
 
     /// Finds the keys of any file whose key material stands in the file itself.
     pub fn decryption_properties(&self) -> Result<Arc<FileDecryptionProperties>, EngineError> {
-        self.properties_of(MaterialRetriever { tools: self.clone(), load: None, loaded: OnceLock::new() })
+        properties_of(MaterialRetriever { tools: self.clone(), load: None, loaded: OnceLock::new() })
     }
 
     /// Finds the keys of a file whose key material may stand beside it, in `_KEY_MATERIAL_FOR_<file>.json`, as
@@ -210,13 +216,7 @@ impl KeyTools {
 
     /// The same, wherever the material is. It is asked for when the file says that it stands outside.
     pub(crate) fn decryption_properties_with(&self, load: Load) -> Result<Arc<FileDecryptionProperties>, EngineError> {
-        self.properties_of(MaterialRetriever { tools: self.clone(), load: Some(load), loaded: OnceLock::new() })
-    }
-
-    fn properties_of(&self, retriever: MaterialRetriever) -> Result<Arc<FileDecryptionProperties>, EngineError> {
-        FileDecryptionProperties::with_key_retriever(Arc::new(retriever))
-            .build()
-            .map_err(|error| EngineError::parquet(&error))
+        properties_of(MaterialRetriever { tools: self.clone(), load: Some(load), loaded: OnceLock::new() })
     }
 
     /// Material for a data key, as it stands in the file or in the file beside it.
@@ -289,13 +289,12 @@ impl KeyTools {
             Ok(_) => known.since.elapsed() < CACHE_LIFETIME,
             Err(_) => known.since >= asked,
         });
-        let key = match fresh {
-            Some(known) => known.key.clone(),
-            None => {
-                let key = self.0.masters.unwrap_key(wrapped, master);
-                *held = Some(Unwrapped { key: key.clone(), since: Instant::now() });
-                key
-            }
+        let key = if let Some(known) = fresh {
+            known.key.clone()
+        } else {
+            let key = self.0.masters.unwrap_key(wrapped, master);
+            *held = Some(Unwrapped { key: key.clone(), since: Instant::now() });
+            key
         };
         key.map_err(|source| KeyError::Denied { master: master.to_owned(), source })
     }

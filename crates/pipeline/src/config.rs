@@ -72,6 +72,7 @@ pub struct KeysSection {
 /// The master keys of tables: `ring`, or `{ transit: { … } }`, where Spark and pyarrow ask for them too.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one a project")]
 pub enum MastersSection {
     /// In the key ring.
     #[default]

@@ -19,6 +19,7 @@
 
 mod connect;
 mod error;
+#[expect(clippy::large_futures, reason = "few at a time, and each on the heap of a task")]
 mod hdfs;
 mod location;
 mod reader;

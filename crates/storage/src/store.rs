@@ -46,6 +46,7 @@ pub struct Object {
 
 /// A place in an object store that can be read and written. Cheap to clone.
 #[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "what it is")]
 pub struct Store {
     store: Arc<dyn ObjectStore>,
     location: Location,

@@ -144,7 +144,9 @@ fn files(ui: &Ui, place: &Place, name: &str, user: &str, purpose: &str) -> Outco
         "table": name, "version": version.manifest.version, "files": files.collect::<Vec<_>>(),
     }));
     if !ui.json() {
-        parts.iter().for_each(|part| ui.result(&version.part_path(part).display().to_string()));
+        for part in parts {
+            ui.result(&version.part_path(part).display().to_string());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -88,7 +88,9 @@ fn a_run_killed_at_random_instants_ends_with_the_rows_of_an_undisturbed_one() {
     for part in [".cordon/vault", ".cordon/audit", "secrets", "data"] {
         copy_tree(&calm.path().join(part), &killed.path().join(part));
     }
-    fs::copy(calm.path().join(".cordon/keyring.json"), killed.path().join(".cordon/keyring.json")).unwrap();
+    for file in [".cordon/keyring.json", ".cordon/subject-keys"] {
+        fs::copy(calm.path().join(file), killed.path().join(file)).unwrap();
+    }
     let needles = identifiers(&killed);
     // One end at a known step, so that there is something in staging to look at whenever the others strike.
     let ended = binary()

@@ -50,6 +50,7 @@ pub(super) struct Material {
 /// What a file says of a key whose material is not in it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "parquet-java's names")]
 pub(super) struct Reference<'a> {
     key_material_type: &'static str,
     internal_storage: bool,

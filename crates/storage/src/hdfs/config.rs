@@ -225,9 +225,8 @@ impl Cluster {
     /// Elsewhere everything is sealed. On this machine that may be given up, as TLS may.
     fn protection(&self, local: bool) -> Result<Protection, &'static str> {
         let kerberos = match self.get("hadoop.security.authentication") {
-            Some("kerberos") => true,
             Some("simple") | None if local => false,
-            None => true,
+            Some("kerberos") | None => true,
             Some("simple") => {
                 return Err(
                     "`hadoop.security.authentication` is `simple`: a cluster that is not on this machine is spoken to over Kerberos only",

@@ -112,10 +112,7 @@ async fn relay(client: TcpStream, node: &NameNode, verdict: &Verdict) -> Result<
     let host = node.host.trim_start_matches('[').trim_end_matches(']');
     let connected = timeout(CONNECT, TcpStream::connect((host, node.port))).await;
     // The client's end closes only after the reason is known.
-    let server = match connected {
-        Ok(Ok(server)) => server,
-        _ => return refuse(client, Trouble::Unreachable, verdict),
-    };
+    let Ok(Ok(server)) = connected else { return refuse(client, Trouble::Unreachable, verdict) };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();

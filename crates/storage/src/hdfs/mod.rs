@@ -125,7 +125,7 @@ impl Cluster {
     async fn draft(&self, file: &str) -> Result<Draft, Trouble> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| Trouble::Interrupted)?;
-        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{:032x}", u128::from_be_bytes(random));
         let (folder, _) = file.rsplit_once('/').unwrap_or_default();
         let path = format!("{folder}/{DRAFT}{name}");
         let options = WriteOptions::default().permission(PERMISSION);
@@ -552,7 +552,6 @@ fn answered(class: &str, text: &str) -> Trouble {
         }
         "NotReplicatedYetException" => Trouble::NoDataNode,
         "IOException" if says("could only be") => Trouble::NoDataNode,
-        "LeaseExpiredException" => Trouble::Interrupted,
         "ParentNotDirectoryException" | "InvalidPathException" | "UnsupportedOperationException" => {
             Trouble::Unsupported
         }

@@ -450,7 +450,7 @@ pub(super) fn merge(
                 let pieces: Vec<&[u8]> = same().map(|head| head.piece.as_slice()).collect();
                 let mut kept = Vec::new();
                 facts::newest(&pieces, &mut kept);
-                if let Some(newest) = same().last().filter(|_| !subjects.is_tombstone(&place.to_bytes())) {
+                if let Some(newest) = same().next_back().filter(|_| !subjects.is_tombstone(&place.to_bytes())) {
                     writer.push(place, newest.at.slot, &kept, &mut leaves)?;
                 }
             }

@@ -73,7 +73,7 @@ pub(super) fn class_of(length: usize) -> u8 {
     }
     // Eight steps from 8·2ᵉ to 16·2ᵉ.
     let step = (bytes - 1).ilog2() - 3;
-    let eighths = (bytes - 1 >> step) as u8 - 7;
+    let eighths = ((bytes - 1) >> step) as u8 - 7;
     DOUBLINGS + (step as u8 - 7) * 8 + eighths - 1
 }
 

@@ -336,7 +336,9 @@ impl TokenVault {
         if !found.is_empty() {
             let mut cache = write(&self.cache);
             if cache.epoch == leaves.epoch() {
-                found.into_iter().for_each(|entry| cache.found.insert(entry));
+                for entry in found {
+                    cache.found.insert(entry);
+                }
             }
         }
         Ok(())
@@ -367,7 +369,7 @@ impl TokenVault {
             {
                 let mut leaves = self.subjects.leaves();
                 run.find(&sample, buffer, |_, stored| {
-                    places.extend(stored.open(&mut leaves).map(|entry| entry.place))
+                    places.extend(stored.open(&mut leaves).map(|entry| entry.place));
                 })?;
             }
             places.sort_unstable();
@@ -396,7 +398,9 @@ impl TokenVault {
                     let entries: Vec<Entry> = frame.entries(&mut leaves).flatten().collect();
                     let mut cache = write(&self.cache);
                     if cache.epoch == leaves.epoch() {
-                        entries.into_iter().for_each(|entry| cache.windows.insert(entry));
+                        for entry in entries {
+                            cache.windows.insert(entry);
+                        }
                     }
                     at = next.place();
                 }

@@ -65,7 +65,7 @@ impl TokenVault {
             self.subjects.destroy(&found.slots, &tombstones)?;
             self.catch_up(writer)?;
             // What another process wrote of them while this one was looking.
-            let late = dossiers.map_or(Ok(0), |dossiers| dossiers.sweep())?;
+            let late = dossiers.map_or(Ok(0), DossierStore::sweep)?;
             if late > 0 {
                 self.catch_up(writer)?;
             }

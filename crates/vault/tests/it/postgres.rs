@@ -154,7 +154,7 @@ fn many_who_write_and_link_the_same_people_at_once_agree() {
         let run = |number: usize, vault: &PostgresVault| {
             for start in (0..3_000).step_by(300) {
                 let names = named(start..start + 300);
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     tokens(vault, "mrn", &names);
                     continue;
                 }
@@ -167,7 +167,9 @@ fn many_who_write_and_link_the_same_people_at_once_agree() {
             }
         };
         let all: Vec<_> = vaults.iter().enumerate().map(|(n, vault)| scope.spawn(move || run(n, vault))).collect();
-        all.into_iter().for_each(|one| one.join().unwrap());
+        for one in all {
+            one.join().unwrap();
+        }
         vaults.iter().map(|vault| tokens(vault, "mrn", &named(0..3_000))).collect()
     });
     assert!(given.iter().all(|one| *one == given[0]));

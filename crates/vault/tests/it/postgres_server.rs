@@ -38,7 +38,7 @@ pub fn is_installed() -> bool {
 
 fn run(command: &mut Command) -> Output {
     let out = command.stdin(Stdio::null()).output().unwrap();
-    assert!(out.status.success(), "{:?}: {}", command.get_program(), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{}: {}", command.get_program().display(), String::from_utf8_lossy(&out.stderr));
     out
 }
 

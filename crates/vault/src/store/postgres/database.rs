@@ -72,7 +72,7 @@ impl Database {
         login.host(&config.host).port(config.port).dbname(&config.database).user(user);
         login.application_name("cordon").connect_timeout(connect).keepalives_idle(Duration::from_secs(30));
         if !config.is_socket() {
-            login.tcp_user_timeout(Duration::from_secs(60));
+            login.tcp_user_timeout(Duration::from_mins(1));
         }
         if let Some(password) = config.password(user, base).map_err(wrong)? {
             login.password(password.as_bytes());
@@ -161,18 +161,14 @@ impl Database {
     async fn log_in(&self) -> Result<Client, Stop> {
         let log_in = async {
             // The connection's own part runs until the client is dropped; what it fails with, the client hears.
-            match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = self.login.connect(tls.clone()).await?;
-                    tokio::spawn(async move { drop(connection.await) });
-                    Ok(client)
-                }
-                None => {
-                    let (client, connection) = self.login.connect(NoTls).await?;
-                    tokio::spawn(async move { drop(connection.await) });
-                    Ok::<_, tokio_postgres::Error>(client)
-                }
+            if let Some(tls) = &self.tls {
+                let (client, connection) = self.login.connect(tls.clone()).await?;
+                tokio::spawn(async move { drop(connection.await) });
+                return Ok(client);
             }
+            let (client, connection) = self.login.connect(NoTls).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            Ok::<_, tokio_postgres::Error>(client)
         };
         let client = match tokio::time::timeout(self.connect * 2, log_in).await {
             Ok(client) => client?,

@@ -132,6 +132,9 @@ struct NewRow<'a> {
     value: &'a [u8],
 }
 
+/// A merge: the token, the one that stands for it, and the place of that one's origin.
+type Opened = (Token, Token, u64);
+
 impl PostgresVault {
     /// Opens a vault that [`migrate`] has made. Paths of `config` are relative to `base`; up to `cache_entries` values that
     /// were looked up stay in memory, at about 54 bytes.
@@ -544,7 +547,7 @@ impl PostgresVault {
         Ok(())
     }
 
-    fn absorb(&self, new: Vec<(i64, Option<(Token, Token, u64)>)>) {
+    fn absorb(&self, new: Vec<(i64, Option<Opened>)>) {
         if new.is_empty() {
             return;
         }
@@ -564,7 +567,7 @@ impl PostgresVault {
     fn each_merge(
         &self,
         after: i64,
-        mut each: impl FnMut(i64, u64, Option<(Token, Token, u64)>) -> Result<(), VaultError>,
+        mut each: impl FnMut(i64, u64, Option<Opened>) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
         let rows = self.database.run("read merges", async |client| merges_after(client, after).await)?;
         self.open_merges(&rows, &mut each)
@@ -573,7 +576,7 @@ impl PostgresVault {
     fn open_merges(
         &self,
         rows: &[Row],
-        each: &mut dyn FnMut(i64, u64, Option<(Token, Token, u64)>) -> Result<(), VaultError>,
+        each: &mut dyn FnMut(i64, u64, Option<Opened>) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
         let damaged = || self.database.damaged("a merge's row is not authentic");
         let slots = rows.iter().map(|row| self.number(row, 1)).collect::<Result<Vec<u64>, _>>()?;
@@ -773,7 +776,7 @@ impl PostgresVault {
         client: &impl GenericClient,
         last: i64,
         merges: &[(Token, Found)],
-    ) -> Result<Vec<(i64, Option<(Token, Token, u64)>)>, Stop> {
+    ) -> Result<Vec<(i64, Option<Opened>)>, Stop> {
         if merges.is_empty() {
             return Ok(Vec::new());
         }

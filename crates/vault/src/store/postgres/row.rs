@@ -23,6 +23,7 @@ const SMALLEST: usize = 64;
 pub(super) const MAX_VALUE: usize = 16 << 20;
 
 /// What a row is bound to.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as its neighbours are")]
 pub(super) fn associated(vault: &[u8; 16], kind: &[u8; 8], name: &[u8; 16], more: u64, slot: u64) -> [u8; 56] {
     let mut all = [0; 56];
     let parts = vault.iter().chain(kind).chain(name).copied().chain(more.to_le_bytes()).chain(slot.to_le_bytes());
@@ -121,7 +122,7 @@ impl<'a> FromSql<'a> for Id {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
