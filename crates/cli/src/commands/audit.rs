@@ -89,11 +89,7 @@ fn verify(ui: &Ui, place: &Place, anchors: &[Anchor]) -> Outcome {
 
 /// Hashes, links and signatures only, for who has the public key and no other.
 fn verify_with_key(ui: &Ui, folder: &Path, key: &str, anchors: &[Anchor]) -> Outcome {
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(key.as_bytes()).ok();
-    let Some(key) = bytes.and_then(|bytes| bytes.try_into().ok()).map(VerifyingKey) else {
-        return Err(Failure::usage("a verifying key is 64 hexadecimal digits, as `cordon audit head` prints it"));
-    };
-    let report = verify_public(folder, key, anchors)?;
+    let report = verify_public(folder, verifying_key(key)?, anchors)?;
     ui.object(&report);
     if !report.is_intact() {
         return Err(Failure::new(ExitKind::Integrity, told_of_log(&report)));
@@ -169,4 +165,11 @@ fn details(event: &Event) -> String {
         .map(|(name, value)| format!("{name}={}", shown(value)))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A verifying key as `cordon audit head` prints it.
+pub(super) fn verifying_key(text: &str) -> Result<VerifyingKey, Failure> {
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let wrong = || Failure::usage("a verifying key is 64 hexadecimal digits, as `cordon audit head` prints it");
+    bytes.and_then(|bytes| bytes.try_into().ok()).map(VerifyingKey).ok_or_else(wrong)
 }

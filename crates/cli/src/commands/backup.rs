@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use cordon_crypto::VerifyingKey;
 use cordon_pipeline::backup::{self, BackupReport};
 use cordon_pipeline::error::ExitKind;
 
+use super::audit::verifying_key;
 use super::{Outcome, Place};
 use crate::args::BackupCommand;
 use crate::ui::{Failure, Ui, human_bytes};
@@ -28,7 +28,7 @@ pub fn backup(ui: &Ui, place: &Place, command: BackupCommand) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         BackupCommand::Verify { dir, keys, key } => {
-            let verified = backup::verify(&dir, keys.as_deref(), verifying_key(key)?)?;
+            let verified = backup::verify(&dir, keys.as_deref(), key.as_deref().map(verifying_key).transpose()?)?;
             ui.object(&verified);
             if !verified.findings.is_empty() {
                 let lines: Vec<String> = verified
@@ -50,7 +50,7 @@ pub fn backup(ui: &Ui, place: &Place, command: BackupCommand) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         BackupCommand::Restore { dir, into, keys, key } => {
-            let report = backup::restore(&dir, keys.as_deref(), verifying_key(key)?, &into)?;
+            let report = backup::restore(&dir, keys.as_deref(), key.as_deref().map(verifying_key).transpose()?, &into)?;
             ui.object(&report);
             ui.say(told("Restored", &report));
             if !report.keys {
@@ -73,13 +73,4 @@ fn told(what: &str, report: &BackupReport) -> String {
         report.created,
         report.audit_seq
     )
-}
-
-pub(super) fn verifying_key(text: Option<String>) -> Result<Option<VerifyingKey>, Failure> {
-    let Some(text) = text else { return Ok(None) };
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
-    match bytes.and_then(|bytes| bytes.try_into().ok()) {
-        Some(key) => Ok(Some(VerifyingKey(key))),
-        None => Err(Failure::usage("a verifying key is 64 hexadecimal digits, as `cordon audit head` prints it")),
-    }
 }

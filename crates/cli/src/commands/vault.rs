@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::shred;
 
-use super::{Outcome, Place, backup, rights, token};
+use super::{Outcome, Place, audit, rights, token};
 use crate::args::VaultCommand;
 use crate::ui::{Failure, Ui, human_bytes, plural};
 
@@ -15,7 +15,7 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
         return Err(replaced());
     }
     if let VaultCommand::CheckCertificate { file, key } = command {
-        return check_certificate(ui, file, key.clone());
+        return check_certificate(ui, file, key.as_deref());
     }
     let project = place.open()?;
     match command {
@@ -103,8 +103,8 @@ fn destroy(ui: &Ui, project: &OpenProject, request: &str, user: &str, certificat
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_certificate(ui: &Ui, file: &Path, key: Option<String>) -> Outcome {
-    let statement = shred::check(file, backup::verifying_key(key)?)?;
+fn check_certificate(ui: &Ui, file: &Path, key: Option<&str>) -> Outcome {
+    let statement = shred::check(file, key.map(audit::verifying_key).transpose()?)?;
     let tokens: u64 = statement.destroyed.iter().map(|(_, count)| count).sum();
     ui.object(&statement);
     ui.say(format!(
