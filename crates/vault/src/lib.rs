@@ -37,6 +37,6 @@ pub mod subject_keys;
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use seam::{DossierKeeper, Mark, Vault};
-pub use store::postgres::{self, PostgresConfig, PostgresVault};
+pub use store::postgres::{self, PostgresConfig, PostgresDossiers, PostgresVault};
 pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
 pub use subject_keys::SubjectKeys;
