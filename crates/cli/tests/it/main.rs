@@ -19,6 +19,9 @@ mod killed;
 mod memory;
 mod notes;
 mod output;
+mod postgres;
+#[path = "../../../vault/tests/it/postgres_server.rs"]
+mod postgres_server;
 mod project_folder;
 mod report;
 mod retain;

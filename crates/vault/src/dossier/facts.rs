@@ -94,7 +94,8 @@ pub(crate) struct Kinds(Option<Vec<Option<u8>>>);
 impl Kinds {
     /// Of whoever wrote it, in the order of the numbers.
     pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let kinds: Vec<_> = names.map(|name| name.parse::<IdentifierKind>().ok().map(|kind| kind as usize as u8)).collect();
+        let kinds: Vec<_> =
+            names.map(|name| name.parse::<IdentifierKind>().ok().map(|kind| kind as usize as u8)).collect();
         let same = (0..).zip(&kinds).all(|(number, kind)| *kind == Some(number));
         Self((!same).then_some(kinds))
     }

@@ -1,4 +1,5 @@
-//! What records say of each person, kept until notes are read: names, addresses, numbers, and whose they are.
+//! What records say of each person, kept until notes are read: names, addresses, numbers, and whose they are. In a folder
+//! ([`DossierStore`]), beside a vault in one, or in the database of a vault ([`crate::PostgresDossiers`]); here is what both do alike, and the folder:
 //!
 //! | file | what | if it is damaged |
 //! |---|---|---|
@@ -7,7 +8,7 @@
 //! | `lock` | empty; held (`flock`) by the process that writes | |
 //!
 //! Facts are added to memory (bounded); when that is full, or at a [`DossierStore::sync`], they become a run. Runs of one
-//! size are merged, and of equal facts one stays. Of a person the 512 newest facts are kept, and at most 64 KiB of them: a
+//! size are merged, and of equal facts one stays. (In a database they are added to the rows of their people.) Of a person the 512 newest facts are kept, and at most 64 KiB of them: a
 //! number that thousands of records share by mistake must not cost more with every record. Those that come again with each
 //! record, as names do, stay new. A text of more than 1 KiB is no identifier and is not kept.
 //!
@@ -16,10 +17,11 @@
 //!
 //! Beside the facts stands how the person's made-up name is drawn, decided when the person is first written. It belongs to the one
 //! token that the name follows from: when two people turn out to be one, the name of the token that stands for both stays. Where two
-//! processes decide it at the same time, the second to write fails ([`VaultError::Overtaken`]).
+//! processes decide it at the same time in a folder, the second to write fails ([`crate::VaultError::Overtaken`]); in a database it takes
+//! over what the first decided.
 //!
 //! Nothing is in clear on disk, neither texts nor tokens. Files are sealed under keys that derive from the vault's, for this one
-//! vault; in them what is known of a person is under a key of that person's own, which [`TokenVault::shred`] destroys.
+//! vault; in them what is known of a person is under a key of that person's own, which [`crate::TokenVault::shred`] destroys.
 //!
 //! ```
 //! # use cordon_crypto::{BlindIndexKey, VaultKey};

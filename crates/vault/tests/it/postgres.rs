@@ -15,8 +15,8 @@ use cordon_phi::{
     Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Token, TokenStore as _, Whose,
 };
 use cordon_vault::{
-    DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys, Vault as _, VaultError,
-    VaultKeys, postgres::migrate,
+    DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys,
+    Vault as _, VaultError, VaultKeys, postgres::migrate,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 

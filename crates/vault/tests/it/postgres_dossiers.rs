@@ -15,8 +15,8 @@ use std::{
 };
 
 use cordon_phi::{
-    Dossiers, Identifier, IdentifierKind, IdentityStore, KnownFacts, NameDraw, Sex, Token, TokenError,
-    TokenStore as _, Whose,
+    Dossiers, Identifier, IdentifierKind, IdentityStore, KnownFacts, NameDraw, Sex, Token, TokenError, TokenStore as _,
+    Whose,
 };
 use cordon_vault::{
     DossierKeeper as _, DossierOptions, DossierStore, PostgresDossiers, PostgresVault, Vault as _, VaultError,
@@ -278,7 +278,8 @@ fn many_who_add_to_the_same_people_at_once_lose_nothing() {
     let found = try_known(&handles[0].1, &people).unwrap();
     for thread in 0..4 {
         assert!(found.iter().all(|facts| facts.contains(&name(&format!("by {thread}")))));
-        let more = |facts: &Vec<Fact>| facts.iter().filter(|fact| fact.2.starts_with(&format!("by {thread} in"))).count();
+        let more =
+            |facts: &Vec<Fact>| facts.iter().filter(|fact| fact.2.starts_with(&format!("by {thread} in"))).count();
         assert_eq!(found.iter().map(more).sum::<usize>(), 12 * 200);
     }
     assert_eq!(handles[0].1.verify().unwrap().people, 300);
@@ -467,7 +468,8 @@ fn adds_until_it_is_killed() {
     let mut told = fs::File::create(base.join(format!("told-{seed}"))).unwrap();
     loop {
         let facts: Vec<(u8, u32)> = (0..60).map(|_| (rng.random_range(0..150), rng.random_range(0..200))).collect();
-        let texts: Vec<_> = facts.iter().map(|(n, number)| (people[usize::from(*n)], name(&number.to_string()))).collect();
+        let texts: Vec<_> =
+            facts.iter().map(|(n, number)| (people[usize::from(*n)], name(&number.to_string()))).collect();
         add(&dossiers, &texts);
         let (who, draw) = (rng.random_range(0..150_u8), some_draw(&mut rng));
         let decided = decide(&dossiers, people[usize::from(who)], draw);

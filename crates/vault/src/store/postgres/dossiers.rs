@@ -263,8 +263,7 @@ impl Rows {
     ) -> Result<(), Stop> {
         let fresh = grown.iter().filter(|(_, slot, _)| slot.is_none()).count();
         let mut drawn = self.vault.draw_slots(client, fresh).await?.into_iter();
-        let slots: Vec<u64> =
-            grown.iter().filter_map(|(_, slot, _)| slot.map_or_else(|| drawn.next(), Some)).collect();
+        let slots: Vec<u64> = grown.iter().filter_map(|(_, slot, _)| slot.map_or_else(|| drawn.next(), Some)).collect();
         let mut sealed: Vec<Option<Vec<u8>>> = Vec::with_capacity(grown.len());
         let mut failed = None;
         self.vault.keys_of(&slots, &mut |number, key| {
@@ -346,8 +345,7 @@ impl Rows {
         if let Some(known) = known {
             return Ok(known);
         }
-        let rows =
-            client.query_typed("SELECT sealed FROM kinds WHERE tag = $1", &[(&Id(tag), Type::UUID)]).await?;
+        let rows = client.query_typed("SELECT sealed FROM kinds WHERE tag = $1", &[(&Id(tag), Type::UUID)]).await?;
         let read = || {
             let plain = self.vault.names.open(&tag, rows.first()?.try_get(0).ok()?).ok()?;
             String::from_utf8(plain).ok()

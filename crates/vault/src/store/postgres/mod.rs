@@ -607,8 +607,7 @@ impl PostgresVault {
         // What was read before a connection was lost was read: it goes on behind it.
         let mut after = None::<Id>;
         loop {
-            let rows =
-                self.database.run("read all tokens", async |client| self.page(client, domain, after).await)?;
+            let rows = self.database.run("read all tokens", async |client| self.page(client, domain, after).await)?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(Id::from(last.key));
             for rows in rows.chunks(READ_AT_ONCE) {
