@@ -20,7 +20,9 @@ use crate::error::{StorageError, Trouble};
 use crate::location::{Location, Scheme};
 use crate::reader::{ObjectReader, sent};
 use crate::runtime;
+use crate::sealing::{Look, Sealing, Written};
 use crate::settings::StoreSettings;
+use crate::uploads::{Uploads, abandoned};
 
 /// Parts of an upload; S3 allows ten thousand, which makes objects of up to 160 GB.
 const PART: usize = 16 << 20;
@@ -52,6 +54,8 @@ pub struct Store {
     location: Location,
     /// How long an upload that broke off is begun again; other stores send their parts again themselves.
     patience: Duration,
+    sealing: Option<Arc<Sealing>>,
+    uploads: Option<Arc<Uploads>>,
 }
 
 impl Store {
@@ -70,7 +74,9 @@ impl Store {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, StorageError> {
         let connector = Connector { location, settings, folder, env, has_identity: &connect::has_identity };
-        let mut store = Self::over(connector.connect()?, location);
+        let connected = connector.connect()?;
+        let mut store = Self::over(connected.store, location);
+        (store.sealing, store.uploads) = (connected.sealing, connected.uploads);
         if location.scheme() == Scheme::Hdfs {
             store.patience = connector.patience();
         }
@@ -83,7 +89,7 @@ impl Store {
             "" => store,
             prefix => Arc::new(PrefixStore::new(store, path(prefix))),
         };
-        Self { store, location: location.clone(), patience: Duration::ZERO }
+        Self { store, location: location.clone(), patience: Duration::ZERO, sealing: None, uploads: None }
     }
 
     pub fn location(&self) -> &Location {
@@ -214,14 +220,15 @@ impl Store {
         put.map_err(|error| match error.trouble {
             Trouble::Changed => self.error(Trouble::Exists),
             _ => error,
-        })
+        })?;
+        self.look(key, Written::Whole)
     }
 
     /// Uploads a file, a long one in parts. It is not to be seen before all of it is there; where that fails, the parts are given up.
     pub fn upload(&self, key: &str, file: &FilePath) -> Result<(), StorageError> {
         let (store, path, place) = (self.object_store(), path(key), self.place());
         let (file, patience) = (file.to_path_buf(), self.patience);
-        runtime::wait(&self.place(), async move {
+        let how = runtime::wait(&self.place(), async move {
             let until = Instant::now() + patience;
             loop {
                 match upload(&store, &path, &file, &place).await {
@@ -229,7 +236,42 @@ impl Store {
                     uploaded => return uploaded,
                 }
             }
-        })
+        })?;
+        self.look(key, how)
+    }
+
+    /// Gives up uploads in parts below a prefix that were begun longer than `age` ago and not finished, as those of a writer that was
+    /// killed; says how many. Nothing where the store forgets them by itself, or may not be asked for them.
+    pub fn give_up_uploads(&self, prefix: &str, age: Duration) -> Result<usize, StorageError> {
+        let Some(uploads) = self.uploads.clone() else { return Ok(0) };
+        let names = [self.location.prefix(), prefix.trim_matches('/')];
+        let below = names.into_iter().filter(|name| !name.is_empty()).fold(String::new(), |below, name| below + name + "/");
+        let (place, before) = (self.place(), abandoned(SystemTime::now(), age));
+        let given_up = runtime::wait(&self.place(), async move {
+            uploads.give_up(&below, before).await.map_err(|trouble| StorageError { place, trouble })
+        });
+        match given_up {
+            // Who may write need not have the right to list uploads; the bucket's own rules may end them then.
+            Err(StorageError { trouble: Trouble::Denied | Trouble::NotFound | Trouble::Unsupported, .. }) => Ok(0),
+            given_up => given_up,
+        }
+    }
+
+    /// The first object that was written in this way: whether the store did what was asked for. One that did not keeps nothing.
+    fn look(&self, key: &str, how: Written) -> Result<(), StorageError> {
+        let Some(sealing) = self.sealing.as_ref().filter(|sealing| !sealing.is_proven(how)) else { return Ok(()) };
+        let path = path(key);
+        let looked = self.run(move |store| async move {
+            let mut options = GetOptions { head: true, ..GetOptions::default() };
+            options.extensions.insert(Look);
+            store.get_opts(&path, options).await.map(drop)
+        });
+        match &looked {
+            Ok(()) => sealing.proven(how),
+            Err(error) if error.trouble == Trouble::NotSealed => self.remove(key)?,
+            Err(_) => {}
+        }
+        looked
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -256,7 +298,12 @@ impl Store {
     }
 }
 
-async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, file: &FilePath, place: &str) -> Result<(), StorageError> {
+async fn upload(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    file: &FilePath,
+    place: &str,
+) -> Result<Written, StorageError> {
     let told = |error: &std::io::Error| {
         let of_store = error.get_ref().and_then(|error| error.downcast_ref::<object_store::Error>());
         let of_file = || {
@@ -269,13 +316,18 @@ async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, file: &FilePath, plac
     source.set_max_buf_size(READ);
     let mut writer = BufWriter::with_capacity(Arc::clone(store), path.clone(), PART).with_max_concurrency(UPLOADS);
     let copied = tokio::io::copy_buf(&mut BufReader::with_capacity(READ, source), &mut writer).await;
+    let how = match copied {
+        Ok(length) if length > PART as u64 => Written::InParts,
+        _ => Written::Whole,
+    };
     if let Err(error) = copied {
         // Where that fails too, the store's own rules remove what was begun.
         let _ = writer.abort().await;
         return Err(told(&error));
     }
     // An upload that cannot be finished is given up by the writer itself.
-    writer.shutdown().await.map_err(|error| told(&error))
+    writer.shutdown().await.map_err(|error| told(&error))?;
+    Ok(how)
 }
 
 /// A name as it was listed. `Path::from` would write some of its signs in another way, and then find nothing.
