@@ -71,6 +71,8 @@ const VARIABLES: [&str; 40] = [
     "HOME",
 ];
 
+/// For which a service that gives credentials is waited for.
+const SECONDS: u16 = 30;
 /// Before credentials end they are renewed by so much, or in half of their life where that is shorter.
 const EARLY: Duration = Duration::from_mins(5);
 /// Until who gives credentials is asked again, after it did not and what is held is still good.
@@ -81,6 +83,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub struct Surroundings {
     variables: Arc<BTreeMap<&'static str, Text>>,
     ca_file: Option<PathBuf>,
+    seconds: u16,
 }
 
 impl Surroundings {
@@ -91,13 +94,20 @@ impl Surroundings {
     /// Another environment than that of the process.
     pub fn of(env: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = VARIABLES.into_iter().filter_map(|name| Some((name, Zeroizing::new(env(name)?))));
-        Self { variables: Arc::new(set.filter(|(_, text)| !text.is_empty()).collect()), ca_file: None }
+        Self { variables: Arc::new(set.filter(|(_, text)| !text.is_empty()).collect()), ca_file: None, seconds: SECONDS }
     }
 
     /// Trusts the certificates of a file, besides those that the system trusts.
     #[must_use]
     pub fn trusting(self, ca_file: Option<PathBuf>) -> Self {
         Self { ca_file, ..self }
+    }
+
+    /// Waits no longer than this for a service that gives credentials, and half a minute at most.
+    #[must_use]
+    pub fn patient(self, most: Duration) -> Self {
+        let seconds = u16::try_from(most.as_secs()).unwrap_or(SECONDS).clamp(1, SECONDS);
+        Self { seconds, ..self }
     }
 
     /// A variable that is set to something.
@@ -125,7 +135,7 @@ impl Surroundings {
     /// To a service that gives credentials.
     pub(crate) fn http(&self, base: &str) -> Result<Http, Trouble> {
         let trust = Trust { ca_file: self.ca_file.as_deref(), besides: true, ..Trust::default() };
-        Http::new(base, &trust, 30)
+        Http::new(base, &trust, self.seconds)
     }
 }
 

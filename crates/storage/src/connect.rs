@@ -25,8 +25,9 @@ use crate::settings::{ServerEncryption, StoreSettings};
 use crate::uploads::{Uploads, Who};
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// Of a whole request; a part of a multipart upload is one.
+/// The most for a request; a part of a multipart upload is one.
 const REQUEST: Duration = Duration::from_mins(2);
+const SHORTEST: Duration = Duration::from_secs(5);
 const RETRY_SECONDS: u64 = 60;
 const MOST_RETRIES: usize = 10;
 
@@ -211,7 +212,7 @@ impl Connector<'_> {
     fn surroundings(&self) -> Surroundings {
         let ca_file = self.settings.ca_file.as_ref().map(|file| self.folder.join(file));
         let seen = |name: &str| if name == "HOME" { (self.env)(name) } else { self.var(name) };
-        Surroundings::of(&seen).trusting(ca_file)
+        Surroundings::of(&seen).trusting(ca_file).patient(self.patience())
     }
 
     pub(crate) fn var(&self, name: &str) -> Option<String> {
@@ -241,8 +242,11 @@ impl Connector<'_> {
     }
 
     fn client(&self, allow_http: bool) -> Result<ClientOptions, StorageError> {
-        let mut client =
-            ClientOptions::new().with_allow_http(allow_http).with_connect_timeout(CONNECT).with_timeout(REQUEST);
+        let patience = (self.patience() * 2).clamp(SHORTEST, REQUEST);
+        let mut client = ClientOptions::new()
+            .with_allow_http(allow_http)
+            .with_connect_timeout(CONNECT.min(patience))
+            .with_timeout(patience);
         if let Some(file) = &self.settings.ca_file {
             let path = self.folder.join(file);
             let pem = std::fs::read(&path)

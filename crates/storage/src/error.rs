@@ -29,10 +29,11 @@ pub enum Trouble {
     #[error("credentials for it: {what}")]
     Credentials { what: String, passes: bool },
     #[error(
-        "server-side encryption was asked for, and the store did not do it: what was written is removed. Take another store, \
-         or leave `server-encryption` out; tables are encrypted before they leave in any case"
+        "server-side encryption was asked for, and the store did not do it: {}. Take another store, or leave `server-encryption` \
+         out; tables are encrypted before they leave in any case",
+        if *removed { "what was written is removed" } else { "what was written could not be removed" }
     )]
-    NotSealed,
+    NotSealed { removed: bool },
     #[error("it cannot be reached, or did not answer in time")]
     Unreachable,
     #[error("its certificate is not trusted: name the authority's certificate in `ca-file`")]

@@ -152,6 +152,7 @@ impl HttpService for SealingService {
             && let Some((account, key)) = &self.signed
         {
             let credential = AzureCredential::AccessKey(key.clone());
+            request.headers_mut().remove("authorization");
             AzureAuthorizer::new(&credential, account).authorize(&mut request);
         }
         let looks = request.extensions().get::<Look>().is_some();
@@ -159,7 +160,7 @@ impl HttpService for SealingService {
         if looks && answer.status().is_success() {
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
             if !self.sealing.is_done(header) {
-                return Err(failed(Trouble::NotSealed));
+                return Err(failed(Trouble::NotSealed { removed: false }));
             }
         }
         Ok(answer)

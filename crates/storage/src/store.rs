@@ -30,6 +30,8 @@ const PART: usize = 16 << 20;
 const READ: usize = 1 << 20;
 /// Parts under way at once.
 const UPLOADS: usize = 4;
+/// How often a write is begun whose connection broke off.
+const MOST_TRIES: usize = 3;
 /// Before an upload that broke off is begun again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Objects of a listing that wait for whoever reads it.
@@ -52,7 +54,7 @@ pub struct Object {
 pub struct Store {
     store: Arc<dyn ObjectStore>,
     location: Location,
-    /// How long an upload that broke off is begun again; other stores send their parts again themselves.
+    /// How long what broke off is begun again.
     patience: Duration,
     sealing: Option<Arc<Sealing>>,
     uploads: Option<Arc<Uploads>>,
@@ -77,9 +79,7 @@ impl Store {
         let connected = connector.connect()?;
         let mut store = Self::over(connected.store, location);
         (store.sealing, store.uploads) = (connected.sealing, connected.uploads);
-        if location.scheme() == Scheme::Hdfs {
-            store.patience = connector.patience();
-        }
+        store.patience = connector.patience();
         Ok(store)
     }
 
@@ -211,16 +211,33 @@ impl Store {
 
     /// Writes an object whose name nobody has taken: of two who try, one is told [`Trouble::Exists`], however close they come.
     pub fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        let path = path(key);
-        let put = self.run(move |store| async move {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            store.put_opts(&path, bytes.into(), options).await.map(drop)
-        });
-        // Of S3, who comes second is told that a condition failed.
-        put.map_err(|error| match error.trouble {
-            Trouble::Changed => self.error(Trouble::Exists),
-            _ => error,
-        })?;
+        let (bytes, until) = (Bytes::from(bytes), Instant::now() + self.patience);
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            let (path, content) = (path(key), bytes.clone());
+            let put = self.run(move |store| async move {
+                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                store.put_opts(&path, content.into(), options).await.map(drop)
+            });
+            // Of S3, who comes second is told that a condition failed.
+            let put = put.map_err(|error| match error.trouble {
+                Trouble::Changed => self.error(Trouble::Exists),
+                _ => error,
+            });
+            match put {
+                Ok(()) => break,
+                // A request whose answer was lost is sent again, and then finds its own.
+                Err(error) if error.trouble == Trouble::Exists && asked > 1 => {
+                    match self.small(key, bytes.len() as u64)? {
+                        Some(there) if there == bytes => break,
+                        _ => return Err(error),
+                    }
+                }
+                Err(error) if again(&error, asked, until) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
         self.look(key, Written::Whole)
     }
 
@@ -229,10 +246,11 @@ impl Store {
         let (store, path, place) = (self.object_store(), path(key), self.place());
         let (file, patience) = (file.to_path_buf(), self.patience);
         let how = runtime::wait(&self.place(), async move {
-            let until = Instant::now() + patience;
+            let (until, mut asked) = (Instant::now() + patience, 0);
             loop {
+                asked += 1;
                 match upload(&store, &path, &file, &place).await {
-                    Err(error) if error.is_passing() && Instant::now() < until => sleep(PAUSE).await,
+                    Err(error) if again(&error, asked, until) => sleep(PAUSE).await,
                     uploaded => return uploaded,
                 }
             }
@@ -266,12 +284,12 @@ impl Store {
             options.extensions.insert(Look);
             store.get_opts(&path, options).await.map(drop)
         });
-        match &looked {
-            Ok(()) => sealing.proven(how),
-            Err(error) if error.trouble == Trouble::NotSealed => self.remove(key)?,
-            Err(_) => {}
-        }
-        looked
+        looked.map_err(|error| match error.trouble {
+            Trouble::NotSealed { .. } => self.error(Trouble::NotSealed { removed: self.remove(key).is_ok() }),
+            _ => error,
+        })?;
+        sealing.proven(how);
+        Ok(())
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -295,6 +313,16 @@ impl Store {
 
     fn error(&self, trouble: Trouble) -> StorageError {
         StorageError { place: self.place(), trouble }
+    }
+}
+
+/// Whether what failed is begun again. Clients of stores send most requests again themselves, until patience ends; not those of which
+/// nobody knows whether they came there.
+fn again(error: &StorageError, asked: usize, until: Instant) -> bool {
+    match error.trouble {
+        Trouble::Status { .. } => false,
+        Trouble::Interrupted if asked < MOST_TRIES => true,
+        _ => error.is_passing() && Instant::now() < until,
     }
 }
 
