@@ -471,6 +471,43 @@ mod tests {
         assert_eq!(classes, [KeyClass::Clinical, KeyClass::Direct, KeyClass::Direct, KeyClass::Quasi]);
     }
 
+    /// Unwraps everything to one key, and counts.
+    #[derive(Default)]
+    struct Counting(std::sync::atomic::AtomicUsize);
+
+    impl MasterKeys for Counting {
+        fn wrap_key(&self, _: &[u8], id: &str) -> Result<String, CryptoError> {
+            Err(CryptoError::UnknownMasterKey { id: id.to_owned() })
+        }
+
+        fn unwrap_key(&self, _: &str, _: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(Zeroizing::new(vec![7; 16]))
+        }
+    }
+
+    #[test]
+    fn keys_are_kept_for_a_bounded_time_and_in_a_bounded_number() {
+        let masters = Arc::new(Counting::default());
+        let tools = KeyTools::new(Arc::clone(&masters) as Arc<dyn MasterKeys>);
+        let asked = || masters.0.load(std::sync::atomic::Ordering::SeqCst);
+        for _ in 0..3 {
+            tools.unwrap_by_master("wrapped", "master").unwrap();
+        }
+        assert_eq!(asked(), 1);
+        let slot = tools.slot(("master".to_owned(), "wrapped".to_owned()));
+        // As if its time had passed; a machine that has just started has no time so long ago.
+        if let Some(then) = Instant::now().checked_sub(CACHE_LIFETIME) {
+            slot.0.lock().unwrap().as_mut().unwrap().since = then;
+            tools.unwrap_by_master("wrapped", "master").unwrap();
+            assert_eq!(asked(), 2);
+        }
+        for number in 0..CACHE_ENTRIES + 10 {
+            tools.unwrap_by_master(&number.to_string(), "master").unwrap();
+        }
+        assert!(tools.0.unwrapped.lock().unwrap().len() <= CACHE_ENTRIES);
+    }
+
     #[test]
     fn material_is_spelt_as_parquet_java_spells_it() {
         let json = r#"{"keyMaterialType":"PKMT1","internalStorage":true,"isFooterKey":true,"kmsInstanceID":"DEFAULT","kmsInstanceURL":"DEFAULT","masterKeyID":"kf","wrappedDEK":"AAAA","doubleWrapping":false}"#;

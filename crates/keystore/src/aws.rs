@@ -1,9 +1,7 @@
 //! AWS KMS over its JSON protocol (<https://docs.aws.amazon.com/kms/latest/APIReference/>).
 
-mod credentials;
-
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -11,10 +9,11 @@ use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use crate::config::AwsKmsConfig;
+use crate::credentials::{AwsIdentity, Surroundings};
 use crate::error::{At, Trouble};
 use crate::http::{Answer, Ask, Http, Secret, Trust, authority, json};
 use crate::secret;
-use crate::sigv4::{Credentials, Signed, authorization};
+use crate::sigv4::{Credentials, Signed, amz_date, authorization};
 use crate::{KeyStore, KeyStoreError, Place, StoreStatus};
 
 const FORM: &str = "aws-kms:v1:";
@@ -26,7 +25,7 @@ pub(crate) struct AwsKms {
     host: String,
     region: String,
     config: AwsKmsConfig,
-    credentials: Mutex<Option<Arc<Credentials>>>,
+    identity: AwsIdentity,
 }
 
 impl AwsKms {
@@ -41,26 +40,17 @@ impl AwsKms {
         let endpoint = endpoint.unwrap_or_else(|| format!("https://kms.{region}.{domain}"));
         let ca_file = config.ca_file.as_ref().map(|path| base.join(path));
         let trust = Trust { ca_file: ca_file.as_deref(), ..Trust::default() };
+        let around = Surroundings::of_process().trusting(ca_file.clone());
+        let identity = AwsIdentity::new(around, config.profile.as_deref(), Some(&region));
         let http = Http::new(&endpoint, &trust, config.timeout_seconds).at(&place)?;
         let host = authority(&endpoint).at(&place)?;
-        let credentials = Mutex::new(None);
-        Ok(Self { place, http, endpoint, host, region, config: config.clone(), credentials })
-    }
-
-    fn credentials(&self) -> Result<Arc<Credentials>, Trouble> {
-        let mut held = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(credentials) = &*held {
-            return Ok(Arc::clone(credentials));
-        }
-        let credentials = Arc::new(credentials::find(self.config.profile.as_deref())?);
-        *held = Some(Arc::clone(&credentials));
-        Ok(credentials)
+        Ok(Self { place, http, endpoint, host, region, config: config.clone(), identity })
     }
 
     /// Credentials of a machine's role expire while a program runs: they are looked for once more then.
     fn call(&self, operation: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
         for last in [false, true] {
-            let credentials = self.credentials()?;
+            let credentials = self.identity.credentials()?;
             let answer = self.call_once(operation, body, &credentials)?;
             if answer.status == 200 {
                 return Ok(answer);
@@ -70,14 +60,13 @@ impl AwsKms {
             if !expired || last || credentials.session.is_none() {
                 return Err(trouble(&kind, answer.status, doing));
             }
-            *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.identity.forget();
         }
         Err(Trouble::CredentialsRefused { what: EXPIRED })
     }
 
     fn call_once(&self, operation: &str, body: &[u8], credentials: &Credentials) -> Result<Answer, Trouble> {
-        let time = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
-        let time = time.format("%Y%m%dT%H%M%SZ").to_string();
+        let time = amz_date();
         let target = format!("TrentService.{operation}");
         let mut headers =
             vec![("content-type", "application/x-amz-json-1.1"), ("host", self.host.as_str()), ("x-amz-date", &time)];

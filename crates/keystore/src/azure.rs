@@ -4,7 +4,7 @@
 //! RSA takes no associated data: that a root belongs to its ring shows in the ring's own check.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -12,9 +12,10 @@ use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use crate::config::AzureKeyVaultConfig;
+use crate::credentials::{AzureIdentity, Surroundings};
 use crate::error::{At, Trouble};
-use crate::http::{Answer, Ask, Http, Secret, Trust, authority, escape, is_loopback, json};
-use crate::secret::{self, Text, variable};
+use crate::http::{Answer, Bearing, Http, Secret, Trust, authority, escape, is_loopback, json};
+use crate::secret;
 use crate::{KeyStore, KeyStoreError, Place, StoreStatus};
 
 const FORM: &str = "azure-key-vault:v1:";
@@ -22,47 +23,33 @@ const API: &str = "api-version=7.4";
 
 pub(crate) struct AzureKeyVault {
     place: Arc<Place>,
-    http: Http,
+    service: Bearing<AzureIdentity>,
     vault: String,
     config: AzureKeyVaultConfig,
-    token: Mutex<Option<Text>>,
 }
 
 impl AzureKeyVault {
     pub(crate) fn open(config: &AzureKeyVaultConfig, base: &Path) -> Result<Self, KeyStoreError> {
         let vault = config.vault.trim_end_matches('/').to_owned();
         let place = Arc::new(Place { kind: "azure-key-vault", key: config.key.clone(), at: vault.clone() });
-        let http = || {
+        let service = || {
             let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !text.is_empty();
             if !plain(&config.key) {
                 return Err(Trouble::Configuration { what: "`key` is no name of a key".to_owned() });
             }
             let ca_file = config.ca_file.as_ref().map(|path| base.join(path));
-            Http::new(&vault, &Trust { ca_file: ca_file.as_deref(), ..Trust::default() }, config.timeout_seconds)
+            let trust = Trust { ca_file: ca_file.as_deref(), ..Trust::default() };
+            let http = Http::new(&vault, &trust, config.timeout_seconds)?;
+            let around = Surroundings::of_process().trusting(ca_file);
+            Ok(Bearing::new(http, AzureIdentity::new(around, &audience(&vault)?)))
         };
-        let http = http().at(&place)?;
-        Ok(Self { place, http, vault, config: config.clone(), token: Mutex::new(None) })
-    }
-
-    fn token(&self) -> Result<Text, Trouble> {
-        let mut held = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = &*held {
-            return Ok(token.clone());
-        }
-        let token = find_token(&audience(&self.vault)?)?;
-        *held = Some(token.clone());
-        Ok(token)
+        let service = service().at(&place)?;
+        Ok(Self { place, service, vault, config: config.clone() })
     }
 
     fn ask(&self, method: Method, path: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
-        let token = self.token()?;
-        let bearer = Zeroizing::new(format!("Bearer {}", *token));
-        let mut headers = vec![("authorization", bearer.as_str()), ("accept", "application/json")];
-        if method != Method::GET {
-            headers.push(("content-type", "application/json"));
-        }
         let url = format!("{}/keys/{}{path}?{API}", self.vault, escape(&self.config.key));
-        let answer = self.http.ask(&Ask { method, url: &url, headers: &headers, body }, |_| false)?;
+        let answer = self.service.ask(&method, &url, body)?;
         match answer.status {
             200 => Ok(answer),
             status => Err(trouble(&answer, status, doing)),
@@ -198,62 +185,6 @@ fn audience(vault: &str) -> Result<String, Trouble> {
     match bare.split_once('.') {
         Some((_, domain)) if !is_loopback(bare) && domain.contains('.') => Ok(format!("https://{domain}")),
         _ => Ok("https://vault.azure.net".to_owned()),
-    }
-}
-
-/// Of a client with a secret, of a workload, or of the machine.
-fn find_token(audience: &str) -> Result<Text, Trouble> {
-    let tenant = variable("AZURE_TENANT_ID");
-    let client = variable("AZURE_CLIENT_ID");
-    if let (Some(tenant), Some(client)) = (&tenant, &client) {
-        let scope = format!("{audience}/.default");
-        let mut form = vec![("grant_type", "client_credentials"), ("client_id", client.as_str()), ("scope", &scope)];
-        if let Some(secret) = variable("AZURE_CLIENT_SECRET") {
-            form.push(("client_secret", &secret));
-            return log_in(tenant, &form);
-        }
-        if let Some(path) = variable("AZURE_FEDERATED_TOKEN_FILE") {
-            let assertion = std::fs::read_to_string(path.as_str()).map(Zeroizing::new).map_err(|error| {
-                Trouble::NoCredentials { what: format!("cannot read {}: {}", path.as_str(), error.kind()) }
-            })?;
-            form.push(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
-            form.push(("client_assertion", assertion.trim()));
-            return log_in(tenant, &form);
-        }
-    }
-    of_machine(audience, client.as_ref().map(|client| client.as_str()))
-}
-
-fn log_in(tenant: &str, form: &[(&str, &str)]) -> Result<Text, Trouble> {
-    let base = variable("AZURE_AUTHORITY_HOST")
-        .map_or_else(|| "https://login.microsoftonline.com".to_owned(), |url| url.trim_end_matches('/').to_owned());
-    let http = Http::new(&base, &Trust::default(), 30)?;
-    let url = format!("{base}/{}/oauth2/v2.0/token", escape(tenant));
-    http.token(&url, form)
-}
-
-fn of_machine(audience: &str, client: Option<&str>) -> Result<Text, Trouble> {
-    let which = client.map(|client| format!("&client_id={}", escape(client))).unwrap_or_default();
-    let resource = escape(audience);
-    // App Service and Container Apps say where to ask; virtual machines have a fixed address.
-    let of_app = variable("IDENTITY_ENDPOINT").zip(variable("IDENTITY_HEADER"));
-    let (base, url, header) = if let Some((endpoint, header)) = of_app {
-        let url = format!("{}?api-version=2019-08-01&resource={resource}{which}", endpoint.as_str());
-        (endpoint.to_string(), url, ("x-identity-header", header))
-    } else {
-        let base = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
-            .map_or_else(|| "http://169.254.169.254".to_owned(), |url| url.trim_end_matches('/').to_owned());
-        let url = format!("{base}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{which}");
-        (base, url, ("metadata", Zeroizing::new("true".to_owned())))
-    };
-    let headers = [(header.0, header.1.as_str())];
-    let ask = Ask { method: Method::GET, url: &url, headers: &headers, body: b"" };
-    let answer = Http::metadata(&base)?.ask(&ask, |_| false).map_err(|_| Trouble::NoCredentials {
-        what: "there are no Azure credentials in the environment, and this machine has no managed identity".to_owned(),
-    })?;
-    match answer.status {
-        200 => Ok(json::<crate::http::AccessToken>(&answer)?.access_token.0),
-        _ => Err(Trouble::CredentialsRefused { what: "this machine's managed identity gives no token" }),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Google Cloud KMS over its REST interface (<https://docs.cloud.google.com/kms/docs/reference/rest>).
 
-mod credentials;
-
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -11,19 +9,19 @@ use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use crate::config::GoogleKmsConfig;
+use crate::credentials::{GOOGLE_KMS, GoogleIdentity, Surroundings};
 use crate::error::{At, Trouble};
-use crate::http::{Answer, Ask, Http, Secret, Trust, json};
-use crate::secret::{self, Text};
+use crate::http::{Answer, Bearing, Http, Secret, Trust, json};
+use crate::secret;
 use crate::{KeyStore, KeyStoreError, Place, StoreStatus};
 
 const FORM: &str = "google-kms:v1:";
 
 pub(crate) struct GoogleKms {
     place: Arc<Place>,
-    http: Http,
+    service: Bearing<GoogleIdentity>,
     endpoint: String,
     key: String,
-    token: Mutex<Option<Text>>,
 }
 
 impl GoogleKms {
@@ -31,38 +29,24 @@ impl GoogleKms {
         let endpoint = config.endpoint.as_deref().unwrap_or("https://cloudkms.googleapis.com").trim_end_matches('/');
         let at = endpoint.to_owned();
         let place = Arc::new(Place { kind: "google-kms", key: config.key.clone(), at });
-        let http = || {
+        let service = || {
             if !is_key_name(&config.key) {
                 let form = "projects/…/locations/…/keyRings/…/cryptoKeys/…";
                 return Err(Trouble::Configuration { what: format!("`key` has not the form {form}") });
             }
             let ca_file = config.ca_file.as_ref().map(|path| base.join(path));
-            Http::new(endpoint, &Trust { ca_file: ca_file.as_deref(), ..Trust::default() }, config.timeout_seconds)
+            let trust = Trust { ca_file: ca_file.as_deref(), ..Trust::default() };
+            let http = Http::new(endpoint, &trust, config.timeout_seconds)?;
+            let around = Surroundings::of_process().trusting(ca_file);
+            Ok(Bearing::new(http, GoogleIdentity::new(around, GOOGLE_KMS)))
         };
-        let http = http().at(&place)?;
-        let endpoint = endpoint.to_owned();
-        Ok(Self { place, http, endpoint, key: config.key.clone(), token: Mutex::new(None) })
-    }
-
-    fn token(&self) -> Result<Text, Trouble> {
-        let mut held = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = &*held {
-            return Ok(token.clone());
-        }
-        let token = credentials::find()?;
-        *held = Some(token.clone());
-        Ok(token)
+        let service = service().at(&place)?;
+        Ok(Self { place, service, endpoint: endpoint.to_owned(), key: config.key.clone() })
     }
 
     fn ask(&self, method: Method, verb: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
-        let token = self.token()?;
-        let bearer = Zeroizing::new(format!("Bearer {}", *token));
-        let mut headers = vec![("authorization", bearer.as_str()), ("accept", "application/json")];
-        if method != Method::GET {
-            headers.push(("content-type", "application/json"));
-        }
         let url = format!("{}/v1/{}{verb}", self.endpoint, self.key);
-        let answer = self.http.ask(&Ask { method, url: &url, headers: &headers, body }, |_| false)?;
+        let answer = self.service.ask(&method, &url, body)?;
         match answer.status {
             200 => Ok(answer),
             status => Err(trouble(&answer, status, doing)),

@@ -14,6 +14,7 @@ use ureq::http::{Method, Request, Uri};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use zeroize::Zeroizing;
 
+use crate::credentials::{Found, Tokens};
 use crate::error::Trouble;
 
 /// What a store answers is a few kilobytes.
@@ -43,6 +44,8 @@ pub(crate) struct Ask<'a> {
 #[derive(Default)]
 pub(crate) struct Trust<'a> {
     pub(crate) ca_file: Option<&'a Path>,
+    /// Those that the system trusts besides.
+    pub(crate) besides: bool,
     /// Chain and private key.
     pub(crate) client: Option<(&'a Path, &'a Path)>,
     /// The link-local addresses at which a cloud's machine finds its own identity have no TLS.
@@ -103,21 +106,13 @@ impl Http {
     }
 
     /// An access token for a form, as OAuth 2.0 has it (RFC 6749, section 4.4).
-    pub(crate) fn token(&self, url: &str, form: &[(&str, &str)]) -> Result<Zeroizing<String>, Trouble> {
-        let mut body = Zeroizing::new(String::new());
-        for (name, value) in form {
-            if !body.is_empty() {
-                body.push('&');
-            }
-            body.push_str(name);
-            body.push('=');
-            body.push_str(&Zeroizing::new(escape(value)));
-        }
+    pub(crate) fn token(&self, url: &str, fields: &[(&str, &str)]) -> Result<Found<Zeroizing<String>>, Trouble> {
         let headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")];
+        let body = form(fields);
         let ask = Ask { method: Method::POST, url, headers: &headers, body: body.as_bytes() };
         let answer = self.ask(&ask, |_| false)?;
         match answer.status {
-            200 => Ok(json::<AccessToken>(&answer)?.access_token.0),
+            200 => Ok(json::<AccessToken>(&answer)?.found()),
             400 | 401 | 403 => Err(Trouble::CredentialsRefused { what: "whoever gives tokens does not know them" }),
             status => Err(Trouble::Refused { what: format!("log-in, status {status}") }),
         }
@@ -205,6 +200,36 @@ impl Http {
     }
 }
 
+/// A service that takes bearer tokens (RFC 6750) and speaks JSON.
+pub(crate) struct Bearing<T> {
+    http: Http,
+    tokens: T,
+}
+
+impl<T: Tokens> Bearing<T> {
+    pub(crate) fn new(http: Http, tokens: T) -> Self {
+        Self { http, tokens }
+    }
+
+    /// A token that is not taken any more is renewed once.
+    pub(crate) fn ask(&self, method: &Method, url: &str, body: &[u8]) -> Result<Answer, Trouble> {
+        let mut renewed = false;
+        loop {
+            let bearer = Zeroizing::new(format!("Bearer {}", **self.tokens.token()?));
+            let mut headers = vec![("authorization", bearer.as_str()), ("accept", "application/json")];
+            if *method != Method::GET {
+                headers.push(("content-type", "application/json"));
+            }
+            let answer = self.http.ask(&Ask { method: method.clone(), url, headers: &headers, body }, |_| false)?;
+            if answer.status != 401 || renewed {
+                return Ok(answer);
+            }
+            self.tokens.forget();
+            renewed = true;
+        }
+    }
+}
+
 fn io_trouble(error: &io::Error, patience: Duration) -> Trouble {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Trouble::Down { how: "connection refused" },
@@ -244,14 +269,11 @@ fn tls_trouble(error: &rustls::Error) -> Trouble {
 }
 
 fn tls(trust: &Trust<'_>) -> Result<TlsConfig, Trouble> {
-    let roots = match trust.ca_file {
-        Some(path) => certificates(path, "ca-file")?,
-        None => rustls_native_certs::load_native_certs()
-            .certs
-            .iter()
-            .map(|certificate| Certificate::from_der(certificate).to_owned())
-            .collect(),
-    };
+    let mut roots = trust.ca_file.map_or_else(|| Ok(Vec::new()), |path| certificates(path, "ca-file"))?;
+    if trust.ca_file.is_none() || trust.besides {
+        let found = rustls_native_certs::load_native_certs();
+        roots.extend(found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()));
+    }
     if roots.is_empty() {
         return Err(Trouble::NotTrusted { how: "this machine trusts no certificate authority at all" });
     }
@@ -307,9 +329,10 @@ pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-pub(crate) fn is_loopback(host: &str) -> bool {
+/// Whether a host is this machine, to which nothing needs TLS.
+pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn configuration(what: impl Into<String>) -> Trouble {
@@ -338,7 +361,31 @@ impl From<String> for Secret {
 
 #[derive(serde::Deserialize)]
 pub(crate) struct AccessToken {
-    pub(crate) access_token: Secret,
+    access_token: Secret,
+    /// Seconds, as a number or, of Azure's machines, as a text.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+}
+
+impl AccessToken {
+    pub(crate) fn found(self) -> Found<Zeroizing<String>> {
+        let seconds = self.expires_in.as_u64().or_else(|| self.expires_in.as_str()?.parse().ok());
+        Found { what: self.access_token.0, life: seconds.map(Duration::from_secs) }
+    }
+}
+
+/// `application/x-www-form-urlencoded`.
+pub(crate) fn form(fields: &[(&str, &str)]) -> Zeroizing<String> {
+    let mut body = Zeroizing::new(String::new());
+    for (name, value) in fields {
+        if !body.is_empty() {
+            body.push('&');
+        }
+        body.push_str(name);
+        body.push('=');
+        body.push_str(&Zeroizing::new(escape(value)));
+    }
+    body
 }
 
 /// Host and port.

@@ -1,5 +1,5 @@
 //! Stores that keep a key nobody can copy, under which the root key of a key ring is wrapped, or data keys of tables
-//! ([`TransitMasters`]).
+//! ([`TransitMasters`]); and the credentials with which these and other services of a cloud are asked ([`credentials`]).
 //!
 //! This crate exists so that a stolen disk, with the whole project and its ring on it, opens nothing: what unwraps the
 //! root never leaves an HSM or a key service, and whoever wants it has to ask there, by name and on that record. It
@@ -30,6 +30,7 @@
 mod aws;
 mod azure;
 pub mod config;
+pub mod credentials;
 mod error;
 mod google;
 mod http;
@@ -46,6 +47,7 @@ use cordon_crypto::same_tag;
 use zeroize::Zeroizing;
 
 pub use config::StoreConfig;
+pub use http::is_loopback;
 pub use error::{KeyStoreError, Place, Trouble};
 pub use masters::TransitMasters;
 

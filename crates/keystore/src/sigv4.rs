@@ -8,11 +8,33 @@ use zeroize::Zeroizing;
 
 use crate::secret::Text;
 
-pub(crate) struct Credentials {
+/// An access key and what belongs to it, wiped when dropped.
+pub struct Credentials {
     pub(crate) access: String,
     pub(crate) secret: Text,
     /// Of credentials that expire.
     pub(crate) session: Option<Text>,
+}
+
+impl Credentials {
+    /// The name of the key, which is no secret.
+    pub fn access(&self) -> &str {
+        &self.access
+    }
+
+    pub fn expose_secret(&self) -> &str {
+        &self.secret
+    }
+
+    pub fn expose_session(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.as_str())
+    }
+}
+
+/// Now, as signatures write it.
+pub(crate) fn amz_date() -> String {
+    let time = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    time.format("%Y%m%dT%H%M%SZ").to_string()
 }
 
 pub(crate) struct Signed<'a> {

@@ -57,7 +57,7 @@ impl Transit {
         let trust = Trust {
             ca_file: ca_file.as_deref(),
             client: client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path())),
-            metadata: false,
+            ..Trust::default()
         };
         Http::new(&config.address, &trust, config.timeout_seconds)
     }

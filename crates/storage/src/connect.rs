@@ -1,58 +1,35 @@
 //! Connections to stores: TLS, trust, time limits and whose credentials.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cordon_keystore::credentials::{
+    AZURE_STORAGE, AwsIdentity, AzureIdentity, GOOGLE_STORAGE, GoogleIdentity, Surroundings, Tokens,
+};
+use cordon_keystore::is_loopback;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::azure::{AzureAccessKey, AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::SpawnedReqwestConnector;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
-use url::{Host, Url};
+use tokio::runtime::Handle;
+use url::Url;
 
 use crate::error::{StorageError, Trouble};
+use crate::identity::Asked;
 use crate::location::{Location, Scheme};
-use crate::settings::StoreSettings;
+use crate::sealing::{Sealing, SealingConnector};
+use crate::settings::{ServerEncryption, StoreSettings};
+use crate::uploads::{Uploads, Who};
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// Of a whole request; a part of a multipart upload is one.
+/// The most for a request; a part of a multipart upload is one.
 const REQUEST: Duration = Duration::from_mins(2);
+const SHORTEST: Duration = Duration::from_secs(5);
 const RETRY_SECONDS: u64 = 60;
 const MOST_RETRIES: usize = 10;
-
-/// What of the environment is passed on. Nothing of it can turn off TLS, its checks or signatures.
-const AWS: [&str; 13] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-];
-const AZURE: [&str; 11] = [
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_IDENTITY_ENDPOINT",
-    "AZURE_MSI_RESOURCE_ID",
-    "AZURE_STORAGE_ENDPOINT",
-];
-const GOOGLE: [&str; 3] = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_APPLICATION_CREDENTIALS"];
 
 /// Where machines of the clouds ask for their own identity.
 const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 169, 254)), 80);
@@ -74,150 +51,168 @@ pub(crate) fn has_identity() -> bool {
     TcpStream::connect_timeout(&METADATA, Duration::from_secs(1)).is_ok()
 }
 
+/// A store, and what is done beside what all stores do.
+pub(crate) struct Connected {
+    pub store: Arc<dyn ObjectStore>,
+    pub sealing: Option<Arc<Sealing>>,
+    pub uploads: Option<Arc<Uploads>>,
+}
+
+struct Common {
+    options: ClientOptions,
+    retry: RetryConfig,
+    http: SealingConnector,
+    sealing: Option<Arc<Sealing>>,
+    handle: Handle,
+}
+
+/// The builders of the three clouds have the same methods and no trait of them.
+macro_rules! built {
+    ($connector:expr, $builder:expr, $common:expr) => {{
+        let Common { options, retry, http, .. } = &$common;
+        let builder = $builder.with_client_options(options.clone()).with_retry(retry.clone());
+        let store = builder.with_http_connector(http.clone()).build().map_err(|error| $connector.failed(&error))?;
+        Arc::new(store) as Arc<dyn ObjectStore>
+    }};
+}
+
 impl Connector<'_> {
-    pub(crate) fn connect(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
+    pub(crate) fn connect(&self) -> Result<Connected, StorageError> {
         match self.location.scheme() {
             Scheme::S3 => self.s3(),
             Scheme::Azure => self.azure(),
             Scheme::Google => self.google(),
-            Scheme::Hdfs => self.hdfs(),
+            Scheme::Hdfs => Ok(Connected { store: self.hdfs()?, sealing: None, uploads: None }),
         }
     }
 
-    fn s3(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
-        let mut builder = AmazonS3Builder::new();
-        let mut found = self.named::<AmazonS3ConfigKey>(&AWS);
-        let has = |found: &[(AmazonS3ConfigKey, String)], key| found.iter().any(|(known, _)| *known == key);
-        let profile = self.settings.profile.clone().or_else(|| self.var("AWS_PROFILE"));
-        // As with the cloud's own tools, what the environment says itself counts before a profile, and a profile that is asked for by
-        // name in the project before the environment.
-        if self.settings.profile.is_some() || !has(&found, AmazonS3ConfigKey::AccessKeyId) {
-            for (key, value) in self.profile(profile.as_deref())? {
-                found.retain(|(known, _)| *known != key || self.settings.profile.is_none());
-                if !has(&found, key) {
-                    found.push((key, value));
-                }
-            }
-        }
-        let endpoint = self.settings.endpoint.clone().or_else(|| {
-            let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
-            keys.iter().find_map(|key| found.iter().find(|(known, _)| known == key)).map(|(_, url)| url.clone())
-        });
-        found.retain(|(key, _)| !matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint));
-        let anybody = [
-            AmazonS3ConfigKey::AccessKeyId,
-            AmazonS3ConfigKey::WebIdentityTokenFile,
-            AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
-            AmazonS3ConfigKey::ContainerCredentialsFullUri,
-        ]
-        .into_iter()
-        .any(|key| has(&found, key));
-        if !anybody {
+    fn s3(&self) -> Result<Connected, StorageError> {
+        let settings = self.settings;
+        let identity = AwsIdentity::new(self.surroundings(), settings.profile.as_deref(), settings.region.as_deref());
+        let known = |result: Result<_, _>| result.map_err(|trouble| self.error(Trouble::of_identity(&trouble)));
+        if known(identity.of_machine_only())? {
             self.machine("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_WEB_IDENTITY_TOKEN_FILE")?;
         }
-        for (key, value) in found {
-            builder = builder.with_config(key, value);
-        }
-        if let Some(region) = &self.settings.region {
-            builder = builder.with_region(region);
-        }
-        let allow_http = match &endpoint {
-            Some(endpoint) => {
-                builder = builder.with_endpoint(endpoint);
-                self.endpoint(endpoint)?
-            }
-            None => false,
+        let told = |given: &Option<String>, variables: &[&str], key| match given {
+            Some(value) => Ok(Some(value.clone())),
+            None => identity.setting(variables, key).map_err(|trouble| self.error(Trouble::of_identity(&trouble))),
         };
-        if let Some(key) = &self.settings.sse_kms_key {
-            builder = builder.with_sse_kms_encryption(key);
+        let region = told(&settings.region, &["AWS_REGION", "AWS_DEFAULT_REGION"], "region")?;
+        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+        let endpoint = told(&settings.endpoint, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"], "endpoint_url")?;
+        let common = self.common(endpoint.as_deref(), None)?;
+        let provider = Asked::new(identity, common.handle.clone());
+        let mut builder = AmazonS3Builder::new().with_region(&region).with_credentials(Arc::clone(&provider) as _);
+        if let Some(endpoint) = &endpoint {
+            builder = builder.with_endpoint(endpoint);
         }
-        let store = builder
-            .with_bucket_name(self.location.bucket())
-            .with_client_options(self.client(allow_http)?)
-            .with_retry(self.retry())
-            .with_http_connector(self.connector()?)
-            .build()
-            .map_err(|error| self.failed(&error))?;
-        Ok(Arc::new(store))
+        let asking = |builder: AmazonS3Builder, kind: &str| {
+            let key: AmazonS3ConfigKey = "aws_server_side_encryption".parse().map_err(|error| self.failed(&error))?;
+            Ok::<_, StorageError>(builder.with_config(key, kind))
+        };
+        builder = match &settings.server_encryption {
+            Some(ServerEncryption::SseS3) => asking(builder, "AES256")?,
+            Some(ServerEncryption::SseKms(kms)) => {
+                let builder = match &kms.key {
+                    Some(key) => builder.with_sse_kms_encryption(key),
+                    None => asking(builder, "aws:kms")?,
+                };
+                if kms.bucket_key { builder.with_bucket_key(true) } else { builder }
+            }
+            _ => builder,
+        };
+        let builder = builder.with_bucket_name(self.location.bucket());
+        let base = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        let uploads = self.uploads(&common, &base, Who::Aws { provider, region })?;
+        Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: Some(uploads) })
     }
 
-    fn azure(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
-        let mut builder = MicrosoftAzureBuilder::new();
-        let mut found = self.named::<AzureConfigKey>(&AZURE);
-        let has = |key| found.iter().any(|(known, _)| *known == key);
-        let named = [
-            AzureConfigKey::AccessKey,
-            AzureConfigKey::SasKey,
-            AzureConfigKey::ClientSecret,
-            AzureConfigKey::FederatedTokenFile,
-        ];
-        if !named.into_iter().any(has) && !has(AzureConfigKey::MsiEndpoint) {
+    fn azure(&self) -> Result<Connected, StorageError> {
+        let around = self.surroundings();
+        let variable = |name| around.variable(name).map(|text| text.to_string());
+        let account = self.location.account().map(str::to_owned);
+        let account = account.or_else(|| self.settings.account.clone()).or_else(|| variable("AZURE_STORAGE_ACCOUNT_NAME"));
+        let (key, signature) = (around.variable("AZURE_STORAGE_ACCOUNT_KEY"), around.variable("AZURE_STORAGE_SAS_TOKEN"));
+        let identity = AzureIdentity::new(around.clone(), AZURE_STORAGE);
+        if key.is_none() && signature.is_none() && identity.of_machine_only() {
             self.machine(
                 "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE",
             )?;
         }
-        let in_environment = |key| found.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());
-        let account = self.location.account().map(str::to_owned);
-        let account =
-            account.or_else(|| self.settings.account.clone()).or_else(|| in_environment(AzureConfigKey::AccountName));
         let Some(account) = account else {
             return Err(self.setting("account", "say whose container it is: `account`, or AZURE_STORAGE_ACCOUNT_NAME"));
         };
-        let endpoint = self.settings.endpoint.clone().or_else(|| in_environment(AzureConfigKey::Endpoint));
-        found.retain(|(key, _)| !matches!(key, AzureConfigKey::Endpoint | AzureConfigKey::AccountName));
-        for (key, value) in found {
-            builder = builder.with_config(key, value);
-        }
-        let allow_http = match endpoint {
-            Some(endpoint) => {
-                let allow_http = self.endpoint(&endpoint)?;
-                builder = builder.with_endpoint(endpoint);
-                allow_http
-            }
-            None => false,
+        let signed = key.as_ref().and_then(|key| Some((account.clone(), AzureAccessKey::try_new(key).ok()?)));
+        let endpoint = self.settings.endpoint.clone().or_else(|| variable("AZURE_STORAGE_ENDPOINT"));
+        let common = self.common(endpoint.as_deref(), signed)?;
+        let mut builder = MicrosoftAzureBuilder::new().with_account(account);
+        builder = match (key, signature) {
+            (Some(key), _) => builder.with_access_key(key.as_str()),
+            (None, Some(signature)) => builder.with_config(AzureConfigKey::SasKey, signature.as_str()),
+            (None, None) => builder.with_credentials(Asked::new(identity, common.handle.clone())),
         };
-        let store = builder
-            .with_account(account)
-            .with_container_name(self.location.bucket())
-            .with_client_options(self.client(allow_http)?)
-            .with_retry(self.retry())
-            .with_http_connector(self.connector()?)
-            .build()
-            .map_err(|error| self.failed(&error))?;
-        Ok(Arc::new(store))
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let builder = builder.with_container_name(self.location.bucket());
+        Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: None })
     }
 
-    fn google(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
-        let mut builder = GoogleCloudStorageBuilder::new();
-        let mut found = self.named::<GoogleConfigKey>(&GOOGLE);
-        // Which the cloud's own tool leaves in the home folder.
-        let default = self.home().map(|home| home.join(".config/gcloud/application_default_credentials.json"));
-        if found.is_empty() {
-            match default.filter(|file| file.is_file()) {
-                Some(file) => {
-                    found.push((GoogleConfigKey::ApplicationCredentials, file.to_string_lossy().into_owned()));
-                }
-                None => self.machine("GOOGLE_APPLICATION_CREDENTIALS")?,
-            }
+    fn google(&self) -> Result<Connected, StorageError> {
+        let identity = GoogleIdentity::new(self.surroundings(), GOOGLE_STORAGE);
+        if identity.of_machine_only() {
+            self.machine("GOOGLE_APPLICATION_CREDENTIALS")?;
         }
-        for (key, value) in found {
-            builder = builder.with_config(key, value);
+        let endpoint = self.settings.endpoint.as_deref();
+        let common = self.common(endpoint, None)?;
+        let provider = Asked::new(identity, common.handle.clone());
+        let mut builder = GoogleCloudStorageBuilder::new().with_credentials(Arc::clone(&provider) as _);
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint);
         }
-        let allow_http = match &self.settings.endpoint {
-            Some(endpoint) => {
-                builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint);
-                self.endpoint(endpoint)?
-            }
-            None => false,
+        let builder = builder.with_bucket_name(self.location.bucket());
+        let base = endpoint.unwrap_or("https://storage.googleapis.com");
+        let uploads = self.uploads(&common, base, Who::Google(provider))?;
+        Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: Some(uploads) })
+    }
+
+    /// What is the same of each: whom to trust, how long to wait, and what is asked for with every write.
+    fn common(
+        &self,
+        endpoint: Option<&str>,
+        signed: Option<(String, AzureAccessKey)>,
+    ) -> Result<Common, StorageError> {
+        let allow_http = endpoint.is_some_and(is_http);
+        endpoint.map_or(Ok(()), |endpoint| self.check(endpoint))?;
+        let fits = match (&self.settings.server_encryption, self.location.scheme()) {
+            (None, _)
+            | (Some(ServerEncryption::SseS3 | ServerEncryption::SseKms(_)), Scheme::S3)
+            | (Some(ServerEncryption::AzureScope(_)), Scheme::Azure)
+            | (Some(ServerEncryption::GoogleKms(_)), Scheme::Google) => true,
+            (Some(_), _) => false,
         };
-        let store = builder
-            .with_bucket_name(self.location.bucket())
-            .with_client_options(self.client(allow_http)?)
-            .with_retry(self.retry())
-            .with_http_connector(self.connector()?)
-            .build()
-            .map_err(|error| self.failed(&error))?;
-        Ok(Arc::new(store))
+        if !fits {
+            let help = "S3 knows `sse-s3` and `sse-kms`, Azure `azure-scope`, Google `google-kms`";
+            return Err(self.setting("server-encryption", help));
+        }
+        let handle = crate::runtime::handle().ok_or_else(|| self.error(Trouble::Interrupted))?;
+        let sealing = self.settings.server_encryption.clone().map(Sealing::new);
+        let inner = Arc::new(SpawnedReqwestConnector::new(handle.clone()));
+        let http = SealingConnector { inner, sealing: sealing.clone(), signed };
+        Ok(Common { options: self.client(allow_http)?, retry: self.retry(), http, sealing, handle })
+    }
+
+    fn uploads(&self, common: &Common, base: &str, who: Who) -> Result<Arc<Uploads>, StorageError> {
+        let client = common.http.inner.connect(&common.options).map_err(|error| self.failed(&error))?;
+        let bucket = format!("{}/{}", base.trim_end_matches('/'), self.location.bucket());
+        Ok(Arc::new(Uploads { client, bucket, who, retry: self.retry() }))
+    }
+
+    /// The part of the environment that credentials are looked for in.
+    fn surroundings(&self) -> Surroundings {
+        let ca_file = self.settings.ca_file.as_ref().map(|file| self.folder.join(file));
+        let seen = |name: &str| if name == "HOME" { (self.env)(name) } else { self.var(name) };
+        Surroundings::of(&seen).trusting(ca_file).patient(self.patience())
     }
 
     pub(crate) fn var(&self, name: &str) -> Option<String> {
@@ -225,63 +220,20 @@ impl Connector<'_> {
         (self.env)(&format!("{prefix}{name}")).filter(|value| !value.is_empty())
     }
 
-    fn named<K: FromStr>(&self, names: &[&str]) -> Vec<(K, String)> {
-        let known = names.iter().filter_map(|name| Some((name.to_ascii_lowercase().parse().ok()?, self.var(name)?)));
-        known.collect()
-    }
-
-    fn home(&self) -> Option<PathBuf> {
-        (self.env)("HOME").map(PathBuf::from)
-    }
-
-    /// Credentials of a profile, or of the default one where there is one.
-    fn profile(&self, name: Option<&str>) -> Result<Vec<(AmazonS3ConfigKey, String)>, StorageError> {
-        let of_home = |name: &str| self.home().map(|home| home.join(".aws").join(name));
-        let file = |variable: &str, name: &str| self.var(variable).map(PathBuf::from).or_else(|| of_home(name));
-        let read = |path: Option<PathBuf>| path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-        let credentials = read(file("AWS_SHARED_CREDENTIALS_FILE", "credentials"));
-        let config = read(file("AWS_CONFIG_FILE", "config"));
-        let wanted = name.unwrap_or("default");
-        let mut found = section(&credentials, |head| head == wanted);
-        let in_config =
-            |head: &str| head == wanted && wanted == "default" || head.strip_prefix("profile ") == Some(wanted);
-        found.extend(section(&config, in_config));
-        if name.is_some() && found.is_empty() {
-            return Err(self.setting("profile", "neither ~/.aws/credentials nor ~/.aws/config has it"));
-        }
-        let keys = [
-            ("aws_access_key_id", AmazonS3ConfigKey::AccessKeyId),
-            ("aws_secret_access_key", AmazonS3ConfigKey::SecretAccessKey),
-            ("aws_session_token", AmazonS3ConfigKey::Token),
-            ("region", AmazonS3ConfigKey::Region),
-            ("endpoint_url", AmazonS3ConfigKey::Endpoint),
-            ("web_identity_token_file", AmazonS3ConfigKey::WebIdentityTokenFile),
-            ("role_arn", AmazonS3ConfigKey::RoleArn),
-        ];
-        let value = |name: &str| found.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        Ok(keys.into_iter().filter_map(|(name, key)| Some((key, value(name)?))).collect())
-    }
-
     /// Where nobody gave credentials, the machine may have an identity: asked for only where somebody answers.
     fn machine(&self, wanted: &'static str) -> Result<(), StorageError> {
         if (self.has_identity)() { Ok(()) } else { Err(self.error(Trouble::NoCredentials { wanted })) }
     }
 
-    /// Whether an endpoint may be spoken to without TLS: only where it is this machine.
-    fn endpoint(&self, endpoint: &str) -> Result<bool, StorageError> {
+    /// Without TLS only this machine is spoken to.
+    fn check(&self, endpoint: &str) -> Result<(), StorageError> {
         let url = Url::parse(endpoint).map_err(|_| self.setting("endpoint", "write `https://HOST[:PORT]`"))?;
         if url.password().is_some() || !url.username().is_empty() || url.query().is_some() {
             return Err(self.setting("endpoint", "credentials come from the environment"));
         }
-        let local = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
         match url.scheme() {
-            "https" => Ok(false),
-            "http" if local => Ok(true),
+            "https" => Ok(()),
+            "http" if url.host_str().is_some_and(is_loopback) => Ok(()),
             _ => Err(self.setting(
                 "endpoint",
                 "it must begin with `https://`: what is not on this machine is spoken to over TLS only",
@@ -290,8 +242,11 @@ impl Connector<'_> {
     }
 
     fn client(&self, allow_http: bool) -> Result<ClientOptions, StorageError> {
-        let mut client =
-            ClientOptions::new().with_allow_http(allow_http).with_connect_timeout(CONNECT).with_timeout(REQUEST);
+        let patience = (self.patience() * 2).clamp(SHORTEST, REQUEST);
+        let mut client = ClientOptions::new()
+            .with_allow_http(allow_http)
+            .with_connect_timeout(CONNECT.min(patience))
+            .with_timeout(patience);
         if let Some(file) = &self.settings.ca_file {
             let path = self.folder.join(file);
             let pem = std::fs::read(&path)
@@ -305,11 +260,6 @@ impl Connector<'_> {
             }
         }
         Ok(client)
-    }
-
-    fn connector(&self) -> Result<SpawnedReqwestConnector, StorageError> {
-        let handle = crate::runtime::handle().ok_or_else(|| self.error(Trouble::Interrupted))?;
-        Ok(SpawnedReqwestConnector::new(handle))
     }
 
     fn retry(&self) -> RetryConfig {
@@ -347,17 +297,8 @@ impl Connector<'_> {
     }
 }
 
-/// The lines of a section of an INI file, names in lower case.
-fn section(text: &str, is_it: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    let (mut within, mut found) = (false, Vec::new());
-    for line in text.lines().map(str::trim) {
-        if let Some(head) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            within = is_it(head.trim());
-        } else if let Some((name, value)) = line.split_once('=').filter(|_| within && !line.starts_with(['#', ';'])) {
-            found.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-        }
-    }
-    found
+fn is_http(endpoint: &str) -> bool {
+    Url::parse(endpoint).is_ok_and(|url| url.scheme() == "http")
 }
 
 #[cfg(test)]
@@ -409,39 +350,26 @@ mod tests {
     }
 
     #[test]
-    fn profiles_are_read_as_the_clouds_own_tools_do() -> Result<(), std::io::Error> {
-        let home = tempfile::tempdir()?;
-        std::fs::create_dir(home.path().join(".aws"))?;
-        let credentials =
-            "[default]\naws_access_key_id = d\n# x = y\n[lake]\naws_access_key_id=l\nAWS_SECRET_ACCESS_KEY = s = 1\n";
-        std::fs::write(home.path().join(".aws/credentials"), credentials)?;
-        std::fs::write(
-            home.path().join(".aws/config"),
-            "[profile lake]\nregion = eu-west-1\n[profile other]\nregion = x\n",
-        )?;
-        let home_path = home.path().to_string_lossy().into_owned();
-        let env = |name: &str| (name == "HOME").then(|| home_path.clone());
-        let location = Location::parse("s3://lake").map_err(std::io::Error::other)?;
-        let settings = StoreSettings::default();
-        let connector = Connector {
-            location: &location,
-            settings: &settings,
-            folder: Path::new("."),
-            env: &env,
-            has_identity: &|| false,
-        };
-        let lake = connector.profile(Some("lake")).map_err(std::io::Error::other)?;
-        assert_eq!(
-            lake,
-            [
-                (AmazonS3ConfigKey::AccessKeyId, "l".to_owned()),
-                (AmazonS3ConfigKey::SecretAccessKey, "s = 1".to_owned()),
-                (AmazonS3ConfigKey::Region, "eu-west-1".to_owned()),
-            ]
-        );
-        assert!(connector.profile(Some("nobody")).is_err());
-        assert_eq!(connector.profile(None).map_err(std::io::Error::other)?.len(), 1);
-        Ok(())
+    fn server_side_encryption_is_that_of_the_store() {
+        let azure = [("AZURE_STORAGE_ACCOUNT_KEY", "a2V5"), ("AZURE_STORAGE_ACCOUNT_NAME", "acc")];
+        let env = [KEYS.as_slice(), &azure].concat();
+        for (location, asked, fits) in [
+            ("s3://lake", ServerEncryption::SseS3, true),
+            ("az://lake", ServerEncryption::SseS3, false),
+            ("az://lake", ServerEncryption::AzureScope("phi".to_owned()), true),
+            ("s3://lake", ServerEncryption::AzureScope("phi".to_owned()), false),
+            ("s3://lake", ServerEncryption::GoogleKms("k".to_owned()), false),
+        ] {
+            let settings = StoreSettings { server_encryption: Some(asked), ..StoreSettings::default() };
+            assert_eq!(trouble(location, &settings, &env).is_none(), fits, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_is_named_and_not_there_is_said() {
+        let settings = StoreSettings { profile: Some("nobody".to_owned()), ..StoreSettings::default() };
+        let said = trouble("s3://lake", &settings, &KEYS);
+        assert!(matches!(said, Some(Trouble::Credentials { what, .. }) if what.contains("`nobody`")));
     }
 
     #[test]

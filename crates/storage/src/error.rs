@@ -25,6 +25,15 @@ pub enum Trouble {
     Denied,
     #[error("there are no credentials for it: set them in the environment ({wanted}), or name a profile")]
     NoCredentials { wanted: &'static str },
+    /// `passes`: whoever gives them is down or slow.
+    #[error("credentials for it: {what}")]
+    Credentials { what: String, passes: bool },
+    #[error(
+        "server-side encryption was asked for, and the store did not do it: {}. Take another store, or leave `server-encryption` \
+         out; tables are encrypted before they leave in any case",
+        if *removed { "what was written is removed" } else { "what was written could not be removed" }
+    )]
+    NotSealed { removed: bool },
     #[error("it cannot be reached, or did not answer in time")]
     Unreachable,
     #[error("its certificate is not trusted: name the authority's certificate in `ca-file`")]
@@ -101,6 +110,14 @@ impl StorageError {
 }
 
 impl Trouble {
+    /// Of whoever gives credentials. Its texts hold none, nor what a service answered.
+    pub(crate) fn of_identity(trouble: &cordon_keystore::Trouble) -> Self {
+        use cordon_keystore::Trouble as Of;
+        let passes = matches!(trouble, Of::Down { .. } | Of::Slow { .. } | Of::Broken { .. } | Of::Throttled { .. });
+        // What is called a store there is a service that gives credentials.
+        Self::Credentials { what: trouble.to_string().replacen("the store", "the service that gives them", 1), passes }
+    }
+
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Trouble::Unreachable
@@ -109,6 +126,7 @@ impl Trouble {
             | Trouble::NoDataNode
             | Trouble::Kerberos(Kerberos::NoCentre) => true,
             Trouble::Status { status } => *status == 429 || *status >= 500,
+            Trouble::Credentials { passes, .. } => *passes,
             _ => false,
         }
     }
@@ -120,7 +138,10 @@ impl From<StorageError> for std::io::Error {
         let kind = match error.trouble {
             Trouble::NotFound => ErrorKind::NotFound,
             Trouble::Exists => ErrorKind::AlreadyExists,
-            Trouble::Denied | Trouble::NoCredentials { .. } | Trouble::Forbidden | Trouble::Kerberos(_) => {
+            Trouble::Denied
+            | Trouble::NoCredentials { .. }
+            | Trouble::Credentials { .. }
+            | Trouble::Forbidden | Trouble::Kerberos(_) => {
                 ErrorKind::PermissionDenied
             }
             Trouble::Unreachable | Trouble::Interrupted => ErrorKind::ConnectionAborted,
@@ -130,7 +151,12 @@ impl From<StorageError> for std::io::Error {
     }
 }
 
-fn trouble(error: &StoreError) -> Trouble {
+/// Of a request that was sent without the client of a store.
+pub(crate) fn of_http(error: &HttpError) -> Trouble {
+    chain(Some(error))
+}
+
+pub(crate) fn trouble(error: &StoreError) -> Trouble {
     match error {
         StoreError::NotFound { .. } => Trouble::NotFound,
         StoreError::AlreadyExists { .. } => Trouble::Exists,
@@ -138,15 +164,14 @@ fn trouble(error: &StoreError) -> Trouble {
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Trouble::Denied,
         StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => Trouble::Unsupported,
         StoreError::JoinError { .. } => Trouble::Interrupted,
-        _ => network(error),
+        _ => chain(error.source()),
     }
 }
 
 /// What the errors behind an error say: of their texts only what is known to be no name of an object.
-fn network(error: &StoreError) -> Trouble {
+fn chain(mut at: Option<&(dyn std::error::Error + 'static)>) -> Trouble {
     let mut texts = Vec::new();
     let mut kind = None;
-    let mut at: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = at {
         if let Some(trouble) = error.downcast_ref::<Trouble>() {
             return trouble.clone();

@@ -21,15 +21,18 @@ mod connect;
 mod error;
 #[expect(clippy::large_futures, reason = "few at a time, and each on the heap of a task")]
 mod hdfs;
+mod identity;
 mod location;
 mod reader;
 mod runtime;
+mod sealing;
 mod settings;
 mod store;
+mod uploads;
 
 pub use error::{Kerberos, StorageError, Trouble};
 pub use location::{Location, LocationError, Scheme};
 pub use object_store::ObjectStore;
 pub use reader::ObjectReader;
-pub use settings::StoreSettings;
+pub use settings::{KmsKey, ServerEncryption, StoreSettings};
 pub use store::{Object, Store};

@@ -26,9 +26,9 @@ pub struct StoreSettings {
     /// A profile of `~/.aws/credentials` and `~/.aws/config`; else `AWS_PROFILE`.
     #[serde(default)]
     pub profile: Option<String>,
-    /// Server-side encryption of S3 with this key of its KMS, on top of what is encrypted before it leaves.
+    /// Server-side encryption, on top of what is encrypted before it leaves. A store that does not do it is refused.
     #[serde(default)]
-    pub sse_kms_key: Option<String>,
+    pub server_encryption: Option<ServerEncryption>,
     /// Of HDFS: the folder of `core-site.xml` and `hdfs-site.xml`, relative to the project; else `HADOOP_CONF_DIR`.
     #[serde(default)]
     pub config_dir: Option<String>,
@@ -38,4 +38,30 @@ pub struct StoreSettings {
     /// How long a request is tried again while the store does not answer or says that it is busy.
     #[serde(default)]
     pub retry_seconds: Option<u64>,
+}
+
+/// What a store is to do to what is written, besides: asked for with every write, and looked at after the first.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum ServerEncryption {
+    /// Of S3, with keys that the store manages.
+    SseS3,
+    /// Of S3, with a key of its KMS.
+    SseKms(KmsKey),
+    /// Of Azure: an encryption scope of the storage account.
+    AzureScope(String),
+    /// Of Google: a key of Cloud KMS, `projects/…/locations/…/keyRings/…/cryptoKeys/…`.
+    GoogleKms(String),
+}
+
+/// A key of the store's KMS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KmsKey {
+    /// An id, an ARN or `alias/NAME`; without it, the one that the store keeps for that.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// One data key for many objects of the bucket, so that the KMS is asked seldom.
+    #[serde(default)]
+    pub bucket_key: bool,
 }

@@ -20,7 +20,9 @@ use crate::error::{StorageError, Trouble};
 use crate::location::{Location, Scheme};
 use crate::reader::{ObjectReader, sent};
 use crate::runtime;
+use crate::sealing::{Look, Sealing, Written};
 use crate::settings::StoreSettings;
+use crate::uploads::{Uploads, abandoned};
 
 /// Parts of an upload; S3 allows ten thousand, which makes objects of up to 160 GB.
 const PART: usize = 16 << 20;
@@ -28,6 +30,8 @@ const PART: usize = 16 << 20;
 const READ: usize = 1 << 20;
 /// Parts under way at once.
 const UPLOADS: usize = 4;
+/// How often a write is begun whose connection broke off.
+const MOST_TRIES: usize = 3;
 /// Before an upload that broke off is begun again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Objects of a listing that wait for whoever reads it.
@@ -50,8 +54,10 @@ pub struct Object {
 pub struct Store {
     store: Arc<dyn ObjectStore>,
     location: Location,
-    /// How long an upload that broke off is begun again; other stores send their parts again themselves.
+    /// How long what broke off is begun again.
     patience: Duration,
+    sealing: Option<Arc<Sealing>>,
+    uploads: Option<Arc<Uploads>>,
 }
 
 impl Store {
@@ -70,10 +76,10 @@ impl Store {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, StorageError> {
         let connector = Connector { location, settings, folder, env, has_identity: &connect::has_identity };
-        let mut store = Self::over(connector.connect()?, location);
-        if location.scheme() == Scheme::Hdfs {
-            store.patience = connector.patience();
-        }
+        let connected = connector.connect()?;
+        let mut store = Self::over(connected.store, location);
+        (store.sealing, store.uploads) = (connected.sealing, connected.uploads);
+        store.patience = connector.patience();
         Ok(store)
     }
 
@@ -83,7 +89,7 @@ impl Store {
             "" => store,
             prefix => Arc::new(PrefixStore::new(store, path(prefix))),
         };
-        Self { store, location: location.clone(), patience: Duration::ZERO }
+        Self { store, location: location.clone(), patience: Duration::ZERO, sealing: None, uploads: None }
     }
 
     pub fn location(&self) -> &Location {
@@ -205,31 +211,85 @@ impl Store {
 
     /// Writes an object whose name nobody has taken: of two who try, one is told [`Trouble::Exists`], however close they come.
     pub fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        let path = path(key);
-        let put = self.run(move |store| async move {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            store.put_opts(&path, bytes.into(), options).await.map(drop)
-        });
-        // Of S3, who comes second is told that a condition failed.
-        put.map_err(|error| match error.trouble {
-            Trouble::Changed => self.error(Trouble::Exists),
-            _ => error,
-        })
+        let (bytes, until) = (Bytes::from(bytes), Instant::now() + self.patience);
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            let (path, content) = (path(key), bytes.clone());
+            let put = self.run(move |store| async move {
+                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                store.put_opts(&path, content.into(), options).await.map(drop)
+            });
+            // Of S3, who comes second is told that a condition failed.
+            let put = put.map_err(|error| match error.trouble {
+                Trouble::Changed => self.error(Trouble::Exists),
+                _ => error,
+            });
+            match put {
+                Ok(()) => break,
+                // A request whose answer was lost is sent again, and then finds its own.
+                Err(error) if error.trouble == Trouble::Exists && asked > 1 => {
+                    match self.small(key, bytes.len() as u64)? {
+                        Some(there) if there == bytes => break,
+                        _ => return Err(error),
+                    }
+                }
+                Err(error) if again(&error, asked, until) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
+        self.look(key, Written::Whole)
     }
 
     /// Uploads a file, a long one in parts. It is not to be seen before all of it is there; where that fails, the parts are given up.
     pub fn upload(&self, key: &str, file: &FilePath) -> Result<(), StorageError> {
         let (store, path, place) = (self.object_store(), path(key), self.place());
         let (file, patience) = (file.to_path_buf(), self.patience);
-        runtime::wait(&self.place(), async move {
-            let until = Instant::now() + patience;
+        let how = runtime::wait(&self.place(), async move {
+            let (until, mut asked) = (Instant::now() + patience, 0);
             loop {
+                asked += 1;
                 match upload(&store, &path, &file, &place).await {
-                    Err(error) if error.is_passing() && Instant::now() < until => sleep(PAUSE).await,
+                    Err(error) if again(&error, asked, until) => sleep(PAUSE).await,
                     uploaded => return uploaded,
                 }
             }
-        })
+        })?;
+        self.look(key, how)
+    }
+
+    /// Gives up uploads in parts below a prefix that were begun longer than `age` ago and not finished, as those of a writer that was
+    /// killed; says how many. Nothing where the store forgets them by itself, or may not be asked for them.
+    pub fn give_up_uploads(&self, prefix: &str, age: Duration) -> Result<usize, StorageError> {
+        let Some(uploads) = self.uploads.clone() else { return Ok(0) };
+        let names = [self.location.prefix(), prefix.trim_matches('/')];
+        let below = names.into_iter().filter(|name| !name.is_empty()).fold(String::new(), |below, name| below + name + "/");
+        let (place, before) = (self.place(), abandoned(SystemTime::now(), age));
+        let given_up = runtime::wait(&self.place(), async move {
+            uploads.give_up(&below, before).await.map_err(|trouble| StorageError { place, trouble })
+        });
+        match given_up {
+            // Who may write need not have the right to list uploads; the bucket's own rules may end them then.
+            Err(StorageError { trouble: Trouble::Denied | Trouble::NotFound | Trouble::Unsupported, .. }) => Ok(0),
+            given_up => given_up,
+        }
+    }
+
+    /// The first object that was written in this way: whether the store did what was asked for. One that did not keeps nothing.
+    fn look(&self, key: &str, how: Written) -> Result<(), StorageError> {
+        let Some(sealing) = self.sealing.as_ref().filter(|sealing| !sealing.is_proven(how)) else { return Ok(()) };
+        let path = path(key);
+        let looked = self.run(move |store| async move {
+            let mut options = GetOptions { head: true, ..GetOptions::default() };
+            options.extensions.insert(Look);
+            store.get_opts(&path, options).await.map(drop)
+        });
+        looked.map_err(|error| match error.trouble {
+            Trouble::NotSealed { .. } => self.error(Trouble::NotSealed { removed: self.remove(key).is_ok() }),
+            _ => error,
+        })?;
+        sealing.proven(how);
+        Ok(())
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -256,7 +316,22 @@ impl Store {
     }
 }
 
-async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, file: &FilePath, place: &str) -> Result<(), StorageError> {
+/// Whether what failed is begun again. Clients of stores send most requests again themselves, until patience ends; not those of which
+/// nobody knows whether they came there.
+fn again(error: &StorageError, asked: usize, until: Instant) -> bool {
+    match error.trouble {
+        Trouble::Status { .. } => false,
+        Trouble::Interrupted if asked < MOST_TRIES => true,
+        _ => error.is_passing() && Instant::now() < until,
+    }
+}
+
+async fn upload(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    file: &FilePath,
+    place: &str,
+) -> Result<Written, StorageError> {
     let told = |error: &std::io::Error| {
         let of_store = error.get_ref().and_then(|error| error.downcast_ref::<object_store::Error>());
         let of_file = || {
@@ -269,13 +344,18 @@ async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, file: &FilePath, plac
     source.set_max_buf_size(READ);
     let mut writer = BufWriter::with_capacity(Arc::clone(store), path.clone(), PART).with_max_concurrency(UPLOADS);
     let copied = tokio::io::copy_buf(&mut BufReader::with_capacity(READ, source), &mut writer).await;
+    let how = match copied {
+        Ok(length) if length > PART as u64 => Written::InParts,
+        _ => Written::Whole,
+    };
     if let Err(error) = copied {
         // Where that fails too, the store's own rules remove what was begun.
         let _ = writer.abort().await;
         return Err(told(&error));
     }
     // An upload that cannot be finished is given up by the writer itself.
-    writer.shutdown().await.map_err(|error| told(&error))
+    writer.shutdown().await.map_err(|error| told(&error))?;
+    Ok(how)
 }
 
 /// A name as it was listed. `Path::from` would write some of its signs in another way, and then find nothing.

@@ -248,6 +248,10 @@ impl Place {
     /// Drafts of manifests that a killed commit left.
     pub(super) fn remove_drafts(&self, table: &str) -> Result<(), EngineError> {
         let Self::Folder(root) = self else {
+            if let Self::Objects(store) = self {
+                // Parts of a part, whose writer was killed: nobody sees them, and they cost money.
+                store.give_up_uploads(&format!("{table}/{DATA}"), ORPHANED)?;
+            }
             // Of HDFS; they may be those of a commit that is under way elsewhere.
             let now = SystemTime::now();
             let drafts = self

@@ -4,9 +4,13 @@
 
 mod aws;
 mod azure;
+mod credentials;
+mod failing;
 mod google;
 mod http;
 mod pkcs11;
 mod servers;
 mod standin;
+#[path = "../../../storage/tests/it/tls.rs"]
+mod tls;
 mod transit;

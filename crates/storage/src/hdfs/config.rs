@@ -1,9 +1,9 @@
 //! Which name nodes an address means, who asks there, and that it is private.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use cordon_keystore::is_loopback;
 use hdfs_native::ClientBuilder;
 use tokio::runtime::Handle;
 
@@ -33,11 +33,6 @@ pub(super) struct Reached {
     pub verdict: Verdict,
 }
 
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 impl Connector<'_> {
     pub(super) fn reach(&self, handle: &Handle) -> Result<Reached, StorageError> {
         let settings = self.settings;
@@ -47,7 +42,7 @@ impl Connector<'_> {
             ("account", settings.account.is_some()),
             ("ca-file", settings.ca_file.is_some()),
             ("profile", settings.profile.is_some()),
-            ("sse-kms-key", settings.sse_kms_key.is_some()),
+            ("server-encryption", settings.server_encryption.is_some()),
         ];
         if let Some((what, _)) = elsewhere.into_iter().find(|(_, given)| *given) {
             return Err(self.setting(what, "HDFS has no such setting: see `config-dir` and `principal`"));
@@ -333,11 +328,5 @@ mod tests {
         ] {
             assert!(properties(text).is_err(), "{text}");
         }
-        assert!(
-            is_loopback("localhost")
-                && is_loopback("127.0.0.2")
-                && is_loopback("[::1]")
-                && !is_loopback("localhost.example")
-        );
     }
 }

@@ -52,7 +52,7 @@ pub(super) enum Service {
 
 impl NameNode {
     fn is(&self, service: &str, host: &str) -> bool {
-        let local = |name: &str| super::config::is_loopback(name);
+        let local = |name: &str| cordon_keystore::is_loopback(name);
         let same = |expected: &str| expected.eq_ignore_ascii_case(host) || local(expected) && local(host);
         match &self.service {
             Service::Named(expected, of) => expected == service && same(of),
