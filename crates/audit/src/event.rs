@@ -61,6 +61,8 @@ pub enum KeyOperationKind {
     Rotated,
     /// What stood under older versions was sealed again under the newest.
     Resealed,
+    /// Data keys that stood under older master keys were wrapped again under the newest; the data stayed.
+    Rewrapped,
     /// Old versions were removed, as nothing stood under them any more.
     Retired,
     /// The keys stayed, the secret that wraps them changed.
@@ -246,6 +248,9 @@ events! {
         subject: Tag,
         /// Tokens that nothing stands behind any more, by domain.
         destroyed: Vec<(String, u64)>,
+        /// Of the subject keys, once it is done: a copy of them of an earlier epoch would undo it. 0 before.
+        #[serde(default)]
+        epoch: u64,
         outcome: Outcome,
     }
     KeyOperation = "key_operation" {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cordon_crypto::MasterKeys;
 use cordon_engine::keytools::{DataKeyBits, EncryptionLayout, KeyScope, KeyTools, MasterKeyNames, MaterialStorage};
 use cordon_keystore::TransitMasters;
+use cordon_keystore::config::TransitMastersConfig;
 use cordon_vault::keyring::KeyRing;
 use cordon_vault::{KeyRingError, TABLE_MASTER_KEYS};
 
@@ -15,13 +16,30 @@ use crate::project::Project;
 impl Project {
     /// The master keys that wrap and unwrap data keys. A key store is asked when one is needed.
     pub fn masters(&self, ring: &KeyRing) -> Result<Arc<dyn MasterKeys>, RunError> {
-        Ok(match &self.file.keys.masters {
-            MastersSection::Ring => ring.master_keys(),
-            MastersSection::Transit(config) => {
-                let opened = TransitMasters::open(config, &self.root, ring.master_keys());
-                Arc::new(opened.map_err(|error| KeyRingError::Store { error, also: String::new() })?)
-            }
+        Ok(match self.stored_masters(ring)? {
+            None => ring.master_keys(),
+            Some(stored) => Arc::new(stored),
         })
+    }
+
+    /// Whether the master keys for new files are kept in a store, which counts their versions.
+    pub fn keeps_masters_in_store(&self) -> bool {
+        matches!(self.file.keys.masters, MastersSection::Transit(_))
+    }
+
+    /// The store of the master keys; `None` where they are in the ring.
+    pub(crate) fn stored_masters(&self, ring: &KeyRing) -> Result<Option<TransitMasters>, RunError> {
+        let MastersSection::Transit(config) = &self.file.keys.masters else { return Ok(None) };
+        self.transit_masters(config, ring.master_keys()).map(Some)
+    }
+
+    fn transit_masters(
+        &self,
+        config: &TransitMastersConfig,
+        held: Arc<dyn MasterKeys>,
+    ) -> Result<TransitMasters, RunError> {
+        let opened = TransitMasters::open(config, &self.root, held);
+        Ok(opened.map_err(|error| KeyRingError::Store { error, also: String::new() })?)
     }
 
     pub(crate) fn key_tools(&self, ring: &KeyRing) -> Result<KeyTools, RunError> {

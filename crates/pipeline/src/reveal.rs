@@ -105,6 +105,8 @@ pub struct Case {
     pub done: Option<Receipt>,
     /// Tokens that nothing stands behind any more, by domain.
     pub destroyed: Vec<(String, u64)>,
+    /// Of the subject keys when that was done.
+    pub epoch: u64,
     needed: usize,
     /// When the last approval that was needed came, by the clock and by the log.
     opened: Option<(DateTime<Utc>, DateTime<Utc>)>,
@@ -345,6 +347,7 @@ impl Reading<'_> {
                     revealed: BTreeMap::new(),
                     shredded: None,
                     destroyed: Vec::new(),
+                    epoch: 0,
                     done: None,
                     needed: self.rules.approvals.get(),
                     opened: None,
@@ -374,13 +377,14 @@ impl Reading<'_> {
                     *case.revealed.entry(token.clone()).or_default() += 1;
                 }
             }
-            Event::SubjectShredded { request, destroyed, outcome, .. } => {
+            Event::SubjectShredded { request, destroyed, epoch, outcome, .. } => {
                 if let Some(case) = self.cases.get_mut(request) {
                     case.entries.push(receipt);
                     case.shredded = Some(*outcome);
                     if *outcome == Outcome::Done {
                         case.done = Some(receipt);
                         case.destroyed.clone_from(destroyed);
+                        case.epoch = *epoch;
                     }
                 }
             }
@@ -625,26 +629,27 @@ impl<'a> Desk<'a> {
             return self.refuse(by, case.purpose, &format!("request {id}"), first(case.act), Refusal::Held(holds));
         }
         let [token] = wanted[..] else { return Err(RunError::Internal("a request of one token")) };
-        let event = |destroyed: &[(String, u64)], outcome| Event::SubjectShredded {
+        let event = |destroyed: &[(String, u64)], epoch, outcome| Event::SubjectShredded {
             request: id.to_owned(),
             principal: by.to_owned(),
             purpose: case.purpose,
             domain: case.domain.clone(),
             subject: self.tag(token),
             destroyed: destroyed.to_vec(),
+            epoch,
             outcome,
         };
-        self.project.audit(&event(&[], Outcome::Begun))?;
+        self.project.audit(&event(&[], 0, Outcome::Begun))?;
         fail_point("shred-begun");
         let destroyed = match self.project.destroy(token) {
             Ok(destroyed) => destroyed,
             Err(error) => {
-                self.project.audit(&event(&[], Outcome::Failed))?;
+                self.project.audit(&event(&[], 0, Outcome::Failed))?;
                 return Err(error);
             }
         };
         fail_point("shredded");
-        let receipt = self.project.audit(&event(&destroyed, Outcome::Done))?;
+        let receipt = self.project.audit(&event(&destroyed.domains, destroyed.epoch, Outcome::Done))?;
         self.reached(id, Some(receipt))?;
         Ok(Ok(self.must_be(id)?.case))
     }

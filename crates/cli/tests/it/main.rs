@@ -4,6 +4,7 @@
 
 mod access;
 mod backup;
+mod backup_keys;
 mod canaries;
 mod ccda;
 mod dicom;
@@ -19,9 +20,12 @@ mod killed;
 mod memory;
 mod notes;
 mod output;
+#[path = "../../../vault/tests/it/postgres_server.rs"]
+mod postgres_server;
 mod project_folder;
 mod report;
 mod retain;
+mod rewrap;
 mod rights;
 mod rotation;
 mod runs;

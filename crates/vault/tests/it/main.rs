@@ -10,6 +10,7 @@ mod postgres;
 mod postgres_server;
 mod processes;
 mod shred;
+mod shred_killed;
 mod subject_keys;
 
 use std::{path::Path, sync::Arc};

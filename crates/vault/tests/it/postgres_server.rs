@@ -166,6 +166,15 @@ impl Server {
         psql.args(["-v", "ON_ERROR_STOP=1", "-At", "-X", "-c", text]).output().unwrap().status.success()
     }
 
+    /// Puts a dump in the place of what is there.
+    pub fn restore(&self, dump: &[u8]) {
+        self.admin("vault", "DROP SCHEMA cordon CASCADE");
+        let file = self.dir.path().join("dump.sql");
+        fs::write(&file, dump).unwrap();
+        let mut psql = self.tool("psql", "postgres", "admin-pw", "vault");
+        run(psql.args(["-v", "ON_ERROR_STOP=1", "-q", "-X", "-f"]).arg(file));
+    }
+
     pub fn dump(&self) -> Vec<u8> {
         run(self.tool("pg_dump", "postgres", "admin-pw", "vault").arg("--inserts")).stdout
     }

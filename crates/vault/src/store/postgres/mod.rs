@@ -20,6 +20,7 @@
 mod config;
 mod database;
 mod migrate;
+mod probe;
 mod row;
 mod tls;
 
