@@ -512,6 +512,16 @@ pub enum VaultCommand {
         #[arg(long, value_name = "FILE")]
         certificate: PathBuf,
     },
+    /// Let runs go on with a vault, or dossiers, that were set back, after a restore that nothing newer could be had for. Rows of before are made
+    /// again from their sources, where these are there: people whom the vault does not know get new tokens. It goes on the record.
+    AcceptOlder {
+        /// Who accepts it, as in `cordon.yaml`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// Why, in at least 8 characters.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Check the signature of a certificate. Needs no project.
     CheckCertificate {
         file: PathBuf,

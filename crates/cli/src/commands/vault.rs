@@ -1,8 +1,10 @@
-//! `cordon vault status|verify|migrate|shred|check-certificate`
+//! `cordon vault status|verify|migrate|shred|accept-older|check-certificate`
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use cordon_pipeline::accept;
+use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::shred::{self, Renewal};
 
 use super::{Outcome, Place, audit, keys, rights, token};
@@ -75,6 +77,21 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
             } else {
                 ui.say(format!("the vault has format {} now", done.to));
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        VaultCommand::AcceptOlder { user, reason } => {
+            rights::check_reason(reason)?;
+            if !project.project.grants.users().any(|known| known == user) {
+                rights::denied(&project, user, None, "older vault", Vec::new())?;
+                return Err(Failure::new(ExitKind::Denied, format!("`{user}` is no user of this project (`access.users` in cordon.yaml)")));
+            }
+            let accepted = accept::accept_older(&project, user, reason)?;
+            ui.object(&accepted);
+            ui.say(format!("Runs go on with the vault as it is: {}", accepted.pipelines.join(", ")));
+            ui.hint(
+                "Their next run makes rows again from the sources that are there. Rows whose sources are gone keep tokens that the vault may not \
+                 know.",
+            );
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Shred { .. } | VaultCommand::CheckCertificate { .. } => Ok(ExitCode::SUCCESS),

@@ -102,7 +102,7 @@ fn of_the_subject_keys_the_newest_copy_comes_back_and_no_older_one() {
     restore(&bare, &target, &[]).ok();
     let by_hand = opened(&folder, target.clone());
     copy_tree(&old, &by_hand.path());
-    for args in [&["audit", "verify"][..], &["vault", "verify"], &["run", "test"]] {
+    for args in [&["audit", "list"][..], &["vault", "verify"], &["run", "test"]] {
         let refused = by_hand.cordon(args).exits(7);
         assert!(refused.err.contains("older copy"), "{}", refused.err);
     }
@@ -205,8 +205,8 @@ fn a_database_that_is_older_than_the_backup_is_found() {
     }
     // A server that is down is no reason to refuse what does not need it.
     server.down("immediate");
-    new.cordon(&["policy", "check"]);
-    new.cordon(&["audit", "verify"]).ok();
+    new.cordon(&["audit", "list"]).ok();
+    new.cordon(&["keys", "status"]).ok();
     server.up();
     server.restore(&after);
     new.cordon(&["vault", "verify"]).ok();

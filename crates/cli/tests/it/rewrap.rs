@@ -22,10 +22,10 @@ datasets:
       day: { kind: service-date }
       code: { kind: clinical }
 ";
-const CLASSES: [&str; 4] = ["footer", "direct", "quasi", "clinical"];
+pub(crate) const CLASSES: [&str; 4] = ["footer", "direct", "quasi", "clinical"];
 
 /// A table to be, with key material as is said.
-fn folder() -> Folder {
+pub(crate) fn folder() -> Folder {
     let folder = Folder::with(POLICY, "  - { dataset: visits, path: \"in/*.csv\" }");
     fs::remove_file(folder.path().join("pipelines/nightly.yaml")).unwrap();
     folder
@@ -59,7 +59,8 @@ fn keys(folder: &Folder, args: &[&str], fail_at: Option<&str>) -> Said {
 /// Number of files, and how many of them have their keys inside, under one version of a master key.
 fn stands(folder: &Folder, id: &str, version: u64) -> Option<(u64, u64)> {
     let status = keys(folder, &["status"], None).ok().json();
-    let found = status.as_array().unwrap().iter().find(|key| key["id"] == id && key["version"] == version)?;
+    // Those of a store come behind those of the ring.
+    let found = status.as_array().unwrap().iter().rev().find(|key| key["id"] == id && key["version"] == version)?;
     Some((found["files"].as_u64()?, found["inside"].as_u64()?))
 }
 
@@ -82,7 +83,7 @@ fn told(folder: &Folder, what: &str) -> Vec<String> {
     events.map(|event| event["outcome"].as_str().unwrap().to_owned()).collect()
 }
 
-fn policy() -> String {
+pub(crate) fn policy() -> String {
     let rule = |class: &str| {
         format!(
             "path \"transit/keys/cordon-{class}\" {{ capabilities = [\"read\"] }}\n\
@@ -94,7 +95,7 @@ fn policy() -> String {
 }
 
 /// The master keys of the project are in OpenBao from here on.
-fn masters_in(folder: &Folder, bao: &Bao) -> String {
+pub(crate) fn masters_in(folder: &Folder, bao: &Bao) -> String {
     for class in CLASSES {
         bao.run(&["write", "-f", &format!("transit/keys/cordon-{class}"), "type=aes256-gcm96"]);
     }
@@ -245,10 +246,36 @@ fn master_keys_of_the_ring_leave_it_when_key_material_was_wrapped_anew() {
     assert_eq!((stands(&folder, "cordon-direct", 1), stands(&folder, "cordon-direct", 2)), (Some((1, 1)), Some((3, 0))));
     let status = folder.cordon(&["keys", "status"]).ok();
     assert!(status.err.contains("until they are written again") && !status.err.contains("interrupted"), "{}", status.err);
+    files_are_told_to_who_may_unwrap_keys(&folder);
     // Kept for the file that has its keys inside.
     let gone = keys(&folder, &["retire"], None).ok().json();
     assert!(!gone["retired"].as_array().unwrap().contains(&json!("cordon-direct.v1")), "{gone}");
     assert_eq!(folder.everything(), before);
+}
+
+/// Of four parts, three have their keys beside them.
+fn files_are_told_to_who_may_unwrap_keys(folder: &Folder) {
+    let ask = |user: &str, purpose: &str, more: &[&str]| {
+        folder.cordon(&[&["tables", "files", "visits", "--as", user, "--purpose", purpose], more].concat())
+    };
+    let told = ask("engineer", "operations", &["--format", "json"]).ok().json();
+    let files = told["files"].as_array().unwrap();
+    let of = |material: &str| files.iter().filter(|file| file["key_material"] == material).count();
+    assert_eq!((told["table"].as_str(), of("internal"), of("external")), (Some("visits"), 1, 3));
+    assert_eq!(files.iter().map(|file| file["rows"].as_u64().unwrap()).sum::<u64>(), 12);
+    let lines = ask("engineer", "operations", &[]).ok().out;
+    let paths: Vec<&str> = files.iter().map(|file| file["file"].as_str().unwrap()).collect();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), paths);
+    assert!(paths.iter().all(|path| fs::read(path).unwrap().starts_with(b"PARE")));
+    // Who may read all of it may not have its files; nor for another purpose, nor of what is not there.
+    for (user, purpose) in [("analyst", "research"), ("engineer", "research"), ("privacy-officer", "operations")] {
+        let denied = ask(user, purpose, &[]).exits(4);
+        assert!(denied.out.is_empty() && denied.err.contains("unwrap"), "{}", denied.all());
+    }
+    let denied = folder.audit("access_denied");
+    assert_eq!(denied.iter().filter(|event| event["dataset"] == "unwrap-keys: table visits").count(), 3);
+    assert!(folder.audit("inspected").iter().any(|event| event["what"] == "table files" && event["principal"] == "engineer"));
+    folder.cordon(&["tables", "files", "nothing", "--as", "engineer", "--purpose", "operations"]).exits(2);
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub use key_use::{KeyUse, PartCount};
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
 pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
-pub(crate) use place::PartFile;
+pub(crate) use place::{PartFile, read_material};
 use place::{Place, list, lock_file, make_dir, sync_dir};
 pub use rewrap::{RewrapProgress, Rewrapped};
 

@@ -328,7 +328,7 @@ pub(super) fn replace_file(path: &Path, json: &[u8]) -> Result<(), EngineError> 
 }
 
 /// External key material on a disk of this machine; `None` where there is none.
-pub(super) fn read_material(path: &Path) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+pub(crate) fn read_material(path: &Path) -> Result<Option<BTreeMap<String, String>>, EngineError> {
     match fs::read(path) {
         Ok(json) => read_external(&json, path).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -71,8 +71,11 @@ fn rewrapped_in(clinic: &Clinic, store: &Store, prefix: &str, put: &dyn Fn(&str,
     }
     clinic.cordon(&["tables", "verify"]).ok();
     clinic.cordon(&["audit", "verify"]).ok();
+}
 
-    // Without its material a part is not read, and that is said.
+/// Without its material a part is not read, and that is said.
+fn without_material(clinic: &Clinic, store: &Store, prefix: &str) {
+    let rotate = ["keys", "rotate", "--purpose", "table-master"];
     let material = objects(store, prefix).into_keys().find(|key| is_material(key)).unwrap();
     store.remove(&material).unwrap();
     let query = ["sql", "SELECT * FROM visits", "--as", "engineer", "--purpose", "operations"];
@@ -88,7 +91,17 @@ fn key_material_in_s3_is_wrapped_anew() {
     let Some(s3) = S3::start(&pki) else { return };
     let clinic = Clinic::new("s3://lake/tables", &(s3.yaml(5) + EXTERNAL), SOURCES.replace("s3://lake/in", "in").as_str());
     let put = |name: &str, content: &[u8]| clinic.folder.write(name, content);
-    rewrapped_in(&clinic, &s3.store_as(ADMIN, "lake"), "tables/visits/data", &put);
+    let lake = s3.store_as(ADMIN, "lake");
+    rewrapped_in(&clinic, &lake, "tables/visits/data", &put);
+
+    // Files in a store that have their key material beside them, as a source.
+    let policy = "policy: again\nmethod: safe-harbor\ndatasets:\n  again:\n    fields:\n      code: { kind: clinical }\n";
+    clinic.folder.write("policies/again.yaml", policy);
+    let source = "{ dataset: again, path: \"s3://lake/tables/visits/data/*.parquet\", encryption: project }";
+    clinic.folder.write("pipelines/again.yaml", format!("pipeline: again\npolicy: again\nsources:\n  - {source}\n"));
+    clinic.cordon(&["run", "again", "-q"]).ok();
+    assert_eq!(clinic.count("SELECT count(code) FROM again"), clinic.count("SELECT count(code) FROM visits"));
+    without_material(&clinic, &lake, "tables/visits/data");
 }
 
 #[test]
@@ -99,4 +112,5 @@ fn key_material_in_azure_is_wrapped_anew() {
     let clinic = Clinic::new("az://tables/clinic", &(azure.yaml() + EXTERNAL), SOURCES.replace("s3://lake/in", "in").as_str());
     let put = |name: &str, content: &[u8]| clinic.folder.write(name, content);
     rewrapped_in(&clinic, &azure.store("tables"), "clinic/visits/data", &put);
+    without_material(&clinic, &azure.store("tables"), "clinic/visits/data");
 }
