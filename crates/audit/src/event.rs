@@ -61,6 +61,8 @@ pub enum KeyOperationKind {
     Rotated,
     /// What stood under older versions was sealed again under the newest.
     Resealed,
+    /// Data keys that stood under older master keys were wrapped again under the newest; the data stayed.
+    Rewrapped,
     /// Old versions were removed, as nothing stood under them any more.
     Retired,
     /// The keys stayed, the secret that wraps them changed.
@@ -246,6 +248,9 @@ events! {
         subject: Tag,
         /// Tokens that nothing stands behind any more, by domain.
         destroyed: Vec<(String, u64)>,
+        /// Of the subject keys, once it is done: a copy of them of an earlier epoch would undo it. 0 before.
+        #[serde(default)]
+        epoch: u64,
         outcome: Outcome,
     }
     KeyOperation = "key_operation" {
@@ -330,6 +335,20 @@ events! {
         keep: String,
         before: String,
     }
+    /// Files of requests are about to be removed because they are past their retention; what was asked and decided stays here.
+    RequestsRetired = "requests_retired" {
+        requests: Vec<String>,
+        keep: String,
+        before: String,
+    }
+    /// Somebody lets runs go on with a vault, or dossiers, that know less than the tables were made with.
+    OlderVaultAccepted = "older_vault_accepted" {
+        principal: String,
+        reason: String,
+        pipelines: Vec<String>,
+        vault: bool,
+        dossiers: bool,
+    }
     /// The mark outside of the log that says how far it had come was gone; it begins anew here.
     AnchorMissing = "anchor_missing" {
         entries: u64,
@@ -397,7 +416,8 @@ impl Event {
             | Self::DekUnwrapped { principal, .. }
             | Self::QuarantineShown { principal, .. }
             | Self::HoldPlaced { principal, .. }
-            | Self::HoldReleased { principal, .. } => Some(principal),
+            | Self::HoldReleased { principal, .. }
+            | Self::OlderVaultAccepted { principal, .. } => Some(principal),
             Self::Inspected { principal, .. } => principal.as_deref(),
             _ => None,
         }

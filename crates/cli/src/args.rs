@@ -399,13 +399,17 @@ pub enum KeysCommand {
     /// Make a new version of keys: new data are written under it, and what is there stays readable. Killed, it is carried on by the
     /// next call. No run may be active meanwhile.
     Rotate {
-        /// The keys of this purpose: `table-master`, `seal`, `audit-seal` or `audit-signing`; may be repeated.
+        /// The keys of this purpose: `table-master`, `seal`, `audit-seal`, `audit-signing` or `subject-keys`; may be repeated. Of
+        /// `table-master` key material beside files is wrapped anew too; where a store keeps the master keys, only that.
         #[arg(long, value_name = "PURPOSE", required_unless_present = "all", conflicts_with = "all")]
         purpose: Vec<String>,
         /// All keys that can be rotated.
         #[arg(long)]
         all: bool,
     },
+    /// Wrap the key material that stands beside the files of tables under the newest master keys that there are. No data change, and no
+    /// key is made. Killed, it is carried on by the next call. No run may be active meanwhile.
+    Rewrap,
     /// Remove old versions of keys that nothing stands under any more. Backups from before keep their own copy of the ring.
     Retire,
     /// Unwrap a data key of a table's file, for readers such as pyarrow and Spark. Reads the wrapped key, prints the key, base64 both.
@@ -424,8 +428,8 @@ pub enum KeysCommand {
 
 #[derive(Subcommand)]
 pub enum BackupCommand {
-    /// Copy configuration, vault, dossiers, audit log, state and quarantine, sealed as they are, with the key ring in a folder of its own.
-    /// Runs may go on. The root's secret is never copied.
+    /// Copy configuration, vault, dossiers, requests, audit log, state and quarantine, sealed as they are, with the key ring in a folder of its
+    /// own. Runs may go on. The root's secret is never copied, nor is a vault in PostgreSQL: dump it afterwards.
     Create {
         /// A folder that is empty or does not exist.
         dir: PathBuf,
@@ -445,16 +449,34 @@ pub enum BackupCommand {
         /// The verifying key that must have signed it, as `cordon audit head` prints it.
         #[arg(long, value_name = "HEX")]
         key: Option<String>,
+        /// Ask the vault's database whether it is as new as the backup. Paths of `vault.postgres` lead from this folder.
+        #[arg(long, value_name = "DIR")]
+        database: Option<PathBuf>,
     },
-    /// Put a backup into a folder that is empty or does not exist. Key files that are there already stay.
+    /// Put a backup into a folder that is empty or does not exist. A key ring that is there already stays; of the subject keys the newest
+    /// copy comes in place, or stays: that there, that of the backup, or one that is given.
     Restore {
         dir: PathBuf,
         /// The project's folder.
         into: PathBuf,
+        /// Where its `keys` folder is kept, if elsewhere.
         #[arg(long, value_name = "DIR")]
         keys: Option<PathBuf>,
+        /// The verifying key that must have signed it.
         #[arg(long, value_name = "HEX")]
         key: Option<String>,
+        /// A copy of `subject-keys` that may be newer than the backup's.
+        #[arg(long, value_name = "FILE")]
+        subject_keys: Option<PathBuf>,
+        /// The key ring that opens it, where it is not that of the backup.
+        #[arg(long, value_name = "FILE")]
+        keyring: Option<PathBuf>,
+        /// The certificate of somebody's destruction: subject keys from before it are refused. May be repeated.
+        #[arg(long, value_name = "FILE")]
+        certificate: Vec<PathBuf>,
+        /// Ask the vault's database whether it is as new as the backup. Paths of `vault.postgres` lead from this folder.
+        #[arg(long, value_name = "DIR")]
+        database: Option<PathBuf>,
     },
 }
 
@@ -489,6 +511,16 @@ pub enum VaultCommand {
         /// Where the signed certificate goes; the file must not exist.
         #[arg(long, value_name = "FILE")]
         certificate: PathBuf,
+    },
+    /// Let runs go on with a vault, or dossiers, that were set back, after a restore that nothing newer could be had for. Rows of before are made
+    /// again from their sources, where these are there: people whom the vault does not know get new tokens. It goes on the record.
+    AcceptOlder {
+        /// Who accepts it, as in `cordon.yaml`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// Why, in at least 8 characters.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
     /// Check the signature of a certificate. Needs no project.
     CheckCertificate {

@@ -16,8 +16,11 @@ use parquet::file::reader::{ChunkReader, Length};
 use zeroize::Zeroizing;
 
 use crate::errors::EngineError;
-use crate::keytools::{KeyError, KeyTools};
-use crate::tables::PartFile;
+use crate::keytools::{KeyError, KeyTools, Load, material_name, read_external};
+use crate::tables::{PartFile, read_material};
+
+/// No key material is near as large.
+const MOST_MATERIAL: u64 = 64 << 20;
 
 /// Where the keys of an encrypted input come from.
 #[derive(Clone, Default)]
@@ -26,8 +29,17 @@ pub struct InputKeys {
     pub tools: Option<KeyTools>,
     /// Data keys under the names that stand in the file as they are, for files that were written without key tools.
     pub named: HashMap<String, Zeroizing<Vec<u8>>>,
+    /// The one key of a file that has one for all of it, whatever the file says of it.
+    pub uniform: Option<Zeroizing<Vec<u8>>>,
     /// For files that do not store the AAD prefix they were written with.
     pub aad_prefix: Option<Vec<u8>>,
+}
+
+impl InputKeys {
+    /// Whether there are any.
+    pub fn are_named(&self) -> bool {
+        self.tools.is_some() || self.uniform.is_some() || !self.named.is_empty()
+    }
 }
 
 /// A Parquet file, read batch by batch.
@@ -41,10 +53,12 @@ pub struct ParquetInput {
 impl ParquetInput {
     pub fn open(path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
         let file = File::open(path).map_err(|error| EngineError::io("read the Parquet file", path, &error))?;
-        Self::of(PartFile::Local(Arc::new(file)), path, keys, batch_rows)
+        let beside = path.with_file_name(material_name(&file_name(path)));
+        let load = Arc::new(move || read_material(&beside));
+        Self::of(PartFile::Local(Arc::new(file)), path, keys, load, batch_rows)
     }
 
-    /// A file of an object store. Key material beside it is not looked for.
+    /// A file of an object store, with key material beside it where it says so.
     pub fn open_object(
         store: &Store,
         object: &Object,
@@ -53,15 +67,37 @@ impl ParquetInput {
     ) -> Result<Self, EngineError> {
         let shown = PathBuf::from(format!("{}/{}", store.location(), object.key));
         let file = PartFile::object(store.clone(), object.key.clone(), object.size);
-        Self::of(file, &shown, keys, batch_rows)
+        let (folder, name) = object.key.rsplit_once('/').map_or(("", object.key.as_str()), |(folder, name)| (folder, name));
+        let name = material_name(name);
+        let beside = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let (store, at) = (store.clone(), PathBuf::from(format!("{}/{beside}", store.location())));
+        let load = Arc::new(move || {
+            let json = store.small(&beside, MOST_MATERIAL)?;
+            json.map(|json| read_external(&json, &at)).transpose()
+        });
+        Self::of(file, &shown, keys, load, batch_rows)
     }
 
-    pub(crate) fn of(file: PartFile, path: &Path, keys: &InputKeys, batch_rows: usize) -> Result<Self, EngineError> {
+    fn of(
+        file: PartFile,
+        path: &Path,
+        keys: &InputKeys,
+        load: Load,
+        batch_rows: usize,
+    ) -> Result<Self, EngineError> {
         let encrypted_footer = encrypted_footer(&file, path)?;
-        if encrypted_footer || keys.tools.is_some() || !keys.named.is_empty() {
-            return Self::with_properties(file, path, keys.properties(path)?, batch_rows, None);
+        if !encrypted_footer && (keys.uniform.is_some() || !keys.are_named()) {
+            return Self::with_options(file, path, ArrowReaderOptions::new(), batch_rows, None);
         }
-        Self::with_options(file, path, ArrowReaderOptions::new(), batch_rows, None)
+        let opened = Self::with_properties(file, path, keys.properties(load)?, batch_rows, None);
+        match opened {
+            // A footer that does not authenticate says no more than that.
+            Err(EngineError::Damaged { .. }) if encrypted_footer && keys.uniform.is_some() => {
+                let reason = "the key that is named for the file does not open it, or the file is damaged".to_owned();
+                Err(EngineError::KeyMaterial { reason })
+            }
+            opened => opened,
+        }
     }
 
     /// With one column, where it is named.
@@ -122,12 +158,19 @@ impl Iterator for ParquetInput {
 }
 
 impl InputKeys {
-    fn properties(&self, path: &Path) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+    fn properties(&self, load: Load) -> Result<Arc<FileDecryptionProperties>, EngineError> {
+        if let Some(key) = &self.uniform {
+            let mut builder = FileDecryptionProperties::builder(key.to_vec());
+            if let Some(prefix) = &self.aad_prefix {
+                builder = builder.with_aad_prefix(prefix.clone());
+            }
+            return builder.build().map_err(|error| EngineError::parquet(&error));
+        }
         if self.named.is_empty() {
             let tools = self.tools.as_ref().ok_or(EngineError::KeyMaterial {
                 reason: "the file is encrypted and no keys are configured for it".to_owned(),
             })?;
-            return tools.decryption_properties_for(path);
+            return tools.decryption_properties_with(load);
         }
         let mut builder = FileDecryptionProperties::with_key_retriever(Arc::new(NamedKeys(self.named.clone())));
         if let Some(prefix) = &self.aad_prefix {
@@ -135,6 +178,10 @@ impl InputKeys {
         }
         builder.build().map_err(|error| EngineError::parquet(&error))
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 struct NamedKeys(HashMap<String, Zeroizing<Vec<u8>>>);

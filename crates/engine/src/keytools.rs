@@ -14,6 +14,7 @@
 mod layout;
 mod material;
 mod rewrap;
+mod used;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -36,6 +37,7 @@ use zeroize::Zeroizing;
 
 pub use layout::{DataKeyBits, EncryptionLayout, KeyScope, MaterialStorage};
 use material::{KEK_ID_LEN, MATERIAL_TYPE, Material, Reference, unwrap_locally, wrap_locally};
+pub use used::MasterVersion;
 pub(crate) use material::{keys_digest, material_name, material_owner, read_external, write_external};
 
 use crate::errors::EngineError;
@@ -175,6 +177,12 @@ impl KeyTools {
             MaterialStorage::External => Some((write_external(&keys.external)?, keys_digest(&keys.data_keys))),
         };
         Ok(FileKeys { properties: builder.build().map_err(|error| EngineError::parquet(&error))?, external })
+    }
+
+    /// The master keys of all classes that new files are wrapped under.
+    pub fn newest_masters(&self) -> [&str; 4] {
+        let names = &self.0.names;
+        [&names.footer, &names.direct, &names.quasi, &names.clinical].map(String::as_str)
     }
 
     /// The master keys that new files are wrapped under, for the manifest.
@@ -405,6 +413,9 @@ pub enum KeyError {
     NoExternalMaterial,
     #[error("a key of the file does not authenticate under its key-encryption key")]
     Authentication,
+    /// Only who wraps it was asked for.
+    #[error("the key of a column was not asked for")]
+    NotAsked,
 }
 
 /// Hands the keys to DataFusion. Given to each table's scan as an object: naming keys in SQL options would show them in

@@ -59,6 +59,12 @@ impl TransitMasters {
         self.transit.place_of(key)
     }
 
+    /// The newest version of the key of this name, and the oldest that the store still unwraps with.
+    pub fn versions(&self, id: &str) -> Result<(u64, u64), CryptoError> {
+        let asked = check_id(id).and_then(|()| self.transit.versions(id));
+        asked.map_err(|trouble| self.told(id, &trouble))
+    }
+
     fn wrap(&self, key: &[u8], id: &str) -> Result<String, Trouble> {
         check_id(id)?;
         if !self.checked().contains(id) {

@@ -188,6 +188,12 @@ impl Transit {
         }
     }
 
+    /// The newest version of a key, and the oldest that the store still unwraps with.
+    pub(crate) fn versions(&self, name: &str) -> Result<(u64, u64), Trouble> {
+        let about = self.key(name)?;
+        Ok((about.latest_version, about.min_decryption_version.max(1)))
+    }
+
     /// Whether the key is one to wrap with. Encrypting under a name that does not exist would make a key of that name.
     pub(crate) fn check_wrapping(&self, name: &str) -> Result<(), Trouble> {
         let about = self.key(name)?;
@@ -244,6 +250,8 @@ struct TransitKey {
     #[serde(rename = "type")]
     kind: String,
     latest_version: u64,
+    #[serde(default)]
+    min_decryption_version: u64,
     #[serde(default)]
     exportable: bool,
     #[serde(default)]

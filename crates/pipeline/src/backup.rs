@@ -12,6 +12,11 @@
 //! vault whose tokens it counts on. What a journal does not name yet is no part of the backup's truth, however much of it was written.
 //!
 //! The secret of the root is never copied, and nothing is opened: all of it is sealed as it stands.
+//!
+//! A vault in PostgreSQL is not in it: its server has dumps of its own. The backup leaves a mark in the database and remembers it, so that a
+//! dump from before the backup is told from one that has all that the backup counts on.
+
+mod key_files;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -19,14 +24,17 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use cordon_audit::{Digest, Event, Outcome};
+use cordon_audit::{Digest, Event, Filter, Outcome};
 use cordon_crypto::VerifyingKey;
+use cordon_vault::PostgresVault;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{ProjectFile, RootSection};
 use crate::error::RunError;
+pub use key_files::Origin;
+use key_files::{Copies, SubjectKeysListed};
 use crate::project::{OpenProject, Warehouse};
 use crate::run::{PipelineLock, now};
 use crate::sealed::{sync_folder, write_atomically};
@@ -36,11 +44,13 @@ const SIGNATURE: &str = "BACKUP.sig";
 const DATA: &str = "data";
 const KEYS: &str = "keys";
 const FORMAT: &str = "cordon-backup";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// What the first command of a restored project puts on the record.
 const MARK: &str = "restored.json";
-/// Key files beside the ring, which are kept with it.
-const SUBJECT_KEYS: &str = ".cordon/subject-keys";
+/// The file beside the ring, which is kept with it.
+const SUBJECT_KEYS: &str = "subject-keys";
+/// Files of requests, without which the log's requests open nothing.
+const REQUESTS: &str = ".cordon/requests";
 /// Largest list that is read: some millions of files.
 const MOST_LIST: u64 = 1 << 30;
 const LOCK_TRIES: usize = 3000;
@@ -60,7 +70,19 @@ struct List {
     audit_seq: u64,
     audit_hash: String,
     tables: bool,
+    /// As they were, also where the key files are not in the backup.
+    subject_keys: Option<SubjectKeysListed>,
+    /// The database that the tokens are in, and are not in the backup.
+    database: Option<Database>,
     files: Vec<Listed>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Database {
+    place: String,
+    /// Left in it before anything was copied.
+    mark: cordon_vault::Mark,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -99,6 +121,36 @@ pub struct BackupReport {
     pub list_sha256: String,
     pub verifying_key: String,
     pub audit_seq: u64,
+    /// How often keys of persons had been destroyed.
+    pub subject_epoch: Option<u64>,
+    /// Where the tokens are, if not in the backup.
+    pub database: Option<String>,
+}
+
+/// What a project was restored from, and with which key files.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    #[serde(flatten)]
+    pub report: BackupReport,
+    pub subject_keys: Option<Origin>,
+    pub keyring: Option<Origin>,
+}
+
+/// What a restore is given besides the backup.
+#[derive(Default)]
+pub struct RestoreOptions<'a> {
+    /// Where the backup's `keys` folder is, if elsewhere.
+    pub keys: Option<&'a Path>,
+    /// The verifying key that must have signed the list.
+    pub key: Option<VerifyingKey>,
+    /// A copy of the subject keys that may be newer.
+    pub subject_keys: Option<&'a Path>,
+    /// A copy of the key ring that may be newer.
+    pub keyring: Option<&'a Path>,
+    /// Of people who were destroyed: the subject keys must be as new as each of them says.
+    pub certificates: &'a [PathBuf],
+    /// Where paths of `vault.postgres` lead from: the database is asked for the backup's mark.
+    pub database: Option<&'a Path>,
 }
 
 /// A file that is not as the list says.
@@ -121,6 +173,12 @@ struct Mark {
     created: String,
     list_sha256: String,
     audit_seq: u64,
+    /// The subject keys must not be older.
+    subject_epoch: u64,
+    /// What the vault's database must have.
+    database: Option<cordon_vault::Mark>,
+    /// It is on the record; what is left is to look at what could not be looked at.
+    recorded: bool,
 }
 
 /// Makes a backup in a folder that is empty or not there yet.
@@ -133,8 +191,17 @@ pub fn create(project: &OpenProject, to: &Path, with_keys: bool, with_tables: bo
     let nothing = Digest::of(&[]);
     project.audit(&Event::BackupMade { files: 0, bytes: 0, list: nothing, outcome: Outcome::Begun })?;
     make_private(to)?;
-    let copied = copy_all(project, config, &roots, to, with_keys);
-    let made = copied.and_then(|(files, end)| {
+    let copied = (|| {
+        // What the backup counts on is in the database by then.
+        let postgres = config.vault.postgres.as_ref();
+        let database = postgres.map(|vault| Ok::<_, RunError>(Database { place: vault.place(), mark: project.vault()?.mark()? }));
+        let database = database.transpose()?;
+        copy_all(project, config, &roots, to, with_keys).map(|copied| (copied, database))
+    })();
+    let made = copied.and_then(|((files, end), database)| {
+        // Of the copy: somebody may have been destroyed since.
+        let subject_keys = Path::new(&config.keys.keyring).with_file_name(SUBJECT_KEYS);
+        let subject_keys = if with_keys { to.join(KEYS).join(subject_keys) } else { project.subject_keys_file() };
         let list = List {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -145,6 +212,8 @@ pub fn create(project: &OpenProject, to: &Path, with_keys: bool, with_tables: bo
             audit_seq: end.seq,
             audit_hash: end.hash.to_string(),
             tables: with_tables,
+            subject_keys: SubjectKeysListed::of(&subject_keys)?,
+            database,
             files,
         };
         let text = serde_json::to_vec_pretty(&list).map_err(|_| RunError::Internal("a list of files"))?;
@@ -181,7 +250,7 @@ impl Roots {
             vec![&storage.quarantine, &vault.dossiers, &vault.path, &storage.staging, &audit.path, &storage.state];
         places.push(&keys.keyring);
         let mut before_log: Vec<PathBuf> =
-            ["cordon.yaml", "policies", "pipelines", ".cordon/schema"].map(PathBuf::from).into();
+            ["cordon.yaml", "policies", "pipelines", ".cordon/schema", REQUESTS].map(PathBuf::from).into();
         match (project.project.warehouse(), with_tables) {
             (Warehouse::Objects(_), true) => {
                 return Err(RunError::usage(
@@ -242,7 +311,7 @@ fn copy_all(
     let end = project.audit_log().head()?;
     if with_keys {
         copy.tree(Path::new(&config.keys.keyring), KEYS, &|_| true)?;
-        copy.tree(&Path::new(&config.keys.keyring).with_file_name("subject-keys"), KEYS, &|_| true)?;
+        copy.tree(&Path::new(&config.keys.keyring).with_file_name(SUBJECT_KEYS), KEYS, &|_| true)?;
     }
     drop(held);
     let mut files = copy.files;
@@ -385,6 +454,8 @@ impl List {
             list_sha256: HEXLOWER.encode(&Sha256::digest(text)),
             verifying_key: self.verifying_key.clone(),
             audit_seq: self.audit_seq,
+            subject_epoch: self.subject_keys.as_ref().map(|keys| keys.epoch),
+            database: self.database.as_ref().map(|database| database.place.clone()),
         }
     }
 }
@@ -420,8 +491,14 @@ fn read_list(dir: &Path, key: Option<VerifyingKey>) -> Result<(List, Vec<u8>), R
     Ok((list, text))
 }
 
-/// Reads all of a backup and compares it with its list. `keys` is where its `keys` folder is kept, if elsewhere.
-pub fn verify(dir: &Path, keys: Option<&Path>, key: Option<VerifyingKey>) -> Result<Verified, RunError> {
+/// Reads all of a backup and compares it with its list. `keys` is where its `keys` folder is kept, if elsewhere; `database` where paths of
+/// `vault.postgres` lead from, for a look at whether the database has what the backup counts on.
+pub fn verify(
+    dir: &Path,
+    keys: Option<&Path>,
+    key: Option<VerifyingKey>,
+    database: Option<&Path>,
+) -> Result<Verified, RunError> {
     let (list, text) = read_list(dir, key)?;
     let mut findings = Vec::new();
     let mut find = |path: &str, what| findings.push(BackupFinding { path: path.to_owned(), what });
@@ -453,7 +530,24 @@ pub fn verify(dir: &Path, keys: Option<&Path>, key: Option<VerifyingKey>) -> Res
             find(&shown.to_string_lossy(), "is not of this backup");
         }
     }
+    if let (Some(known), Some(base)) = (&list.database, database)
+        && findings.is_empty()
+    {
+        let file = read_config(dir)?;
+        let config = file.vault.postgres.as_ref().ok_or(RunError::damaged(dir, "names no database in its cordon.yaml"))?;
+        if !PostgresVault::holds_mark(config, base, &known.mark)? {
+            let what = "is older than the backup, or another vault: restore a dump that was made after the backup";
+            findings.push(BackupFinding { path: known.place.clone(), what });
+        }
+    }
     Ok(Verified { report: list.report(&text), findings })
+}
+
+/// The `cordon.yaml` of a backup.
+fn read_config(dir: &Path) -> Result<ProjectFile, RunError> {
+    let path = dir.join(DATA).join("cordon.yaml");
+    let text = fs::read(&path).map_err(|error| RunError::io("read", &path, &error))?;
+    Ok(cordon_deid::yaml::parse(&String::from_utf8_lossy(&text), Path::new("cordon.yaml"))?)
 }
 
 fn place_of(dir: &Path, keys: Option<&Path>, file: &Listed) -> PathBuf {
@@ -463,55 +557,75 @@ fn place_of(dir: &Path, keys: Option<&Path>, file: &Listed) -> PathBuf {
     }
 }
 
-/// Puts a backup into a folder that is empty, or holds nothing but key files: those are newer or the same, and stay. Nothing is put in place
-/// before all of the backup was found to be as it was written, and `cordon.yaml`, which makes it a project, comes last.
-pub fn restore(
-    dir: &Path,
-    keys: Option<&Path>,
-    key: Option<VerifyingKey>,
-    project: &Path,
-) -> Result<BackupReport, RunError> {
-    let verified = verify(dir, keys, key)?;
+/// Puts a backup into a folder that is empty, or holds nothing but key files. Of the subject keys the newest copy comes, or stays, in place,
+/// and none that is older than what is known. Nothing is put in place before all of the backup was found to be as it was
+/// written, and `cordon.yaml`, which makes it a project, comes last.
+pub fn restore(dir: &Path, project: &Path, given: &RestoreOptions<'_>) -> Result<Restored, RunError> {
+    let RestoreOptions { keys, key, .. } = *given;
+    let verified = verify(dir, keys, key, given.database)?;
     if let Some(finding) = verified.findings.first() {
         return Err(RunError::Damaged { path: dir.join(&finding.path), how: finding.what });
     }
     let (list, _) = read_list(dir, key)?;
-    let key_files: Vec<PathBuf> =
-        list.files.iter().filter(|file| file.is_key()).filter_map(Listed::in_project).collect();
-    let staying: Vec<PathBuf> =
-        key_files.iter().cloned().chain([SUBJECT_KEYS, ".cordon/keyring.json"].map(PathBuf::from)).collect();
-    must_be_empty(project, &staying)?;
+    let file = read_config(dir)?;
+    let keyring: PathBuf =
+        Path::new(&file.keys.keyring).components().filter(|part| !matches!(part, Component::CurDir)).collect();
+    let subject_keys = keyring.with_file_name(SUBJECT_KEYS);
+    must_be_empty(project, &[keyring.clone(), subject_keys.clone()])?;
+    let listed = |wanted: &Path| {
+        let file = list.files.iter().find(|file| file.is_key() && file.in_project().is_some_and(|path| path == wanted));
+        file.map(|file| place_of(dir, keys, file))
+    };
+    let copies = |path: &Path, given| Copies { place: project.join(path), given, backup: listed(path) };
+    let certified = key_files::certified(&list.ring, given.certificates)?;
+    let newest = key_files::newest_subject_keys(
+        &copies(&subject_keys, given.subject_keys),
+        list.subject_keys.as_ref(),
+        certified,
+    )?;
+    let ring = key_files::ring_for(&copies(&keyring, given.keyring), &list.ring, newest.as_ref())?;
     make_private(project)?;
     let is_config = |file: &&Listed| file.path == "data/cordon.yaml";
     let put = |file: &Listed| -> Result<(), RunError> {
         let (from, Some(path)) = (place_of(dir, keys, file), file.in_project()) else {
             return Err(RunError::Internal("a path of a backup"));
         };
-        let to = project.join(path);
-        if file.is_key() && to.exists() {
-            return Ok(());
-        }
         // Hashed again: what was checked before may have been changed since.
-        match copy_file(&from, &to)? {
+        match copy_file(&from, &project.join(path))? {
             Some((bytes, sha256)) if bytes == file.bytes && sha256 == file.sha256 => Ok(()),
             _ => Err(RunError::damaged(&from, "was changed while it was restored")),
         }
     };
-    list.files.iter().filter(|file| !is_config(file)).try_for_each(put)?;
+    list.files.iter().filter(|file| !file.is_key() && !is_config(file)).try_for_each(put)?;
+    if let Some(ring) = &ring {
+        ring.put(&project.join(&keyring))?;
+    }
+    if let Some(newest) = &newest {
+        newest.put(&project.join(&subject_keys))?;
+    }
     let config = list.files.iter().find(is_config).ok_or(RunError::damaged(dir, "holds no cordon.yaml"))?;
-    let text = fs::read(dir.join(&config.path)).map_err(|error| RunError::io("read", dir, &error))?;
-    let text = String::from_utf8_lossy(&text);
-    let file: ProjectFile = cordon_deid::yaml::parse(&text, Path::new("cordon.yaml"))?;
     let report = verified.report;
-    let mark =
-        Mark { created: report.created.clone(), list_sha256: report.list_sha256.clone(), audit_seq: report.audit_seq };
-    let mark = serde_json::to_vec(&mark).map_err(|_| RunError::Internal("a mark"))?;
-    write_atomically(&project.join(&file.storage.state).join(MARK), &mark)?;
+    let mark = Mark {
+        created: report.created.clone(),
+        list_sha256: report.list_sha256.clone(),
+        audit_seq: report.audit_seq,
+        subject_epoch: certified.max(report.subject_epoch.unwrap_or_default()),
+        database: list.database.as_ref().map(|database| database.mark.clone()),
+        recorded: false,
+    };
+    write_mark(&project.join(&file.storage.state).join(MARK), &mark)?;
     put(config)?;
-    Ok(report)
+    let origin = |chosen: Option<&key_files::Chosen>| chosen.map(|chosen| chosen.origin);
+    Ok(Restored { subject_keys: origin(newest.as_ref()), keyring: origin(ring.as_ref()), report })
 }
 
-/// Puts on the record, once, that the project was restored: everything newer than the backup is not in it.
+fn write_mark(path: &Path, mark: &Mark) -> Result<(), RunError> {
+    let mark = serde_json::to_vec(mark).map_err(|_| RunError::Internal("a mark"))?;
+    write_atomically(path, &mark)
+}
+
+/// Puts on the record, once, that the project was restored: everything newer than the backup is not in it. Before that, that key files and
+/// database which came by another way are no older than the backup counts on.
 pub(crate) fn record_restored(project: &OpenProject) -> Result<(), RunError> {
     let path = project.state_root().join(MARK);
     let bytes = match fs::read(&path) {
@@ -519,13 +633,51 @@ pub(crate) fn record_restored(project: &OpenProject) -> Result<(), RunError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(RunError::io("read", &path, &error)),
     };
-    let mark: Mark =
-        serde_json::from_slice(&bytes).map_err(|_| RunError::damaged(&path, "is not as a restore wrote it"))?;
-    let list = mark.list_sha256.parse().map_err(|_| RunError::damaged(&path, "is not as a restore wrote it"))?;
-    project.audit(&Event::BackupRestored { created: mark.created, list, audit_seq: mark.audit_seq })?;
+    let wrong = || RunError::damaged(&path, "is not as a restore wrote it");
+    let mut mark: Mark = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    let all_seen = look(project, &mark)?;
+    if !mark.recorded {
+        let list = mark.list_sha256.parse().map_err(|_| wrong())?;
+        project.audit(&Event::BackupRestored { created: mark.created.clone(), list, audit_seq: mark.audit_seq })?;
+        mark.recorded = true;
+    }
+    if !all_seen {
+        return write_mark(&path, &mark);
+    }
     fs::remove_file(&path)
         .and_then(|()| sync_folder(&project.state_root()))
         .map_err(|error| RunError::io("remove", &path, &error))
+}
+
+/// Whether all was there to be looked at; what is older is an error.
+fn look(project: &OpenProject, mark: &Mark) -> Result<bool, RunError> {
+    let file = project.subject_keys_file();
+    if !file.exists() {
+        return Ok(false);
+    }
+    let mut needed = mark.subject_epoch;
+    for entry in project.audit_log().list(Filter::default())? {
+        if let Event::SubjectShredded { epoch, .. } = entry?.event {
+            needed = needed.max(epoch);
+        }
+    }
+    if project.subject_keys()?.epoch() < needed {
+        return Err(RunError::damaged(
+            &file,
+            "is an older copy: by it people could be read again who were destroyed since; put the newest copy in its place, with the \
+             key ring that opens it",
+        ));
+    }
+    let Some(mark) = &mark.database else { return Ok(true) };
+    // One that cannot be asked now is asked by the next command; whoever needs it says why.
+    match project.vault().and_then(|vault| Ok(vault.contains(mark)?)) {
+        Ok(true) => Ok(true),
+        Ok(false) => Err(RunError::damaged(
+            &project.vault_place(),
+            "is older than the backup that the project was restored from, or another vault; restore a dump that was made after the backup",
+        )),
+        Err(_) => Ok(false),
+    }
 }
 
 fn must_be_empty(folder: &Path, but: &[PathBuf]) -> Result<(), RunError> {

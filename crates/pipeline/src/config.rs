@@ -297,10 +297,27 @@ pub struct SourceSection {
     /// No file is no mistake.
     #[serde(default)]
     pub optional: bool,
+    /// Where the keys of encrypted Parquet files are. Files that are not encrypted are read all the same.
+    #[serde(default)]
+    pub encryption: Option<SourceKeys>,
     /// Which identifiers mean the person: for each place its namespace, a token domain. Records that share one are the same person's, in every
     /// format and run. A place is a column, `PID-3[MR]`, `Patient.identifier[SYSTEM]`, `recordTarget/patientRole/id[OID]`, `NM1*IL-09`.
     #[serde(default)]
     pub identity: IndexMap<String, String>,
+}
+
+/// Keys of encrypted Parquet files, never the keys themselves: `project`, `{ transit: { … } }` or `{ key-file: PATH }`.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one a source")]
+pub enum SourceKeys {
+    /// The master keys of the project's own tables, wherever `keys.masters` says. Key material is that of parquet-java's key tools,
+    /// in the files or beside them.
+    Project,
+    /// Master keys in another transit engine of OpenBao or HashiCorp Vault. Files name their keys; `prefix` says nothing here.
+    Transit(TransitMastersConfig),
+    /// One key for all of a file: 32, 48 or 64 hexadecimal digits in a file that only its owner can read, relative to the project folder.
+    KeyFile(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

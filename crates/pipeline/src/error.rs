@@ -185,6 +185,7 @@ impl From<VaultError> for RunError {
                 Self::usage(format!("{place}: {what}"), "docs/vault.md says how a vault in PostgreSQL is configured")
             }
             VaultError::WrongKey { .. } | VaultError::WrongDatabaseKey { .. } => Self::VaultKey(error.to_string()),
+            VaultError::SubjectKeysRenewed { path, .. } => Self::OtherVersion { path: path.clone() },
             _ => Self::Vault(error.into()),
         }
     }

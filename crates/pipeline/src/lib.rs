@@ -9,6 +9,7 @@
 //! assert_eq!(cordon_pipeline::project::parse_bytes("1GiB"), Some(1 << 30));
 //! ```
 
+pub mod accept;
 mod anchor;
 pub mod backup;
 pub mod config;

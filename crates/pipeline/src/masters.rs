@@ -1,27 +1,67 @@
 //! Master keys of tables, and how new files are encrypted, as `cordon.yaml` says.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use cordon_crypto::MasterKeys;
+use cordon_crypto::{LocalMasterKeys, MasterKeys};
+use cordon_engine::InputKeys;
 use cordon_engine::keytools::{DataKeyBits, EncryptionLayout, KeyScope, KeyTools, MasterKeyNames, MaterialStorage};
 use cordon_keystore::TransitMasters;
+use cordon_keystore::config::TransitMastersConfig;
 use cordon_vault::keyring::KeyRing;
 use cordon_vault::{KeyRingError, TABLE_MASTER_KEYS};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use zeroize::Zeroizing;
 
-use crate::config::{KeyBits, KeyMaterial, KeysOf, MastersSection};
+use crate::config::{KeyBits, KeyMaterial, KeysOf, MastersSection, SourceKeys};
 use crate::error::RunError;
 use crate::project::Project;
 
 impl Project {
     /// The master keys that wrap and unwrap data keys. A key store is asked when one is needed.
     pub fn masters(&self, ring: &KeyRing) -> Result<Arc<dyn MasterKeys>, RunError> {
-        Ok(match &self.file.keys.masters {
-            MastersSection::Ring => ring.master_keys(),
-            MastersSection::Transit(config) => {
-                let opened = TransitMasters::open(config, &self.root, ring.master_keys());
-                Arc::new(opened.map_err(|error| KeyRingError::Store { error, also: String::new() })?)
-            }
+        Ok(match self.stored_masters(ring)? {
+            None => ring.master_keys(),
+            Some(stored) => Arc::new(stored),
         })
+    }
+
+    /// Whether the master keys for new files are kept in a store, which counts their versions.
+    pub fn keeps_masters_in_store(&self) -> bool {
+        matches!(self.file.keys.masters, MastersSection::Transit(_))
+    }
+
+    /// The store of the master keys; `None` where they are in the ring.
+    pub(crate) fn stored_masters(&self, ring: &KeyRing) -> Result<Option<TransitMasters>, RunError> {
+        let MastersSection::Transit(config) = &self.file.keys.masters else { return Ok(None) };
+        self.transit_masters(config, ring.master_keys()).map(Some)
+    }
+
+    /// What opens the encrypted files of a source. Nothing is asked of a store yet.
+    pub(crate) fn source_keys(&self, ring: &KeyRing, keys: Option<&SourceKeys>) -> Result<InputKeys, RunError> {
+        let mut input = InputKeys::default();
+        match keys {
+            None => {}
+            Some(SourceKeys::Project) => input.tools = Some(self.key_tools(ring)?),
+            Some(SourceKeys::Transit(config)) => {
+                // What was not wrapped by that store is wrapped by nothing that was named for the source.
+                let masters = self.transit_masters(config, Arc::new(LocalMasterKeys::new()))?;
+                input.tools = Some(KeyTools::new(Arc::new(masters)));
+            }
+            Some(SourceKeys::KeyFile(path)) => input.uniform = Some(key_file(&self.root.join(path))?),
+        }
+        Ok(input)
+    }
+
+    fn transit_masters(
+        &self,
+        config: &TransitMastersConfig,
+        held: Arc<dyn MasterKeys>,
+    ) -> Result<TransitMasters, RunError> {
+        let opened = TransitMasters::open(config, &self.root, held);
+        Ok(opened.map_err(|error| KeyRingError::Store { error, also: String::new() })?)
     }
 
     pub(crate) fn key_tools(&self, ring: &KeyRing) -> Result<KeyTools, RunError> {
@@ -48,6 +88,25 @@ impl Project {
         };
         Ok(KeyTools::with_layout(self.masters(ring)?, names, layout))
     }
+}
+
+/// A data key in hexadecimal digits, of a length that Parquet knows.
+fn key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, RunError> {
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| RunError::io("read the key file", path, &error))?);
+    let mode = fs::metadata(path).map_err(|error| RunError::io("read the key file", path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(RunError::usage(
+            format!("others than its owner can read {}", path.display()),
+            "a key file has mode 0600",
+        ));
+    }
+    let key = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).map(Zeroizing::new).ok();
+    key.filter(|key| [16, 24, 32].contains(&key.len())).ok_or_else(|| {
+        RunError::usage(
+            format!("{} holds no key", path.display()),
+            "write 32, 48 or 64 hexadecimal digits in it: keys of Parquet have 128, 192 or 256 bits",
+        )
+    })
 }
 
 /// New parts are written under the newest master keys.

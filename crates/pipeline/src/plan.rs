@@ -130,7 +130,8 @@ impl Listing {
         let names = project.source_ids()?;
         let mut present = BTreeMap::new();
         for section in &pipeline.file.sources {
-            for file in source::list(&project.root, &project.project.stores, &pipeline.path, section)? {
+            let keys = Arc::new(project.project.source_keys(&project.ring, section.encryption.as_ref())?);
+            for file in source::list(&project.root, &project.project.stores, &pipeline.path, section, &keys)? {
                 let source_id = source_id(&names, &file.dataset, &file.key);
                 let read_with = read_with(pipeline, &file);
                 present.entry(source_id.clone()).or_insert(PlannedFile {

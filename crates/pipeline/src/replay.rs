@@ -271,6 +271,7 @@ impl Replay<'_, '_> {
                     format: waiting.origin.format,
                     csv: Arc::new(waiting.origin.csv),
                     notes: Arc::new(waiting.origin.notes),
+                    keys: Arc::default(),
                     path: waiting.known.name.clone().into(),
                     object: None,
                     name: waiting.known.name.clone(),

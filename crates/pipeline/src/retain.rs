@@ -28,6 +28,7 @@ use crate::project::{KnownTables, OpenProject};
 use crate::quarantine;
 use crate::replay::is_waiting;
 use crate::report;
+use crate::reveal::Desk;
 use crate::retention::Cut;
 use crate::run::{
     OpenJournal, PipelineLock, clock, commit_of, fail_point, new_run_id, publish, record_failure_of, tidy,
@@ -45,6 +46,7 @@ pub struct RetainReport {
     pub tables: Vec<TableRetained>,
     pub quarantine: Vec<QuarantineRetained>,
     pub run_reports: Vec<ReportsRetained>,
+    pub requests: Option<RequestsRetained>,
     /// Parts of earlier versions that went from the disk.
     pub old_parts: u64,
     pub audit: AuditRetained,
@@ -95,6 +97,16 @@ pub struct ReportsRetained {
     pub removed: bool,
 }
 
+/// Files of requests to reveal or to destroy, with the tokens that they were about.
+#[derive(Serialize)]
+pub struct RequestsRetained {
+    pub keep: String,
+    pub before: String,
+    pub requests: u64,
+    pub held_by: Vec<String>,
+    pub removed: bool,
+}
+
 #[derive(Serialize)]
 pub struct AuditRetained {
     pub keep: String,
@@ -137,6 +149,7 @@ pub fn retain(project: &OpenProject, dry_run: bool, at: Option<DateTime<Utc>>) -
         tables: Vec::new(),
         quarantine: Vec::new(),
         run_reports: Vec::new(),
+        requests: None,
         old_parts: 0,
         audit: audit(project, at)?,
         skipped: Vec::new(),
@@ -146,7 +159,36 @@ pub fn retain(project: &OpenProject, dry_run: bool, at: Option<DateTime<Utc>>) -
             report.skipped.push(Skipped { pipeline, why: error.to_string(), error });
         }
     }
+    report.requests = requests(project, dry_run, now, at)?;
     Ok(report)
+}
+
+/// Requests that are closed, and of which nothing was heard for so long. The log keeps what was asked, by whom, and what became of it.
+fn requests(
+    project: &OpenProject,
+    dry_run: bool,
+    now: DateTime<Utc>,
+    at: DateTime<Utc>,
+) -> Result<Option<RequestsRetained>, RunError> {
+    let Some(keep) = &project.project.retention.requests else { return Ok(None) };
+    let before = keep.before(at);
+    let desk = Desk::new(project, now);
+    // While any hold is in force: nobody can tell whether a request is about what it is on.
+    let held = project.holds_in_force()?;
+    let mut told = RequestsRetained {
+        keep: keep.to_string(),
+        before: before.to_string(),
+        requests: 0,
+        held_by: held.holds.all().iter().map(|hold| hold.name.clone()).collect(),
+        removed: false,
+    };
+    let may = !dry_run && told.held_by.is_empty();
+    told.requests = desk.retire(before, may, |requests| {
+        let event = Event::RequestsRetired { requests, keep: keep.to_string(), before: before.to_string() };
+        project.audit(&event).map(drop)
+    })?;
+    told.removed = may && told.requests > 0;
+    Ok(Some(told))
 }
 
 /// A rule that fits nothing is a slip of the pen: whoever wrote it believes that something goes which stays.
@@ -162,7 +204,7 @@ fn check_settings(project: &OpenProject) -> Result<(), RunError> {
 }
 
 /// Pipelines that have written something, also those whose files are gone.
-fn with_state(project: &OpenProject) -> Result<BTreeSet<String>, RunError> {
+pub(crate) fn with_state(project: &OpenProject) -> Result<BTreeSet<String>, RunError> {
     let folder = project.root.join(&project.project.file.storage.state);
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(&folder).map_err(|error| RunError::io("list", &folder, &error))? {

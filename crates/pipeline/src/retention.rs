@@ -45,6 +45,8 @@ pub struct RetentionSection {
     pub quarantine: Option<At<String>>,
     /// What runs found, as `cordon report` tells it.
     pub run_reports: Option<At<String>>,
+    /// Files of requests to reveal or to destroy that are closed, from the last that the audit log says of them. The log keeps its entries.
+    pub requests: Option<At<String>>,
     /// The audit log: at least six years, 164.316(b)(2)(i) and 164.528(a)(1). It is kept longer than that: nothing removes it.
     pub audit: Option<At<String>>,
 }
@@ -68,6 +70,7 @@ pub struct Retention {
     pub versions: Duration,
     pub quarantine: Option<Span>,
     pub run_reports: Option<Span>,
+    pub requests: Option<Span>,
     pub audit: Span,
 }
 
@@ -174,6 +177,7 @@ impl Retention {
         };
         let (versions, quarantine) = (of(&file.versions, "old versions"), of(&file.quarantine, "quarantine"));
         let (run_reports, audit) = (of(&file.run_reports, "reports"), of(&file.audit, "the audit log"));
+        let requests = of(&file.requests, "requests");
         for (name, at) in &file.tables {
             if !is_pattern(name) {
                 wrong(
@@ -193,7 +197,7 @@ impl Retention {
             );
         }
         let by_day = tables.values().map(|rule| (&rule.keep, rule.position));
-        let others = [&quarantine, &run_reports, &audit].into_iter().flatten().map(|(span, at)| (span, *at));
+        let others = [&quarantine, &run_reports, &requests, &audit].into_iter().flatten().map(|(span, at)| (span, *at));
         for (span, position) in by_day.chain(others) {
             if span.hours > 0 {
                 wrong(position, format!("`{span}` counts hours"), "days are the smallest unit here: `1d`");
@@ -218,6 +222,7 @@ impl Retention {
             versions: versions.map_or(HOUR, |(span, _)| span.at_most()),
             quarantine: quarantine.map(|(span, _)| span),
             run_reports: run_reports.map(|(span, _)| span),
+            requests: requests.map(|(span, _)| span),
             audit: audit.map_or(six_years, |(span, _)| span),
         })
     }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cordon_access::{Action, Authorizer, Decision, Lifetime, Privilege, Purpose, Request, RevealRules, same_user};
 use cordon_audit::{AuditError, AuditLog, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag};
 use cordon_phi::{Phi, Token};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::RunError;
 use crate::project::OpenProject;
 use crate::run::fail_point;
-use crate::sealed::{clear_temporary, make_folder, read_sealed, write_sealed};
+use crate::sealed::{clear_temporary, make_folder, read_sealed, sync_folder, write_sealed};
 
 /// So many tokens one request may be about; more is an export, not a re-identification.
 pub const MAX_TOKENS: usize = 1000;
@@ -105,9 +105,15 @@ pub struct Case {
     pub done: Option<Receipt>,
     /// Tokens that nothing stands behind any more, by domain.
     pub destroyed: Vec<(String, u64)>,
+    /// Of the subject keys when that was done.
+    pub epoch: u64,
     needed: usize,
     /// When the last approval that was needed came, by the clock and by the log.
     opened: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// When something was last heard of it.
+    last: DateTime<Utc>,
+    /// Its file went after its retention.
+    retired: bool,
     /// All entries about it.
     entries: Vec<Receipt>,
     /// Two entries claim to be this request. The program writes no such thing.
@@ -345,9 +351,12 @@ impl Reading<'_> {
                     revealed: BTreeMap::new(),
                     shredded: None,
                     destroyed: Vec::new(),
+                    epoch: 0,
                     done: None,
                     needed: self.rules.approvals.get(),
                     opened: None,
+                    last: entry.time,
+                    retired: false,
                     entries: vec![receipt],
                 };
                 self.cases.insert(request.clone(), case);
@@ -371,16 +380,26 @@ impl Reading<'_> {
             Event::TokenRevealed { request, token, .. } => {
                 if let Some(case) = self.cases.get_mut(request) {
                     case.entries.push(receipt);
+                    case.last = entry.time;
                     *case.revealed.entry(token.clone()).or_default() += 1;
                 }
             }
-            Event::SubjectShredded { request, destroyed, outcome, .. } => {
+            Event::RequestsRetired { requests, .. } => {
+                for request in requests {
+                    if let Some(case) = self.cases.get_mut(request) {
+                        case.retired = true;
+                    }
+                }
+            }
+            Event::SubjectShredded { request, destroyed, epoch, outcome, .. } => {
                 if let Some(case) = self.cases.get_mut(request) {
                     case.entries.push(receipt);
+                    case.last = entry.time;
                     case.shredded = Some(*outcome);
                     if *outcome == Outcome::Done {
                         case.done = Some(receipt);
                         case.destroyed.clone_from(destroyed);
+                        case.epoch = *epoch;
                     }
                 }
             }
@@ -392,6 +411,7 @@ impl Reading<'_> {
     fn case(&mut self, request: &str, requested: &Digest, receipt: Receipt) -> Option<&mut Case> {
         let case = self.cases.get_mut(request)?;
         case.entries.push(receipt);
+        case.last = self.newest;
         if case.requested.hash != *requested {
             case.disputed = true;
             return None;
@@ -625,26 +645,27 @@ impl<'a> Desk<'a> {
             return self.refuse(by, case.purpose, &format!("request {id}"), first(case.act), Refusal::Held(holds));
         }
         let [token] = wanted[..] else { return Err(RunError::Internal("a request of one token")) };
-        let event = |destroyed: &[(String, u64)], outcome| Event::SubjectShredded {
+        let event = |destroyed: &[(String, u64)], epoch, outcome| Event::SubjectShredded {
             request: id.to_owned(),
             principal: by.to_owned(),
             purpose: case.purpose,
             domain: case.domain.clone(),
             subject: self.tag(token),
             destroyed: destroyed.to_vec(),
+            epoch,
             outcome,
         };
-        self.project.audit(&event(&[], Outcome::Begun))?;
+        self.project.audit(&event(&[], 0, Outcome::Begun))?;
         fail_point("shred-begun");
         let destroyed = match self.project.destroy(token) {
             Ok(destroyed) => destroyed,
             Err(error) => {
-                self.project.audit(&event(&[], Outcome::Failed))?;
+                self.project.audit(&event(&[], 0, Outcome::Failed))?;
                 return Err(error);
             }
         };
         fail_point("shredded");
-        let receipt = self.project.audit(&event(&destroyed, Outcome::Done))?;
+        let receipt = self.project.audit(&event(&destroyed.domains, destroyed.epoch, Outcome::Done))?;
         self.reached(id, Some(receipt))?;
         Ok(Ok(self.must_be(id)?.case))
     }
@@ -676,6 +697,46 @@ impl<'a> Desk<'a> {
             .collect();
         cases.sort_by_key(|(case, _)| case.requested.seq);
         Ok(cases)
+    }
+
+    /// The files of requests that are closed and of which nothing was heard since a day. Where they `may` go: on the record first, and
+    /// what was on the record when somebody was killed goes now.
+    pub(crate) fn retire(
+        &self,
+        before: NaiveDate,
+        may: bool,
+        record: impl FnOnce(Vec<String>) -> Result<(), RunError>,
+    ) -> Result<u64, RunError> {
+        let _lock = self.lock()?;
+        let ledger = self.ledger()?;
+        let is_closed = |case: &Case| {
+            !matches!(case.status_at(self.now, ledger.newest), Status::Pending(_) | Status::Open { .. })
+                // Begun, and not carried on yet.
+                && (case.shredded.is_none() || case.done.is_some())
+        };
+        let there = |case: &&Case| self.file(&case.id).exists();
+        let left: Vec<&Case> = ledger.cases.values().filter(|case| case.retired).filter(there).collect();
+        let past: Vec<&Case> = ledger
+            .cases
+            .values()
+            .filter(|case| !case.retired && is_closed(case) && case.last.date_naive() < before)
+            .filter(there)
+            .collect();
+        if may && !past.is_empty() {
+            record(past.iter().map(|case| case.id.clone()).collect())?;
+            fail_point("requests-recorded");
+        }
+        if may {
+            for case in past.iter().chain(&left) {
+                let path = self.file(&case.id);
+                fs::remove_file(&path).map_err(|error| RunError::io("remove", &path, &error))?;
+            }
+            if past.len() + left.len() > 0 {
+                let folder = self.folder();
+                sync_folder(&folder).map_err(|error| RunError::io("sync", &folder, &error))?;
+            }
+        }
+        Ok((past.len() + left.len()) as u64)
     }
 
     // ---- deciding -----------------------------------------------------------------------------------------------
@@ -791,8 +852,13 @@ impl<'a> Desk<'a> {
     fn tokens(&self, case: &Case) -> Result<Vec<Token>, RunError> {
         let path = self.file(&case.id);
         let wrong = |how| RunError::damaged(&path, how);
-        let file: RequestFile = read_sealed(&path, &self.project.seal_key()?)?
-            .ok_or_else(|| wrong("is missing, and the audit log has its request; nothing is opened without it"))?;
+        let file: Option<RequestFile> = read_sealed(&path, &self.project.seal_key()?)?;
+        // Which tokens they were is not known any more; that the log says so keeps a file that is lost from looking like this.
+        if file.is_none() && case.retired {
+            return Ok(Vec::new());
+        }
+        let file =
+            file.ok_or_else(|| wrong("is missing, and the audit log has its request; nothing is opened without it"))?;
         if file.version != VERSION {
             return Err(wrong("was written by another version"));
         }

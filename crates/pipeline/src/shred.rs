@@ -1,7 +1,8 @@
 //! Destroying what stands behind one person's token, and the certificate that says so.
 //!
 //! What is destroyed are keys: of the person's entries in the vault, of merges and of dossiers, in every copy of them (decision
-//! 0016). The certificate is signed by the key that signs the audit log and names the entry that says the same; it can be checked
+//! 0016). The file that holds them is then sealed under a new key of the ring, so that a copy of it from before opens nothing with the
+//! ring that is in use. The certificate is signed by the key that signs the audit log and names the entry that says the same; it can be checked
 //! without the project ([`check`]).
 
 use std::fs::{self, OpenOptions};
@@ -10,18 +11,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use cordon_audit::{Receipt, Tag};
-use cordon_crypto::VerifyingKey;
+use cordon_audit::{KeyOperationKind, Outcome, Receipt, Tag};
+use cordon_crypto::{SubjectSealKey, VerifyingKey};
 use cordon_phi::Token;
+use cordon_vault::keyring::{KeyVersion, RootSecret};
+use cordon_vault::SubjectKeys;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
 use crate::project::OpenProject;
 use crate::reveal::{Case, Said};
+use crate::rotate;
+use crate::run::{fail_point, now};
 
 const FORMAT: &str = "cordon-shred-certificate";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// No certificate is larger.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -35,9 +40,9 @@ const REMAINS: [&str; 4] = [
 ];
 
 /// Copies of key material that would undo it.
-const TO_DESTROY: &str = "Copies of the file `subject-keys` from before this, together with a copy of the key ring from before \
-                          and its root secret, still open what was destroyed here. Destroy them, or rotate the root \
-                          (cordon keys rotate-root) and destroy the old root secret.";
+const TO_DESTROY: &str = "A copy of the file `subject-keys` of an earlier epoch opens what was destroyed here, but only together with a copy of \
+                          the key ring from before and its root secret: the key that it is sealed under leaves the ring. Destroy \
+                          such copies of the ring, or rotate the root (cordon keys rotate-root) and destroy the old root secret.";
 
 /// What is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +61,8 @@ pub struct Statement {
     pub approved: Vec<Act>,
     /// Tokens that nothing stands behind any more, by domain.
     pub destroyed: Vec<(String, u64)>,
+    /// Of the subject keys: a copy of an earlier one would undo it.
+    pub epoch: u64,
     /// The entry of the audit log that says that it was done.
     pub audit_entry: Receipt,
     pub remains: Vec<String>,
@@ -85,11 +92,74 @@ struct Signed {
     signature: String,
 }
 
+/// What destroying somebody came to.
+pub(crate) struct Destroyed {
+    /// Tokens that nothing stands behind any more, by domain.
+    pub domains: Vec<(String, u64)>,
+    /// Of the subject keys afterwards.
+    pub epoch: u64,
+}
+
 impl OpenProject {
-    /// Destroys the person behind a token. Says how many tokens nothing stands behind any more, by domain.
-    pub(crate) fn destroy(&self, token: Token) -> Result<Vec<(String, u64)>, RunError> {
-        self.open_vault()?.destroy(self, token)
+    /// Destroys the person behind a token.
+    pub(crate) fn destroy(&self, token: Token) -> Result<Destroyed, RunError> {
+        let domains = self.open_vault()?.destroy(self, token)?;
+        Ok(Destroyed { domains, epoch: self.subject_keys()?.epoch() })
     }
+
+    pub(crate) fn subject_keys(&self) -> Result<SubjectKeys, RunError> {
+        Ok(SubjectKeys::open_with(&self.subject_keys_file(), &self.ring.versions::<SubjectSealKey>()?)?)
+    }
+}
+
+/// What became of the key that seals the subject keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// There is a new one, and these versions have left the ring: copies of the file from before are of no use with it.
+    Done(Vec<String>),
+    /// Nobody was destroyed since it was new.
+    NotDue,
+    /// Something goes on that would write under the key it knows, or has to be finished first.
+    Waits(&'static str),
+}
+
+/// Seals the subject keys under a new key of the ring, once somebody was destroyed, and removes the key before from the ring. Each step
+/// can be repeated: killed at any instant, it is carried on by the next call, and in between everything works.
+pub fn renew_subject_keys(project: &mut OpenProject, root: &RootSecret) -> Result<Renewal, RunError> {
+    let _locks = match rotate::lock_all(project) {
+        Ok(locks) => locks,
+        Err(RunError::Busy { .. } | RunError::Occupied { .. }) => return Ok(Renewal::Waits("a run or a backup is going on")),
+        Err(error) => return Err(error),
+    };
+    if project.interrupted_rotation()?.is_some() {
+        return Ok(Renewal::Waits("a rotation of keys was interrupted"));
+    }
+    let keys = project.subject_keys()?;
+    if keys.is_renewal_due() && keys.key_version() == project.ring.versions::<SubjectSealKey>()?.newest() {
+        let versions = project.ring.next_versions(SubjectSealKey::PURPOSE)?;
+        rotate::record(project, KeyOperationKind::Rotated, &versions, Outcome::Begun)?;
+        fail_point("renew-begun");
+        if let Err(error) = project.ring.rotate(root, &versions, &now()) {
+            rotate::record(project, KeyOperationKind::Rotated, &versions, Outcome::Failed)?;
+            return Err(error.into());
+        }
+        fail_point("renew-added");
+        rotate::record(project, KeyOperationKind::Rotated, &versions, Outcome::Done)?;
+    }
+    drop(keys);
+    let gone = reseal_subject_keys(project, root)?;
+    let names = gone.iter().map(KeyVersion::name).collect::<Vec<_>>();
+    Ok(if names.is_empty() { Renewal::NotDue } else { Renewal::Done(names) })
+}
+
+/// Seals the file under the newest version of its key in the ring, and removes the others. Whoever calls it keeps runs out.
+pub(crate) fn reseal_subject_keys(project: &mut OpenProject, root: &RootSecret) -> Result<Vec<KeyVersion>, RunError> {
+    project.subject_keys()?.reseal(&project.ring.versions::<SubjectSealKey>()?)?;
+    fail_point("renew-resealed");
+    let older = project.ring.older_versions(SubjectSealKey::PURPOSE);
+    rotate::remove(project, root, &older)?;
+    fail_point("renew-retired");
+    Ok(older)
 }
 
 /// The certificate of a request that was carried out, as text.
@@ -109,6 +179,7 @@ pub fn certificate(project: &OpenProject, case: &Case) -> Result<String, RunErro
         requested: Act::from(&case.asked),
         approved: case.approvals.iter().map(Act::from).collect(),
         destroyed: case.destroyed.clone(),
+        epoch: case.epoch,
         audit_entry: done,
         remains: REMAINS.map(str::to_owned).to_vec(),
         older_key_copies: TO_DESTROY.to_owned(),

@@ -27,6 +27,8 @@ pub struct SourceFile {
     pub format: Format,
     pub csv: Arc<CsvOptions>,
     pub notes: Arc<NotesOptions>,
+    /// What opens it, where it is an encrypted Parquet file.
+    pub keys: Arc<InputKeys>,
     /// Of an object store its address.
     pub path: PathBuf,
     pub object: Option<Arc<StoredObject>>,
@@ -56,10 +58,9 @@ impl SourceFile {
     }
 
     pub fn parquet(&self, batch_rows: usize) -> Result<ParquetInput, EngineError> {
-        let keys = InputKeys::default();
         match &self.object {
-            Some(stored) => ParquetInput::open_object(&stored.store, &stored.object, &keys, batch_rows),
-            None => ParquetInput::open(&self.path, &keys, batch_rows),
+            Some(stored) => ParquetInput::open_object(&stored.store, &stored.object, &self.keys, batch_rows),
+            None => ParquetInput::open(&self.path, &self.keys, batch_rows),
         }
     }
 }
@@ -104,6 +105,7 @@ pub(crate) fn list(
     stores: &Stores,
     file: &Path,
     section: &SourceSection,
+    keys: &Arc<InputKeys>,
 ) -> Result<Vec<SourceFile>, RunError> {
     let pattern = &section.path.value;
     let wrong = |message: String, help: &str| {
@@ -152,7 +154,8 @@ pub(crate) fn list(
         let name = relative.to_string_lossy().into_owned();
         let key = relative.as_os_str().as_encoded_bytes().to_vec();
         let (dataset, notes) = (section.dataset.value.clone(), Arc::clone(&notes));
-        Ok(SourceFile { dataset, format, csv, notes, path, object, name, key, stamp })
+        let keys = Arc::clone(keys);
+        Ok(SourceFile { dataset, format, csv, notes, keys, path, object, name, key, stamp })
     });
     described.collect()
 }

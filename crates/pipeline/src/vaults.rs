@@ -82,7 +82,7 @@ impl OpenProject {
         let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
         options.memory_entries = scale(options.memory_entries);
         options.cache_entries = scale(options.cache_entries);
-        let subjects = Arc::new(SubjectKeys::open(&self.subject_keys_file(), &self.ring.key::<SubjectSealKey>()?)?);
+        let subjects = Arc::new(SubjectKeys::open_with(&self.subject_keys_file(), &self.ring.versions::<SubjectSealKey>()?)?);
         if let Some(config) = &self.project.file.vault.postgres {
             let vault = PostgresVault::open(
                 config,
@@ -121,12 +121,12 @@ impl OpenProject {
 
     /// For a vault that is made now.
     pub(crate) fn make_subject_keys(&self) -> Result<Arc<SubjectKeys>, RunError> {
-        let key = self.ring.key::<SubjectSealKey>()?;
-        Ok(Arc::new(SubjectKeys::open_or_create(&self.subject_keys_file(), &key)?))
+        let keys = self.ring.versions::<SubjectSealKey>()?;
+        Ok(Arc::new(SubjectKeys::open_or_create_with(&self.subject_keys_file(), &keys)?))
     }
 
     /// Beside the key ring, and not with the data.
-    fn subject_keys_file(&self) -> PathBuf {
+    pub(crate) fn subject_keys_file(&self) -> PathBuf {
         self.project.keyring_path().with_file_name("subject-keys")
     }
 

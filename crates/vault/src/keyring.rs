@@ -139,6 +139,12 @@ impl KeyRing {
         Ok(Self { path: path.to_owned(), file, keys, written, store: root.store() })
     }
 
+    /// What a ring's file says to who has no secret: its id, and its keys by name. For telling copies apart, not for trusting.
+    pub fn told(path: &Path) -> Result<(String, Vec<KeyStatus>), KeyRingError> {
+        let file = RingFile::parse(path, &atomic::read(path)?)?;
+        Ok((file.ring_id.clone(), file.keys.iter().map(status_of).collect()))
+    }
+
     /// What names this ring, in the audit log and in lineage. Not secret.
     pub fn id(&self) -> &str {
         &self.file.ring_id
@@ -185,13 +191,7 @@ impl KeyRing {
     }
 
     pub fn status(&self) -> Vec<KeyStatus> {
-        let status = |entry: &Entry| KeyStatus {
-            purpose: entry.purpose.clone(),
-            id: entry.id.clone(),
-            version: entry.version,
-            created: entry.created.clone(),
-        };
-        self.file.keys.iter().map(status).collect()
+        self.file.keys.iter().map(status_of).collect()
     }
 
     /// The key in a store that wraps the root, if one does.
@@ -246,6 +246,15 @@ impl KeyRing {
 
     fn held(&self) -> impl Iterator<Item = (&Entry, &Zeroizing<[u8; 32]>)> {
         self.file.keys.iter().zip(&self.keys)
+    }
+}
+
+fn status_of(entry: &Entry) -> KeyStatus {
+    KeyStatus {
+        purpose: entry.purpose.clone(),
+        id: entry.id.clone(),
+        version: entry.version,
+        created: entry.created.clone(),
     }
 }
 

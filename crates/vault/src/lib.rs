@@ -39,4 +39,4 @@ pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, Stor
 pub use seam::{DossierKeeper, Mark, Vault};
 pub use store::postgres::{self, PostgresConfig, PostgresDossiers, PostgresVault};
 pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
-pub use subject_keys::SubjectKeys;
+pub use subject_keys::{SubjectKeys, SubjectKeysHead};

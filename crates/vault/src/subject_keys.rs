@@ -1,7 +1,7 @@
 //! The keys of single people, in one file from which any of them can be destroyed.
 //!
 //! ```text
-//! magic 8 | version 4 | id 16 | check of the key 16 | generation 8 | epoch 8 | next slot 8 | checksum 16
+//! magic 8 | version 4 | id 16 | version of the key 4 | check of the key 16 | generation 8 | epoch 8 | epoch of the key 8 | next slot 8 | checksum 16
 //! sealed: tombstones u32, 16 each | a puncturable key
 //! ```
 //!
@@ -12,6 +12,10 @@
 //!
 //! A *tombstone* is a keyed hash of a token that was destroyed, so that a process which still has the token in its hands
 //! writes nothing under it any more.
+//!
+//! Whoever destroyed somebody seals the file under a new key of the ring ([`SubjectKeys::reseal`]) and destroys the key before: then
+//! a copy from before is of no use with the ring that is in use. The head says under which version of the key the file is, and of which
+//! epoch it was when that key was new.
 //!
 //! The file is only ever replaced as a whole, by who holds the lock (`flock`) beside it. Other processes see the new epoch
 //! before they read or give out anything: they look at the head of the file with every batch. All methods may be called from
@@ -41,7 +45,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use cordon_crypto::{KeyedHash, Leaves, PuncturableKey, Sealer, SubjectSealKey, same_tag, sub_key};
+use cordon_crypto::{KeyedHash, Leaves, PuncturableKey, Sealer, SubjectSealKey, Versions, same_tag, sub_key};
 use zeroize::Zeroizing;
 
 use crate::store::{
@@ -51,8 +55,8 @@ use crate::store::{
 };
 
 const MAGIC: [u8; 8] = *b"CORDSUBK";
-const VERSION: u32 = 1;
-const HEAD: usize = 84;
+const VERSION: u32 = 2;
+const HEAD: usize = 96;
 /// Largest file that is read: more than [`PuncturableKey`] takes.
 const LARGEST: u64 = 1 << 30;
 /// Handles with remembered nodes that wait for the next batch.
@@ -80,29 +84,69 @@ struct State {
     generation: u64,
     /// Goes up with every destruction.
     epoch: u64,
+    /// Version of the key that seals the file.
+    key_version: u32,
+    /// The epoch when the file was first sealed under that.
+    key_epoch: u64,
     next: u64,
     keys: Arc<PuncturableKey>,
     /// In order.
     tombstones: Arc<Vec<Tombstone>>,
 }
 
-struct Seal {
+/// What the head of a file says to who has no key: for telling copies apart, not for trusting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubjectKeysHead {
+    /// Names the file: copies of one have the same.
+    pub id: [u8; 16],
+    /// The version of the ring's key that opens it.
+    pub key_version: u32,
+    /// Goes up with every destruction.
+    pub epoch: u64,
+    /// Goes up with every writing.
+    pub generation: u64,
+}
+
+impl SubjectKeysHead {
+    pub fn read(path: &Path) -> Result<Self, VaultError> {
+        let head = checked_head(path)?.1;
+        Ok(Self { id: head.id, key_version: head.key_version, epoch: head.epoch, generation: head.generation })
+    }
+}
+
+/// The key in all its versions.
+struct Seal(Vec<SealVersion>);
+
+struct SealVersion {
+    version: u32,
     sealer: Sealer,
     check: KeyedHash,
 }
 
 impl Seal {
-    fn new(key: &SubjectSealKey) -> Self {
-        Self {
+    fn new(keys: &Versions<SubjectSealKey>) -> Self {
+        let of = |(version, key): (u32, &SubjectSealKey)| SealVersion {
+            version,
             sealer: Sealer::new(&sub_key(key, "subject keys v1")),
             check: KeyedHash::for_key(key).derive("subject keys check v1"),
-        }
+        };
+        Self(keys.iter().map(of).collect())
+    }
+
+    fn of(&self, version: u32, path: &Path) -> Result<&SealVersion, VaultError> {
+        let found = self.0.iter().find(|known| known.version == version);
+        found.ok_or_else(|| VaultError::SubjectKeysRenewed { path: path.to_owned(), version })
     }
 }
 
 impl SubjectKeys {
-    /// Makes a new file. One that is there is never replaced: without it a vault is noise.
+    /// Makes a new file under a key that was never renewed. One that is there is never replaced: without it a vault is noise.
     pub fn create(path: &Path, key: &SubjectSealKey) -> Result<Self, VaultError> {
+        Self::create_with(path, &key.into())
+    }
+
+    /// The same, under the newest version of the key.
+    pub fn create_with(path: &Path, versions: &Versions<SubjectSealKey>) -> Result<Self, VaultError> {
         let lock = lock_file(path)?;
         let held = hold(path, &lock)?;
         if path.try_exists().map_err(VaultError::io("look for", path))? {
@@ -111,16 +155,23 @@ impl SubjectKeys {
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
         let keys = Arc::new(PuncturableKey::generate()?);
-        let state = State { id, generation: 1, epoch: 1, next: 0, keys, tombstones: Arc::default() };
-        let seal = Seal::new(key);
+        let (key_version, key_epoch) = (versions.newest(), 1);
+        let tombstones = Arc::default();
+        let state = State { id, generation: 1, epoch: 1, key_version, key_epoch, next: 0, keys, tombstones };
+        let seal = Seal::new(versions);
         write(path, &state, &seal)?;
         drop(held);
         Ok(Self::with(path, lock, seal, state))
     }
 
-    /// Opens the file, which must be there.
+    /// Opens the file, which must be there, with a key that was never renewed.
     pub fn open(path: &Path, key: &SubjectSealKey) -> Result<Self, VaultError> {
-        let seal = Seal::new(key);
+        Self::open_with(path, &key.into())
+    }
+
+    /// The same, with whichever version of the key it is under.
+    pub fn open_with(path: &Path, versions: &Versions<SubjectSealKey>) -> Result<Self, VaultError> {
+        let seal = Seal::new(versions);
         // Before a lock is made beside it: a folder that is not mounted stays as it is.
         let state = load(path, &seal)?;
         Ok(Self::with(path, lock_file(path)?, seal, state))
@@ -128,9 +179,14 @@ impl SubjectKeys {
 
     /// Opens the file, or makes a new one where there is none. For who knows that there is no vault yet.
     pub fn open_or_create(path: &Path, key: &SubjectSealKey) -> Result<Self, VaultError> {
-        match Self::open(path, key) {
-            Err(VaultError::NoSubjectKeys { .. }) => match Self::create(path, key) {
-                Err(VaultError::SubjectKeysExist { .. }) => Self::open(path, key),
+        Self::open_or_create_with(path, &key.into())
+    }
+
+    /// The same, under the newest version of the key.
+    pub fn open_or_create_with(path: &Path, versions: &Versions<SubjectSealKey>) -> Result<Self, VaultError> {
+        match Self::open_with(path, versions) {
+            Err(VaultError::NoSubjectKeys { .. }) => match Self::create_with(path, versions) {
+                Err(VaultError::SubjectKeysExist { .. }) => Self::open_with(path, versions),
                 made => made,
             },
             opened => opened,
@@ -241,20 +297,31 @@ impl SubjectKeys {
         })
     }
 
-    /// Seals the file under another key: what the old one opens is gone with the old copies of the file. Other processes that
-    /// have it open must open it again.
-    pub fn reseal(&self, key: &SubjectSealKey) -> Result<(), VaultError> {
+    /// The version of the key that the file is under, as far as this process knows.
+    pub fn key_version(&self) -> u32 {
+        self.state().key_version
+    }
+
+    /// Whether keys were destroyed since the file came under its key: copies from before are opened by it too.
+    pub fn is_renewal_due(&self) -> bool {
+        let state = self.state();
+        state.epoch > state.key_epoch
+    }
+
+    /// Seals the file under the newest version of the key, of which the version it is under must be one: what that opens is gone with
+    /// the old copies of the file. Killed at any instant, it is under the one or the other. Other processes that have it open must open
+    /// it again.
+    pub fn reseal(&self, versions: &Versions<SubjectSealKey>) -> Result<(), VaultError> {
         let _one = self.writer();
         let _held = hold(&self.path, &self.lock)?;
         let mut seal = self.seal.write().unwrap_or_else(PoisonError::into_inner);
-        let new = Seal::new(key);
-        let mut state = match load(&self.path, &seal) {
-            // Somebody was killed between here and there.
-            Err(VaultError::WrongKey { .. }) => load(&self.path, &new)?,
-            loaded => loaded?,
-        };
-        state.generation += 1;
-        write_over(&self.path, &state, &new)?;
+        let new = Seal::new(versions);
+        let mut state = load(&self.path, &new)?;
+        if state.key_version != versions.newest() {
+            state.generation += 1;
+            (state.key_version, state.key_epoch) = (versions.newest(), state.epoch);
+            write_over(&self.path, &state, &new)?;
+        }
         *seal = new;
         drop(seal);
         self.adopt(state).map(drop)
@@ -389,9 +456,11 @@ struct Head {
     bytes: [u8; HEAD],
     version: u32,
     id: [u8; 16],
+    key_version: u32,
     check: [u8; 16],
     generation: u64,
     epoch: u64,
+    key_epoch: u64,
     next: u64,
     sum: [u8; 16],
 }
@@ -415,14 +484,29 @@ fn read_head(path: &Path) -> Result<(File, Head), VaultError> {
             bytes,
             version: from.u32()?,
             id: from.array()?,
+            key_version: from.u32()?,
             check: from.array()?,
             generation: from.u64()?,
             epoch: from.u64()?,
+            key_epoch: from.u64()?,
             next: from.u64()?,
             sum: from.array()?,
         })
     };
     head().map(|head| (file, head)).ok_or_else(|| VaultError::damaged(path, 0, "these are no subject keys"))
+}
+
+/// As it was written, by whoever; of the format that is known.
+fn checked_head(path: &Path) -> Result<(File, Head), VaultError> {
+    let (file, head) = read_head(path)?;
+    // Of another format the checksum may stand elsewhere.
+    if head.version != VERSION {
+        return Err(VaultError::Version { dir: path.to_owned(), found: head.version, known: VERSION });
+    }
+    if checksum(head.bytes.get(..HEAD - 16).unwrap_or_default()) != head.sum {
+        return Err(VaultError::damaged(path, 0, "the head of the subject keys has a wrong checksum"));
+    }
+    Ok((file, head))
 }
 
 fn load(path: &Path, seal: &Seal) -> Result<State, VaultError> {
@@ -438,13 +522,8 @@ fn load(path: &Path, seal: &Seal) -> Result<State, VaultError> {
 }
 
 fn load_once(path: &Path, seal: &Seal) -> Result<State, VaultError> {
-    let (mut file, head) = read_head(path)?;
-    if checksum(head.bytes.get(..HEAD - 16).unwrap_or_default()) != head.sum {
-        return Err(VaultError::damaged(path, 0, "the head of the subject keys has a wrong checksum"));
-    }
-    if head.version != VERSION {
-        return Err(VaultError::Version { dir: path.to_owned(), found: head.version, known: VERSION });
-    }
+    let (mut file, head) = checked_head(path)?;
+    let seal = seal.of(head.key_version, path)?;
     if !same_tag(&head.check, &seal.check.tag128(&head.id)) {
         return Err(VaultError::WrongKey { which: SubjectSealKey::PURPOSE, dir: path.to_owned() });
     }
@@ -465,8 +544,8 @@ fn load_once(path: &Path, seal: &Seal) -> Result<State, VaultError> {
         (in_order && head.next <= PuncturableKey::SLOTS).then_some((keys, tombstones))
     };
     let (keys, tombstones) = parse().ok_or_else(|| damaged("the subject keys hold what they cannot"))?;
-    let Head { id, generation, epoch, next, .. } = head;
-    Ok(State { id, generation, epoch, next, keys: Arc::new(keys), tombstones: Arc::new(tombstones) })
+    let Head { id, key_version, generation, epoch, key_epoch, next, .. } = head;
+    Ok(State { id, generation, epoch, key_version, key_epoch, next, keys: Arc::new(keys), tombstones: Arc::new(tombstones) })
 }
 
 fn write(path: &Path, state: &State, seal: &Seal) -> Result<(), VaultError> {
@@ -474,8 +553,10 @@ fn write(path: &Path, state: &State, seal: &Seal) -> Result<(), VaultError> {
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&state.id);
+    let seal = seal.of(state.key_version, path)?;
+    bytes.extend_from_slice(&state.key_version.to_le_bytes());
     bytes.extend_from_slice(&seal.check.tag128(&state.id));
-    for number in [state.generation, state.epoch, state.next] {
+    for number in [state.generation, state.epoch, state.key_epoch, state.next] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     bytes.extend_from_slice(&checksum(&bytes));

@@ -1,4 +1,4 @@
-//! `cordon keys status|rotate|retire|rotate-root|unwrap-dek`
+//! `cordon keys status|rotate|rewrap|retire|rotate-root|unwrap-dek`
 
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +8,7 @@ use cordon_access::Privilege;
 use cordon_audit::{Event, KeyOperationKind, Outcome as RecordedOutcome, StoreUse};
 use cordon_pipeline::config::RootSection;
 use cordon_pipeline::project::{OpenProject, parse_root};
-use cordon_pipeline::rotate::{self, RotateStep, VersionUse};
+use cordon_pipeline::rotate::{self, KeysInUse, RotateStep, Rotation, StoredUse, VersionUse};
 use cordon_vault::keyring::{
     KeyRing, KeyRingError, KeyStatus, KeyVersion, ROTATED, RootSecret, StoredRoot, why_not_rotated,
 };
@@ -22,6 +22,8 @@ pub fn keys(ui: &Ui, place: &Place, command: KeysCommand) -> Outcome {
     match command {
         KeysCommand::Status => status(ui, place),
         KeysCommand::Rotate { purpose, all } => rotate_keys(ui, place, &purpose, all),
+        // Of no purpose: nothing new is made.
+        KeysCommand::Rewrap => rotate_keys(ui, place, &[], false),
         KeysCommand::Retire => {
             let (mut project, root) = open_with_root(place)?;
             let retired = rotate::retire(&mut project, &root)?;
@@ -81,13 +83,14 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
     let project = place.open()?;
     rights::inspected(&project, "key status", None)?;
     // The ring is told also where a table's store cannot be asked.
-    let (keys, uncounted) = match rotate::key_use(&project) {
+    let (in_use, uncounted) = match rotate::key_use(&project) {
         Ok(keys) => (keys, None),
-        Err(error) => (rotate::uncounted(&project.ring), Some(error)),
+        Err(error) => (rotate::uncounted(&project), Some(error)),
     };
+    let KeysInUse { ring: keys, stored: masters, subject_keys_due } = in_use;
     let stored = project.ring.stored_root()?;
     let pending = project.interrupted_rotation()?;
-    let now = chrono::Utc::now();
+    let now = rotate::today();
     let age = |key: &KeyStatus| {
         chrono::DateTime::parse_from_rfc3339(&key.created).ok().map(|made| (now - made.to_utc()).num_days().max(0))
     };
@@ -104,29 +107,46 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
         })
     });
     let objects = keys.iter().map(|version| {
-        let VersionUse { key, is_newest, files } = version;
+        let VersionUse { key, is_newest, files, inside } = version;
         serde_json::json!({
             "purpose": key.purpose, "id": key.id, "version": key.version, "created": key.created,
-            "is_newest": is_newest, "files": files, "age_days": age(key), "due": is_due(version),
+            "is_newest": is_newest, "files": files, "inside": inside, "age_days": age(key), "due": is_due(version),
             "rotates": why_not_rotated(&key.purpose).is_none(),
         })
     });
-    ui.object(&root.chain(objects).collect::<Vec<_>>());
+    let in_store = masters.iter().map(|master| {
+        serde_json::json!({
+            "purpose": "table-master", "id": master.key, "store": master.store, "version": master.version,
+            "newest": master.newest, "is_newest": master.version == master.newest, "allowed": master.is_allowed,
+            "files": master.files, "inside": master.inside,
+        })
+    });
+    ui.object(&root.chain(objects).chain(in_store).collect::<Vec<_>>());
     let root = stored.iter().map(|root| {
         let version = root.status.version.clone().unwrap_or_default();
         let place = format!("{}, {}", root.place, root.status.about);
         vec!["root".to_owned(), place, version, String::new(), String::new()]
     });
     let rows = keys.iter().map(|version| {
-        let VersionUse { key, is_newest, files } = version;
+        let VersionUse { key, is_newest, files, inside } = version;
         let files = match files {
             Some(files) if *is_newest => files.to_string(),
+            Some(files) if *inside > 0 => format!("{files}, read only, {inside} with keys inside"),
             Some(files) => format!("{files}, read only"),
             None => String::new(),
         };
         vec![key.purpose.clone(), key.id.clone(), key.version.to_string(), key.created.clone(), files]
     });
-    ui.table(&["purpose", "key", "version", "made", "files"], root.chain(rows));
+    let kept = masters.iter().map(|master| {
+        let StoredUse { key, version, newest, files, inside, .. } = master;
+        let about = match (version == newest, inside) {
+            (true, _) => String::new(),
+            (false, 0) => ", read only".to_owned(),
+            (false, inside) => format!(", read only, {inside} with keys inside"),
+        };
+        vec!["table-master".to_owned(), format!("{key}, in a store"), version.to_string(), String::new(), format!("{files}{about}")]
+    });
+    ui.table(&["purpose", "key", "version", "made", "files"], root.chain(rows).chain(kept));
     if let Some(newest) = stored.iter().find_map(StoredRoot::outdated) {
         ui.hint(format!(
             "The store has version {newest} of its key: `cordon keys rotate-root` wraps the root under it."
@@ -135,12 +155,16 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
     if let Some(error) = uncounted {
         ui.hint(format!("Files were not counted: {error}"));
     }
-    if let Some(versions) = pending {
-        ui.hint(format!(
-            "A rotation was interrupted: `cordon keys rotate --all` carries it on ({}).",
-            names(&versions)
-        ));
+    if let Some(plan) = pending {
+        ui.hint(format!("A rotation was interrupted: `cordon keys rotate --all` carries it on ({}).", plan.told()));
     }
+    if subject_keys_due {
+        ui.hint(
+            "Somebody was destroyed since the subject keys came under their key: `cordon keys rotate --purpose subject-keys` makes copies \
+             from before useless.",
+        );
+    }
+    older_masters(ui, &keys, &masters);
     let due: Vec<String> = keys.iter().filter(|version| is_due(version)).map(|version| version.key.name()).collect();
     if !due.is_empty() {
         let most = project.project.rotate_after.unwrap_or_default();
@@ -152,8 +176,40 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What still stands under older master keys, and what changes that.
+fn older_masters(ui: &Ui, keys: &[VersionUse], masters: &[StoredUse]) {
+    let in_ring = keys.iter().filter(|version| version.key.purpose == "table-master" && !version.is_newest);
+    let in_store = masters.iter().filter(|master| master.version != master.newest);
+    let older: Vec<(u64, u64)> = in_ring
+        .map(|version| (version.files.unwrap_or_default(), version.inside))
+        .chain(in_store.clone().map(|master| (master.files, master.inside)))
+        .collect();
+    if older.iter().any(|(files, inside)| files > inside) {
+        ui.hint("Key material beside files is under older master keys: `cordon keys rewrap` wraps it under the newest.");
+    }
+    if older.iter().any(|(_, inside)| *inside > 0) {
+        ui.hint(
+            "Files with their keys inside stay under their master keys until they are written again: when their source or their policy \
+             changes, or `cordon retain` takes rows from them. With `storage.encryption: { key-material: external }` new files need no \
+             rewriting.",
+        );
+    }
+    for master in masters.iter().filter(|master| !master.is_allowed && master.files > 0) {
+        ui.hint(format!(
+            "{}: version {} is not to be used any more, and {} file(s) are under it: allow it again, `cordon keys rewrap`, retire it then.",
+            master.store, master.version, master.files
+        ));
+    }
+    for master in masters.iter().filter(|master| master.version == master.newest && master.newest > 1) {
+        let is_free = in_store.clone().all(|older| older.key != master.key || older.files == 0);
+        if is_free {
+            ui.hint(format!("{}: nothing is under versions before {}.", master.store, master.newest));
+        }
+    }
+}
+
 /// With what opens the ring, for who replaces it.
-fn open_with_root(place: &Place) -> Result<(OpenProject, RootSecret), Failure> {
+pub(super) fn open_with_root(place: &Place) -> Result<(OpenProject, RootSecret), Failure> {
     let project = place.project()?;
     let root = project.root_secret(&ask_passphrase)?;
     Ok((project.open_with(&root, &os_user())?, root))
@@ -171,9 +227,7 @@ fn rotate_keys(ui: &Ui, place: &Place, purposes: &[String], all: bool) -> Outcom
     }
     let (project, root) = open_with_root(place)?;
     let rotation = rotate::rotate(project, &root, &os_user(), &purposes, &|step| match step {
-        RotateStep::Resumed { versions } => {
-            ui.hint(format!("Carrying on an interrupted rotation: {}", names(versions)));
-        }
+        RotateStep::Resumed { plan } => ui.hint(format!("Carrying on an interrupted rotation: {}", plan.told())),
         RotateStep::Added { versions } => ui.hint(format!("In the key ring: {}", names(versions))),
         RotateStep::LogContinued => ui.hint("The audit log goes on under the newest keys."),
         RotateStep::Sealing { done, of } => {
@@ -181,24 +235,46 @@ fn rotate_keys(ui: &Ui, place: &Place, purposes: &[String], all: bool) -> Outcom
                 ui.hint(format!("Sealing again: {done} of {of} files"));
             }
         }
+        RotateStep::Rewrapping { table, done, of } => {
+            if done % 100 == 0 || done == of {
+                ui.hint(format!("Key material of table {table}: {done} of {of} files"));
+            }
+        }
     })?;
     ui.object(&rotation);
-    ui.say(format!(
-        "New data are written under {}. What is older stays readable; {} file{} of state and quarantine sealed again.",
-        rotation.versions.join(", "),
-        rotation.resealed,
-        if rotation.resealed == 1 { " was" } else { "s were" },
-    ));
+    told(ui, &rotation);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(ui: &Ui, rotation: &Rotation) {
+    let were = |count: u64| if count == 1 { " was" } else { "s were" };
+    if !rotation.versions.is_empty() {
+        ui.say(format!(
+            "New data are written under {}. What is older stays readable; {} file{} of state and quarantine sealed again.",
+            rotation.versions.join(", "),
+            rotation.resealed,
+            were(rotation.resealed as u64),
+        ));
+    }
+    if rotation.versions.is_empty() || rotation.rewrapped > 0 {
+        ui.say(format!(
+            "The key material of {} file{} wrapped under the newest master keys; no data changed.",
+            rotation.rewrapped,
+            were(rotation.rewrapped)
+        ));
+    }
+    if rotation.inside > 0 {
+        ui.hint(format!("{} files have their keys inside and stay as they are (`cordon keys status`).", rotation.inside));
+    }
     for path in &rotation.left {
         ui.hint(format!("Not sealed again, as it does not open: {}", path.display()));
     }
     if rotation.resumed {
         ui.hint("This finished what had been begun; call it again for another rotation.");
     }
-    if !rotation.retired.is_empty() {
+    if rotation.retired.iter().any(|version| version.starts_with("audit-signing.")) {
         ui.hint("The audit log has a new verifying key: keep what `cordon audit head` prints now beside the old one.");
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn names(versions: &[KeyVersion]) -> String {

@@ -72,8 +72,18 @@ fn print(ui: &Ui, report: &RetainReport) {
             outcome(held.reports, &held.held_by, gone),
         ]
     });
+    let requests = report.requests.iter().map(|held| {
+        let gone = held.removed.then(|| "gone".to_owned());
+        vec![
+            "requests".to_owned(),
+            held.keep.clone(),
+            held.before.clone(),
+            held.requests.to_string(),
+            outcome(held.requests, &held.held_by, gone),
+        ]
+    });
     let audit = &report.audit;
-    let lines: Vec<_> = told.chain(quarantine).chain(reports).collect();
+    let lines: Vec<_> = told.chain(quarantine).chain(reports).chain(requests).collect();
     if lines.is_empty() {
         ui.say("Nothing that there is has a retention: see `retention` in cordon.yaml.");
     } else {

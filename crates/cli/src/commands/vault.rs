@@ -1,12 +1,13 @@
-//! `cordon vault status|verify|migrate|shred|check-certificate`
+//! `cordon vault status|verify|migrate|shred|accept-older|check-certificate`
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use cordon_pipeline::project::OpenProject;
-use cordon_pipeline::shred;
+use cordon_pipeline::accept;
+use cordon_pipeline::error::ExitKind;
+use cordon_pipeline::shred::{self, Renewal};
 
-use super::{Outcome, Place, audit, rights, token};
+use super::{Outcome, Place, audit, keys, rights, token};
 use crate::args::VaultCommand;
 use crate::ui::{Failure, Ui, human_bytes, plural};
 
@@ -16,6 +17,9 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
     }
     if let VaultCommand::CheckCertificate { file, key } = command {
         return check_certificate(ui, file, key.as_deref());
+    }
+    if let VaultCommand::Shred { request, user, certificate } = command {
+        return destroy(ui, place, request, user, certificate);
     }
     let project = place.open()?;
     match command {
@@ -78,31 +82,57 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
-        VaultCommand::Shred { request, user, certificate } => destroy(ui, &project, request, user, certificate),
-        VaultCommand::CheckCertificate { .. } => Ok(ExitCode::SUCCESS),
+        VaultCommand::AcceptOlder { user, reason } => {
+            rights::check_reason(reason)?;
+            if !project.project.grants.users().any(|known| known == user) {
+                rights::denied(&project, user, None, "older vault", Vec::new())?;
+                return Err(Failure::new(ExitKind::Denied, format!("`{user}` is no user of this project (`access.users` in cordon.yaml)")));
+            }
+            let accepted = accept::accept_older(&project, user, reason)?;
+            ui.object(&accepted);
+            ui.say(format!("Runs go on with the vault as it is: {}", accepted.pipelines.join(", ")));
+            ui.hint(
+                "Their next run makes rows again from the sources that are there. Rows whose sources are gone keep tokens that the vault may not \
+                 know.",
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        VaultCommand::Shred { .. } | VaultCommand::CheckCertificate { .. } => Ok(ExitCode::SUCCESS),
         VaultCommand::Reveal { .. } => Err(replaced()),
     }
 }
 
-fn destroy(ui: &Ui, project: &OpenProject, request: &str, user: &str, certificate: &Path) -> Outcome {
+fn destroy(ui: &Ui, place: &Place, request: &str, user: &str, certificate: &Path) -> Outcome {
     // Before anything is destroyed: what was done could not be shown.
     if certificate.exists() {
         return Err(Failure::usage(format!("{} exists already; name another file", certificate.display())));
     }
-    let desk = token::desk(project);
+    let (mut project, root) = keys::open_with_root(place)?;
+    let desk = token::desk(&project);
     let case = match desk.shredded(request, user)? {
         Some(case) => case,
         None => token::told(desk.shred(request, user))?,
     };
-    shred::write(certificate, &shred::certificate(project, &case)?)?;
+    let renewal = shred::renew_subject_keys(&mut project, &root)?;
+    shred::write(certificate, &shred::certificate(&project, &case)?)?;
     let tokens: u64 = case.destroyed.iter().map(|(_, count)| count).sum();
+    let waits = if let Renewal::Waits(why) = renewal { Some(why) } else { None };
     ui.object(&serde_json::json!({
         "request": case.id, "destroyed": tokens, "certificate": certificate.display().to_string(),
-        "audit_entry": case.done.map(|done| done.seq),
+        "audit_entry": case.done.map(|done| done.seq), "epoch": case.epoch, "key_renewal_waits": waits,
     }));
     ui.say(format!("destroyed: nothing stands behind {tokens} token{} any more", plural(tokens as usize)));
     ui.say(format!("certificate: {}", certificate.display()));
-    ui.hint("Copies of subject-keys and of the key ring from before still open it: the certificate says what to do.");
+    match waits {
+        Some(why) => ui.hint(format!(
+            "Copies of subject-keys from before still open it: the key they are under is to be renewed, and {why}. Then:  cordon keys \
+             rotate --purpose subject-keys"
+        )),
+        None => ui.hint(
+            "Copies of subject-keys from before open nothing with the key ring as it is now. Replace backups of both: the certificate says \
+             what is left to destroy.",
+        ),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

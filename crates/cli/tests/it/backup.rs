@@ -26,7 +26,7 @@ fn folder() -> Folder {
     folder
 }
 
-fn backup(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
+pub(crate) fn backup(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
     let dir = folder.dir.path().join(name);
     let mut args = vec!["backup", "create", dir.to_str().unwrap()];
     args.extend(more);
@@ -34,7 +34,7 @@ fn backup(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
     dir
 }
 
-fn at(args: &[&str], paths: &[&Path]) -> Said {
+pub(crate) fn at(args: &[&str], paths: &[&Path]) -> Said {
     said(binary().args(args).args(paths).output().unwrap())
 }
 
@@ -140,9 +140,11 @@ fn nothing_is_replaced_and_key_files_in_place_stay() {
     at(&["backup", "verify", "--keys", kept.to_str().unwrap()], &[&dir]).ok();
     let target = folder.dir.path().join("target");
     fs::create_dir_all(target.join(".cordon")).unwrap();
-    fs::write(target.join(".cordon/keyring.json"), b"newer").unwrap();
+    folder.cordon(&["keys", "rotate", "--purpose", "seal"]).ok();
+    let newer = fs::read(folder.path().join(".cordon/keyring.json")).unwrap();
+    fs::write(target.join(".cordon/keyring.json"), &newer).unwrap();
     at(&["backup", "restore", "--keys", kept.to_str().unwrap()], &[&dir, &target]).ok();
-    assert_eq!(fs::read(target.join(".cordon/keyring.json")).unwrap(), b"newer");
+    assert_eq!(fs::read(target.join(".cordon/keyring.json")).unwrap(), newer);
 
     // Without keys: the ring is put in place by hand.
     let dir = backup(&folder, "c", &["--without-keys", "--tables"]);

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::needless_pass_by_value, clippy::match_same_arms)]
 
+mod accept;
 mod access;
 mod backup;
+mod backup_keys;
 mod canaries;
 mod ccda;
 mod dicom;
+mod encrypted_sources;
 mod evidence;
 mod fhir_input;
 mod hl7v2;
@@ -25,6 +28,8 @@ mod postgres_server;
 mod project_folder;
 mod report;
 mod retain;
+mod retain_requests;
+mod rewrap;
 mod rights;
 mod rotation;
 mod runs;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -507,8 +506,7 @@ fn one_of_a_thousand_is_gone_from_a_dump_of_before_and_a_run_sees_that_it_was_pu
     move_in(&folder, &server);
     folder.write("in/people.csv", people(0..PEOPLE));
     folder.run_json("test", 0);
-    let backup = server.dir.path().join("backup.sql");
-    server.backup(&backup);
+    let backup = server.dump();
     folder.write("in/visits.csv", visits(0..PEOPLE));
     folder.run_json("test", 0);
     let before: Vec<String> = {
@@ -555,7 +553,7 @@ fn one_of_a_thousand_is_gone_from_a_dump_of_before_and_a_run_sees_that_it_was_pu
 
     // A dump from after the run, also from before the person was destroyed, lacks nothing: the run goes on, and whoever comes
     // with the number again is somebody else.
-    let (folder, server) = again(&backup);
+    let (folder, server) = again();
     let before = rows(&folder, "people", "id");
     folder.write("in/people2.csv", people(7..9).replace(",r", ",s"));
     folder.run_json("test", 0);
@@ -566,18 +564,18 @@ fn one_of_a_thousand_is_gone_from_a_dump_of_before_and_a_run_sees_that_it_was_pu
 }
 
 /// Another hospital whose database was put back to what it was between its last run and the destruction of one person.
-fn again(backup: &Path) -> (Folder, Server) {
+fn again() -> (Folder, Server) {
     let server = Server::start();
     let folder = Folder::with(POLICY, &sources(""));
     move_in(&folder, &server);
     folder.write("in/people.csv", people(0..20));
     folder.run_json("test", 0);
-    server.backup(backup);
+    let backup = server.dump();
     let token = rows(&folder, "people", "id")["r7"].clone();
     let id = ask(&folder, "patient", &[&token], true);
     let file = folder.path().join("certificate.json").display().to_string();
     folder.cordon(&["vault", "shred", &id, "--as", "privacy-officer", "--certificate", &file]).ok();
-    server.restore(backup);
+    server.restore(&backup);
     (folder, server)
 }
 

@@ -70,7 +70,7 @@ fn new_data_stand_under_new_keys_and_old_data_are_read() {
     let source = folder.cordon(&["tables", "history", "visits", "--format", "json"]).ok().json();
     let said = rotate(&folder, None).ok().json();
     assert_eq!(said["resumed"], false);
-    assert_eq!(said["versions"].as_array().unwrap().len(), 7);
+    assert_eq!(said["versions"].as_array().unwrap().len(), 8);
     assert_eq!(said["left"], serde_json::json!([]));
     assert!(said["resealed"].as_u64().unwrap() >= 3, "state, report and quarantine: {said}");
     everything_works(&folder, &before);
@@ -117,7 +117,17 @@ fn new_data_stand_under_new_keys_and_old_data_are_read() {
 
 #[test]
 fn killed_at_each_step_it_is_carried_on() {
-    for at in ["rotate-planned", "rotate-added", "rotate-log", "rotate-sealing", "rotate-resealed", "rotate-retired"] {
+    for at in [
+        "rotate-planned",
+        "rotate-added",
+        "rotate-log",
+        "rotate-sealing",
+        "rotate-resealed",
+        "rotate-rewrapped",
+        "renew-resealed",
+        "renew-retired",
+        "rotate-retired",
+    ] {
         let folder = folder();
         let before = folder.everything();
         assert_ne!(rotate(&folder, Some(at)).code, 0, "{at}");
@@ -131,10 +141,12 @@ fn killed_at_each_step_it_is_carried_on() {
 
         let said = rotate(&folder, None).ok().json();
         assert_eq!((&said["resumed"], &said["left"]), (&Value::Bool(true), &serde_json::json!([])), "{at}");
-        assert_eq!(said["versions"].as_array().unwrap().len(), 7, "{at}");
+        assert_eq!(said["versions"].as_array().unwrap().len(), 8, "{at}");
         let keys = status(&folder);
         assert!(keys.iter().all(|key| key["version"].as_u64().unwrap() <= 2), "{at}: made once");
         assert!(version_of(&keys, "audit-signing", 1).is_none(), "{at}");
+        assert!(version_of(&keys, "subject-keys", 1).is_none(), "{at}");
+        assert_eq!(files(&keys, "subject-keys", 2), Some(1), "{at}");
         assert_eq!(folder.count("SELECT count(*) FROM visits"), 3, "{at}");
         folder.cordon(&["audit", "verify"]).ok();
         folder.cordon(&["tables", "verify"]).ok();
@@ -248,6 +260,26 @@ fn keys_that_are_due_are_told() {
     folder.write("cordon.yaml", config.replace("keys:\n", "keys:\n  rotate-after: 365d\n"));
     assert!(!folder.cordon(&["keys", "status"]).ok().err.contains("rotate-after"));
     assert!(status(&folder).iter().all(|key| key["due"] == false));
+    // Some time later.
+    let later = |days: i64| (chrono::Utc::now() + chrono::Duration::days(days)).to_rfc3339();
+    let then = |days: i64, format: &str| {
+        let mut command = binary();
+        command.args(["keys", "status", "--format", format]).current_dir(folder.path()).env("CORDON_NOW", later(days));
+        said(command.output().unwrap()).ok()
+    };
+    assert!(then(364, "json").json().as_array().unwrap().iter().all(|key| key["due"] == false));
+    let due: Vec<String> = then(366, "json")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|key| key["due"] == true)
+        .map(|key| key["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(["cordon-footer", "seal", "audit-seal", "audit-signing", "subject-keys"].iter().all(|id| due.contains(&(*id).to_owned())), "{due:?}");
+    assert!(["hash", "vault", "blind-index"].iter().all(|id| !due.contains(&(*id).to_owned())), "{due:?}");
+    let told = then(366, "text").err;
+    assert!(told.contains("Older than 365 days") && told.contains("cordon-direct.v1"), "{told}");
     for wrong in ["0d", "a year", "365", "99999d", "-1d"] {
         folder.write("cordon.yaml", config.replace("keys:\n", &format!("keys:\n  rotate-after: {wrong}\n")));
         folder.cordon(&["keys", "status"]).exits(2);

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::{Folder, Said, binary, copy_tree, said};
 
-const CANARY: &str = "CANARY-MRN-7";
+pub(crate) const CANARY: &str = "CANARY-MRN-7";
 
 const POLICY: &str = "
 policy: test
@@ -20,7 +20,7 @@ datasets:
 const PEOPLE: usize = 1000;
 
 /// A thousand people, and the token of each in order.
-fn folder() -> (Folder, Vec<String>) {
+pub(crate) fn folder() -> (Folder, Vec<String>) {
     let folder = Folder::with(POLICY, "  - { dataset: visits, path: in/*.csv }");
     folder.write("in/a.csv", visits(0));
     folder.run_json("test", 0);
@@ -47,7 +47,7 @@ fn tokens(folder: &Folder, before: &str) -> Vec<String> {
     rows.iter().map(|row| row["patient"].as_str().unwrap().to_owned()).collect()
 }
 
-fn ask(folder: &Folder, token: &str, shred: bool) -> String {
+pub(crate) fn ask(folder: &Folder, token: &str, shred: bool) -> String {
     let mut args =
         vec!["token", "request", "--domain", "patient", "--as", "privacy-officer", "--reason", "the patient asked"];
     args.extend(["--purpose", "required-by-law"]);
@@ -56,16 +56,16 @@ fn ask(folder: &Folder, token: &str, shred: bool) -> String {
     folder.cordon(&args).ok().out.trim().to_owned()
 }
 
-fn approve(folder: &Folder, id: &str, user: &str) -> Said {
+pub(crate) fn approve(folder: &Folder, id: &str, user: &str) -> Said {
     folder.cordon(&["token", "approve", id, "--as", user, "--reason", "checked with the ward"])
 }
 
-fn shred(folder: &Folder, id: &str, user: &str, certificate: &str) -> Said {
+pub(crate) fn shred(folder: &Folder, id: &str, user: &str, certificate: &str) -> Said {
     let file = folder.path().join(certificate).display().to_string();
     folder.cordon(&["vault", "shred", id, "--as", user, "--certificate", &file])
 }
 
-fn revealed(folder: &Folder, token: &str) -> Said {
+pub(crate) fn revealed(folder: &Folder, token: &str) -> Said {
     let id = ask(folder, token, false);
     approve(folder, &id, "compliance-officer").ok();
     folder.cordon(&["token", "reveal", &id, "--as", "privacy-officer"])
@@ -165,7 +165,7 @@ fn nothing_is_destroyed_under_a_legal_hold() {
 
 #[test]
 fn a_destruction_that_was_killed_is_carried_on() {
-    for at in ["shred-begun", "shredded"] {
+    for at in ["shred-begun", "shredded", "renew-begun", "renew-added", "renew-resealed", "renew-retired"] {
         let (folder, tokens) = folder();
         let id = ask(&folder, &tokens[7], true);
         approve(&folder, &id, "compliance-officer").ok();
@@ -179,5 +179,82 @@ fn a_destruction_that_was_killed_is_carried_on() {
         revealed(&folder, &tokens[7]).exits(1);
         revealed(&folder, &tokens[6]).ok();
         folder.cordon(&["vault", "check-certificate", &file]).ok();
+        // The key of before has left the ring, and what is left of the file is under the new one.
+        assert_eq!(versions(&folder), [2], "{at}");
+        assert!(!folder.cordon(&["keys", "status"]).ok().err.contains("subject-keys"), "{at}");
+        folder.cordon(&["vault", "verify"]).ok();
+        folder.cordon(&["audit", "verify"]).ok();
+        assert_eq!(folder.run_json("test", 0)["files_read"], 0, "{at}");
     }
+}
+
+/// Of the key that the subject keys are under, as the ring holds it.
+fn versions(folder: &Folder) -> Vec<u64> {
+    let status = folder.cordon(&["keys", "status", "--format", "json"]).ok().json();
+    let of = |key: &&serde_json::Value| key["purpose"] == "subject-keys";
+    status.as_array().unwrap().iter().filter(of).map(|key| key["version"].as_u64().unwrap()).collect()
+}
+
+fn put_back(folder: &Folder, name: &str, bytes: &[u8]) {
+    fs::write(folder.path().join(".cordon").join(name), bytes).unwrap();
+}
+
+#[test]
+fn an_old_copy_of_the_subject_keys_is_of_no_use_with_the_ring_in_use() {
+    let (folder, tokens) = folder();
+    let file = |name: &str| fs::read(folder.path().join(".cordon").join(name)).unwrap();
+    let (old, old_ring) = (file("subject-keys"), file("keyring.json"));
+    let copy = folder.path().join("copy-of-the-vault");
+    copy_tree(&folder.path().join(".cordon/vault"), &copy);
+    assert_eq!(versions(&folder), [1]);
+    let id = ask(&folder, &tokens[7], true);
+    approve(&folder, &id, "compliance-officer").ok();
+    let done = shred(&folder, &id, "privacy-officer", "certificate.json").ok();
+    assert!(done.err.contains("open nothing with the key ring as it is now"), "{}", done.err);
+    assert_eq!(versions(&folder), [2]);
+    let certificate: serde_json::Value = serde_json::from_str(&folder.read("certificate.json")).unwrap();
+    assert_eq!(certificate["statement"]["epoch"], folder.audit("subject_shredded")[1]["epoch"]);
+    assert_eq!(certificate["statement"]["epoch"], 2);
+    let told = folder.audit("key_operation");
+    let about = |what: &str, key: &str, outcome: &str| {
+        told.iter().any(|event| event["what"] == what && event["key_ids"][0] == key && event["outcome"] == outcome)
+    };
+    assert!(about("rotated", "subject-keys.v2", "done") && about("retired", "subject-keys.v1", "done"), "{told:?}");
+
+    // The thief's vault and subject keys are of the day before; the ring is what this machine has now.
+    let (new, new_ring) = (file("subject-keys"), file("keyring.json"));
+    fs::remove_dir_all(folder.path().join(".cordon/vault")).unwrap();
+    copy_tree(&copy, &folder.path().join(".cordon/vault"));
+    put_back(&folder, "subject-keys", &old);
+    let refused = revealed(&folder, &tokens[7]).exits(5);
+    assert!(refused.err.contains("subject-keys") && !refused.all().contains(CANARY), "{}", refused.err);
+    folder.cordon(&["vault", "verify"]).exits(5);
+    // With the ring of the day before as well it opens: that copy is what has to be destroyed.
+    put_back(&folder, "keyring.json", &old_ring);
+    assert!(revealed(&folder, &tokens[7]).ok().out.contains(CANARY));
+    put_back(&folder, "keyring.json", &new_ring);
+    put_back(&folder, "subject-keys", &new);
+    revealed(&folder, &tokens[7]).exits(1);
+    assert_eq!(revealed(&folder, &tokens[8]).ok().out, format!("{}\tp-0008\n", tokens[8]));
+}
+
+#[test]
+fn while_a_run_goes_on_the_person_is_destroyed_and_the_key_is_renewed_later() {
+    let (folder, tokens) = folder();
+    let old = fs::read(folder.path().join(".cordon/subject-keys")).unwrap();
+    let lock = fs::File::open(folder.path().join(".cordon/state/test/lock")).unwrap();
+    lock.lock().unwrap();
+    let id = ask(&folder, &tokens[7], true);
+    approve(&folder, &id, "compliance-officer").ok();
+    let done = shred(&folder, &id, "privacy-officer", "certificate.json").ok();
+    assert!(done.err.contains("rotate --purpose subject-keys"), "{}", done.err);
+    revealed(&folder, &tokens[7]).exits(1);
+    assert_eq!(versions(&folder), [1]);
+    assert!(folder.cordon(&["keys", "status"]).ok().err.contains("rotate --purpose subject-keys"));
+    drop(lock);
+    folder.cordon(&["keys", "rotate", "--purpose", "subject-keys"]).ok();
+    assert_eq!(versions(&folder), [2]);
+    assert!(!folder.cordon(&["keys", "status"]).ok().err.contains("rotate --purpose subject-keys"));
+    put_back(&folder, "subject-keys", &old);
+    folder.cordon(&["vault", "verify"]).exits(5);
 }

@@ -1,6 +1,7 @@
 //! Runs from and to object stores: S3 (SeaweedFS) and Azure Blob (Azurite), both real and over TLS.
 
 mod retention;
+mod rewrap;
 mod wire;
 
 use std::collections::BTreeSet;

@@ -78,7 +78,7 @@ impl KeyTools {
     }
 }
 
-fn parse(text: &str) -> Result<Material, KeyError> {
+pub(super) fn parse(text: &str) -> Result<Material, KeyError> {
     serde_json::from_str(text).map_err(|_| KeyError::UnknownMaterial)
 }
 
@@ -90,7 +90,7 @@ fn class_of(id: &str) -> &str {
 }
 
 /// Which version of the master key wrapped, where the text says so: `vault:v3:…`.
-fn version(wrapped: &str) -> Option<&str> {
+pub(super) fn version(wrapped: &str) -> Option<&str> {
     let mut parts = wrapped.splitn(3, ':');
     let (Some("vault"), Some(version), Some(_)) = (parts.next(), parts.next(), parts.next()) else { return None };
     Some(version)

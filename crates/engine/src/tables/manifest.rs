@@ -72,6 +72,9 @@ pub struct PartInfo {
     /// Of the encrypted footer, its length and the magic: what binds every page.
     pub footer_sha256: String,
     pub sources: Vec<SourceRef>,
+    /// The master keys when it was written: material beside it may have been wrapped anew since ([`TableStore::key_use`]).
+    ///
+    /// [`TableStore::key_use`]: super::TableStore::key_use
     pub key_ids: Vec<String>,
     /// Where the key material stands beside the file: the digest of the data keys in it, which wrapping them anew does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]

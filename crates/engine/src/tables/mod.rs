@@ -35,11 +35,11 @@ use datafusion::object_store::local::LocalFileSystem;
 use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 
-pub use key_use::KeyUse;
+pub use key_use::{KeyUse, PartCount};
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
 pub use manifest::{decode_schema, encode_schema};
 pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
-pub(crate) use place::PartFile;
+pub(crate) use place::{PartFile, read_material};
 use place::{Place, list, lock_file, make_dir, sync_dir};
 pub use rewrap::{RewrapProgress, Rewrapped};
 
@@ -460,28 +460,8 @@ impl TableVersion {
         self.each_part(|part| self.store.check_footer(&self.table, part))
     }
 
-    /// Of an object store several at once: each is a wait for the network.
     fn each_part(&self, check: impl Fn(&PartInfo) -> Result<(), EngineError> + Sync) -> Result<(), EngineError> {
-        let parts = &self.manifest.parts;
-        if matches!(self.store.0.place, Place::Folder(_)) || parts.len() < 2 {
-            return parts.iter().try_for_each(check);
-        }
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..parts.len().min(CHECKS))
-                .map(|_| {
-                    scope.spawn(|| {
-                        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            check(part)?;
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().unwrap_or(Err(EngineError::Internal("check of the parts"))))
-        })
+        self.store.each_of(&self.manifest.parts, check)
     }
 
     /// Whether the footer key can be had. Asked before a scan, because DataFusion turns the answer into text.
@@ -516,6 +496,33 @@ impl TableStore {
             Some((table, file)) => self.part_keys(table, file),
             None => self.0.keys.decryption_properties(),
         }
+    }
+
+    /// Of an object store several at once: each is a wait for the network.
+    fn each_of(
+        &self,
+        parts: &[PartInfo],
+        check: impl Fn(&PartInfo) -> Result<(), EngineError> + Sync,
+    ) -> Result<(), EngineError> {
+        if matches!(self.0.place, Place::Folder(_)) || parts.len() < 2 {
+            return parts.iter().try_for_each(check);
+        }
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..parts.len().min(CHECKS))
+                .map(|_| {
+                    scope.spawn(|| {
+                        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            check(part)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or(Err(EngineError::Internal("check of the parts"))))
+        })
     }
 
     fn part_keys(&self, table: &str, file: &str) -> Result<Arc<FileDecryptionProperties>, EngineError> {

@@ -171,15 +171,13 @@ impl Place {
     pub(super) fn material(&self, table: &str, file: &str) -> Result<Option<BTreeMap<String, String>>, EngineError> {
         let name = material_name(file);
         let path = self.shown(table, DATA, &name);
-        let json = match self {
-            Self::Folder(_) => match fs::read(&path) {
-                Ok(json) => Some(json.into()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(EngineError::io("read the key material", &path, &error)),
-            },
-            Self::Objects(store) => store.small(&key(table, DATA, &name), MOST_MANIFEST)?,
-        };
-        json.map(|json| read_external(&json, &path)).transpose()
+        match self {
+            Self::Folder(_) => read_material(&path),
+            Self::Objects(store) => {
+                let json = store.small(&key(table, DATA, &name), MOST_MANIFEST)?;
+                json.map(|json| read_external(&json, &path)).transpose()
+            }
+        }
     }
 
     /// Replaces the key material of a part: readers find the old or the new. `scratch`: a folder of this machine.
@@ -191,25 +189,22 @@ impl Place {
         scratch: &Path,
     ) -> Result<(), EngineError> {
         let name = material_name(file);
-        let draft = |dir: &Path| Ok::<_, EngineError>(dir.join(format!("{DRAFT}{}", random_name()?)));
         match self {
-            Self::Folder(root) => {
-                let dir = root.join(table).join(DATA);
-                let draft = draft(&dir)?;
-                write_durably(&draft, json, "write the key material")?;
-                let to = dir.join(name);
-                fs::rename(&draft, &to).map_err(|error| EngineError::io("replace the key material", &to, &error))?;
-                sync_dir(&dir)
-            }
+            Self::Folder(root) => replace_file(&root.join(table).join(DATA).join(name), json),
             Self::Objects(store) => {
                 make_dir(scratch)?;
-                let draft = draft(scratch)?;
+                let draft = draft_in(scratch)?;
                 write_durably(&draft, json, "write the key material")?;
                 let put = store.upload(&key(table, DATA, &name), &draft);
                 remove(&draft)?;
                 Ok(put?)
             }
         }
+    }
+
+    /// Drafts of key material that were on their way into an object store when somebody was killed. Nobody else may be replacing any.
+    pub(super) fn remove_scratch(&self, scratch: &Path) -> Result<(), EngineError> {
+        list(scratch)?.iter().filter(|name| name.starts_with(DRAFT)).try_for_each(|name| remove(&scratch.join(name)))
     }
 
     /// Makes the names of the parts durable; an object's is with the object.
@@ -322,6 +317,28 @@ impl Place {
 }
 
 const DRAFT: &str = ".draft-";
+
+fn draft_in(dir: &Path) -> Result<PathBuf, EngineError> {
+    Ok(dir.join(format!("{DRAFT}{}", random_name()?)))
+}
+
+/// Replaces key material on a disk of this machine.
+pub(super) fn replace_file(path: &Path, json: &[u8]) -> Result<(), EngineError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let draft = draft_in(dir)?;
+    write_durably(&draft, json, "write the key material")?;
+    fs::rename(&draft, path).map_err(|error| EngineError::io("replace the key material", path, &error))?;
+    sync_dir(dir)
+}
+
+/// External key material on a disk of this machine; `None` where there is none.
+pub(crate) fn read_material(path: &Path) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+    match fs::read(path) {
+        Ok(json) => read_external(&json, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(EngineError::io("read the key material", path, &error)),
+    }
+}
 
 fn key(table: &str, room: &str, file: &str) -> String {
     format!("{table}/{room}/{file}")

@@ -205,10 +205,13 @@ impl<'a> Reader<'a, '_, '_> {
         Ok(rejected)
     }
 
-    /// A store that cannot be reached is no fault of the file.
+    /// A store that cannot be reached is no fault of the file, and neither are keys that were named for it and do not open it.
     fn parquet_trouble(&self, error: EngineError) -> Stop {
         match error {
             EngineError::Storage(error) => RunError::from(error).into(),
+            EngineError::KeyDenied { .. } | EngineError::KeyMaterial { .. } if self.planned.file.keys.are_named() => {
+                RunError::from(error).into()
+            }
             error => self.refuse_for(error.to_string()),
         }
     }

@@ -2,8 +2,8 @@
 //! it has the new versions or it has not.
 
 use cordon_crypto::{
-    AuditSealKey, AuditSigningSeed, BlindIndexKey, DateShiftKey, FpeKey, HashKey, RootKey, SealKey, SurrogateKey,
-    TableMasterKey, VaultKey, random_bytes,
+    AuditSealKey, AuditSigningSeed, BlindIndexKey, DateShiftKey, FpeKey, HashKey, RootKey, SealKey, SubjectSealKey,
+    SurrogateKey, TableMasterKey, VaultKey, random_bytes,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -13,8 +13,13 @@ use super::root::RootSecret;
 use super::{KeyRing, KeyRingError, KeyStatus, atomic, root};
 
 /// The purposes whose keys can be rotated.
-pub const ROTATED: [&str; 4] =
-    [TableMasterKey::PURPOSE, SealKey::PURPOSE, AuditSealKey::PURPOSE, AuditSigningSeed::PURPOSE];
+pub const ROTATED: [&str; 5] = [
+    TableMasterKey::PURPOSE,
+    SealKey::PURPOSE,
+    AuditSealKey::PURPOSE,
+    AuditSigningSeed::PURPOSE,
+    SubjectSealKey::PURPOSE,
+];
 
 /// From the first version of these, names are derived that must not change: of files in manifests, and tags in the audit log.
 const NAMING: [&str; 2] = [SealKey::PURPOSE, AuditSealKey::PURPOSE];
@@ -76,6 +81,13 @@ impl KeyRing {
     pub fn newest_master_key(&self, id: &str) -> Result<String, KeyRingError> {
         let newest = self.newest().into_iter().find(|key| key.purpose == TableMasterKey::PURPOSE && key.id == id);
         newest.map(|key| key.name()).ok_or(KeyRingError::NoKey { purpose: TableMasterKey::PURPOSE })
+    }
+
+    /// The versions of a purpose's keys that are older than the newest.
+    pub fn older_versions(&self, purpose: &str) -> Vec<KeyVersion> {
+        let newest: Vec<KeyVersion> = self.newest().iter().map(KeyStatus::key_version).collect();
+        let of_purpose = self.status().into_iter().filter(|key| key.purpose == purpose);
+        of_purpose.map(|key| key.key_version()).filter(|version| !newest.contains(version)).collect()
     }
 
     /// What a rotation of a purpose would add: the next version of each of its keys.

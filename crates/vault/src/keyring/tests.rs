@@ -434,7 +434,7 @@ fn a_rotation_adds_versions_and_keeps_the_old_ones() {
     let (scratch, root, mut ring) = Scratch::with_key_file();
     let before = all(&ring);
     let wanted = next(&ring);
-    assert_eq!(wanted.len(), 7);
+    assert_eq!(wanted.len(), 8);
     assert!(wanted.iter().all(|key| key.version == 2));
     ring.rotate(&root, &wanted, "2027-01-01T00:00:00Z").unwrap();
 
@@ -446,7 +446,7 @@ fn a_rotation_adds_versions_and_keeps_the_old_ones() {
         assert_eq!(seal.first_key().dangerous_expose(), &before_of(&before, ring, "seal"));
         assert_eq!(ring.newest_master_key("cordon-direct").unwrap(), "cordon-direct.v2");
         assert_eq!(ring.audit_signing_keys().unwrap().verifying_keys().len(), 2);
-        assert_eq!(ring.newest().iter().filter(|key| key.created.starts_with("2027")).count(), 7);
+        assert_eq!(ring.newest().iter().filter(|key| key.created.starts_with("2027")).count(), 8);
         // A wrapped data key of before, and one of now.
         let masters = ring.master_keys();
         for id in ["cordon-quasi.v1", "cordon-quasi.v2"] {

@@ -40,6 +40,9 @@ pub enum VaultError {
     /// Of an older copy, people who were destroyed since could be read again.
     #[error("the subject keys {} are an older copy: keys were destroyed since; restore the newest copy of that file", path.display())]
     OldSubjectKeys { path: PathBuf },
+    /// Somebody was destroyed, and the file sealed under a new key of the ring.
+    #[error("the subject keys {} are sealed under version {version} of their key, which the key ring in use does not hold; if somebody was destroyed while this command ran, run it again, else restore the newest copy of the key ring", path.display())]
+    SubjectKeysRenewed { path: PathBuf, version: u32 },
     #[error("people are being destroyed faster than the vault can answer; try again")]
     Busy,
     /// Records that were written already may show another made-up name than the one that stands.

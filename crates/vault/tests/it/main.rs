@@ -11,6 +11,7 @@ mod postgres_dossiers;
 mod postgres_server;
 mod processes;
 mod shred;
+mod shred_killed;
 mod subject_keys;
 
 use std::{path::Path, sync::Arc};

@@ -14,7 +14,7 @@ const PATIENTS: u64 = 1_000;
 const GONE: u64 = 417;
 
 /// A vault whose subject keys are not in its folder.
-fn vault(home: &Path) -> Arc<TokenVault> {
+pub(crate) fn vault(home: &Path) -> Arc<TokenVault> {
     try_vault(home).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -22,7 +22,7 @@ fn try_vault(home: &Path) -> Result<Arc<TokenVault>, VaultError> {
     TokenVault::open(&home.join("vault"), keys(), try_subjects(home)?, tiny()).map(Arc::new)
 }
 
-fn dossiers(home: &Path, vault: &Arc<TokenVault>) -> DossierStore {
+pub(crate) fn dossiers(home: &Path, vault: &Arc<TokenVault>) -> DossierStore {
     let options = DossierOptions { memory_bytes: 64 << 10, fan_in: 2 };
     DossierStore::open(&home.join("dossiers"), Arc::clone(vault), options).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -35,12 +35,12 @@ fn ssn(n: u64) -> String {
     format!("900-00-{n:04}")
 }
 
-fn town(n: u64) -> String {
+pub(crate) fn town(n: u64) -> String {
     format!("Canarytown{n:05}")
 }
 
 /// Links each patient's numbers, in two steps for some, so that there are merges; and says where they live.
-fn admit(vault: &TokenVault, dossiers: &DossierStore, patients: impl Iterator<Item = u64> + Clone) {
+pub(crate) fn admit(vault: &TokenVault, dossiers: &DossierStore, patients: impl Iterator<Item = u64> + Clone) {
     for n in patients.clone() {
         let (mrn, ssn) = (mrn(n), ssn(n));
         let of = |namespace, value| Identifier { namespace, value };
@@ -62,7 +62,7 @@ fn admit(vault: &TokenVault, dossiers: &DossierStore, patients: impl Iterator<It
     vault.sync().unwrap();
 }
 
-fn people(vault: &TokenVault, patients: impl Iterator<Item = u64>) -> Vec<Token> {
+pub(crate) fn people(vault: &TokenVault, patients: impl Iterator<Item = u64>) -> Vec<Token> {
     let values: Vec<String> = patients.map(mrn).collect();
     let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
     let mut out = Vec::new();
@@ -70,7 +70,7 @@ fn people(vault: &TokenVault, patients: impl Iterator<Item = u64>) -> Vec<Token>
     out
 }
 
-fn towns(dossiers: &DossierStore, subjects: &[Token]) -> Vec<Option<String>> {
+pub(crate) fn towns(dossiers: &DossierStore, subjects: &[Token]) -> Vec<Option<String>> {
     let mut known = Vec::new();
     dossiers.known(subjects, &mut known).unwrap();
     known.iter().map(|facts| facts.iter().next().map(|fact| fact.text.to_owned())).collect()

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use cordon_crypto::SubjectSealKey;
-use cordon_vault::{SubjectKeys, VaultError};
+use cordon_crypto::{SubjectSealKey, Versions};
+use cordon_vault::{SubjectKeys, SubjectKeysHead, VaultError};
 
 use crate::scratch;
 
@@ -84,7 +84,7 @@ fn hostile_files_are_refused() {
     let keys = SubjectKeys::create(&path, &key()).unwrap();
     keys.destroy(&[3], &[[9; 16]]).unwrap();
     let whole = fs::read(&path).unwrap();
-    for at in (0..whole.len()).step_by(if whole.len() > 4_000 { 7 } else { 1 }).chain(0..84) {
+    for at in (0..whole.len()).step_by(if whole.len() > 4_000 { 7 } else { 1 }).chain(0..96) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&path, flipped).unwrap();
@@ -127,14 +127,48 @@ fn resealed_keys_are_the_same_and_old_copies_need_the_old_key() {
     let path = dir.path().join("subject-keys");
     let keys = SubjectKeys::create(&path, &key()).unwrap();
     let leaf = keys.leaf(7).unwrap().unwrap();
-    let new = SubjectSealKey::generate();
-    keys.reseal(&new).unwrap();
-    keys.reseal(&new).unwrap();
-    assert!(matches!(refused(&path), VaultError::WrongKey { .. }));
-    let again = SubjectKeys::open(&path, &new).unwrap();
+    assert!(!keys.is_renewal_due());
+    let before = fs::read(&path).unwrap();
+    keys.destroy(&[8], &[]).unwrap();
+    assert!(keys.is_renewal_due() && open(&path).is_renewal_due());
+
+    let new = [9; 32];
+    let both = Versions::new([(1, key()), (2, SubjectSealKey::from_bytes(new))]).unwrap();
+    let only = Versions::new([(2, SubjectSealKey::from_bytes(new))]).unwrap();
+    keys.reseal(&both).unwrap();
+    let sealed = fs::read(&path).unwrap();
+    keys.reseal(&both).unwrap();
+    assert!(sealed == fs::read(&path).unwrap(), "once is enough");
+    assert!(!keys.is_renewal_due() && keys.key_version() == 2);
+    assert!(matches!(refused(&path), VaultError::SubjectKeysRenewed { version: 2, .. }));
+    let again = SubjectKeys::open_with(&path, &only).unwrap();
     assert_eq!(*again.leaf(7).unwrap().unwrap(), *leaf);
+    assert!(again.leaf(8).unwrap().is_none());
+    let head = SubjectKeysHead::read(&path).unwrap();
+    assert_eq!((head.key_version, head.epoch), (2, 2));
+
+    // What was written stays under the key that it is under, and the other process notices.
     keys.destroy(&[7], &[]).unwrap();
-    assert!(again.leaf(7).unwrap().is_none());
+    assert!(again.leaf(7).unwrap().is_none() && again.is_renewal_due());
+    // The copy of before, with what the ring holds now: not even who never saw the newer one opens it.
+    fs::write(&path, &before).unwrap();
+    let old = SubjectKeys::open_with(&path, &only).err().unwrap();
+    assert!(matches!(old, VaultError::SubjectKeysRenewed { version: 1, .. }), "{old}");
+    // Of another key of that version it is said as that.
+    let other = Versions::new([(1, SubjectSealKey::generate())]).unwrap();
+    let wrong = SubjectKeys::open_with(&path, &other).err().unwrap();
+    assert!(matches!(wrong, VaultError::WrongKey { .. }), "{wrong}");
+}
+
+#[test]
+fn files_of_the_format_before_are_refused() {
+    let dir = scratch();
+    let path = dir.path().join("subject-keys");
+    drop(SubjectKeys::create(&path, &key()).unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(refused(&path), VaultError::Version { found: 1, known: 2, .. }));
 }
 
 /// Nodes are random: what stands in the file in clear, or what a killed writer left, would be found.

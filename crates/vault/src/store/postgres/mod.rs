@@ -23,6 +23,7 @@ mod config;
 mod database;
 mod dossiers;
 mod migrate;
+mod probe;
 mod row;
 mod shred;
 mod tls;

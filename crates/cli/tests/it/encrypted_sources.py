@@ -1,0 +1,69 @@
+"""Writes encrypted Parquet files as others do: pyarrow and Spark with master keys in a transit engine, DuckDB with one key."""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cordon_transit
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
+
+out, duckdb_key, scratch = json.loads(sys.argv[1])
+address, ca, token_file = (os.environ[name] for name in ("TEST_ADDRESS", "TEST_CA", "TEST_TOKEN_FILE"))
+os.makedirs(out, exist_ok=True)
+
+
+def table(first):
+    people = [f"CANARY{first + n}" for n in range(4)]
+    return pa.table({"patient": people, "day": ["2020-01-02"] * 4, "code": [f"E{first + n}" for n in range(4)]})
+
+
+transit = cordon_transit.Transit(address, ca_file=ca)
+columns = {"cordon-direct": ["patient"], "cordon-quasi": ["day"], "cordon-clinical": ["code"]}
+for first, (name, internal, double) in enumerate([("inside", True, True), ("beside", False, True), ("single", True, False)]):
+    config = pe.EncryptionConfiguration(
+        footer_key="cordon-footer", column_keys=columns, encryption_algorithm="AES_GCM_V1", double_wrapping=double,
+        data_key_length_bits=256, internal_key_material=internal, plaintext_footer=False,
+    )
+    path = f"{out}/{name}.parquet"
+    where = {} if internal else {"parquet_file_path": path}
+    keys = cordon_transit.crypto_factory(transit).file_encryption_properties(pe.KmsConnectionConfig(), config, **where)
+    with pq.ParquetWriter(path, table(first * 4).schema, encryption_properties=keys) as writer:
+        writer.write_table(table(first * 4))
+pq.write_table(table(12), f"{out}/plain.parquet")
+
+rows = table(16)
+duckdb.sql(f"PRAGMA add_parquet_key('one', '{duckdb_key}')")
+duckdb.sql(f"COPY rows TO '{scratch}/uniform.parquet' (ENCRYPTION_CONFIG {{footer_key: 'one'}})")
+
+import pyspark
+from pyspark.sql import SparkSession
+
+jars = os.path.join(os.path.dirname(pyspark.__file__), "jars")
+classes = f"{scratch}/classes"
+source = os.path.join(os.environ["CORDON_INTEROP"], "java/cordon/interop/TransitKmsClient.java")
+subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, source], check=True)
+builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+builder = builder.config("spark.driver.extraClassPath", classes).config("spark.sql.warehouse.dir", f"{scratch}/warehouse")
+for name, value in {
+    "parquet.crypto.factory.class": "org.apache.parquet.crypto.keytools.PropertiesDrivenCryptoFactory",
+    "parquet.encryption.kms.client.class": "cordon.interop.TransitKmsClient",
+    "cordon.kms.address": address,
+    "cordon.kms.ca.file": ca,
+    "cordon.kms.token.file": token_file,
+}.items():
+    builder = builder.config(f"spark.hadoop.{name}", value)
+spark = builder.getOrCreate()
+spark.sparkContext.setLogLevel("ERROR")
+frame = spark.createDataFrame(table(20).to_pylist()).coalesce(1)
+writer = frame.write.option("parquet.encryption.footer.key", "cordon-footer")
+writer = writer.option("parquet.encryption.column.keys", ";".join(f"{key}:{','.join(of)}" for key, of in columns.items()))
+writer.parquet(f"{scratch}/spark")
+spark.stop()
+for number, path in enumerate(glob.glob(f"{scratch}/spark/*.parquet")):
+    shutil.copy(path, f"{out}/spark{number}.parquet")
