@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use cordon_phi::Token;
 
 use super::{TokenVault, check::walk, error::VaultError, frame::Position, link::Merge, log::Log};
-use crate::{dossier::DossierStore, subject_keys::Tombstone};
+use crate::{
+    dossier::DossierStore,
+    recipient::{Given, recipient_of},
+    subject_keys::Tombstone,
+};
 
 /// What was destroyed, without naming anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,11 +28,13 @@ pub struct Shredded {
 struct Found {
     slots: Vec<u64>,
     domains: BTreeMap<String, u64>,
+    /// Their tokens that recipients were given.
+    given: HashSet<Token>,
 }
 
 impl TokenVault {
     /// Destroys the people of `tokens`: each entry, in all domains, and each merge and dossier of whoever these tokens, or tokens
-    /// that are one with them, stand for. Afterwards a value of theirs counts as never seen, here and in every copy of
+    /// that are one with them or were made of them for a recipient, stand for. Afterwards a value of theirs counts as never seen, here and in every copy of
     /// vault and dossiers, whenever it was made, as long as the subject keys in use are these.
     ///
     /// The point of no return is one replacement of one file: killed before, nothing has happened; after, everything has. Reads
@@ -36,6 +42,7 @@ impl TokenVault {
     /// never linked by each of their tokens.
     pub fn shred(&self, tokens: &[Token], dossiers: Option<&DossierStore>) -> Result<Shredded, VaultError> {
         self.see_merges()?;
+        let tokens = &self.own(tokens)?;
         let mut people = self.people(tokens);
         let end = self.exclusive(|writer| Ok(writer.position))?;
         let mut found = Found::default();
@@ -59,7 +66,8 @@ impl TokenVault {
             })?;
             drop(leaves);
             let merges = found.slots.len() as u64 - entries;
-            let tombstones: Vec<Tombstone> = people.iter().map(|token| self.tombstone(token)).collect();
+            let tombstones: Vec<Tombstone> =
+                people.iter().chain(&found.given).map(|token| self.tombstone(token)).collect();
             let dossier_slots = dossiers.map_or(Ok(Vec::new()), |dossiers| dossiers.slots(&tombstones))?;
             found.slots.extend_from_slice(&dossier_slots);
             self.subjects.destroy(&found.slots, &tombstones)?;
@@ -80,6 +88,15 @@ impl TokenVault {
         self.tombs.tag128(&token.0)
     }
 
+    /// The project's own tokens in the place of those that recipients were given.
+    fn own(&self, tokens: &[Token]) -> Result<Vec<Token>, VaultError> {
+        let mut own = tokens.to_vec();
+        self.each_given(None, &mut |given| {
+            own.iter_mut().filter(|token| **token == given.token).for_each(|token| *token = given.own);
+        })?;
+        Ok(own)
+    }
+
     /// These tokens and all that are one with them.
     fn people(&self, tokens: &[Token]) -> HashSet<Token> {
         let mut people = HashSet::new();
@@ -97,11 +114,21 @@ impl TokenVault {
         let mut leaves = self.subjects.leaves();
         walk(&self.log, from, end, |frame, _| {
             let before = found.slots.len();
-            let theirs = frame.entries(&mut leaves).flatten().filter(|entry| people.contains(&entry.token));
-            found.slots.extend(theirs.map(|entry| entry.slot));
+            let domain = frame.domain().unwrap_or_default();
+            if recipient_of(domain).is_some() {
+                for (entry, value) in frame.with_values(&mut leaves).flatten() {
+                    if Given::of(domain, entry.token, &value).is_some_and(|given| people.contains(&given.own)) {
+                        found.slots.push(entry.slot);
+                        found.given.insert(entry.token);
+                    }
+                }
+            } else {
+                let theirs = frame.entries(&mut leaves).flatten().filter(|entry| people.contains(&entry.token));
+                found.slots.extend(theirs.map(|entry| entry.slot));
+            }
             let count = (found.slots.len() - before) as u64;
             if count > 0 {
-                *found.domains.entry(frame.domain().unwrap_or_default().to_owned()).or_default() += count;
+                *found.domains.entry(domain.to_owned()).or_default() += count;
             }
             Ok(true)
         })

@@ -60,6 +60,7 @@ use super::{
     write,
 };
 use crate::{
+    recipient::{Given, recipient_of},
     seam::{Mark, Vault},
     subject_keys::SubjectKeys,
 };
@@ -236,10 +237,18 @@ impl PostgresVault {
     /// The slots of all rows of the person of `token`, merges among them.
     fn slots_of(&self, token: &Token) -> Result<Vec<u64>, VaultError> {
         self.fresh()?;
-        let tokens = self.members_of(token);
+        let mut own = *token;
+        self.each_given(None, &mut |given| own = if given.token == *token { given.own } else { own })?;
+        let tokens = self.members_of(&own);
+        let mut of_recipients = self.domain_names()?;
+        of_recipients.retain(|_, name| recipient_of(name).is_some());
+        let is_theirs = |raw: &Raw, row: &row::Opened| match of_recipients.get(&raw.domain) {
+            Some(name) => Given::of(name, row.token, row.value()).is_some_and(|given| tokens.contains(&given.own)),
+            None => tokens.contains(&row.token),
+        };
         let mut slots = HashSet::new();
-        self.each_row(None, |_, slot, opened| {
-            if opened.is_some_and(|row| tokens.contains(&row.token)) {
+        self.each_row(None, |raw, slot, opened| {
+            if opened.is_some_and(|row| is_theirs(raw, &row)) {
                 slots.insert(slot);
             }
             Ok(())
@@ -979,6 +988,36 @@ impl Vault for PostgresVault {
         // Slots are drawn in the order in which values come.
         found.sort_by_key(|(slot, _)| *slot);
         Ok(found.into_iter().map(|(_, value)| value).collect())
+    }
+
+    fn each_given(&self, recipient: Option<&str>, each: &mut dyn FnMut(Given<'_>)) -> Result<(), VaultError> {
+        self.fresh()?;
+        for (number, name) in self.domain_names()? {
+            let is_wanted = recipient_of(&name).is_some_and(|of| recipient.is_none_or(|wanted| wanted == of));
+            if !is_wanted {
+                continue;
+            }
+            self.each_row(Some(number), |_, _, opened| {
+                if let Some(row) = opened {
+                    let damaged = || self.database.damaged("what a recipient's token was made of is no token");
+                    each(Given::of(&name, row.token, row.value()).ok_or_else(damaged)?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn members_of(&self, tokens: &[Token], each: &mut dyn FnMut(u32, Token)) -> Result<(), VaultError> {
+        self.fresh()?;
+        for (number, token) in (0..).zip(tokens) {
+            self.members_of(token).into_iter().for_each(|member| each(number, member));
+        }
+        Ok(())
+    }
+
+    fn shreds(&self) -> Result<u64, VaultError> {
+        self.subject_keys.refresh()
     }
 
     fn stats(&self) -> Result<VaultStats, VaultError> {
