@@ -20,6 +20,7 @@ mod memory;
 mod notes;
 mod output;
 mod project_folder;
+mod recipients;
 mod report;
 mod retain;
 mod rights;

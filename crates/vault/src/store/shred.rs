@@ -141,7 +141,9 @@ mod tests {
     use std::{fs, path::Path, sync::Arc};
 
     use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
-    use cordon_phi::{Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Whose};
+    use cordon_phi::{
+        Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, NameDraw, TokenStore as _, Whose,
+    };
     use memchr::memmem;
 
     use super::*;
@@ -202,6 +204,15 @@ mod tests {
             facts.push(IdentifierKind::City, Whose::Subject, &town);
         }
         dossiers.add(&tokens, &facts).unwrap();
+        let own: Vec<&[u8]> = tokens.iter().map(|token| token.0.as_slice()).collect();
+        let given = ["recipient:a", "recipient:b"].map(|domain| {
+            let mut given = Vec::new();
+            vault.get_or_create(domain, &own, &mut given).unwrap();
+            given
+        });
+        // How a recipient's made-up names are drawn stands under its tokens.
+        let mut draws = vec![NameDraw { given_skips: 3, ..NameDraw::default() }; given[0].len()];
+        dossiers.decide(&given[0], &mut draws).unwrap();
         dossiers.sync().unwrap();
         vault.sync().unwrap();
         for folder in ["vault", "dossiers"] {
@@ -211,8 +222,11 @@ mod tests {
                 fs::copy(file.path(), copy.join(folder).join(file.file_name())).unwrap();
             }
         }
-        let done = vault.shred(&tokens[9..10], Some(&dossiers)).unwrap();
-        assert_eq!((done.entries, done.merges, done.dossiers), (2, 1, 1));
+        // By the token that one of the recipients has.
+        let done = vault.shred(&given[1][9..10], Some(&dossiers)).unwrap();
+        assert_eq!((done.entries, done.merges, done.dossiers), (4, 1, 2));
+        let by_domain = ["mrn", "recipient:a", "recipient:b", "ssn"].map(|domain| (domain.to_owned(), 1));
+        assert_eq!(done.domains, by_domain);
         drop((vault, dossiers, subjects));
         let subjects = Arc::new(SubjectKeys::open(&home.path().join("subject-keys"), &key).unwrap());
         for dir in [here, copy] {
@@ -221,10 +235,10 @@ mod tests {
             let holds = |bytes: &[u8]| opened.iter().any(|part| memmem::find(part, bytes).is_some());
             for n in [8, 10] {
                 assert!(names(n).iter().all(|name| holds(name.as_bytes())), "the attack finds what is there");
-                assert!(holds(&tokens[n].0));
+                assert!(holds(&tokens[n].0) && given.iter().all(|given| holds(&given[n].0)));
             }
             assert!(!names(9).iter().any(|name| holds(name.as_bytes())));
-            assert!(!holds(&tokens[9].0));
+            assert!(!holds(&tokens[9].0) && !given.iter().any(|given| holds(&given[9].0)));
         }
     }
 }

@@ -9,6 +9,7 @@ mod link;
 mod postgres;
 mod postgres_server;
 mod processes;
+mod recipients;
 mod shred;
 mod subject_keys;
 
