@@ -549,11 +549,7 @@ impl OpenProject {
     /// Opens the vault, and the dossiers where they are asked for, and makes what kernels need. Dossiers that `must` be there are not made
     /// anew: notes would be scrubbed with less knowledge than was promised. What is made for a `recipient` has tokens of its own and
     /// follows from keys of its own.
-    pub(crate) fn open_people(
-        &self,
-        dossiers: Option<Existing>,
-        recipient: Option<&str>,
-    ) -> Result<People, RunError> {
+    pub(crate) fn open_people(&self, dossiers: Option<Existing>, recipient: Option<&str>) -> Result<People, RunError> {
         let opened = self.open_vault()?;
         let keys = DeidKeys {
             hash: KeyedHash::for_key(&self.ring.key::<HashKey>()?),

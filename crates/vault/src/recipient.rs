@@ -62,7 +62,9 @@ pub fn given_to(vault: &dyn Vault, recipient: &str, own: &[Token]) -> Result<Vec
     let mut found: Vec<Option<Token>> = vec![None; own.len()];
     vault.each_given(Some(recipient), &mut |given| {
         for number in wanted.get(&given.own).into_iter().flatten() {
-            let (Some(place), Some(root)) = (found.get_mut(*number as usize), roots.get(*number as usize)) else { continue };
+            let (Some(place), Some(root)) = (found.get_mut(*number as usize), roots.get(*number as usize)) else {
+                continue;
+            };
             // What is written now is of the token that stands for the person; an older one may be left where files are gone.
             if place.is_none() || given.own == *root {
                 *place = Some(given.token);

@@ -7,8 +7,8 @@ use std::{
     thread,
 };
 
-use cordon_phi::{Identifier, IdentityStore as _, NameDraw, Sex, Token, TokenStore as _};
 use cordon_phi::{Dossiers as _, IdentifierKind, KnownFacts, Whose};
+use cordon_phi::{Identifier, IdentityStore as _, NameDraw, Sex, Token, TokenStore as _};
 use cordon_vault::{
     DossierOptions, DossierStore, TokenVault, Vault,
     recipient::{RecipientDossiers, RecipientTokens, domain_of, given_to, owners, recipient_of},
@@ -123,11 +123,16 @@ fn people_who_turn_out_to_be_one_are_one_for_each_recipient() {
 #[test]
 fn a_name_is_drawn_for_each_recipient_and_known_once() {
     let home = scratch();
-    let vault = Arc::new(TokenVault::open(&home.path().join("vault"), keys(), try_subjects(home.path()).unwrap(), tiny()).unwrap());
-    let dossiers =
-        Arc::new(DossierStore::open(&home.path().join("dossiers"), Arc::clone(&vault), DossierOptions::default()).unwrap());
+    let vault = Arc::new(
+        TokenVault::open(&home.path().join("vault"), keys(), try_subjects(home.path()).unwrap(), tiny()).unwrap(),
+    );
+    let dossiers = Arc::new(
+        DossierStore::open(&home.path().join("dossiers"), Arc::clone(&vault), DossierOptions::default()).unwrap(),
+    );
     let vault: Arc<dyn Vault> = vault;
-    let of = |recipient| RecipientDossiers::new(dossiers.clone(), Arc::new(RecipientTokens::new(Arc::clone(&vault), recipient)));
+    let of = |recipient| {
+        RecipientDossiers::new(dossiers.clone(), Arc::new(RecipientTokens::new(Arc::clone(&vault), recipient)))
+    };
     let people = own(&vault, "mrn", 0..2);
     let mut facts = KnownFacts::default();
     facts.push(IdentifierKind::City, Whose::Subject, "Springfield");
@@ -152,7 +157,10 @@ fn a_name_is_drawn_for_each_recipient_and_known_once() {
 #[test]
 fn whoever_was_destroyed_is_somebody_new_to_each_recipient() {
     let home = scratch();
-    let (one, other) = (vault(home.path()), TokenVault::open(&home.path().join("vault"), keys(), try_subjects(home.path()).unwrap(), tiny()).unwrap());
+    let (one, other) = (
+        vault(home.path()),
+        TokenVault::open(&home.path().join("vault"), keys(), try_subjects(home.path()).unwrap(), tiny()).unwrap(),
+    );
     let before = ["a", "b"].map(|recipient| given(&one, recipient, "mrn", 0..50));
     other.shred(&before[0][7..8], None).unwrap();
     assert!(owners(&*one, &[before[0][7], before[1][7]]).unwrap() == [None, None]);
