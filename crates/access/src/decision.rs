@@ -34,6 +34,12 @@ pub enum Privilege {
     Shred,
     /// Be the second person of a destruction.
     ApproveShred,
+    /// Ask which tokens of one recipient are which of another, and see it once another person approved.
+    Translate,
+    /// Be the second person of a translation.
+    ApproveTranslate,
+    /// Query tables of several recipients together.
+    JoinRecipients,
     /// See records in quarantine as they were read: PHI that no rule has touched.
     ReadQuarantine,
     /// Get data keys for readers outside the program. One master key opens columns of every table, past all grants.
@@ -45,11 +51,14 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Reveal,
         Self::ApproveReveal,
         Self::Shred,
         Self::ApproveShred,
+        Self::Translate,
+        Self::ApproveTranslate,
+        Self::JoinRecipients,
         Self::ReadQuarantine,
         Self::UnwrapKeys,
         Self::Retain,
@@ -63,6 +72,9 @@ impl Privilege {
             Self::ApproveReveal => "approve-reveal",
             Self::Shred => "shred",
             Self::ApproveShred => "approve-shred",
+            Self::Translate => "translate",
+            Self::ApproveTranslate => "approve-translate",
+            Self::JoinRecipients => "join-recipients",
             Self::ReadQuarantine => "read-quarantine",
             Self::UnwrapKeys => "unwrap-keys",
             Self::Retain => "retain",

@@ -51,7 +51,9 @@ pub struct Role {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ActionGrant {
     /// The actions: `reveal` (ask to turn tokens back), `approve-reveal` (be the second person), `shred` (ask to destroy what
-    /// stands behind a token), `approve-shred` (be the second person there), `read-quarantine` (see records as they were
+    /// stands behind a token), `approve-shred` (be the second person there), `translate` (ask which tokens of one recipient are
+    /// which of another), `approve-translate` (be the second person there), `join-recipients` (query tables of several recipients
+    /// together), `read-quarantine` (see records as they were
     /// read), `unwrap-keys` (get data keys of tables for other programs), `retain` (remove what is past its retention), `hold`
     /// (place and release legal holds).
     pub allow: Vec<Privilege>,

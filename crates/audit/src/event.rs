@@ -87,6 +87,16 @@ pub enum RequestedAct {
     Reveal,
     /// Destroy what stands behind a token.
     Shred,
+    /// Tell which tokens of one recipient are which of another.
+    Translate,
+}
+
+/// Whose tokens a crosswalk leads from and to, and how many were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crosswalk {
+    pub from: String,
+    pub to: String,
+    pub count: u64,
 }
 
 /// How far something came that can fail.
@@ -203,8 +213,11 @@ events! {
         reason: String,
         /// For how long an approval opens it.
         lifetime_seconds: u64,
-        /// How often each token may be revealed.
+        /// How often each token may be revealed, or all of them translated.
         times: Option<u32>,
+        /// Of a crosswalk, which has one tag for all its tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        crosswalk: Option<Crosswalk>,
     }
     /// Another person agreed.
     RequestApproved = "request_approved" {
@@ -238,6 +251,17 @@ events! {
         domain: String,
         token: Tag,
         found: bool,
+    }
+    /// It was told which tokens of one recipient are which of another; durable before any leaves.
+    TokensTranslated = "tokens_translated" {
+        request: String,
+        principal: String,
+        purpose: Purpose,
+        crosswalk: Crosswalk,
+        /// Of all that were asked for.
+        tokens: Tag,
+        /// Those that the other recipient has too.
+        found: u64,
     }
     /// What stands behind a token is destroyed: begun before, done after.
     SubjectShredded = "subject_shredded" {
@@ -412,6 +436,7 @@ impl Event {
             | Self::RequestRejected { principal, .. }
             | Self::RequestRevoked { principal, .. }
             | Self::TokenRevealed { principal, .. }
+            | Self::TokensTranslated { principal, .. }
             | Self::SubjectShredded { principal, .. }
             | Self::DekUnwrapped { principal, .. }
             | Self::QuarantineShown { principal, .. }

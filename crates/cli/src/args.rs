@@ -556,6 +556,13 @@ pub enum TokenCommand {
         #[arg(long = "as", value_name = "USER")]
         user: String,
     },
+    /// Show which tokens of one recipient are which of another, for all tokens of an approved request, to who asked: on the record first.
+    Translate {
+        id: String,
+        /// Who asked, as in `cordon.yaml`.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
     /// The requests that a user has a part in: made, approved, or may decide about.
     List {
         #[arg(long = "as", value_name = "USER")]
@@ -578,9 +585,9 @@ pub struct TokenRequestArgs {
     #[arg(long, value_name = "FILE")]
     pub tokens_file: Option<PathBuf>,
     /// The domain of the tokens, as policies name it (`patient`, where they name none).
-    #[arg(long)]
+    #[arg(long, required_unless_present = "translate", default_value = "", hide_default_value = true)]
     pub domain: String,
-    /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`.
+    /// Who asks, as in `cordon.yaml`: it takes a role with the action `reveal`, `shred` or `translate`.
     #[arg(long = "as", value_name = "USER")]
     pub user: String,
     #[arg(long)]
@@ -594,7 +601,16 @@ pub struct TokenRequestArgs {
     /// Ask to destroy what stands behind one token instead, for good (`cordon vault shred`): it takes the action `shred`.
     #[arg(long, conflicts_with_all = ["tokens_file", "times"])]
     pub shred: bool,
-    /// How often each token may be revealed.
+    /// Ask which tokens of one recipient are which of another instead (`cordon token translate`): it takes the action `translate`.
+    #[arg(long, conflicts_with_all = ["shred", "domain"], requires = "from", requires = "to")]
+    pub translate: bool,
+    /// Whose tokens these are: a recipient of `cordon.yaml`, or `project`.
+    #[arg(long, value_name = "RECIPIENT", requires = "translate")]
+    pub from: Option<String>,
+    /// Whose tokens are asked for.
+    #[arg(long, value_name = "RECIPIENT", requires = "translate")]
+    pub to: Option<String>,
+    /// How often each token may be revealed, or all of them translated.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub times: Option<u32>,
 }

@@ -27,4 +27,4 @@ pub use kind::{IdentifierKind, KeyClass, SafeHarborClause, UnknownKind};
 pub use known::{Dossiers, Identifier, IdentityStore, Known, KnownFacts, Linked, NameDraw, Sex, Whose};
 pub use method::Method;
 pub use secret::{Phi, SubjectId};
-pub use token::{Token, TokenError, TokenStore};
+pub use token::{RECIPIENT_DOMAINS, Token, TokenError, TokenStore};

@@ -15,9 +15,18 @@ pub enum TokenError {
     Damaged(String),
 }
 
+/// What names of token domains begin with that hold the tokens of a recipient, made of the project's own. No policy may name one.
+pub const RECIPIENT_DOMAINS: &str = "recipient:";
+
 /// Where tokens come from: batches in, batches out, never one call a value.
 pub trait TokenStore: Send + Sync {
     /// Appends to `out` one token for each of `values`, in order: the one that the value already has in `domain`, or
     /// a new random one. Equal values get equal tokens within a domain, also when they stand twice in one batch.
     fn get_or_create(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError>;
+
+    /// As [`Self::get_or_create`], of the project's own tokens, for what follows from a person and is not shown. A store that gives a
+    /// recipient tokens of its own gives other ones here.
+    fn get_or_create_own(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), TokenError> {
+        self.get_or_create(domain, values, out)
+    }
 }

@@ -47,9 +47,22 @@ pub struct ProjectFile {
     /// How long things stay.
     #[serde(default)]
     pub retention: RetentionSection,
+    /// Whom tables are made for: research projects, partners, the public. The tokens, shifts and made-up names of one are not those of
+    /// another.
+    #[serde(default)]
+    pub recipients: BTreeMap<String, At<RecipientSection>>,
     /// Users, roles, and what each role may read and do.
     #[serde(default)]
     pub access: AccessFile,
+}
+
+/// One that gets tables: two projects of one organisation that must not join their data are two recipients.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RecipientSection {
+    /// Who it is, for people.
+    #[serde(default)]
+    pub description: Option<String>,
 }
 
 /// The key ring: purpose keys, each wrapped under one root key.
@@ -269,6 +282,9 @@ pub struct PipelineFile {
     pub description: Option<String>,
     /// The policy under which every source is de-identified: `policies/<name>.yaml`.
     pub policy: At<String>,
+    /// Whom the tables are made for, one of `recipients` in `cordon.yaml`. Without it they have the project's own tokens.
+    #[serde(default)]
+    pub recipient: Option<At<String>>,
     /// Where data come from.
     pub sources: Vec<SourceSection>,
     /// Where tables go.

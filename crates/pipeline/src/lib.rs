@@ -26,6 +26,7 @@ pub mod plan;
 pub mod progress;
 pub mod project;
 pub mod quarantine;
+pub mod recipient;
 pub mod replay;
 pub mod report;
 pub mod retain;

@@ -44,7 +44,7 @@ impl Marks {
         } else {
             Existing::New
         });
-        let people = project.open_people(asked)?;
+        let people = project.open_people(asked, pipeline.recipient())?;
         if let Some(mark) = &self.vault
             && !people.vault.contains(mark)?
         {

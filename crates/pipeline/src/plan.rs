@@ -102,7 +102,7 @@ impl Basis {
     /// Why the unit's rows may not stay as they are.
     fn outdates(&self, unit: &UnitRecord) -> Option<&'static str> {
         if unit.made_under != self.made_under {
-            return Some("the policy or a key changed");
+            return Some("the policy, a key or the recipient changed");
         }
         // Whose birth year could show then may be over 89 by now, 164.514(b)(2)(i)(C).
         unit.ages_of.is_some_and(|year| year < self.year).then_some("ages are counted at a later year")

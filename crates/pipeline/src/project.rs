@@ -30,6 +30,7 @@ use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
+use crate::recipient::{self, is_recipient_name};
 use crate::retention::Retention;
 use crate::run::PipelineLock;
 use crate::stores::Stores;
@@ -116,6 +117,15 @@ impl Project {
         };
         let stores = Stores::new(root, Path::new("cordon.yaml"), &file.storage)?;
         let retention = Retention::check(&file.retention)?;
+        for (name, section) in &file.recipients {
+            if !is_recipient_name(name) {
+                return Err(wrong(
+                    section.position,
+                    format!("`{name}` cannot name a recipient"),
+                    "start with a small letter, then a-z, 0-9, _ and -, 64 at most; `project` is the project itself",
+                ));
+            }
+        }
         Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, rotate_after, retention, places, stores })
     }
 
@@ -175,6 +185,16 @@ impl Project {
                 |near| format!("did you mean `{near}`?"),
             );
             return Err(wrong(file.policy.position, format!("there is no policy `{}`", file.policy.value), help));
+        }
+        if let Some(recipient) = &file.recipient
+            && !self.file.recipients.contains_key(&recipient.value)
+        {
+            let known: Vec<&str> = self.file.recipients.keys().map(String::as_str).collect();
+            let help = yaml::nearest(&recipient.value, known.iter().copied()).map_or_else(
+                || "name it under `recipients:` in cordon.yaml".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err(wrong(recipient.position, format!("there is no recipient `{}`", recipient.value), help));
         }
         let policy_text = read_text(&self.root.join(&policy_path))?;
         let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text };
@@ -385,6 +405,11 @@ impl Pipeline {
         all
     }
 
+    /// Whom its tables are made for; `None` for the project itself.
+    pub fn recipient(&self) -> Option<&str> {
+        self.file.recipient.as_ref().map(|name| name.value.as_str())
+    }
+
     /// The table that a dataset's rows go to.
     pub fn table(&self, dataset: &str) -> String {
         format!("{}{dataset}", self.file.sink.prefix)
@@ -512,7 +537,7 @@ impl OpenProject {
 
     /// Opens the vault and makes what kernels need.
     pub fn env(&self) -> Result<(Arc<dyn Vault>, Env), RunError> {
-        let people = self.open_people(None)?;
+        let people = self.open_people(None, None)?;
         Ok((people.vault, people.env))
     }
 
@@ -522,8 +547,9 @@ impl OpenProject {
     }
 
     /// Opens the vault, and the dossiers where they are asked for, and makes what kernels need. Dossiers that `must` be there are not made
-    /// anew: notes would be scrubbed with less knowledge than was promised.
-    pub(crate) fn open_people(&self, dossiers: Option<Existing>) -> Result<People, RunError> {
+    /// anew: notes would be scrubbed with less knowledge than was promised. What is made for a `recipient` has tokens of its own and
+    /// follows from keys of its own.
+    pub(crate) fn open_people(&self, dossiers: Option<Existing>, recipient: Option<&str>) -> Result<People, RunError> {
         let opened = self.open_vault()?;
         let keys = DeidKeys {
             hash: KeyedHash::for_key(&self.ring.key::<HashKey>()?),
@@ -533,11 +559,12 @@ impl OpenProject {
         };
         let dossiers = dossiers.map(|existing| opened.dossiers(self, existing)).transpose()?;
         let vault = opened.vault();
-        let env = Env {
+        let own = Env {
             tokens: Arc::clone(&vault) as Arc<dyn TokenStore>,
             keys: Arc::new(keys),
             dossiers: dossiers.clone().map(|dossiers| dossiers as Arc<dyn Dossiers>),
         };
+        let env = recipient.map_or(own.clone(), |recipient| recipient::env(&own, &vault, recipient));
         Ok(People { vault, dossiers, env })
     }
 
@@ -553,16 +580,21 @@ impl OpenProject {
         self.ring.newest().into_iter().map(|key| key.name()).collect()
     }
 
-    /// What a unit's rows depend on besides its files: the policy and the keys.
+    /// What a unit's rows depend on besides its files: the policy, the keys, and whom they are for.
     pub(crate) fn made_under(&self, pipeline: &Pipeline, recipe: &Recipe) -> String {
         use sha2::{Digest, Sha256};
         let identities = pipeline.identities();
-        if identities.is_empty() {
-            return format!("{}+{}", recipe.hash, self.ring.id());
+        let mut under = format!("{}+{}", recipe.hash, self.ring.id());
+        if !identities.is_empty() {
+            let identities = Sha256::digest(serde_json::to_vec(&identities).unwrap_or_default());
+            under.push('+');
+            under.push_str(&data_encoding::HEXLOWER.encode(identities.get(..8).unwrap_or_default()));
         }
-        let identities = Sha256::digest(serde_json::to_vec(&identities).unwrap_or_default());
-        let identities = data_encoding::HEXLOWER.encode(identities.get(..8).unwrap_or_default());
-        format!("{}+{}+{identities}", recipe.hash, self.ring.id())
+        if let Some(recipient) = pipeline.recipient() {
+            under.push_str("+for ");
+            under.push_str(recipient);
+        }
+        under
     }
 
     pub fn state_file(&self, pipeline: &str) -> PathBuf {

@@ -12,6 +12,7 @@ use crate::plan::{Basis, PlannedFile, ReplayInput, ReplayRecord, Unit};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::quarantine::{self, Origin, Quarantined};
+use crate::recipient;
 use crate::retention::Keeping;
 use crate::run::{
     Context, OpenJournal, RunReport, as_replay_problem, finish, made_under, new_run_id, record_failure, sources,
@@ -142,6 +143,7 @@ fn replay_to_end(
     project.need_vault()?;
     let recipe = pipeline.compile(CompileOptions::on(Utc::now().date_naive()))?;
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
+    recipient::own_tables(project, pipeline, &recipe)?;
     let keeping = Keeping::now(project)?;
     let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).keeping(keeping);
     // Records that join people now are written with what was known before; the next run makes all of them again.
@@ -193,7 +195,7 @@ fn replay_to_end(
     (next.vault, next.dossiers) = (marks.vault, marks.dossiers);
     let prepared = Prepared {
         run: context.run.clone(),
-        policy: made_under(&recipe),
+        policy: made_under(pipeline, &recipe),
         done: next,
         tables: with_schemas(&context, tables)?,
         replace: false,

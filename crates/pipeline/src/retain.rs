@@ -527,6 +527,7 @@ impl Work<'_> {
                 name: String::new(),
                 sha256: String::new(),
                 method: String::new(),
+                recipient: None,
                 reference_date: String::new(),
             };
             match self.decide(&run, next, BTreeMap::new(), policy) {
@@ -618,6 +619,7 @@ fn made_under(manifest: &Manifest) -> MadeUnder {
         name: made.policy.clone(),
         sha256: made.policy_sha256.clone(),
         method: made.method.clone(),
+        recipient: made.recipient.clone(),
         reference_date: made.reference_date.clone(),
     }
 }

@@ -1,4 +1,5 @@
-//! What takes two persons: turning tokens back, and destroying what stands behind them (164.514(c)).
+//! What takes two persons: turning tokens back, destroying what stands behind them (164.514(c)), and telling which tokens of one
+//! recipient are which of another.
 //!
 //! The audit log *is* the state: a request is what its entries say, replayed in their order, and nothing else opens
 //! anything. Beside it stands one sealed file a request, with what the log must not hold: the tokens behind the tags.
@@ -16,23 +17,31 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cordon_access::{Action, Authorizer, Decision, Lifetime, Privilege, Purpose, Request, RevealRules, same_user};
-use cordon_audit::{AuditError, AuditLog, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag};
-use cordon_phi::{Phi, Token};
+use cordon_audit::{
+    AuditError, AuditLog, Crosswalk, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag,
+};
+use cordon_phi::{Phi, RECIPIENT_DOMAINS, Token};
 use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
 use crate::project::OpenProject;
+use crate::recipient;
 use crate::run::fail_point;
 use crate::sealed::{clear_temporary, make_folder, read_sealed, sync_folder, write_sealed};
 
 /// So many tokens one request may be about; more is an export, not a re-identification.
 pub const MAX_TOKENS: usize = 1000;
+/// And so many one crosswalk, which shows no person: a table's worth.
+pub const MAX_CROSSWALK: usize = 1_000_000;
 
 /// What somebody asks for.
 pub struct NewRequest {
     pub act: RequestedAct,
+    /// Of no crosswalk.
     pub domain: String,
+    /// Whose tokens these are, and whose are asked for: of a crosswalk, and of nothing else.
+    pub crosswalk: Option<(String, String)>,
     pub tokens: Vec<Token>,
     pub by: String,
     pub purpose: Purpose,
@@ -89,6 +98,8 @@ pub struct Case {
     pub asked: Said,
     pub purpose: Purpose,
     pub domain: String,
+    pub crosswalk: Option<Crosswalk>,
+    /// One for each token; of a crosswalk one for all of them.
     pub tags: Vec<Tag>,
     pub lifetime: Lifetime,
     pub times: Option<u32>,
@@ -97,7 +108,7 @@ pub struct Case {
     pub revoked: Option<Said>,
     /// The entry that is the request.
     pub requested: Receipt,
-    /// How often each token was revealed.
+    /// How often each token was revealed, or all were translated.
     pub revealed: BTreeMap<Tag, u32>,
     /// How far a destruction came.
     pub shredded: Option<Outcome>,
@@ -153,7 +164,13 @@ impl Case {
         match self.act {
             RequestedAct::Reveal => Privilege::ApproveReveal,
             RequestedAct::Shred => Privilege::ApproveShred,
+            RequestedAct::Translate => Privilege::ApproveTranslate,
         }
+    }
+
+    /// How many tokens it is about.
+    pub fn count(&self) -> u64 {
+        self.crosswalk.as_ref().map_or(self.tags.len() as u64, |crosswalk| crosswalk.count)
     }
 }
 
@@ -162,6 +179,7 @@ fn first(act: RequestedAct) -> Privilege {
     match act {
         RequestedAct::Reveal => Privilege::Reveal,
         RequestedAct::Shred => Privilege::Shred,
+        RequestedAct::Translate => Privilege::Translate,
     }
 }
 
@@ -188,7 +206,7 @@ pub enum Refusal {
     /// Nothing is destroyed while these legal holds are in force.
     Held(Vec<String>),
     TooLong(Lifetime),
-    /// None, or more than [`MAX_TOKENS`]; of what is destroyed exactly one.
+    /// None, or more than [`MAX_TOKENS`] or [`MAX_CROSSWALK`]; of what is destroyed exactly one.
     Count,
 }
 
@@ -227,6 +245,9 @@ impl fmt::Display for Refusal {
                     Privilege::ApproveReveal => "decide about revealing tokens",
                     Privilege::Shred => "ask to destroy what stands behind a token",
                     Privilege::ApproveShred => "decide about destroying what stands behind tokens",
+                    Privilege::Translate => "ask which tokens of one recipient are which of another",
+                    Privilege::ApproveTranslate => "decide about translating tokens between recipients",
+                    Privilege::JoinRecipients => "query tables of several recipients together",
                     Privilege::ReadQuarantine => "see quarantined records",
                     Privilege::UnwrapKeys => "unwrap data keys",
                     Privilege::Retain => "remove what is past its retention",
@@ -261,7 +282,7 @@ impl fmt::Display for Refusal {
             Self::TooLong(most) => write!(f, "an approval opens for {most} at most (`access.reveal.lifetime` in cordon.yaml)"),
             Self::Count => write!(
                 f,
-                "a request is about 1 to {MAX_TOKENS} tokens, and one to destroy about exactly one"
+                "a request is about 1 to {MAX_TOKENS} tokens, one to destroy about exactly one, and a crosswalk about {MAX_CROSSWALK} at most"
             ),
         }
     }
@@ -328,6 +349,7 @@ impl Reading<'_> {
                 reason,
                 lifetime_seconds,
                 times,
+                crosswalk,
             } => {
                 if let Some(case) = self.cases.get_mut(request) {
                     case.disputed = true;
@@ -341,7 +363,8 @@ impl Reading<'_> {
                     purpose: *purpose,
                     domain: domain.clone(),
                     tags: tokens.clone(),
-                    disputed: lifetime.is_err(),
+                    disputed: lifetime.is_err() || crosswalk.is_some() != (*act == RequestedAct::Translate),
+                    crosswalk: crosswalk.clone(),
                     lifetime: lifetime.unwrap_or(Lifetime::DEFAULT),
                     times: *times,
                     approvals: Vec::new(),
@@ -382,6 +405,13 @@ impl Reading<'_> {
                     case.entries.push(receipt);
                     case.last = entry.time;
                     *case.revealed.entry(token.clone()).or_default() += 1;
+                }
+            }
+            Event::TokensTranslated { request, tokens, .. } => {
+                if let Some(case) = self.cases.get_mut(request) {
+                    case.entries.push(receipt);
+                    case.last = entry.time;
+                    *case.revealed.entry(tokens.clone()).or_default() += 1;
                 }
             }
             Event::RequestsRetired { requests, .. } => {
@@ -468,6 +498,13 @@ pub struct Revealed {
     pub values: Vec<Phi<String>>,
 }
 
+/// One token of a crosswalk.
+pub struct Translated {
+    pub from: Token,
+    /// None where the token is not the one recipient's, or the other has none of the person.
+    pub to: Option<Token>,
+}
+
 /// What becomes of an attempt: done, or refused and on the record as that.
 pub type Decided<T> = Result<Result<T, Refusal>, RunError>;
 
@@ -491,6 +528,7 @@ impl<'a> Desk<'a> {
         if !self.may(&new.by, new.purpose, privilege) {
             return self.refuse(&new.by, new.purpose, &new.domain, privilege, Refusal::NoRight(privilege, new.purpose));
         }
+        self.check_names(&mut new)?;
         let rules = self.rules();
         let lifetime = new.lifetime.unwrap_or_else(|| Lifetime::DEFAULT.min(rules.lifetime));
         if lifetime > rules.lifetime {
@@ -498,7 +536,11 @@ impl<'a> Desk<'a> {
         }
         let mut seen = BTreeSet::new();
         new.tokens.retain(|token| seen.insert(*token));
-        let most = if new.act == RequestedAct::Shred { 1 } else { MAX_TOKENS };
+        let most = match new.act {
+            RequestedAct::Reveal => MAX_TOKENS,
+            RequestedAct::Shred => 1,
+            RequestedAct::Translate => MAX_CROSSWALK,
+        };
         if new.tokens.is_empty() || new.tokens.len() > most {
             return Ok(Err(Refusal::Count));
         }
@@ -521,14 +563,37 @@ impl<'a> Desk<'a> {
             principal: new.by,
             purpose: new.purpose,
             domain: new.domain,
-            tokens: new.tokens.iter().map(|token| self.tag(*token)).collect(),
+            tokens: self.tags(new.act, &new.tokens),
             reason: new.reason,
             lifetime_seconds: lifetime.seconds(),
             times: new.times,
+            crosswalk: new.crosswalk.map(|(from, to)| Crosswalk { from, to, count: new.tokens.len() as u64 }),
         })?;
         file.reached = Some(receipt);
         self.write(&id, &file)?;
         self.must_be(&id).map(Ok)
+    }
+
+    /// What is asked for must be there to be asked for. The domain of a crosswalk says both its ends.
+    fn check_names(&self, new: &mut NewRequest) -> Result<(), RunError> {
+        if new.domain.starts_with(RECIPIENT_DOMAINS) {
+            return Err(RunError::usage(
+                format!("`{}` is no domain of a policy: it holds tokens that were made of other tokens", new.domain),
+                "name the domain of the identifier, such as `patient`; tokens of every recipient are turned back in it",
+            ));
+        }
+        let Some((from, to)) = &new.crosswalk else { return Ok(()) };
+        if let Some(unknown) = [from, to].into_iter().find(|name| !self.project.project.knows_recipient(name)) {
+            return Err(RunError::usage(
+                format!("there is no recipient `{unknown}`"),
+                "recipients are named under `recipients:` in cordon.yaml; `project` is the project itself",
+            ));
+        }
+        if from == to {
+            return Err(RunError::usage("a crosswalk is between two recipients", "name another one with `--to`"));
+        }
+        new.domain = format!("{from} to {to}");
+        Ok(())
     }
 
     /// The second person's yes.
@@ -605,8 +670,9 @@ impl<'a> Desk<'a> {
         };
         let vault = self.project.vault()?;
         let mut revealed = Vec::with_capacity(wanted.len());
-        for token in wanted {
-            revealed.push(Revealed { token, values: vault.reveal_all(&case.domain, &token)? });
+        // A recipient's token stands for the project's own, and that for the value.
+        for (token, own) in wanted.iter().zip(recipient::own_tokens(&*vault, &wanted)?) {
+            revealed.push(Revealed { token: *token, values: vault.reveal_all(&case.domain, &own)? });
         }
         let _lock = self.lock()?;
         // Decided once more: much may have come since.
@@ -628,6 +694,32 @@ impl<'a> Desk<'a> {
         }
         self.reached(id, last)?;
         Ok(Ok(revealed))
+    }
+
+    /// Which tokens of the one recipient are which of the other, for all tokens of a request. On the record before this returns.
+    pub fn translate(&self, id: &str, by: &str) -> Decided<Vec<Translated>> {
+        // As above: the vault is read before anything is locked, and it is decided once more after.
+        let (case, wanted) = match self.opened(id, by, RequestedAct::Translate, &[])? {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(crosswalk) = case.crosswalk else { return Err(RunError::Internal("a crosswalk")) };
+        let vault = self.project.vault()?;
+        let found = recipient::crosswalk(&*vault, &wanted, &crosswalk.from, &crosswalk.to)?;
+        let _lock = self.lock()?;
+        if let Err(refusal) = self.opened(id, by, RequestedAct::Translate, &[])? {
+            return Ok(Err(refusal));
+        }
+        let receipt = self.project.audit(&Event::TokensTranslated {
+            request: id.to_owned(),
+            principal: by.to_owned(),
+            purpose: case.purpose,
+            crosswalk,
+            tokens: self.tag_of_all(&wanted),
+            found: found.iter().flatten().count() as u64,
+        })?;
+        self.reached(id, Some(receipt))?;
+        Ok(Ok(wanted.into_iter().zip(found).map(|(from, to)| Translated { from, to }).collect()))
     }
 
     /// Destroys what stands behind the token of a request, for good: on the record as begun before, and as done after. Cut off in
@@ -788,7 +880,12 @@ impl<'a> Desk<'a> {
         let mut seen = BTreeSet::new();
         wanted.retain(|token| seen.insert(*token));
         if let Some(times) = case.times {
-            wanted.retain(|token| case.revealed.get(&self.tag(*token)).copied().unwrap_or(0) < times);
+            let done = |tag: &Tag| case.revealed.get(tag).copied().unwrap_or(0) >= times;
+            match &case.crosswalk {
+                Some(_) if case.tags.iter().any(done) => wanted.clear(),
+                Some(_) => {}
+                None => wanted.retain(|token| !done(&self.tag(*token))),
+            }
             if wanted.is_empty() {
                 return refuse(Refusal::Spent);
             }
@@ -864,7 +961,7 @@ impl<'a> Desk<'a> {
         }
         let tokens: Option<Vec<Token>> = file.tokens.iter().map(|text| parse_token(text)).collect();
         let tokens = tokens.ok_or_else(|| wrong("holds what is no token"))?;
-        let tags: Vec<Tag> = tokens.iter().map(|token| self.tag(*token)).collect();
+        let tags = self.tags(case.act, &tokens);
         if file.domain != case.domain || tags != case.tags {
             return Err(wrong("is not what the audit log says was asked for"));
         }
@@ -914,6 +1011,20 @@ impl<'a> Desk<'a> {
 
     fn write(&self, id: &str, file: &RequestFile) -> Result<(), RunError> {
         write_sealed(&self.file(id), &self.project.seal_key()?, file)
+    }
+
+    /// Tokens as the log knows them.
+    fn tags(&self, act: RequestedAct, tokens: &[Token]) -> Vec<Tag> {
+        match act {
+            RequestedAct::Reveal | RequestedAct::Shred => tokens.iter().map(|token| self.tag(*token)).collect(),
+            RequestedAct::Translate => vec![self.tag_of_all(tokens)],
+        }
+    }
+
+    /// Of a crosswalk's tokens, in their order.
+    fn tag_of_all(&self, tokens: &[Token]) -> Tag {
+        let all: Vec<u8> = tokens.iter().flat_map(|Token(bits)| *bits).collect();
+        self.project.audit_log().tag("tokens", &all)
     }
 
     fn tag(&self, token: Token) -> Tag {

@@ -555,7 +555,7 @@ fn prepare(
     (next.vault, next.dossiers) = (marks.vault, marks.dossiers);
     Ok(Prepared {
         run: context.run.clone(),
-        policy: made_under(context.recipe),
+        policy: made_under(context.pipeline, context.recipe),
         done: next,
         tables: with_schemas(context, tables)?,
         replace,
@@ -566,11 +566,12 @@ fn prepare(
     })
 }
 
-pub(crate) fn made_under(recipe: &Recipe) -> MadeUnder {
+pub(crate) fn made_under(pipeline: &Pipeline, recipe: &Recipe) -> MadeUnder {
     MadeUnder {
         name: recipe.name.clone(),
         sha256: recipe.hash.clone(),
         method: recipe.method.name().to_owned(),
+        recipient: pipeline.recipient().map(str::to_owned),
         reference_date: recipe.reference_date.to_string(),
     }
 }
@@ -656,6 +657,7 @@ pub(crate) fn commit_of(
             policy: policy.name.clone(),
             policy_sha256: policy.sha256.clone(),
             method: policy.method.clone(),
+            recipient: policy.recipient.clone(),
             reference_date: policy.reference_date.clone(),
             audit,
         },

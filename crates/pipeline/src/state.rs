@@ -382,6 +382,8 @@ pub struct MadeUnder {
     pub name: String,
     pub sha256: String,
     pub method: String,
+    #[serde(default)]
+    pub recipient: Option<String>,
     pub reference_date: String,
 }
 

@@ -30,6 +30,7 @@
 
 pub mod dossier;
 pub mod keyring;
+pub mod recipient;
 mod seam;
 mod store;
 pub mod subject_keys;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     dossier::{DossierMark, DossierStats, DossierStore},
+    recipient::Given,
     store::{TokenVault, VaultError, VaultMark, VaultStats, VerifyReport},
 };
 
@@ -50,6 +51,15 @@ pub trait Vault: IdentityStore {
         Ok(self.reveal_all(domain, token)?.into_iter().next())
     }
 
+    /// Shows every token that a recipient, or any, was given, with what it was made of. Reads all of them.
+    fn each_given(&self, recipient: Option<&str>, each: &mut dyn FnMut(Given<'_>)) -> Result<(), VaultError>;
+
+    /// Shows every token of the person of each of `tokens`: `each` gets the number of the one and the other.
+    fn members_of(&self, tokens: &[Token], each: &mut dyn FnMut(u32, Token)) -> Result<(), VaultError>;
+
+    /// Goes up whenever persons are destroyed.
+    fn shreds(&self) -> Result<u64, VaultError>;
+
     fn stats(&self) -> Result<VaultStats, VaultError>;
 
     /// Reads everything and checks it; the first damage is the error.
@@ -94,6 +104,20 @@ impl Vault for TokenVault {
 
     fn reveal(&self, domain: &str, token: &Token) -> Result<Option<Phi<String>>, VaultError> {
         self.reveal(domain, token)
+    }
+
+    fn each_given(&self, recipient: Option<&str>, each: &mut dyn FnMut(Given<'_>)) -> Result<(), VaultError> {
+        self.each_given(recipient, each)
+    }
+
+    fn members_of(&self, tokens: &[Token], each: &mut dyn FnMut(u32, Token)) -> Result<(), VaultError> {
+        self.see_merges()?;
+        self.members(tokens, each);
+        Ok(())
+    }
+
+    fn shreds(&self) -> Result<u64, VaultError> {
+        self.subjects.refresh()
     }
 
     fn stats(&self) -> Result<VaultStats, VaultError> {

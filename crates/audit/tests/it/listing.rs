@@ -88,6 +88,7 @@ fn nothing_can_be_read_without_the_key() {
         reason: CANARY.into(),
         lifetime_seconds: 60,
         times: None,
+        crosswalk: None,
     };
     log.append(&request).unwrap();
     log.append(&query(&log, CANARY, CANARY)).unwrap();

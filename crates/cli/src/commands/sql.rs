@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cordon_access::{Action, Authorizer, Decision, Purpose, Request};
+use cordon_access::{Action, Authorizer, Decision, Privilege, Purpose, Request};
 use cordon_audit::{DatasetAccess, Event, Label, Statement};
 use cordon_engine::output::{OutputFormat as Format, write_result};
 use cordon_engine::{AuthorizedView, EngineError, PlanProblemKind, QueryEngine, QueryOptions};
@@ -173,6 +173,7 @@ pub fn query(
             .collect();
         // Durable before the first row leaves.
         asked.started(access)?;
+        asked.for_one_recipient(planned.touched().iter().map(|touched| touched.table.as_str()))?;
         let format = match format {
             OutputFormat::Text => Format::Table,
             OutputFormat::Json => Format::Json,
@@ -218,6 +219,8 @@ fn prepare(project: &OpenProject) -> Result<(tokio::runtime::Runtime, QueryEngin
 /// All tables and columns that there are, whoever may see them.
 pub struct Stored {
     columns: BTreeMap<String, Vec<String>>,
+    /// Whom each table was made for.
+    recipients: BTreeMap<String, Option<String>>,
     /// Tables that cannot be opened: they must not stand in the way of the others.
     damaged: BTreeMap<String, RunError>,
 }
@@ -225,12 +228,13 @@ pub struct Stored {
 impl Stored {
     /// A table that cannot be opened is left out, and that goes on the record.
     pub fn read(project: &OpenProject) -> Result<Self, Failure> {
-        let mut stored = Self { columns: BTreeMap::new(), damaged: BTreeMap::new() };
+        let mut stored = Self { columns: BTreeMap::new(), recipients: BTreeMap::new(), damaged: BTreeMap::new() };
         for table in project.tables().tables()? {
             match project.tables().current(&table) {
                 Ok(Some(version)) => {
                     let names = version.schema.fields().iter().map(|field| field.name().clone());
-                    stored.columns.insert(table, names.collect());
+                    stored.columns.insert(table.clone(), names.collect());
+                    stored.recipients.insert(table, version.manifest.provenance.recipient.clone());
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -314,6 +318,21 @@ impl<'a> Asked<'a> {
 
     fn deny(&self, dataset: &str, columns: Vec<String>) -> Result<(), Failure> {
         rights::denied(self.project, self.user, Some(self.purpose), dataset, columns)
+    }
+
+    /// Tables that were made for different recipients are not put together, in whatever way: what their tokens hide, their other columns
+    /// may show. It takes an action of its own.
+    fn for_one_recipient<'t>(&self, tables: impl Iterator<Item = &'t str> + Clone) -> Result<(), Failure> {
+        let recipients: BTreeSet<Option<&str>> =
+            tables.clone().map(|table| self.store.recipients.get(table).and_then(Option::as_deref)).collect();
+        if recipients.len() < 2 {
+            return Ok(());
+        }
+        let about = tables.collect::<Vec<_>>().join(", ");
+        rights::require(self.project, self.user, self.purpose, Privilege::JoinRecipients, &about).or_else(|refused| {
+            self.failed("denied")?;
+            Err(refused)
+        })
     }
 
     /// The tables that the text names, each with the columns that it names and that `hidden` is true of.

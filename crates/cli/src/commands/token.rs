@@ -1,4 +1,4 @@
-//! `cordon token request|approve|reject|revoke|reveal|list|show`
+//! `cordon token request|approve|reject|revoke|reveal|translate|list|show`
 
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +8,9 @@ use cordon_audit::RequestedAct;
 use cordon_phi::Token;
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::project::OpenProject;
-use cordon_pipeline::reveal::{Case, Decided, Desk, NewRequest, Refusal, Said, Shown, Status, parse_token, token_text};
+use cordon_pipeline::reveal::{
+    Case, Decided, Desk, MAX_CROSSWALK, MAX_TOKENS, NewRequest, Refusal, Said, Shown, Status, parse_token, token_text,
+};
 use serde_json::{Value, json};
 
 use super::{Outcome, Place, rights};
@@ -24,6 +26,7 @@ pub fn token(ui: &Ui, place: &Place, command: TokenCommand) -> Outcome {
         TokenCommand::Reject(args) => decided(ui, place, &args, |desk| desk.reject(&args.id, &args.user, &args.reason)),
         TokenCommand::Revoke(args) => decided(ui, place, &args, |desk| desk.revoke(&args.id, &args.user, &args.reason)),
         TokenCommand::Reveal { id, tokens, user } => reveal(ui, place, &id, &tokens, &user),
+        TokenCommand::Translate { id, user } => translate(ui, place, &id, &user),
         TokenCommand::List { user } => list(ui, place, &user),
         TokenCommand::Show { id, user } => {
             let project = place.open()?;
@@ -53,7 +56,7 @@ pub fn told<T>(decided: Decided<T>) -> Result<T, Failure> {
 
 fn request(ui: &Ui, place: &Place, args: TokenRequestArgs) -> Outcome {
     let tokens = match &args.tokens_file {
-        Some(file) => tokens_in(file)?,
+        Some(file) => tokens_in(file, if args.translate { MAX_CROSSWALK } else { MAX_TOKENS })?,
         None => parsed(&args.tokens)?,
     };
     let lifetime = args.lifetime.as_deref().map(str::parse).transpose();
@@ -62,8 +65,13 @@ fn request(ui: &Ui, place: &Place, args: TokenRequestArgs) -> Outcome {
     let project = place.open()?;
     let purpose = rights::purpose(&project, &args.user, &args.purpose)?;
     let shown = told(desk(&project).request(NewRequest {
-        act: if args.shred { RequestedAct::Shred } else { RequestedAct::Reveal },
+        act: match (args.shred, args.translate) {
+            (true, _) => RequestedAct::Shred,
+            (false, true) => RequestedAct::Translate,
+            (false, false) => RequestedAct::Reveal,
+        },
         domain: args.domain,
+        crosswalk: args.from.zip(args.to),
         tokens,
         by: args.user,
         purpose,
@@ -131,6 +139,31 @@ fn reveal(ui: &Ui, place: &Place, id: &str, only: &[String], user: &str) -> Outc
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tokens lead to nobody by themselves, and two columns of them fit in whatever joins tables.
+fn translate(ui: &Ui, place: &Place, id: &str, user: &str) -> Outcome {
+    let project = place.open()?;
+    let translated = told(desk(&project).translate(id, user))?;
+    let pairs = translated.iter().filter_map(|one| Some((token_text(one.from), token_text(one.to?))));
+    let pairs: Vec<(String, String)> = pairs.collect();
+    if ui.json() {
+        let tokens: Vec<Value> = pairs.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
+        ui.object(&json!({ "request": id, "tokens": tokens, "asked": translated.len() }));
+    } else {
+        let mut lines = String::new();
+        for (from, to) in &pairs {
+            lines.extend([from.as_str(), "\t", to, "\n"]);
+        }
+        if !lines.is_empty() {
+            ui.result(lines.trim_end());
+        }
+    }
+    if pairs.len() < translated.len() {
+        let missing = translated.len() - pairs.len();
+        ui.hint(format!("{missing} of {} have no counterpart.", translated.len()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn list(ui: &Ui, place: &Place, user: &str) -> Outcome {
     let project = place.open()?;
     let cases = desk(&project).list(user)?;
@@ -144,7 +177,7 @@ fn list(ui: &Ui, place: &Place, user: &str) -> Outcome {
                 case.id.clone(),
                 act(case.act).to_owned(),
                 case.domain.clone(),
-                case.tags.len().to_string(),
+                case.count().to_string(),
                 case.asked.by.clone(),
                 case.purpose.to_string(),
                 case.asked.at.format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -167,11 +200,20 @@ fn tell(ui: &Ui, shown: &Shown) {
     lines.extend(case.approvals.iter().map(|said| format!("approved   {}", one(said))));
     lines.extend(case.rejected.iter().map(|said| format!("rejected   {}", one(said))));
     lines.extend(case.revoked.iter().map(|said| format!("revoked    {}", one(said))));
-    lines.extend(tokens.iter().zip(&case.tags).map(|(token, tag)| {
+    if case.crosswalk.is_some() {
+        let times = case.revealed.values().copied().sum::<u32>();
+        lines.push(format!("tokens     {}, translated {times} time{}", case.count(), plural(times as usize)));
+    }
+    lines.extend(listed(case, tokens).iter().zip(&case.tags).map(|(token, tag)| {
         let times = case.revealed.get(tag).copied().unwrap_or(0);
         format!("token      {}  revealed {times} time{}", token_text(*token), plural(times as usize))
     }));
     ui.say(lines.join("\n"));
+}
+
+/// A table's worth of tokens is no list for people.
+fn listed<'a>(case: &Case, tokens: &'a [Token]) -> &'a [Token] {
+    if case.crosswalk.is_some() { &[] } else { tokens }
 }
 
 fn one(said: &Said) -> String {
@@ -182,6 +224,7 @@ fn act(act: RequestedAct) -> &'static str {
     match act {
         RequestedAct::Reveal => "reveal",
         RequestedAct::Shred => "shred",
+        RequestedAct::Translate => "translate",
     }
 }
 
@@ -201,13 +244,17 @@ fn object(case: &Case, status: Status, tokens: Option<&[Token]>) -> Value {
     };
     let mut object = json!({
         "request": case.id, "act": act(case.act), "state": status.name(), "until": until,
-        "domain": case.domain, "count": case.tags.len(), "purpose": case.purpose, "asked": said(&case.asked),
+        "domain": case.domain, "count": case.count(), "purpose": case.purpose, "asked": said(&case.asked),
         "approvals": case.approvals.iter().map(said).collect::<Vec<_>>(),
         "rejected": case.rejected.as_ref().map(said), "revoked": case.revoked.as_ref().map(said),
         "lifetime_seconds": case.lifetime.seconds(), "times": case.times,
         "revealed": case.revealed.values().copied().map(u64::from).sum::<u64>(),
         "audit": { "seq": case.requested.seq, "hash": case.requested.hash },
     });
+    if let (Some(crosswalk), Value::Object(fields)) = (&case.crosswalk, &mut object) {
+        fields.insert("from".to_owned(), json!(crosswalk.from));
+        fields.insert("to".to_owned(), json!(crosswalk.to));
+    }
     if let (Some(tokens), Value::Object(fields)) = (tokens, &mut object) {
         fields.insert("tokens".to_owned(), tokens.iter().map(|token| json!(token_text(*token))).collect());
     }
@@ -220,13 +267,15 @@ fn parsed(texts: &[String]) -> Result<Vec<Token>, Failure> {
     texts.iter().map(|text| parse_token(text).ok_or_else(wrong)).collect()
 }
 
-fn tokens_in(file: &Path) -> Result<Vec<Token>, Failure> {
-    const MOST: u64 = 1 << 20;
+fn tokens_in(file: &Path, count: usize) -> Result<Vec<Token>, Failure> {
+    /// A token, the end of its line, and blanks around it.
+    const LINE: u64 = 32;
+    let most = (count as u64 + 1) * LINE;
     let mut text = String::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().take(MOST).read_to_string(&mut text)
+        std::io::stdin().take(most).read_to_string(&mut text)
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(MOST).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
     };
     read.map_err(|error| Failure::usage(format!("the file of tokens cannot be read: {}", error.kind())))?;
     let lines: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();

@@ -26,6 +26,7 @@ mod postgres;
 #[path = "../../../vault/tests/it/postgres_server.rs"]
 mod postgres_server;
 mod project_folder;
+mod recipients;
 mod report;
 mod retain;
 mod retain_requests;

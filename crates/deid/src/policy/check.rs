@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use chrono::{Datelike, NaiveDate};
-use cordon_phi::{IdentifierKind, Method};
+use cordon_phi::{IdentifierKind, Method, RECIPIENT_DOMAINS};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
@@ -123,6 +123,10 @@ impl Checker {
             linked: options.identities.is_some_and(|all| !all.is_empty()),
             shifts: RefCell::default(),
         };
+        let namespaces = options.identities.into_iter().flat_map(|all| all.values()).flat_map(|places| places.values());
+        if let Some((message, help)) = namespaces.chain([&common.subject_domain]).find_map(|name| reserved(name)) {
+            self.issue(written.policy.position, message, help.to_owned());
+        }
         let mut tables = IndexMap::new();
         let mut documents = IndexMap::new();
         let none = IndexMap::new();
@@ -653,7 +657,13 @@ pub(crate) fn rule_kernel(
             },
             formats,
         }),
-        Action::Token => Kernel::Token { domain: domain() },
+        Action::Token => {
+            let domain = domain();
+            if let Some((message, help)) = reserved(&domain) {
+                return wrong(message, help);
+            }
+            Kernel::Token { domain }
+        }
         Action::Hash => Kernel::Hash { domain: domain() },
         Action::Encrypt => Kernel::Fpe(FpeRule {
             alphabet: match section.alphabet {
@@ -711,6 +721,16 @@ fn max_days(section: &FieldSection) -> Result<u32, Wrong> {
         Some(most) if most > 3650 => Err(("`max-days` must be at most 3650".to_owned(), None)),
         other => Ok(other.unwrap_or(365)),
     }
+}
+
+/// What is wrong with a token domain that only recipients' tokens may be in.
+fn reserved(domain: &str) -> Option<(String, &'static str)> {
+    domain.starts_with(RECIPIENT_DOMAINS).then(|| {
+        (
+            format!("`{domain}` cannot name a token domain: what begins with `{RECIPIENT_DOMAINS}` holds the tokens of recipients"),
+            "give it another name; a pipeline names its recipient as `recipient: NAME`",
+        )
+    })
 }
 
 fn shift_domain(section: &FieldSection, common: &Common) -> String {

@@ -46,6 +46,9 @@ pub struct Provenance {
     /// The HIPAA method.
     #[serde(default)]
     pub method: String,
+    /// Whom the rows were made for; the project itself where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
     /// The day at which ages were counted.
     #[serde(default)]
     pub reference_date: String,

@@ -50,6 +50,7 @@ impl Story {
                 reason: "a reason".into(),
                 lifetime_seconds,
                 times: None,
+                crosswalk: None,
             },
         )
     }

@@ -13,6 +13,7 @@ use super::{
     read,
     table::Key,
 };
+use crate::recipient::{Given, recipient_of};
 
 /// What a full check has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,29 @@ impl TokenVault {
             Ok(answers.len() < most)
         })?;
         Ok(answers)
+    }
+
+    /// Every token of a recipient, or of any.
+    pub(crate) fn each_given(
+        &self,
+        recipient: Option<&str>,
+        each: &mut dyn FnMut(Given<'_>),
+    ) -> Result<(), VaultError> {
+        let end = self.exclusive(|writer| Ok(writer.position))?;
+        let mut leaves = self.subjects.leaves();
+        walk(&self.log, &Log::NOWHERE, &end, |frame, at| {
+            let domain = frame.domain().unwrap_or_default();
+            let is_wanted = recipient_of(domain).is_some_and(|of| recipient.is_none_or(|wanted| wanted == of));
+            if !is_wanted {
+                return Ok(true);
+            }
+            for (entry, value) in frame.with_values(&mut leaves).flatten() {
+                let what = "what a recipient's token was made of is no token";
+                let given = Given::of(domain, entry.token, &value);
+                each(given.ok_or_else(|| VaultError::damaged(&self.log.path(at.segment), at.offset.into(), what))?);
+            }
+            Ok(true)
+        })
     }
 
     pub(super) fn count(&self) -> Result<VaultStats, VaultError> {

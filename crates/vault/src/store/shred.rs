@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use cordon_phi::Token;
 
 use super::{TokenVault, check::walk, error::VaultError, frame::Position, link::Merge, log::Log};
-use crate::{dossier::DossierStore, subject_keys::Tombstone};
+use crate::{
+    dossier::DossierStore,
+    recipient::{Given, recipient_of},
+    subject_keys::Tombstone,
+};
 
 /// What was destroyed, without naming anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,11 +28,13 @@ pub struct Shredded {
 struct Found {
     slots: Vec<u64>,
     domains: BTreeMap<String, u64>,
+    /// Their tokens that recipients were given.
+    given: HashSet<Token>,
 }
 
 impl TokenVault {
     /// Destroys the people of `tokens`: each entry, in all domains, and each merge and dossier of whoever these tokens, or tokens
-    /// that are one with them, stand for. Afterwards a value of theirs counts as never seen, here and in every copy of
+    /// that are one with them or were made of them for a recipient, stand for. Afterwards a value of theirs counts as never seen, here and in every copy of
     /// vault and dossiers, whenever it was made, as long as the subject keys in use are these.
     ///
     /// The point of no return is one replacement of one file: killed before, nothing has happened; after, everything has. Reads
@@ -36,6 +42,7 @@ impl TokenVault {
     /// never linked by each of their tokens.
     pub fn shred(&self, tokens: &[Token], dossiers: Option<&DossierStore>) -> Result<Shredded, VaultError> {
         self.see_merges()?;
+        let tokens = &self.own(tokens)?;
         let mut people = self.people(tokens);
         let end = self.exclusive(|writer| Ok(writer.position))?;
         let mut found = Found::default();
@@ -59,7 +66,8 @@ impl TokenVault {
             })?;
             drop(leaves);
             let merges = found.slots.len() as u64 - entries;
-            let tombstones: Vec<Tombstone> = people.iter().map(|token| self.tombstone(token)).collect();
+            let tombstones: Vec<Tombstone> =
+                people.iter().chain(&found.given).map(|token| self.tombstone(token)).collect();
             let dossier_slots = dossiers.map_or(Ok(Vec::new()), |dossiers| dossiers.slots(&tombstones))?;
             found.slots.extend_from_slice(&dossier_slots);
             self.subjects.destroy(&found.slots, &tombstones)?;
@@ -80,6 +88,15 @@ impl TokenVault {
         self.tombs.tag128(&token.0)
     }
 
+    /// The project's own tokens in the place of those that recipients were given.
+    fn own(&self, tokens: &[Token]) -> Result<Vec<Token>, VaultError> {
+        let mut own = tokens.to_vec();
+        self.each_given(None, &mut |given| {
+            own.iter_mut().filter(|token| **token == given.token).for_each(|token| *token = given.own);
+        })?;
+        Ok(own)
+    }
+
     /// These tokens and all that are one with them.
     fn people(&self, tokens: &[Token]) -> HashSet<Token> {
         let mut people = HashSet::new();
@@ -97,11 +114,21 @@ impl TokenVault {
         let mut leaves = self.subjects.leaves();
         walk(&self.log, from, end, |frame, _| {
             let before = found.slots.len();
-            let theirs = frame.entries(&mut leaves).flatten().filter(|entry| people.contains(&entry.token));
-            found.slots.extend(theirs.map(|entry| entry.slot));
+            let domain = frame.domain().unwrap_or_default();
+            if recipient_of(domain).is_some() {
+                for (entry, value) in frame.with_values(&mut leaves).flatten() {
+                    if Given::of(domain, entry.token, &value).is_some_and(|given| people.contains(&given.own)) {
+                        found.slots.push(entry.slot);
+                        found.given.insert(entry.token);
+                    }
+                }
+            } else {
+                let theirs = frame.entries(&mut leaves).flatten().filter(|entry| people.contains(&entry.token));
+                found.slots.extend(theirs.map(|entry| entry.slot));
+            }
             let count = (found.slots.len() - before) as u64;
             if count > 0 {
-                *found.domains.entry(frame.domain().unwrap_or_default().to_owned()).or_default() += count;
+                *found.domains.entry(domain.to_owned()).or_default() += count;
             }
             Ok(true)
         })
@@ -114,7 +141,9 @@ mod tests {
     use std::{fs, path::Path, sync::Arc};
 
     use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
-    use cordon_phi::{Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Whose};
+    use cordon_phi::{
+        Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, NameDraw, TokenStore as _, Whose,
+    };
     use memchr::memmem;
 
     use super::*;
@@ -175,6 +204,15 @@ mod tests {
             facts.push(IdentifierKind::City, Whose::Subject, &town);
         }
         dossiers.add(&tokens, &facts).unwrap();
+        let own: Vec<&[u8]> = tokens.iter().map(|token| token.0.as_slice()).collect();
+        let given = ["recipient:a", "recipient:b"].map(|domain| {
+            let mut given = Vec::new();
+            vault.get_or_create(domain, &own, &mut given).unwrap();
+            given
+        });
+        // How a recipient's made-up names are drawn stands under its tokens.
+        let mut draws = vec![NameDraw { given_skips: 3, ..NameDraw::default() }; given[0].len()];
+        dossiers.decide(&given[0], &mut draws).unwrap();
         dossiers.sync().unwrap();
         vault.sync().unwrap();
         for folder in ["vault", "dossiers"] {
@@ -184,8 +222,11 @@ mod tests {
                 fs::copy(file.path(), copy.join(folder).join(file.file_name())).unwrap();
             }
         }
-        let done = vault.shred(&tokens[9..10], Some(&dossiers)).unwrap();
-        assert_eq!((done.entries, done.merges, done.dossiers), (2, 1, 1));
+        // By the token that one of the recipients has.
+        let done = vault.shred(&given[1][9..10], Some(&dossiers)).unwrap();
+        assert_eq!((done.entries, done.merges, done.dossiers), (4, 1, 2));
+        let by_domain = ["mrn", "recipient:a", "recipient:b", "ssn"].map(|domain| (domain.to_owned(), 1));
+        assert_eq!(done.domains, by_domain);
         drop((vault, dossiers, subjects));
         let subjects = Arc::new(SubjectKeys::open(&home.path().join("subject-keys"), &key).unwrap());
         for dir in [here, copy] {
@@ -194,10 +235,10 @@ mod tests {
             let holds = |bytes: &[u8]| opened.iter().any(|part| memmem::find(part, bytes).is_some());
             for n in [8, 10] {
                 assert!(names(n).iter().all(|name| holds(name.as_bytes())), "the attack finds what is there");
-                assert!(holds(&tokens[n].0));
+                assert!(holds(&tokens[n].0) && given.iter().all(|given| holds(&given[n].0)));
             }
             assert!(!names(9).iter().any(|name| holds(name.as_bytes())));
-            assert!(!holds(&tokens[9].0));
+            assert!(!holds(&tokens[9].0) && !given.iter().any(|given| holds(&given[9].0)));
         }
     }
 }

@@ -10,6 +10,7 @@ mod postgres;
 mod postgres_dossiers;
 mod postgres_server;
 mod processes;
+mod recipients;
 mod shred;
 mod shred_killed;
 mod subject_keys;

@@ -14,9 +14,10 @@ use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 use cordon_phi::{
     Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Token, TokenStore as _, Whose,
 };
+use cordon_vault::recipient::{RecipientTokens, given_to, owners};
 use cordon_vault::{
     DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys,
-    Vault as _, VaultError, VaultKeys, postgres::migrate,
+    Vault, VaultError, VaultKeys, postgres::migrate,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -354,6 +355,60 @@ fn a_stolen_database_tells_numbers_of_rows() {
     for token in first.iter().chain(&second).step_by(50) {
         assert!(memchr::memmem::find(&all, &token.0).is_none());
     }
+}
+
+#[test]
+fn recipients_have_tokens_of_their_own_that_a_stolen_database_does_not_join() {
+    if !is_installed() {
+        return;
+    }
+    let server = migrated();
+    let vaults: [Arc<dyn Vault>; 2] = [Arc::new(open(&server)), Arc::new(open(&server))];
+    let values = named(0..3_000);
+    let give = |vault: &Arc<dyn Vault>, recipient: &str| {
+        let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+        let mut out = Vec::new();
+        RecipientTokens::new(Arc::clone(vault), recipient).get_or_create("mrn", &values, &mut out).unwrap();
+        out
+    };
+    // Two runs at once for each of two recipients.
+    let [a, a_too, b, b_too] = thread::scope(|scope| {
+        let give = &give;
+        [(0, "a"), (1, "a"), (0, "b"), (1, "b")]
+            .map(|(vault, recipient)| (&vaults[vault], recipient))
+            .map(|(vault, recipient)| scope.spawn(move || give(vault, recipient)))
+            .map(|run| run.join().unwrap())
+    });
+    assert!(a == a_too && b == b_too);
+    let own = tokens(&open(&server), "mrn", &values);
+    assert_eq!(a.iter().chain(&b).chain(&own).collect::<HashSet<_>>().len(), 9_000);
+
+    // No two rows have anything in common, and none holds a token or a name in clear.
+    let equal = "SELECT count(*) - count(DISTINCT sealed) + count(*) - count(DISTINCT blind) FROM cordon.tokens";
+    assert_eq!(server.admin("vault", equal), "0");
+    assert_eq!(server.admin("vault", "SELECT DISTINCT octet_length(sealed) FROM cordon.tokens"), "92");
+    assert_eq!(server.admin("vault", "SELECT count(*) FROM cordon.tokens"), "9000");
+    let dump = server.dump();
+    for token in a.iter().chain(&b).chain(&own).step_by(100) {
+        assert!(memchr::memmem::find(&dump, &token.0).is_none());
+        let hex = data_encoding::HEXLOWER.encode(&token.0);
+        assert!(memchr::memmem::find(&dump, hex.as_bytes()).is_none());
+    }
+    assert!(memchr::memmem::find(&dump, b"recipient:").is_none());
+
+    let vault = &vaults[0];
+    let behind = owners(&**vault, &[a[7], b[7], own[7]]).unwrap();
+    assert!(behind == [Some(("a".to_owned(), own[7])), Some(("b".to_owned(), own[7])), None]);
+    assert!(given_to(&**vault, "b", &own[..9]).unwrap() == b[..9].iter().copied().map(Some).collect::<Vec<_>>());
+    // Destroyed by one recipient's token, in all of them.
+    assert_eq!(open(&server).shred(&[a[7]]).unwrap().entries, 3);
+    assert!(owners(&**vault, &[a[7], b[7]]).unwrap() == [None, None]);
+    assert!(vault.reveal("mrn", &own[7]).unwrap().is_none());
+    for (recipient, before) in [("a", &a), ("b", &b)] {
+        let after = give(vault, recipient);
+        assert!((0..values.len()).all(|n| (before[n] == after[n]) == (n != 7)));
+    }
+    vault.verify().unwrap();
 }
 
 #[test]

@@ -66,6 +66,7 @@ use super::{
     write,
 };
 use crate::{
+    recipient::{Given, recipient_of},
     seam::{Mark, Vault},
     subject_keys::SubjectKeys,
 };
@@ -962,6 +963,36 @@ impl Vault for PostgresVault {
         // Slots are drawn in the order in which values come.
         found.sort_by_key(|(slot, _)| *slot);
         Ok(found.into_iter().map(|(_, value)| value).collect())
+    }
+
+    fn each_given(&self, recipient: Option<&str>, each: &mut dyn FnMut(Given<'_>)) -> Result<(), VaultError> {
+        self.fresh()?;
+        for (number, name) in self.domain_names()? {
+            let is_wanted = recipient_of(&name).is_some_and(|of| recipient.is_none_or(|wanted| wanted == of));
+            if !is_wanted {
+                continue;
+            }
+            self.each_row(Some(number), |_, _, opened| {
+                if let Some(row) = opened {
+                    let damaged = || self.database.damaged("what a recipient's token was made of is no token");
+                    each(Given::of(&name, Token(row.name), row.value()).ok_or_else(damaged)?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn members_of(&self, tokens: &[Token], each: &mut dyn FnMut(u32, Token)) -> Result<(), VaultError> {
+        self.fresh()?;
+        for (number, token) in (0..).zip(tokens) {
+            self.members_of(token).into_iter().for_each(|member| each(number, member));
+        }
+        Ok(())
+    }
+
+    fn shreds(&self) -> Result<u64, VaultError> {
+        self.subject_keys.refresh()
     }
 
     fn stats(&self) -> Result<VaultStats, VaultError> {

@@ -8,6 +8,8 @@ use tokio_postgres::{Client, types::Type};
 use super::{PostgresVault, READ_AT_ONCE, database::Stop};
 use crate::{
     dossier::keeper::People as _,
+    recipient::{Given, recipient_of},
+    seam::Vault as _,
     store::{Shredded, VaultError},
     subject_keys::Tombstone,
 };
@@ -21,6 +23,7 @@ impl PostgresVault {
     /// rows, and meanwhile whoever wants to link people or to add to dossiers waits. Whoever calls it writes the audit entry
     /// first.
     pub fn shred(&self, tokens: &[Token]) -> Result<Shredded, VaultError> {
+        let tokens = &self.own(tokens)?;
         let mut done = None;
         self.database.run("destroy a person", async |client| {
             // A connection that was lost behind the point of no return.
@@ -35,6 +38,15 @@ impl PostgresVault {
         Ok(done.unwrap_or_default())
     }
 
+    /// The project's own tokens in the place of those that recipients were given.
+    fn own(&self, tokens: &[Token]) -> Result<Vec<Token>, VaultError> {
+        let mut own = tokens.to_vec();
+        self.each_given(None, &mut |given| {
+            own.iter_mut().filter(|token| **token == given.token).for_each(|token| *token = given.own);
+        })?;
+        Ok(own)
+    }
+
     async fn destroy(&self, client: &mut Client, tokens: &[Token]) -> Result<Shredded, Stop> {
         let all = client.transaction().await?;
         // Locks of its own go when the transaction ends, however it does. Nobody waits for them who has the other.
@@ -43,7 +55,9 @@ impl PostgresVault {
         }
         self.see(&all).await?;
         let people: HashSet<Token> = tokens.iter().flat_map(|token| self.members_of(token)).collect();
+        let names = self.names_of_domains(&all).await?;
         let mut slots = Vec::new();
+        let mut given: HashSet<Token> = HashSet::new();
         let mut counts: BTreeMap<i32, u64> = BTreeMap::new();
         let mut after = None;
         loop {
@@ -52,7 +66,18 @@ impl PostgresVault {
             after = Some(last.key.into());
             for rows in rows.chunks(READ_AT_ONCE) {
                 self.open_rows(rows, |raw, opened| {
-                    if opened.is_some_and(|row| people.contains(&Token(row.name))) {
+                    let Some(row) = opened else { return Ok(()) };
+                    let token = Token(row.name);
+                    let domain = names.get(&raw.domain).map_or("", String::as_str);
+                    let is_theirs = if recipient_of(domain).is_some() {
+                        Given::of(domain, token, row.value()).is_some_and(|given| people.contains(&given.own))
+                    } else {
+                        people.contains(&token)
+                    };
+                    if is_theirs {
+                        if recipient_of(domain).is_some() {
+                            given.insert(token);
+                        }
                         slots.push(raw.slot);
                         *counts.entry(raw.domain).or_default() += 1;
                     }
@@ -68,10 +93,9 @@ impl PostgresVault {
             Ok(())
         })?;
         let merges = slots.len() as u64 - entries;
-        let tombstones: Vec<Tombstone> = people.iter().map(|token| self.tombstone(token)).collect();
+        let tombstones: Vec<Tombstone> = people.iter().chain(&given).map(|token| self.tombstone(token)).collect();
         slots.extend(self.dossier_slots(&all, &tombstones).await?);
         let dossiers = slots.len() as u64 - entries - merges;
-        let names = self.names_of_domains(&all).await?;
         let mut domains: Vec<(String, u64)> = Vec::with_capacity(counts.len());
         for (number, count) in counts {
             let name = names.get(&number).ok_or_else(|| self.database.damaged("a row's domain has no name"))?;
