@@ -94,7 +94,11 @@ impl Surroundings {
     /// Another environment than that of the process.
     pub fn of(env: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = VARIABLES.into_iter().filter_map(|name| Some((name, Zeroizing::new(env(name)?))));
-        Self { variables: Arc::new(set.filter(|(_, text)| !text.is_empty()).collect()), ca_file: None, seconds: SECONDS }
+        Self {
+            variables: Arc::new(set.filter(|(_, text)| !text.is_empty()).collect()),
+            ca_file: None,
+            seconds: SECONDS,
+        }
     }
 
     /// Trusts the certificates of a file, besides those that the system trusts.

@@ -131,8 +131,10 @@ impl Connector<'_> {
         let around = self.surroundings();
         let variable = |name| around.variable(name).map(|text| text.to_string());
         let account = self.location.account().map(str::to_owned);
-        let account = account.or_else(|| self.settings.account.clone()).or_else(|| variable("AZURE_STORAGE_ACCOUNT_NAME"));
-        let (key, signature) = (around.variable("AZURE_STORAGE_ACCOUNT_KEY"), around.variable("AZURE_STORAGE_SAS_TOKEN"));
+        let account =
+            account.or_else(|| self.settings.account.clone()).or_else(|| variable("AZURE_STORAGE_ACCOUNT_NAME"));
+        let (key, signature) =
+            (around.variable("AZURE_STORAGE_ACCOUNT_KEY"), around.variable("AZURE_STORAGE_SAS_TOKEN"));
         let identity = AzureIdentity::new(around.clone(), AZURE_STORAGE);
         if key.is_none() && signature.is_none() && identity.of_machine_only() {
             self.machine(
@@ -177,11 +179,7 @@ impl Connector<'_> {
     }
 
     /// What is the same of each: whom to trust, how long to wait, and what is asked for with every write.
-    fn common(
-        &self,
-        endpoint: Option<&str>,
-        signed: Option<(String, AzureAccessKey)>,
-    ) -> Result<Common, StorageError> {
+    fn common(&self, endpoint: Option<&str>, signed: Option<(String, AzureAccessKey)>) -> Result<Common, StorageError> {
         let allow_http = endpoint.is_some_and(is_http);
         endpoint.map_or(Ok(()), |endpoint| self.check(endpoint))?;
         let fits = match (&self.settings.server_encryption, self.location.scheme()) {

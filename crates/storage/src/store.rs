@@ -263,7 +263,8 @@ impl Store {
     pub fn give_up_uploads(&self, prefix: &str, age: Duration) -> Result<usize, StorageError> {
         let Some(uploads) = self.uploads.clone() else { return Ok(0) };
         let names = [self.location.prefix(), prefix.trim_matches('/')];
-        let below = names.into_iter().filter(|name| !name.is_empty()).fold(String::new(), |below, name| below + name + "/");
+        let below =
+            names.into_iter().filter(|name| !name.is_empty()).fold(String::new(), |below, name| below + name + "/");
         let (place, before) = (self.place(), abandoned(SystemTime::now(), age));
         let given_up = runtime::wait(&self.place(), async move {
             uploads.give_up(&below, before).await.map_err(|trouble| StorageError { place, trouble })

@@ -88,7 +88,8 @@ impl Uploads {
     }
 
     async fn once(&self, method: &str, key: &str, query: &[(&str, &str)]) -> Result<String, Trouble> {
-        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", escaped(value, false))).collect();
+        let query: Vec<String> =
+            query.iter().map(|(name, value)| format!("{name}={}", escaped(value, false))).collect();
         let below = if key.is_empty() { String::new() } else { format!("/{}", escaped(key, true)) };
         let url = format!("{}{below}?{}", self.bucket, query.join("&"));
         let mut request: HttpRequest = http::Request::builder()
@@ -167,10 +168,14 @@ mod tests {
     #[test]
     fn pages_of_uploads_are_read_or_refused() {
         let upload = |key: &str| {
-            format!("<Upload><Key>{key}</Key><UploadId>u&amp;1</UploadId><Initiated>2026-11-27T08:00:00.000Z</Initiated></Upload>")
+            format!(
+                "<Upload><Key>{key}</Key><UploadId>u&amp;1</UploadId><Initiated>2026-11-27T08:00:00.000Z</Initiated></Upload>"
+            )
         };
         let xml = |inner: &str| {
-            format!("<?xml version=\"1.0\"?><ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</ListMultipartUploadsResult>")
+            format!(
+                "<?xml version=\"1.0\"?><ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</ListMultipartUploadsResult>"
+            )
         };
         let next = "<NextKeyMarker>b</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>";
         let page = read(&xml(&format!("<IsTruncated>true</IsTruncated>{next}{}{}", upload("a"), upload("b"))));

@@ -77,8 +77,7 @@ struct Noting {
 impl KeyRetriever for Noting {
     fn retrieve_key(&self, key_metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
         let failed = |error: KeyError| ParquetError::External(Box::new(EngineError::from(error)));
-        let material: Material =
-            serde_json::from_slice(key_metadata).map_err(|_| failed(KeyError::UnknownMaterial))?;
+        let material: Material = serde_json::from_slice(key_metadata).map_err(|_| failed(KeyError::UnknownMaterial))?;
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(MasterVersion::of(&material));
         if !material.is_footer_key {
             // A column whose key cannot be had is passed over.

@@ -173,7 +173,8 @@ impl Bucket {
     }
 
     fn sealed(&self, request: &Request, in_parts: bool) -> BTreeMap<String, String> {
-        let asked = ENCRYPTION.into_iter().filter_map(|name| Some((name.to_owned(), request.headers.get(name)?.clone())));
+        let asked =
+            ENCRYPTION.into_iter().filter_map(|name| Some((name.to_owned(), request.headers.get(name)?.clone())));
         if (self.seals)(in_parts) { asked.collect() } else { BTreeMap::new() }
     }
 
@@ -186,13 +187,17 @@ impl Bucket {
             token => token.strip_prefix("after ").unwrap().to_owned(),
         };
         let (mut inner, mut folders, mut count, mut next) = (String::new(), BTreeMap::new(), 0, None);
-        for (key, kept) in state.objects.range(from.clone()..).filter(|(key, _)| **key > from && key.starts_with(prefix)) {
+        for (key, kept) in
+            state.objects.range(from.clone()..).filter(|(key, _)| **key > from && key.starts_with(prefix))
+        {
             if count == self.page {
                 next = Some(inner.rsplit("<Key>").next().and_then(|rest| rest.split('<').next()).unwrap().to_owned());
                 break;
             }
             let below = &key[prefix.len()..];
-            if !delimiter.is_empty() && let Some((folder, _)) = below.split_once(delimiter) {
+            if !delimiter.is_empty()
+                && let Some((folder, _)) = below.split_once(delimiter)
+            {
                 folders.insert(format!("{prefix}{folder}{delimiter}"), ());
                 continue;
             }
@@ -207,7 +212,9 @@ impl Bucket {
             inner.push_str(&format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"));
         }
         if let Some(next) = next {
-            inner.push_str(&format!("<IsTruncated>true</IsTruncated><NextContinuationToken>after {next}</NextContinuationToken>"));
+            inner.push_str(&format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>after {next}</NextContinuationToken>"
+            ));
         }
         Reply::text(200, xml("ListBucketResult", &inner))
     }
@@ -263,7 +270,9 @@ fn ranged(request: &Request, bytes: &[u8]) -> Reply {
 }
 
 pub fn xml(name: &str, inner: &str) -> String {
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><{name} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</{name}>")
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><{name} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</{name}>"
+    )
 }
 
 pub fn fault(status: u16, code: &str) -> Reply {

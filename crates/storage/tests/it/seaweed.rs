@@ -103,7 +103,8 @@ impl Weed {
     fn bucket(&self) {
         let made = (0..100).any(|_| {
             let mut stream = TcpStream::connect(("127.0.0.1", self.ports[4])).unwrap();
-            let ask = "POST /buckets/lake/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let ask =
+                "POST /buckets/lake/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             stream.write_all(ask.as_bytes()).unwrap();
             let mut answer = String::new();
             let _ = stream.read_to_string(&mut answer);
@@ -112,7 +113,8 @@ impl Weed {
         });
         assert!(made, "no bucket");
         let lake = self.direct(&StoreSettings::default());
-        let ready = (0..30).any(|_| lake.put_new("ready", vec![1]).is_ok() || lake.find("ready").is_ok_and(|found| found.is_some()));
+        let ready = (0..30)
+            .any(|_| lake.put_new("ready", vec![1]).is_ok() || lake.find("ready").is_ok_and(|found| found.is_some()));
         assert!(ready, "{}", fs::read_to_string(self.dir.path().join("log")).unwrap());
         lake.remove("ready").unwrap();
     }
@@ -130,6 +132,7 @@ pub fn open(endpoint: &str, settings: &StoreSettings) -> Store {
         "AWS_SECRET_ACCESS_KEY" => Some(KEYS.1.to_owned()),
         _ => None,
     };
-    let settings = StoreSettings { endpoint: Some(endpoint.to_owned()), region: Some("us-east-1".to_owned()), ..settings.clone() };
+    let settings =
+        StoreSettings { endpoint: Some(endpoint.to_owned()), region: Some("us-east-1".to_owned()), ..settings.clone() };
     Store::open_in(&Location::parse("s3://lake").unwrap(), &settings, Path::new("/"), &env).unwrap()
 }

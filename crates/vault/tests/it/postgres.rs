@@ -16,8 +16,8 @@ use cordon_phi::{
 };
 use cordon_vault::recipient::{RecipientTokens, given_to, owners};
 use cordon_vault::{
-    DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys,
-    Vault, VaultError, VaultKeys, postgres::migrate,
+    DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys, Vault,
+    VaultError, VaultKeys, postgres::migrate,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
