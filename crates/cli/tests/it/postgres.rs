@@ -175,16 +175,24 @@ fn a_hospital_in_four_formats_is_the_same_with_either_vault() {
     let all = [&embedded, &shared];
     let formats = ["--formats", "csv,fhir,hl7v2,notes", "--seed", "5", "--clean"];
     let reports = all.map(|folder| {
-        folder.synth(40, &formats);
+        folder.synth(25, &formats);
         folder.run_json("nightly", 0)
     });
-    for number in ["rows_in", "rows_out", "quarantined", "people_joined", "files_read", "found"] {
+    for number in ["rows_in", "rows_out", "quarantined", "people_joined", "files_read"] {
         assert_eq!(reports[0][number], reports[1][number], "{number}");
     }
-    // What was replaced in notes because records say it of their subjects is known from dossiers only.
-    let spans = reports[1]["found"]["text_notes"]["spans"].as_object().unwrap();
-    let known = |kind: &str| spans[kind]["known"].as_u64().unwrap();
-    assert!(known("name") >= 40 && spans.keys().filter(|kind| known(kind) > 0).count() > 2, "{spans:?}");
+    for (dataset, found) in reports[0]["found"].as_object().unwrap() {
+        let there = &reports[1]["found"][dataset];
+        assert_eq!((&found["records"], &found["values"]), (&there["records"], &there["values"]), "{dataset}");
+        // What was replaced in texts because records say it of their subjects; that is known from dossiers only. (How many names and
+        // dates a text holds varies with what is made up.)
+        for kind in ["ssn", "email", "street-address", "health-plan-id", "account-number", "medical-record-number"] {
+            let known = |found: &Value| found["spans"][kind]["known"].as_u64();
+            assert_eq!(known(found), known(there), "{dataset}: {kind}");
+            let must = dataset == "text_notes" && kind == "medical-record-number";
+            assert!(!must || known(there) > Some(0), "{dataset}: {kind}");
+        }
+    }
     let tables = all.map(Folder::tables);
     assert_eq!(tables[0], tables[1]);
     for table in &tables[0] {
@@ -203,7 +211,7 @@ fn a_hospital_in_four_formats_is_the_same_with_either_vault() {
     }
     let [one, other] = all.map(|folder| json(folder, &["vault", "status"]));
     assert_eq!((&one["domains"], &one["merges"]), (&other["domains"], &other["merges"]));
-    assert!(other["dossiers"]["people"].as_u64().unwrap() >= 40 && other["dossiers"]["bytes"].as_u64() > Some(0));
+    assert!(other["dossiers"]["people"].as_u64().unwrap() >= 25 && other["dossiers"]["bytes"].as_u64() > Some(0));
     assert_eq!(
         one.as_object().unwrap().keys().collect::<Vec<_>>(),
         other.as_object().unwrap().keys().collect::<Vec<_>>()
@@ -277,8 +285,10 @@ fn same_everywhere(tables: &[(&Folder, &str, BTreeSet<usize>)], status: &Value, 
     let tokens: BTreeMap<String, String> =
         of.iter().map(|(row, said)| (said.split(',').next().unwrap().to_owned(), row.clone())).collect();
     assert_eq!(tokens.len(), everybody.len(), "seed {seed}: two people share a token");
-    let found = revealed(tables[0].0, "patient", &tokens.keys().cloned().collect());
-    for (token, row) in &tokens {
+    // Some of them, since to reveal one reads them all.
+    let some: BTreeMap<&String, &String> = tokens.iter().step_by(25).collect();
+    let found = revealed(tables[0].0, "patient", &some.keys().map(|token| (*token).clone()).collect());
+    for (token, row) in some {
         let number: usize = row[1..].parse().unwrap();
         assert_eq!(found.get(token), Some(&BTreeSet::from([format!("CANARYp{number:05}")])), "seed {seed}: an orphan");
     }
@@ -389,7 +399,7 @@ fn until_tokens(server: &Server, run: &mut Child, more_than: usize) {
 
 #[test]
 fn a_server_that_stops_in_a_run_is_said_and_the_run_is_carried_on() {
-    const PEOPLE: usize = 30_000;
+    const PEOPLE: usize = 12_000;
     if !is_installed() {
         return;
     }
@@ -410,7 +420,8 @@ fn a_server_that_stops_in_a_run_is_said_and_the_run_is_carried_on() {
     let stopped = said(run.wait_with_output().unwrap()).exits(6);
     let error: Value = serde_json::from_str(&stopped.err).unwrap_or_else(|_| panic!("{}", stopped.err));
     assert_eq!(error["exit_code"], 6);
-    assert!(stopped.err.contains("PostgreSQL 127.0.0.1") && stopped.err.contains("refused"), "{}", stopped.err);
+    // Refused, closed or stopping: whatever the last attempt met.
+    assert!(stopped.err.contains("the token vault is not available: PostgreSQL 127.0.0.1"), "{}", stopped.err);
     assert!(!stopped.all().contains("CANARY"));
     let refused = folder.cordon(&["run", "test"]).exits(6);
     assert!(refused.err.contains("refused"), "{}", refused.err);
@@ -475,7 +486,7 @@ fn who_is_not_let_in_hears_why_and_nothing_is_written() {
     let certificate = format!("    client-certificate: {dir}/client.crt\n    client-key: {dir}/client.key\n");
     // The certificate is another role's; a certificate of an authority that the server does not trust; none at all.
     with("user: cert_user", "user: cordon");
-    refused(6, "does not let the role");
+    refused(6, "asks the role `cordon` for a password, and none is configured");
     with(&certificate, &certificate.replace("client.", "stranger."));
     refused(6, "PostgreSQL 127.0.0.1");
     with(&certificate, "");
@@ -506,15 +517,15 @@ fn one_of_a_thousand_is_gone_from_a_dump_of_before_and_a_run_sees_that_it_was_pu
     move_in(&folder, &server);
     folder.write("in/people.csv", people(0..PEOPLE));
     folder.run_json("test", 0);
-    let backup = server.dump();
+    let early = server.dump();
     folder.write("in/visits.csv", visits(0..PEOPLE));
     folder.run_json("test", 0);
+    let late = server.dump();
     let before: Vec<String> = {
         let rows = rows(&folder, "people", "id");
         (0..PEOPLE).map(|n| rows[&format!("r{n}")].clone()).collect()
     };
-    let everybody: BTreeSet<String> = before.iter().cloned().collect();
-    assert_eq!(revealed(&folder, "mrn", &everybody).len(), PEOPLE);
+    let some: BTreeSet<String> = before.iter().step_by(100).chain(&before[6..9]).cloned().collect();
 
     let id = ask(&folder, "patient", &[&before[7]], true);
     let shred = |id: &str, file: &str| {
@@ -530,10 +541,9 @@ fn one_of_a_thousand_is_gone_from_a_dump_of_before_and_a_run_sees_that_it_was_pu
     folder.cordon(&["vault", "check-certificate", &folder.path().join("certificate.json").display().to_string()]).ok();
 
     let gone = |when: &str| {
-        for domain in ["patient", "mrn"] {
-            let found = revealed(&folder, domain, &everybody);
-            for (n, token) in before.iter().enumerate() {
-                let letter = if domain == "mrn" { 'm' } else { 'p' };
+        for (domain, letter) in [("patient", 'p'), ("mrn", 'm')] {
+            let found = revealed(&folder, domain, &some);
+            for (n, token) in before.iter().enumerate().filter(|(_, token)| some.contains(*token)) {
                 let expected = (n != 7).then(|| BTreeSet::from([format!("CANARY{letter}{n:05}")]));
                 let is = found.get(token).filter(|values| !values.is_empty());
                 assert_eq!(is, expected.as_ref(), "{when}: {n}");
@@ -541,42 +551,27 @@ fn one_of_a_thousand_is_gone_from_a_dump_of_before_and_a_run_sees_that_it_was_pu
         }
     };
     gone("after");
-    server.restore(&backup);
-    gone("in the old copy");
+    // The copy knows nothing of the later run: tables may hold tokens that it would give to others.
+    server.restore(&early);
+    gone("in the early copy");
     folder.cordon(&["vault", "verify"]).ok();
-    let dump = server.dump();
-    assert!(!dump.windows(6).any(|bytes| bytes == b"CANARY"));
-    // The copy knows nothing of the later run: its tables may hold tokens that it would give to others.
-    folder.write("in/visits.csv", visits(0..PEOPLE + 1));
+    assert!(!server.dump().windows(6).any(|bytes| bytes == b"CANARY"));
+    folder.write("in/visits2.csv", visits(0..PEOPLE).replace(",r", ",s"));
     let said = folder.cordon(&["run", "test"]).exits(7);
     assert!(said.err.contains("older copy") && said.err.contains("PostgreSQL 127.0.0.1"), "{}", said.err);
 
-    // A dump from after the run, also from before the person was destroyed, lacks nothing: the run goes on, and whoever comes
-    // with the number again is somebody else.
-    let (folder, server) = again();
-    let before = rows(&folder, "people", "id");
-    folder.write("in/people2.csv", people(7..9).replace(",r", ",s"));
+    // This one lacks nothing but that somebody was destroyed: the run goes on, the others are who they were, and whoever comes
+    // with that person's number is somebody else.
+    server.restore(&late);
+    gone("in the late copy");
     folder.run_json("test", 0);
-    let after = rows(&folder, "people", "id");
-    assert!(after["s7"] != before["r7"] && after["s8"] == before["r8"]);
-    assert!(!after.iter().any(|(row, token)| row != "r7" && *token == before["r7"]));
-    drop(server);
-}
-
-/// Another hospital whose database was put back to what it was between its last run and the destruction of one person.
-fn again() -> (Folder, Server) {
-    let server = Server::start();
-    let folder = Folder::with(POLICY, &sources(""));
-    move_in(&folder, &server);
-    folder.write("in/people.csv", people(0..20));
-    folder.run_json("test", 0);
-    let backup = server.dump();
-    let token = rows(&folder, "people", "id")["r7"].clone();
-    let id = ask(&folder, "patient", &[&token], true);
-    let file = folder.path().join("certificate.json").display().to_string();
-    folder.cordon(&["vault", "shred", &id, "--as", "privacy-officer", "--certificate", &file]).ok();
-    server.restore(&backup);
-    (folder, server)
+    let after = rows(&folder, "visits", "mrn");
+    for (n, token) in before.iter().enumerate() {
+        assert_eq!(after[&format!("s{n}")] == *token, n != 7, "{n}");
+    }
+    assert!(!before.contains(&after["s7"]));
+    folder.cordon(&["vault", "verify"]).ok();
+    folder.cordon(&["audit", "verify"]).ok();
 }
 
 #[test]

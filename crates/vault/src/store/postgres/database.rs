@@ -241,6 +241,9 @@ impl Database {
                     None => io.kind().to_string(),
                 };
             }
+            if inner.to_string() == "password missing" {
+                return format!("the server asks the role `{}` for a password, and none is configured", self.user);
+            }
             source = inner.source();
         }
         if self.tls.is_some() && error.to_string().contains("TLS") {
@@ -264,8 +267,8 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
                 ]
                 .contains(code)
         }
-        // Trust and TLS do not come right by waiting; connections that are refused or lost may.
-        None => !error.to_string().contains("TLS") && !error.to_string().contains("authentication"),
+        // Trust, TLS and what is configured do not come right by waiting; connections that are refused or lost may.
+        None => !["TLS", "authentication", "configuration"].iter().any(|word| error.to_string().contains(word)),
     }
 }
 

@@ -111,6 +111,20 @@ struct Merges {
     seen: i64,
 }
 
+impl Merges {
+    fn absorb(&mut self, new: Vec<(i64, Option<Opened>)>) {
+        for (number, pair) in new {
+            // Another thread may have read them too.
+            if number > self.seen {
+                self.seen = number;
+                if let Some((token, root, origin)) = pair {
+                    self.sets.merge(token, root, origin);
+                }
+            }
+        }
+    }
+}
+
 /// What a mark of this kind says.
 #[derive(Serialize, Deserialize)]
 struct RowMark {
@@ -228,6 +242,7 @@ impl PostgresVault {
         check_domain(domain)?;
         check_lengths(values.iter().map(|value| value.len()))?;
         self.fresh()?;
+        let epoch = self.epoch.load(Ordering::Acquire);
         let before = out.len();
         let hash = self.blind.derive(domain);
         let number = self.domain(domain)?;
@@ -247,7 +262,7 @@ impl PostgresVault {
             for ((key, _), answer) in asked.unique.iter().zip(&mut asked.answers) {
                 *answer = made.get(key).map_or(NONE, |found| found.token);
             }
-            self.remember(&made);
+            self.remember(epoch, &made);
             asked.spread(tokens);
         }
         self.to_roots(out.get_mut(before..).unwrap_or_default());
@@ -447,8 +462,12 @@ impl PostgresVault {
         missing
     }
 
-    fn remember(&self, found: &HashMap<Key, Found>) {
+    /// What was looked up in this epoch of the subject keys. In another one it may be of somebody who was destroyed.
+    fn remember(&self, epoch: u64, found: &HashMap<Key, Found>) {
         let mut cache = write(&self.cache);
+        if self.epoch.load(Ordering::Acquire) != epoch {
+            return;
+        }
         for (key, Found { token, origin }) in found {
             cache.insert(Entry { key: *key, token: *token, place: *origin, slot: 0 });
         }
@@ -505,34 +524,36 @@ impl PostgresVault {
     /// The same, on a connection that is at hand.
     async fn see(&self, client: &impl GenericClient) -> Result<(), Stop> {
         let epoch = self.subject_keys.refresh()?;
-        if self.epoch.swap(epoch, Ordering::AcqRel) != epoch {
-            *write(&self.cache) = Generations::new(self.cache_entries);
-            *write(&self.merges) = Merges::default();
-        }
-        let seen = read(&self.merges).seen;
+        let changed = epoch != self.epoch.load(Ordering::Acquire);
+        let seen = if changed { 0 } else { read(&self.merges).seen };
         let rows = merges_after(client, seen).await?;
         let mut new = Vec::new();
         self.open_merges(&rows, &mut |number, _, pair| {
             new.push((number, pair));
             Ok(())
         })?;
-        self.absorb(new);
+        if changed {
+            // Replaced as a whole: other threads ask meanwhile.
+            let mut merges = Merges::default();
+            merges.absorb(new);
+            let mut standing = write(&self.merges);
+            if merges.seen < standing.seen {
+                return Err(Stop::Again);
+            }
+            *standing = merges;
+            drop(standing);
+            let mut cache = write(&self.cache);
+            *cache = Generations::new(self.cache_entries);
+            self.epoch.store(epoch, Ordering::Release);
+        } else {
+            self.absorb(new);
+        }
         Ok(())
     }
 
     fn absorb(&self, new: Vec<(i64, Option<Opened>)>) {
-        if new.is_empty() {
-            return;
-        }
-        let mut merges = write(&self.merges);
-        for (number, pair) in new {
-            // Another thread may have read them too.
-            if number > merges.seen {
-                merges.seen = number;
-                if let Some((token, root, origin)) = pair {
-                    merges.sets.merge(token, root, origin);
-                }
-            }
+        if !new.is_empty() {
+            write(&self.merges).absorb(new);
         }
     }
 
@@ -682,8 +703,10 @@ impl PostgresVault {
             if self.subject_keys.refresh()? != self.epoch.load(Ordering::Acquire) {
                 self.see(client).await?;
             }
+            let epoch = self.epoch.load(Ordering::Acquire);
             let mut found = vec![Found::NONE; batch.keys.len()];
             let mut asked: Asked<Found> = unique(self.known(&batch.keys, &mut found));
+            asked.shreds = epoch;
             let looked = self.look_up(client, &asked.unique).await?;
             self.answer(&mut asked, &looked, &mut found);
             if batch.nothing_new(&found, out) {
@@ -712,7 +735,7 @@ impl PostgresVault {
         let lock = self.link_lock();
         all.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&lock, Type::INT8)]).await?;
         // Of somebody who was destroyed meanwhile nothing may be given or written.
-        if self.subject_keys.refresh()? != self.epoch.load(Ordering::Acquire) {
+        if self.subject_keys.refresh()? != asked.shreds {
             return Err(Stop::Again);
         }
         self.see(&all).await?;
@@ -752,7 +775,7 @@ impl PostgresVault {
         }
         asked.spread(found);
         self.found_to_roots(found);
-        self.remember(&looked.found);
+        self.remember(asked.shreds, &looked.found);
     }
 
     async fn write_merges(
