@@ -67,7 +67,8 @@ impl ParquetInput {
     ) -> Result<Self, EngineError> {
         let shown = PathBuf::from(format!("{}/{}", store.location(), object.key));
         let file = PartFile::object(store.clone(), object.key.clone(), object.size);
-        let (folder, name) = object.key.rsplit_once('/').map_or(("", object.key.as_str()), |(folder, name)| (folder, name));
+        let (folder, name) =
+            object.key.rsplit_once('/').map_or(("", object.key.as_str()), |(folder, name)| (folder, name));
         let name = material_name(name);
         let beside = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let (store, at) = (store.clone(), PathBuf::from(format!("{}/{beside}", store.location())));
@@ -78,13 +79,7 @@ impl ParquetInput {
         Self::of(file, &shown, keys, load, batch_rows)
     }
 
-    fn of(
-        file: PartFile,
-        path: &Path,
-        keys: &InputKeys,
-        load: Load,
-        batch_rows: usize,
-    ) -> Result<Self, EngineError> {
+    fn of(file: PartFile, path: &Path, keys: &InputKeys, load: Load, batch_rows: usize) -> Result<Self, EngineError> {
         let encrypted_footer = encrypted_footer(&file, path)?;
         if !encrypted_footer && (keys.uniform.is_some() || !keys.are_named()) {
             return Self::with_options(file, path, ArrowReaderOptions::new(), batch_rows, None);

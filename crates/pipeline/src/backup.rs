@@ -33,11 +33,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{ProjectFile, RootSection};
 use crate::error::RunError;
-pub use key_files::Origin;
-use key_files::{Copies, SubjectKeysListed};
 use crate::project::{OpenProject, Warehouse};
 use crate::run::{PipelineLock, now};
 use crate::sealed::{sync_folder, write_atomically};
+pub use key_files::Origin;
+use key_files::{Copies, SubjectKeysListed};
 
 const LIST: &str = "BACKUP.json";
 const SIGNATURE: &str = "BACKUP.sig";
@@ -194,7 +194,8 @@ pub fn create(project: &OpenProject, to: &Path, with_keys: bool, with_tables: bo
     let copied = (|| {
         // What the backup counts on is in the database by then.
         let postgres = config.vault.postgres.as_ref();
-        let database = postgres.map(|vault| Ok::<_, RunError>(Database { place: vault.place(), mark: project.vault()?.mark()? }));
+        let database =
+            postgres.map(|vault| Ok::<_, RunError>(Database { place: vault.place(), mark: project.vault()?.mark()? }));
         let database = database.transpose()?;
         copy_all(project, config, &roots, to, with_keys).map(|copied| (copied, database))
     })();
@@ -534,7 +535,8 @@ pub fn verify(
         && findings.is_empty()
     {
         let file = read_config(dir)?;
-        let config = file.vault.postgres.as_ref().ok_or(RunError::damaged(dir, "names no database in its cordon.yaml"))?;
+        let config =
+            file.vault.postgres.as_ref().ok_or(RunError::damaged(dir, "names no database in its cordon.yaml"))?;
         if !PostgresVault::holds_mark(config, base, &known.mark)? {
             let what = "is older than the backup, or another vault: restore a dump that was made after the backup";
             findings.push(BackupFinding { path: known.place.clone(), what });

@@ -92,8 +92,10 @@ impl Project {
 
 /// A data key in hexadecimal digits, of a length that Parquet knows.
 fn key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, RunError> {
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| RunError::io("read the key file", path, &error))?);
-    let mode = fs::metadata(path).map_err(|error| RunError::io("read the key file", path, &error))?.permissions().mode();
+    let text =
+        Zeroizing::new(fs::read_to_string(path).map_err(|error| RunError::io("read the key file", path, &error))?);
+    let mode =
+        fs::metadata(path).map_err(|error| RunError::io("read the key file", path, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(RunError::usage(
             format!("others than its owner can read {}", path.display()),

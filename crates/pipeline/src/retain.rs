@@ -28,8 +28,8 @@ use crate::project::{KnownTables, OpenProject};
 use crate::quarantine;
 use crate::replay::is_waiting;
 use crate::report;
-use crate::reveal::Desk;
 use crate::retention::Cut;
+use crate::reveal::Desk;
 use crate::run::{
     OpenJournal, PipelineLock, clock, commit_of, fail_point, new_run_id, publish, record_failure_of, tidy,
 };

@@ -146,7 +146,8 @@ pub fn rotate(
     } else {
         let mut versions = Vec::new();
         // A store makes the versions of what it keeps.
-        let in_ring = |purpose: &&&str| **purpose != TableMasterKey::PURPOSE || !project.project.keeps_masters_in_store();
+        let in_ring =
+            |purpose: &&&str| **purpose != TableMasterKey::PURPOSE || !project.project.keeps_masters_in_store();
         for purpose in purposes.iter().filter(in_ring) {
             versions.extend(project.ring.next_versions(purpose)?);
         }
@@ -540,9 +541,10 @@ fn staged(project: &OpenProject) -> Result<Vec<(String, PartInfo)>, RunError> {
                 }
                 JournalEntry::Prepared(prepared) => {
                     let changes = prepared.tables.into_iter();
-                    parts.extend(changes.flat_map(|(table, change)| {
-                        change.add.into_iter().map(move |part| (table.clone(), part))
-                    }));
+                    parts.extend(
+                        changes
+                            .flat_map(|(table, change)| change.add.into_iter().map(move |part| (table.clone(), part))),
+                    );
                 }
             }
         }

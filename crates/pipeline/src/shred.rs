@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use cordon_audit::{KeyOperationKind, Outcome, Receipt, Tag};
 use cordon_crypto::{SubjectSealKey, VerifyingKey};
 use cordon_phi::Token;
-use cordon_vault::keyring::{KeyVersion, RootSecret};
 use cordon_vault::SubjectKeys;
+use cordon_vault::keyring::{KeyVersion, RootSecret};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,9 @@ pub enum Renewal {
 pub fn renew_subject_keys(project: &mut OpenProject, root: &RootSecret) -> Result<Renewal, RunError> {
     let _locks = match rotate::lock_all(project) {
         Ok(locks) => locks,
-        Err(RunError::Busy { .. } | RunError::Occupied { .. }) => return Ok(Renewal::Waits("a run or a backup is going on")),
+        Err(RunError::Busy { .. } | RunError::Occupied { .. }) => {
+            return Ok(Renewal::Waits("a run or a backup is going on"));
+        }
         Err(error) => return Err(error),
     };
     if project.interrupted_rotation()?.is_some() {

@@ -89,7 +89,8 @@ impl OpenProject {
         let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
         options.memory_entries = scale(options.memory_entries);
         options.cache_entries = scale(options.cache_entries);
-        let subjects = Arc::new(SubjectKeys::open_with(&self.subject_keys_file(), &self.ring.versions::<SubjectSealKey>()?)?);
+        let subjects =
+            Arc::new(SubjectKeys::open_with(&self.subject_keys_file(), &self.ring.versions::<SubjectSealKey>()?)?);
         if let Some(config) = &self.project.file.vault.postgres {
             let vault = PostgresVault::open(
                 config,

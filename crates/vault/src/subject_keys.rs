@@ -545,7 +545,16 @@ fn load_once(path: &Path, seal: &Seal) -> Result<State, VaultError> {
     };
     let (keys, tombstones) = parse().ok_or_else(|| damaged("the subject keys hold what they cannot"))?;
     let Head { id, key_version, generation, epoch, key_epoch, next, .. } = head;
-    Ok(State { id, generation, epoch, key_version, key_epoch, next, keys: Arc::new(keys), tombstones: Arc::new(tombstones) })
+    Ok(State {
+        id,
+        generation,
+        epoch,
+        key_version,
+        key_epoch,
+        next,
+        keys: Arc::new(keys),
+        tombstones: Arc::new(tombstones),
+    })
 }
 
 fn write(path: &Path, state: &State, seal: &Seal) -> Result<(), VaultError> {

@@ -144,7 +144,13 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
             (false, 0) => ", read only".to_owned(),
             (false, inside) => format!(", read only, {inside} with keys inside"),
         };
-        vec!["table-master".to_owned(), format!("{key}, in a store"), version.to_string(), String::new(), format!("{files}{about}")]
+        vec![
+            "table-master".to_owned(),
+            format!("{key}, in a store"),
+            version.to_string(),
+            String::new(),
+            format!("{files}{about}"),
+        ]
     });
     ui.table(&["purpose", "key", "version", "made", "files"], root.chain(rows).chain(kept));
     if let Some(newest) = stored.iter().find_map(StoredRoot::outdated) {
@@ -185,7 +191,9 @@ fn older_masters(ui: &Ui, keys: &[VersionUse], masters: &[StoredUse]) {
         .chain(in_store.clone().map(|master| (master.files, master.inside)))
         .collect();
     if older.iter().any(|(files, inside)| files > inside) {
-        ui.hint("Key material beside files is under older master keys: `cordon keys rewrap` wraps it under the newest.");
+        ui.hint(
+            "Key material beside files is under older master keys: `cordon keys rewrap` wraps it under the newest.",
+        );
     }
     if older.iter().any(|(_, inside)| *inside > 0) {
         ui.hint(
@@ -264,7 +272,10 @@ fn told(ui: &Ui, rotation: &Rotation) {
         ));
     }
     if rotation.inside > 0 {
-        ui.hint(format!("{} files have their keys inside and stay as they are (`cordon keys status`).", rotation.inside));
+        ui.hint(format!(
+            "{} files have their keys inside and stay as they are (`cordon keys status`).",
+            rotation.inside
+        ));
     }
     for path in &rotation.left {
         ui.hint(format!("Not sealed again, as it does not open: {}", path.display()));

@@ -83,7 +83,10 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
             rights::check_reason(reason)?;
             if !project.project.grants.users().any(|known| known == user) {
                 rights::denied(&project, user, None, "older vault", Vec::new())?;
-                return Err(Failure::new(ExitKind::Denied, format!("`{user}` is no user of this project (`access.users` in cordon.yaml)")));
+                return Err(Failure::new(
+                    ExitKind::Denied,
+                    format!("`{user}` is no user of this project (`access.users` in cordon.yaml)"),
+                ));
             }
             let accepted = accept::accept_older(&project, user, reason)?;
             ui.object(&accepted);

@@ -18,7 +18,10 @@ fn source(folder: &Folder, path: &str, encryption: &str) {
 
 fn transit(bao: &Bao, token: &str) -> String {
     let ca = bao.pki.path("ca.pem");
-    format!("{{ address: \"{}\", ca-file: \"{ca}\", auth: {{ token-file: \"{token}\" }}, timeout-seconds: 5 }}", bao.address)
+    format!(
+        "{{ address: \"{}\", ca-file: \"{ca}\", auth: {{ token-file: \"{token}\" }}, timeout-seconds: 5 }}",
+        bao.address
+    )
 }
 
 fn run(folder: &Folder) -> Said {
@@ -72,7 +75,11 @@ fn files_of_spark_pyarrow_and_duckdb_are_read_with_their_keys_and_not_without() 
     let wrong = private_file(&folder.dir.path().join("wrong.token"), "s.wrong-canary");
     source(&folder, "in/*.parquet", &format!(", encryption: {{ transit: {} }}", transit(&bao, &wrong)));
     let stopped = run(&folder).exits(5);
-    assert!(stopped.err.contains("cordon-footer") && stopped.err.contains("does not take these credentials"), "{}", stopped.err);
+    assert!(
+        stopped.err.contains("cordon-footer") && stopped.err.contains("does not take these credentials"),
+        "{}",
+        stopped.err
+    );
     assert!(!stopped.all().contains("s.wrong-canary"));
     // Those of the project are others.
     source(&folder, "in/*.parquet", ", encryption: project");

@@ -25,7 +25,9 @@ fn closed_requests_go_after_their_retention_and_the_log_keeps_them() {
     let (folder, tokens) = thousand();
     folder.write("cordon.yaml", format!("{}\nretention:\n  requests: 1y\n", folder.read("cordon.yaml")));
     let rejected = ask(&folder, &tokens[1], false);
-    folder.cordon(&["token", "reject", &rejected, "--as", "compliance-officer", "--reason", "no reason was given"]).ok();
+    folder
+        .cordon(&["token", "reject", &rejected, "--as", "compliance-officer", "--reason", "no reason was given"])
+        .ok();
     revealed(&folder, &tokens[2]).ok();
     let pending = ask(&folder, &tokens[3], false);
     let destroyed = ask(&folder, &tokens[4], true);

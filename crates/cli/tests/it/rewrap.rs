@@ -173,22 +173,36 @@ fn master_keys_rotated_in_a_store_are_followed_and_spark_and_pyarrow_read_after_
     let (same, anew) = on_disk(&folder);
     assert!(data.iter().all(|(path, bytes)| same[path] == *bytes), "no data changed");
     assert_eq!((anew.len(), under(&anew, "vault:v2:"), under(&anew, "vault:v1:")), (4, 4, 0));
-    assert_eq!(fs::read(folder.path().join(".cordon/keyring.json")).unwrap(), ring, "the ring makes no versions of these");
+    assert_eq!(
+        fs::read(folder.path().join(".cordon/keyring.json")).unwrap(),
+        ring,
+        "the ring makes no versions of these"
+    );
     for class in CLASSES {
         let id = format!("cordon-{class}");
         let newest = stands(&folder, &id, 2);
         assert!(newest.is_none_or(|(files, inside)| inside == 0 && files == 4), "{id}: {newest:?}");
     }
-    assert_eq!((stands(&folder, "cordon-direct", 1), stands(&folder, "cordon-direct", 2)), (Some((1, 1)), Some((4, 0))));
+    assert_eq!(
+        (stands(&folder, "cordon-direct", 1), stands(&folder, "cordon-direct", 2)),
+        (Some((1, 1)), Some((4, 0)))
+    );
     let status = folder.cordon(&["keys", "status"]).ok();
-    assert!(!status.err.contains("interrupted") && status.err.contains("until they are written again"), "{}", status.err);
+    assert!(
+        !status.err.contains("interrupted") && status.err.contains("until they are written again"),
+        "{}",
+        status.err
+    );
     assert!(!status.err.contains("`cordon keys rewrap` wraps"), "{}", status.err);
     assert_eq!(folder.count("SELECT count(*) FROM visits"), 15);
     read_by_others(&folder, &bao, &token, 15);
     folder.cordon(&["tables", "verify"]).ok();
     folder.cordon(&["audit", "verify"]).ok();
     let told = told(&folder, "rewrapped");
-    assert!(told.iter().filter(|outcome| *outcome == "begun").count() >= 2 && told.last().unwrap() == "done", "{told:?}");
+    assert!(
+        told.iter().filter(|outcome| *outcome == "begun").count() >= 2 && told.last().unwrap() == "done",
+        "{told:?}"
+    );
     assert_encrypted(&folder.written());
 
     // The old version may go for all but the file that has its keys inside, and that is said.
@@ -243,9 +257,16 @@ fn master_keys_of_the_ring_leave_it_when_key_material_was_wrapped_anew() {
     let (same, anew) = on_disk(&folder);
     assert!(data == same, "no data changed");
     assert_eq!((under(&anew, "cordon-direct.v2"), under(&anew, ".v1")), (3, 0));
-    assert_eq!((stands(&folder, "cordon-direct", 1), stands(&folder, "cordon-direct", 2)), (Some((1, 1)), Some((3, 0))));
+    assert_eq!(
+        (stands(&folder, "cordon-direct", 1), stands(&folder, "cordon-direct", 2)),
+        (Some((1, 1)), Some((3, 0)))
+    );
     let status = folder.cordon(&["keys", "status"]).ok();
-    assert!(status.err.contains("until they are written again") && !status.err.contains("interrupted"), "{}", status.err);
+    assert!(
+        status.err.contains("until they are written again") && !status.err.contains("interrupted"),
+        "{}",
+        status.err
+    );
     files_are_told_to_who_may_unwrap_keys(&folder);
     // Kept for the file that has its keys inside.
     let gone = keys(&folder, &["retire"], None).ok().json();
@@ -274,7 +295,12 @@ fn files_are_told_to_who_may_unwrap_keys(folder: &Folder) {
     }
     let denied = folder.audit("access_denied");
     assert_eq!(denied.iter().filter(|event| event["dataset"] == "unwrap-keys: table visits").count(), 3);
-    assert!(folder.audit("inspected").iter().any(|event| event["what"] == "table files" && event["principal"] == "engineer"));
+    assert!(
+        folder
+            .audit("inspected")
+            .iter()
+            .any(|event| event["what"] == "table files" && event["principal"] == "engineer")
+    );
     folder.cordon(&["tables", "files", "nothing", "--as", "engineer", "--purpose", "operations"]).exits(2);
 }
 

@@ -276,7 +276,12 @@ fn keys_that_are_due_are_told() {
         .filter(|key| key["due"] == true)
         .map(|key| key["id"].as_str().unwrap().to_owned())
         .collect();
-    assert!(["cordon-footer", "seal", "audit-seal", "audit-signing", "subject-keys"].iter().all(|id| due.contains(&(*id).to_owned())), "{due:?}");
+    assert!(
+        ["cordon-footer", "seal", "audit-seal", "audit-signing", "subject-keys"]
+            .iter()
+            .all(|id| due.contains(&(*id).to_owned())),
+        "{due:?}"
+    );
     assert!(["hash", "vault", "blind-index"].iter().all(|id| !due.contains(&(*id).to_owned())), "{due:?}");
     let told = then(366, "text").err;
     assert!(told.contains("Older than 365 days") && told.contains("cordon-direct.v1"), "{told}");

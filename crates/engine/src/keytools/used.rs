@@ -33,14 +33,6 @@ impl MasterVersion {
 }
 
 impl KeyTools {
-    /// Of material beside a file.
-    pub(crate) fn masters_in(
-        &self,
-        external: &BTreeMap<String, String>,
-    ) -> Result<BTreeSet<MasterVersion>, EngineError> {
-        external.values().map(|text| Ok(MasterVersion::of(&parse(text)?))).collect()
-    }
-
     /// Of material inside a file. Where the footer's key cannot be had, what the file says in clear of that, and the master keys under
     /// which it was `written`: material inside stays as it is.
     pub(crate) fn masters_within(
@@ -69,6 +61,11 @@ impl KeyTools {
     }
 }
 
+/// Of material beside a file.
+pub(crate) fn masters_in(external: &BTreeMap<String, String>) -> Result<BTreeSet<MasterVersion>, EngineError> {
+    external.values().map(|text| Ok(MasterVersion::of(&parse(text)?))).collect()
+}
+
 struct Noting {
     tools: KeyTools,
     found: Mutex<BTreeSet<MasterVersion>>,
@@ -77,8 +74,7 @@ struct Noting {
 impl KeyRetriever for Noting {
     fn retrieve_key(&self, key_metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
         let failed = |error: KeyError| ParquetError::External(Box::new(EngineError::from(error)));
-        let material: Material =
-            serde_json::from_slice(key_metadata).map_err(|_| failed(KeyError::UnknownMaterial))?;
+        let material: Material = serde_json::from_slice(key_metadata).map_err(|_| failed(KeyError::UnknownMaterial))?;
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(MasterVersion::of(&material));
         if !material.is_footer_key {
             // A column whose key cannot be had is passed over.

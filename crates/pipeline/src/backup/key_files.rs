@@ -174,7 +174,8 @@ impl Chosen {
         let beside = crate::sealed::beside(place);
         let failed = |error: std::io::Error| RunError::io("write", place, &error);
         let bytes = fs::read(&self.from).map_err(|error| RunError::io("read", &self.from, &error))?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed)?;
         std::io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&beside, place).and_then(|()| sync_folder(folder)).map_err(failed)
     }

@@ -121,7 +121,11 @@ fn in_a_folder_somebody_is_wholly_there_or_wholly_gone() {
         let now = found();
         assert!(now == [true; 3] || now == [false; 3], "round {round}: {now:?}");
         assert!(!was_done || now == [false; 3], "round {round}: said to be gone");
-        if now[0] { whole += 1 } else { gone += 1 }
+        if now[0] {
+            whole += 1
+        } else {
+            gone += 1
+        }
         vault.verify().unwrap_or_else(|error| panic!("round {round}: {error}"));
         vault.shred(&[token], Some(&dossiers)).unwrap();
         assert_eq!(found(), [false; 3], "round {round}");
@@ -133,7 +137,10 @@ fn in_a_folder_somebody_is_wholly_there_or_wholly_gone() {
         let kept = towns(&dossiers, &old[round as usize + 1..]);
         assert!(others.zip(kept).all(|(n, found)| found == Some(town(n))), "round {round}");
         let next = round + 1;
-        assert_eq!(vault.reveal("ssn", &old[next as usize]).unwrap().unwrap().expose_phi(), &format!("900-00-{next:04}"));
+        assert_eq!(
+            vault.reveal("ssn", &old[next as usize]).unwrap().unwrap().expose_phi(),
+            &format!("900-00-{next:04}")
+        );
     }
     eprintln!("{rounds} kills within {span:?}: {whole} wholly there, {gone} wholly gone");
 }
@@ -213,7 +220,11 @@ fn in_a_database_somebody_is_wholly_there_or_wholly_gone() {
         let now = found();
         assert!(now == [true; 2] || now == [false; 2], "round {round}: {now:?}");
         assert!(!was_done || now == [false; 2], "round {round}: said to be gone");
-        if now[0] { whole += 1 } else { gone += 1 }
+        if now[0] {
+            whole += 1
+        } else {
+            gone += 1
+        }
         vault.verify().unwrap_or_else(|error| panic!("round {round}: {error}"));
         vault.shred(&token).unwrap();
         assert_eq!(found(), [false; 2], "round {round}");

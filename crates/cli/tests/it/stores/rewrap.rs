@@ -89,13 +89,15 @@ fn key_material_in_s3_is_wrapped_anew() {
     let scratch = tempfile::tempdir().unwrap();
     let Some(pki) = Pki::make(&scratch.path().join("pki")) else { return };
     let Some(s3) = S3::start(&pki) else { return };
-    let clinic = Clinic::new("s3://lake/tables", &(s3.yaml(5) + EXTERNAL), SOURCES.replace("s3://lake/in", "in").as_str());
+    let clinic =
+        Clinic::new("s3://lake/tables", &(s3.yaml(5) + EXTERNAL), SOURCES.replace("s3://lake/in", "in").as_str());
     let put = |name: &str, content: &[u8]| clinic.folder.write(name, content);
     let lake = s3.store_as(ADMIN, "lake");
     rewrapped_in(&clinic, &lake, "tables/visits/data", &put);
 
     // Files in a store that have their key material beside them, as a source.
-    let policy = "policy: again\nmethod: safe-harbor\ndatasets:\n  again:\n    fields:\n      code: { kind: clinical }\n";
+    let policy =
+        "policy: again\nmethod: safe-harbor\ndatasets:\n  again:\n    fields:\n      code: { kind: clinical }\n";
     clinic.folder.write("policies/again.yaml", policy);
     let source = "{ dataset: again, path: \"s3://lake/tables/visits/data/*.parquet\", encryption: project }";
     clinic.folder.write("pipelines/again.yaml", format!("pipeline: again\npolicy: again\nsources:\n  - {source}\n"));
@@ -109,7 +111,8 @@ fn key_material_in_azure_is_wrapped_anew() {
     let scratch = tempfile::tempdir().unwrap();
     let Some(pki) = Pki::make(&scratch.path().join("pki")) else { return };
     let Some(azure) = Azure::start(&pki) else { return };
-    let clinic = Clinic::new("az://tables/clinic", &(azure.yaml() + EXTERNAL), SOURCES.replace("s3://lake/in", "in").as_str());
+    let clinic =
+        Clinic::new("az://tables/clinic", &(azure.yaml() + EXTERNAL), SOURCES.replace("s3://lake/in", "in").as_str());
     let put = |name: &str, content: &[u8]| clinic.folder.write(name, content);
     rewrapped_in(&clinic, &azure.store("tables"), "clinic/visits/data", &put);
     without_material(&clinic, &azure.store("tables"), "clinic/visits/data");
