@@ -39,6 +39,7 @@ pub use layout::{DataKeyBits, EncryptionLayout, KeyScope, MaterialStorage};
 use material::{KEK_ID_LEN, MATERIAL_TYPE, Material, Reference, unwrap_locally, wrap_locally};
 pub(crate) use material::{keys_digest, material_name, material_owner, read_external, write_external};
 pub use used::MasterVersion;
+pub(crate) use used::masters_in;
 
 use crate::errors::EngineError;
 use crate::tables::TableStore;

@@ -102,7 +102,7 @@ fn of_the_subject_keys_the_newest_copy_comes_back_and_no_older_one() {
     restore(&bare, &target, &[]).ok();
     let by_hand = opened(&folder, target.clone());
     copy_tree(&old, &by_hand.path());
-    for args in [&["audit", "list"][..], &["vault", "verify"], &["run", "test"]] {
+    for args in [&["keys", "status"][..], &["vault", "verify"], &["run", "test"]] {
         let refused = by_hand.cordon(args).exits(7);
         assert!(refused.err.contains("older copy"), "{}", refused.err);
     }

@@ -33,14 +33,6 @@ impl MasterVersion {
 }
 
 impl KeyTools {
-    /// Of material beside a file.
-    pub(crate) fn masters_in(
-        &self,
-        external: &BTreeMap<String, String>,
-    ) -> Result<BTreeSet<MasterVersion>, EngineError> {
-        external.values().map(|text| Ok(MasterVersion::of(&parse(text)?))).collect()
-    }
-
     /// Of material inside a file. Where the footer's key cannot be had, what the file says in clear of that, and the master keys under
     /// which it was `written`: material inside stays as it is.
     pub(crate) fn masters_within(
@@ -67,6 +59,11 @@ impl KeyTools {
         }
         Ok(found)
     }
+}
+
+/// Of material beside a file.
+pub(crate) fn masters_in(external: &BTreeMap<String, String>) -> Result<BTreeSet<MasterVersion>, EngineError> {
+    external.values().map(|text| Ok(MasterVersion::of(&parse(text)?))).collect()
 }
 
 struct Noting {

@@ -11,7 +11,7 @@ use cordon_crypto::sealed_version;
 use super::place::read_material;
 use super::{DATA, PartFile, PartInfo, TableStore, check_name};
 use crate::errors::EngineError;
-use crate::keytools::{MasterVersion, material_name};
+use crate::keytools::{MasterVersion, masters_in, material_name};
 
 /// Numbers of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl TableStore {
             // A commit that was cut off may have it in both places.
             let beside = read_material(&staged.with_file_name(material_name(&part.file)))?;
             for external in [self.0.place.material(table, &part.file)?, beside].into_iter().flatten() {
-                masters.extend(self.0.keys.masters_in(&external)?);
+                masters.extend(masters_in(&external)?);
             }
             if !masters.is_empty() {
                 return Ok(masters);

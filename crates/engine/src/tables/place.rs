@@ -202,11 +202,6 @@ impl Place {
         }
     }
 
-    /// Drafts of key material that were on their way into an object store when somebody was killed. Nobody else may be replacing any.
-    pub(super) fn remove_scratch(&self, scratch: &Path) -> Result<(), EngineError> {
-        list(scratch)?.iter().filter(|name| name.starts_with(DRAFT)).try_for_each(|name| remove(&scratch.join(name)))
-    }
-
     /// Makes the names of the parts durable; an object's is with the object.
     pub(super) fn settle(&self, table: &str) -> Result<(), EngineError> {
         let Self::Folder(root) = self else { return Ok(()) };
@@ -320,6 +315,11 @@ const DRAFT: &str = ".draft-";
 
 fn draft_in(dir: &Path) -> Result<PathBuf, EngineError> {
     Ok(dir.join(format!("{DRAFT}{}", random_name()?)))
+}
+
+/// Drafts of key material that were on their way into an object store when somebody was killed. Nobody else may be replacing any.
+pub(super) fn remove_scratch(scratch: &Path) -> Result<(), EngineError> {
+    list(scratch)?.iter().filter(|name| name.starts_with(DRAFT)).try_for_each(|name| remove(&scratch.join(name)))
 }
 
 /// Replaces key material on a disk of this machine.

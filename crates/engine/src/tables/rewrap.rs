@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::place::{read_material, replace_file};
+use super::place::{read_material, remove_scratch, replace_file};
 use super::{DATA, PartInfo, TableStore};
 use crate::errors::EngineError;
 use crate::keytools::{material_name, write_external};
@@ -54,7 +54,7 @@ impl TableStore {
     pub fn rewrap_key_material(&self, progress: &mut dyn FnMut(RewrapProgress<'_>)) -> Result<Rewrapped, EngineError> {
         let mut done = Rewrapped::default();
         self.0.keys.renew_keks();
-        self.0.place.remove_scratch(&self.scratch())?;
+        remove_scratch(&self.scratch())?;
         for table in self.tables()? {
             // A part that leaves meanwhile would come back as a file without a part.
             let _held = self.0.place.hold(&table)?;
