@@ -8,7 +8,7 @@ use std::{
 };
 
 use cordon_phi::{Dossiers as _, IdentifierKind, KnownFacts, Whose};
-use cordon_phi::{Identifier, IdentityStore as _, NameDraw, Sex, Token, TokenStore as _};
+use cordon_phi::{Identifier, NameDraw, Sex, Token, TokenStore as _};
 use cordon_vault::{
     DossierOptions, DossierStore, TokenVault, Vault,
     recipient::{RecipientDossiers, RecipientTokens, domain_of, given_to, owners, recipient_of},
