@@ -99,6 +99,10 @@ impl Connector<'_> {
                 }
             }
         }
+        if has(&found, AmazonS3ConfigKey::AccessKeyId) != has(&found, AmazonS3ConfigKey::SecretAccessKey) {
+            let help = "it and `AWS_SECRET_ACCESS_KEY` go together: set both, or neither";
+            return Err(self.setting("AWS_ACCESS_KEY_ID", help));
+        }
         let endpoint = self.settings.endpoint.clone().or_else(|| {
             let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
             keys.iter().find_map(|key| found.iter().find(|(known, _)| known == key)).map(|(_, url)| url.clone())
@@ -442,6 +446,14 @@ mod tests {
         assert!(connector.profile(Some("nobody")).is_err());
         assert_eq!(connector.profile(None).map_err(std::io::Error::other)?.len(), 1);
         Ok(())
+    }
+
+    #[test]
+    fn half_a_pair_of_keys_is_no_other_identity() {
+        for half in [&KEYS[..1], &KEYS[1..]] {
+            let told = trouble("s3://lake", &StoreSettings::default(), half);
+            assert!(matches!(told, Some(Trouble::Setting { what: "AWS_ACCESS_KEY_ID", .. })), "{told:?}");
+        }
     }
 
     #[test]

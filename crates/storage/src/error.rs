@@ -165,6 +165,8 @@ fn network(error: &StoreError) -> Trouble {
     }
     match (status, kind) {
         (Some(401 | 403), _) => Trouble::Denied,
+        // Of a listing: the bucket.
+        (Some(404), _) => Trouble::NotFound,
         (Some(status), _) => Trouble::Status { status },
         (None, Some(HttpErrorKind::Connect | HttpErrorKind::Timeout)) => Trouble::Unreachable,
         _ => Trouble::Interrupted,

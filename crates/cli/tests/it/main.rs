@@ -9,6 +9,8 @@ mod ccda;
 mod dicom;
 mod evidence;
 mod fhir_input;
+#[path = "../../../storage/tests/it/hdfs_server.rs"]
+mod hdfs_server;
 mod hl7v2;
 mod hostile_input;
 mod identity;
@@ -19,6 +21,8 @@ mod killed;
 mod memory;
 mod notes;
 mod output;
+#[path = "../../../vault/tests/it/postgres_server.rs"]
+mod postgres_server;
 mod project_folder;
 mod report;
 mod retain;
@@ -34,4 +38,5 @@ mod stores;
 mod support;
 mod third_party;
 mod token;
+mod written;
 mod x12;
