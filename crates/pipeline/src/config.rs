@@ -132,7 +132,7 @@ pub struct VaultSection {
     pub path: String,
     /// What records say of each person, for notes that name them: only where a pipeline declares an `identity`.
     pub dossiers: String,
-    /// The vault is in a PostgreSQL database and not in a folder. Pipelines that declare an `identity` need a folder.
+    /// The vault is in a PostgreSQL database and not in a folder, and so are the dossiers.
     pub postgres: Option<PostgresConfig>,
 }
 

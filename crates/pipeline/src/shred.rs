@@ -54,7 +54,7 @@ pub struct Statement {
     pub purpose: String,
     pub requested: Act,
     pub approved: Vec<Act>,
-    /// Tokens that nothing stands behind any more, by domain; `*` where the vault does not tell domains apart.
+    /// Tokens that nothing stands behind any more, by domain.
     pub destroyed: Vec<(String, u64)>,
     /// The entry of the audit log that says that it was done.
     pub audit_entry: Receipt,

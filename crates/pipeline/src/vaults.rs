@@ -7,7 +7,7 @@ use cordon_crypto::SubjectSealKey;
 use cordon_phi::Token;
 use cordon_vault::postgres::{Migrated, migrate};
 use cordon_vault::{DossierKeeper, DossierOptions, DossierStore, TokenVault, Vault, VaultError, VaultOptions};
-use cordon_vault::{PostgresConfig, PostgresVault, SubjectKeys};
+use cordon_vault::{PostgresConfig, PostgresDossiers, PostgresVault, SubjectKeys};
 
 use crate::error::RunError;
 use crate::project::{Existing, OpenProject};
@@ -27,58 +27,51 @@ impl OpenVault {
     }
 
     pub fn dossiers(&self, project: &OpenProject, existing: Existing) -> Result<Arc<dyn DossierKeeper>, RunError> {
-        let options = DossierOptions { memory_bytes: project.project.memory / 16, ..DossierOptions::default() };
-        match self {
+        let options = options(project);
+        Ok(match self {
             Self::Embedded(vault) => {
                 let open = match existing {
                     Existing::New => DossierStore::open,
                     Existing::Must => DossierStore::open_existing,
                 };
-                Ok(Arc::new(open(&project.dossier_folder(), Arc::clone(vault), options)?))
+                Arc::new(open(&project.dossier_folder(), Arc::clone(vault), options)?)
             }
-            // Dossiers in a folder of one machine would know less than the vault that several share.
-            Self::Postgres(_) => Err(RunError::usage(
-                "pipelines that declare an `identity` keep dossiers, which a vault in PostgreSQL does not hold",
-                "use the vault in a folder (`vault: { path: … }`) for this project",
-            )),
-        }
+            // Their table is made with the vault's.
+            Self::Postgres(vault) => Arc::new(PostgresDossiers::open(Arc::clone(vault), options)?),
+        })
     }
 
     /// Nothing where no pipeline has made any yet.
     pub fn dossiers_if_any(&self, project: &OpenProject) -> Result<Option<Arc<dyn DossierKeeper>>, RunError> {
-        match self {
-            Self::Embedded(vault) => {
-                let options = DossierOptions::default();
-                match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options) {
-                    Ok(dossiers) => Ok(Some(Arc::new(dossiers))),
-                    Err(VaultError::NoDossiers { .. }) => Ok(None),
-                    Err(error) => Err(error.into()),
-                }
+        Ok(match self {
+            Self::Embedded(vault) => in_folder(project, vault)?.map(|dossiers| Arc::new(dossiers) as _),
+            Self::Postgres(vault) => {
+                let dossiers = PostgresDossiers::open(Arc::clone(vault), options(project))?;
+                if dossiers.is_begun()? { Some(Arc::new(dossiers)) } else { None }
             }
-            Self::Postgres(_) => Ok(None),
-        }
+        })
+    }
+
+    /// Destroys the keys of all that is kept of the person of a token. Says how many tokens nothing stands behind any more, by domain.
+    pub fn destroy(&self, project: &OpenProject, token: Token) -> Result<Vec<(String, u64)>, RunError> {
+        let done = match self {
+            Self::Embedded(vault) => vault.shred(&[token], in_folder(project, vault)?.as_ref())?,
+            Self::Postgres(vault) => vault.shred(&[token])?,
+        };
+        Ok(done.domains)
     }
 }
 
-impl OpenVault {
-    /// Destroys the keys of all that is kept of the person of a token. Says how many tokens nothing stands behind any more, by domain.
-    pub fn destroy(&self, project: &OpenProject, token: Token) -> Result<Vec<(String, u64)>, RunError> {
-        match self {
-            Self::Embedded(vault) => {
-                let options = DossierOptions::default();
-                let dossiers = match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options)
-                {
-                    Ok(dossiers) => Some(dossiers),
-                    Err(VaultError::NoDossiers { .. }) => None,
-                    Err(error) => return Err(error.into()),
-                };
-                Ok(vault.shred(&[token], dossiers.as_ref())?.domains)
-            }
-            Self::Postgres(vault) => {
-                let rows = vault.shred(&token)? as u64;
-                Ok(if rows == 0 { Vec::new() } else { vec![("*".to_owned(), rows)] })
-            }
-        }
+fn options(project: &OpenProject) -> DossierOptions {
+    DossierOptions { memory_bytes: project.project.memory / 16, ..DossierOptions::default() }
+}
+
+/// The dossiers in the project's folder, where there are any.
+fn in_folder(project: &OpenProject, vault: &Arc<TokenVault>) -> Result<Option<DossierStore>, RunError> {
+    match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options(project)) {
+        Ok(dossiers) => Ok(Some(dossiers)),
+        Err(VaultError::NoDossiers { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -152,6 +145,6 @@ impl OpenProject {
 
     /// Where the dossiers are, for messages.
     pub(crate) fn dossier_place(&self) -> PathBuf {
-        self.dossier_folder()
+        if self.project.file.vault.postgres.is_some() { self.vault_place() } else { self.dossier_folder() }
     }
 }

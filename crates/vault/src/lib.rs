@@ -1,10 +1,10 @@
-//! Tokens and the secrets behind them, kept on local disk.
+//! Tokens and the secrets behind them, kept on local disk or in PostgreSQL.
 //!
 //! This crate exists because a Safe Harbor pseudonym must not be derived from the person it stands for (164.514(c)):
 //! somebody has to remember which random token was given to whom, for years, for a hundred million people, and
 //! without ever giving one person two. [`TokenVault`] is that memory: one directory, no server beside it, several
-//! processes at once. It also knows which identifiers are one person's ([`cordon_phi::IdentityStore`]), and a
-//! [`DossierStore`] beside it what records say of that person. [`KeyRing`] holds the keys of this and every other room, wrapped under one root.
+//! processes at once. [`PostgresVault`] is the same in a database, for several machines. A vault also knows which identifiers are one person's ([`cordon_phi::IdentityStore`]), and a
+//! [`DossierStore`] beside it, or [`PostgresDossiers`], what records say of that person. [`KeyRing`] holds the keys of this and every other room, wrapped under one root.
 //!
 //! It refuses to derive a token from a value, to write a value or a domain's name in clear, to go on over damage in
 //! its log, and to name a value in an error.
@@ -37,6 +37,6 @@ pub mod subject_keys;
 pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use seam::{DossierKeeper, Mark, Vault};
-pub use store::postgres::{self, PostgresConfig, PostgresVault};
+pub use store::postgres::{self, PostgresConfig, PostgresDossiers, PostgresVault};
 pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
 pub use subject_keys::SubjectKeys;

@@ -51,11 +51,14 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
             let report = project.vault()?.verify()?;
             let dossiers = project.dossiers()?.map(|dossiers| dossiers.verify()).transpose()?;
             ui.object(&serde_json::json!({
-                "tokens": report.tokens, "frames": report.frames, "log_bytes": report.log_bytes, "merges": report.merges,
-                "dossier_bytes": dossiers.map(|stats| stats.bytes),
+                "tokens": report.tokens, "destroyed": report.destroyed, "frames": report.frames, "log_bytes": report.log_bytes,
+                "merges": report.merges, "dossier_bytes": dossiers.map(|stats| stats.bytes),
             }));
             let also = if dossiers.is_some() { ", and so are the dossiers" } else { "" };
             ui.say(format!("{} tokens read and authenticated; the vault is whole{also}", report.tokens));
+            if report.destroyed > 0 {
+                ui.say(format!("{} entries were destroyed with their persons", report.destroyed));
+            }
             Ok(ExitCode::SUCCESS)
         }
         VaultCommand::Migrate { owner, password_env, client_certificate, client_key } => {

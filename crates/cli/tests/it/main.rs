@@ -21,6 +21,7 @@ mod killed;
 mod memory;
 mod notes;
 mod output;
+mod postgres;
 #[path = "../../../vault/tests/it/postgres_server.rs"]
 mod postgres_server;
 mod project_folder;

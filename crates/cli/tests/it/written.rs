@@ -294,8 +294,10 @@ impl Broad {
                 let Ok(target) = fs::read_link(entry.path()) else { continue };
                 let temporary = target.starts_with(self.root().join("project/.cordon/tmp"));
                 assert!(!temporary || target.to_string_lossy().ends_with("(deleted)"), "{}", target.display());
-                if temporary {
-                    seen.extend(fs::read(entry.path()).ok().filter(|bytes| bytes.len() > 4096));
+                if temporary && seen.len() < 8 {
+                    let mut bytes = Vec::new();
+                    let read = fs::File::open(entry.path()).and_then(|file| file.take(1 << 20).read_to_end(&mut bytes));
+                    seen.extend(read.is_ok().then_some(bytes).filter(|bytes| bytes.len() > 4096));
                 }
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -355,9 +357,8 @@ fn every_file_that_is_written_anywhere_is_sealed_or_listed_as_plain() {
     let backup = broad.root().join("backup");
     broad.cordon(&["backup", "create", backup.to_str().unwrap(), "--tables"]).ok();
     let spilled = broad.spills();
-    if fs::metadata("/proc/self/mem").is_ok_and(|_| std::env::var_os("CORDON_TEST_NO_SKIP").is_some()) {
-        assert!(!spilled.is_empty(), "no query had to spill");
-    }
+    // What a process that keeps its memory holds open is shown to root only.
+    assert!(!spilled.is_empty() || fs::read_dir("/proc/1/fd").is_err(), "no query had to spill");
     for bytes in spilled {
         assert!(is_noise(&bytes), "a spill file is in clear");
     }

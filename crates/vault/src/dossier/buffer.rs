@@ -11,7 +11,7 @@ use super::facts;
 /// No fact, no person.
 const NOBODY: u32 = u32::MAX;
 
-pub(super) struct Buffer {
+pub struct Buffer {
     people: Vec<Person>,
     facts: Vec<Fact>,
     bytes: Zeroizing<Vec<u8>>,

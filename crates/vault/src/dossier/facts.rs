@@ -7,25 +7,28 @@ use std::collections::HashSet;
 
 use cordon_phi::{IdentifierKind, Known, KnownFacts, NameDraw, Sex, Whose};
 
-pub(super) const HEAD: usize = 4;
+pub(crate) const HEAD: usize = 4;
 /// The kind of a draw. Kinds of identifiers count from 0.
 const DRAW: u8 = u8::MAX;
 /// What is longer than this is no identifier that could stand in a sentence.
-pub(super) const MAX_TEXT: usize = 1 << 10;
+pub(crate) const MAX_TEXT: usize = 1 << 10;
 /// What is kept of one person: the newest, so that a person with a record a day for years, or a number that thousands of
 /// records share by mistake, costs as much as any other. A name and an address come again with every record and
 /// stay; numbers of old visits go. For a note it is the people and numbers of its own time that count.
-pub(super) const MOST_FACTS: usize = 512;
+pub(crate) const MOST_FACTS: usize = 512;
 /// The same, of the facts' bytes.
-pub(super) const MOST_BYTES: usize = 64 << 10;
+pub(crate) const MOST_BYTES: usize = 64 << 10;
+
+/// Up to so many facts of a person, what is known already is not written again.
+const FEW: usize = MOST_FACTS / 2;
 
 /// The kinds as this program numbers them. The numbers stand in files, so a file says which kinds they mean.
-pub(super) fn kind_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn kind_names() -> impl Iterator<Item = &'static str> {
     IdentifierKind::ALL.iter().map(|kind| kind.name())
 }
 
 /// Appends a fact, if it is one to keep.
-pub(super) fn push(out: &mut Vec<u8>, fact: &Known<'_>) -> bool {
+pub(crate) fn push(out: &mut Vec<u8>, fact: &Known<'_>) -> bool {
     let (kind, whose) = (fact.kind as usize as u8, whose_code(fact.whose));
     if fact.text.is_empty() || fact.text.len() > MAX_TEXT {
         return false;
@@ -36,7 +39,7 @@ pub(super) fn push(out: &mut Vec<u8>, fact: &Known<'_>) -> bool {
     true
 }
 
-pub(super) fn push_draw(out: &mut Vec<u8>, draw: NameDraw) {
+pub(crate) fn push_draw(out: &mut Vec<u8>, draw: NameDraw) {
     let sex = match draw.sex {
         None => 0,
         Some(Sex::Female) => 1,
@@ -45,16 +48,16 @@ pub(super) fn push_draw(out: &mut Vec<u8>, draw: NameDraw) {
     out.extend_from_slice(&[DRAW, 0, 3, 0, sex, draw.given_skips, draw.family_skips]);
 }
 
-pub(super) fn is_draw(fact: &[u8]) -> bool {
+pub(crate) fn is_draw(fact: &[u8]) -> bool {
     fact.first() == Some(&DRAW)
 }
 
-pub(super) fn draw_in<'a>(facts: &[&'a [u8]]) -> Option<&'a [u8]> {
+pub(crate) fn draw_in<'a>(facts: &[&'a [u8]]) -> Option<&'a [u8]> {
     facts.iter().copied().find(|fact| is_draw(fact))
 }
 
 /// `None` where the bytes are no draw.
-pub(super) fn draw(fact: &[u8]) -> Option<NameDraw> {
+pub(crate) fn draw(fact: &[u8]) -> Option<NameDraw> {
     let [DRAW, 0, 3, 0, sex, given_skips, family_skips] = *fact else { return None };
     let sex = match sex {
         0 => None,
@@ -75,7 +78,7 @@ fn whose_code(whose: Whose) -> u8 {
 }
 
 /// The facts of a piece, each with its head; ends where the piece is not whole.
-pub(super) fn each(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn each(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = piece;
     std::iter::from_fn(move || {
         let length = rest.get(2..HEAD)?.first_chunk().map(|bytes| usize::from(u16::from_le_bytes(*bytes)))?;
@@ -85,8 +88,26 @@ pub(super) fn each(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// What the numbers of kinds in a file mean to this program.
+pub(crate) struct Kinds(Option<Vec<Option<u8>>>);
+
+impl Kinds {
+    /// Of whoever wrote it, in the order of the numbers.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let kinds: Vec<_> =
+            names.map(|name| name.parse::<IdentifierKind>().ok().map(|kind| kind as usize as u8)).collect();
+        let same = (0..).zip(&kinds).all(|(number, kind)| *kind == Some(number));
+        Self((!same).then_some(kinds))
+    }
+
+    /// Gives the kinds of a piece the numbers of this program. `None` for a kind that it does not know.
+    pub fn renumber(&self, piece: &mut [u8]) -> Option<()> {
+        self.0.as_ref().map_or(Some(()), |kinds| renumber(piece, kinds))
+    }
+}
+
 /// Gives the kinds of a piece the numbers of this program. `None` for a kind that it does not know.
-pub(super) fn renumber(piece: &mut [u8], kinds: &[Option<u8>]) -> Option<()> {
+fn renumber(piece: &mut [u8], kinds: &[Option<u8>]) -> Option<()> {
     let mut rest = piece;
     while !rest.is_empty() {
         let length = usize::from(u16::from_le_bytes(*rest.get(2..HEAD)?.first_chunk()?));
@@ -101,7 +122,7 @@ pub(super) fn renumber(piece: &mut [u8], kinds: &[Option<u8>]) -> Option<()> {
 }
 
 /// The facts of a person's pieces, which come oldest first: of equal ones the newest, and of all the newest that may be kept.
-pub(super) fn newest<'a>(pieces: &[&'a [u8]], kept: &mut Vec<&'a [u8]>) {
+pub(crate) fn newest<'a>(pieces: &[&'a [u8]], kept: &mut Vec<&'a [u8]>) {
     kept.clear();
     match pieces {
         [] => {}
@@ -118,8 +139,27 @@ pub(super) fn newest<'a>(pieces: &[&'a [u8]], kept: &mut Vec<&'a [u8]>) {
     keep_newest(kept);
 }
 
+/// Of what was told of a person, leaves what is new to those who know `kept`. Where some will have to go, what came again stays,
+/// so that it counts as new.
+pub(crate) fn retain_new(new: &mut Vec<&[u8]>, kept: &[&[u8]]) {
+    if kept.len() + new.len() <= FEW {
+        let known: HashSet<&[u8]> = kept.iter().copied().collect();
+        new.retain(|fact| !known.contains(fact));
+    }
+}
+
+/// Whether a piece is facts from its beginning to its end.
+pub(crate) fn are_whole(piece: &[u8]) -> bool {
+    let mut facts = KnownFacts::default();
+    let whole = each(piece).try_fold(0, |sum, fact| {
+        read(fact, &mut facts)?;
+        Some(sum + fact.len())
+    });
+    whole == Some(piece.len())
+}
+
 /// Drops the oldest of too many, and of draws all but the oldest.
-pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
+pub(crate) fn keep_newest(facts: &mut Vec<&[u8]>) {
     let draw = draw_in(facts);
     if draw.is_some() {
         facts.retain(|fact| !is_draw(fact));
@@ -137,7 +177,7 @@ pub(super) fn keep_newest(facts: &mut Vec<&[u8]>) {
 }
 
 /// `None` where the bytes are no fact. A draw is nothing that is known.
-pub(super) fn read(fact: &[u8], out: &mut KnownFacts) -> Option<()> {
+pub(crate) fn read(fact: &[u8], out: &mut KnownFacts) -> Option<()> {
     if is_draw(fact) {
         return draw(fact).map(|_| ());
     }

@@ -19,10 +19,12 @@ use std::{
 };
 
 use cordon_crypto::{CounterStream, KeyedHash, Sealer, random_bytes};
-use cordon_phi::IdentifierKind;
 use zeroize::Zeroizing;
 
-use super::{facts, manifest::RunMeta};
+use super::{
+    facts::{self, Kinds},
+    manifest::RunMeta,
+};
 use crate::{
     store::{
         error::VaultError,
@@ -54,8 +56,7 @@ pub(super) struct Run {
     /// Where the last block ends.
     end: u64,
     filter: Filter,
-    /// What the file's numbers of kinds are in this program; nothing where they are the same.
-    kinds: Option<Vec<Option<u8>>>,
+    kinds: Kinds,
 }
 
 pub(super) fn path(dir: &Path, id: u64) -> PathBuf {
@@ -95,19 +96,15 @@ pub(super) fn open(dir: &Path, keys: &KeyedHash, meta: RunMeta) -> Result<Option
     Ok(Some(Run { meta, path, file, sealer, blocks, end, filter, kinds }))
 }
 
-type Tail = (u64, Vec<(Key, u64)>, Option<Vec<Option<u8>>>, Filter);
+type Tail = (u64, Vec<(Key, u64)>, Kinds, Filter);
 
 fn parse_tail(tail: &[u8]) -> Option<Tail> {
     let mut from = Fields(tail);
     let (people, count) = (from.u64()?, from.u64()?);
     let mut kinds = Vec::new();
-    let mut same = true;
-    for number in 0..from.u32()? {
+    for _ in 0..from.u32()? {
         let [length] = from.array()?;
-        let name = std::str::from_utf8(from.bytes(length.into())?).ok()?;
-        let kind = name.parse::<IdentifierKind>().ok().map(|kind| kind as usize as u8);
-        same &= kind.map(u32::from) == Some(number);
-        kinds.push(kind);
+        kinds.push(std::str::from_utf8(from.bytes(length.into())?).ok()?);
     }
     let index = from.bytes(usize::try_from(count).ok()?.checked_mul(INDEX_ENTRY)?)?;
     let blocks = index.as_chunks::<INDEX_ENTRY>().0.iter().map(|entry| {
@@ -115,7 +112,7 @@ fn parse_tail(tail: &[u8]) -> Option<Tail> {
         Some((Key::from_bytes(entry.array()?), entry.u64()?))
     });
     let blocks = blocks.collect::<Option<_>>()?;
-    Some((people, blocks, (!same).then_some(kinds), Filter::from_bytes(from.0)?))
+    Some((people, blocks, Kinds::of(kinds.into_iter()), Filter::from_bytes(from.0)?))
 }
 
 impl Run {
@@ -222,10 +219,8 @@ impl Run {
         }
         piece.copy_within(4..4 + length, 0);
         piece.truncate(length);
-        if let Some(kinds) = &self.kinds {
-            let known = facts::renumber(&mut piece, kinds);
-            known.ok_or_else(|| damaged("a dossier holds a kind of identifier that this program does not know"))?;
-        }
+        let known = self.kinds.renumber(&mut piece);
+        known.ok_or_else(|| damaged("a dossier holds a kind of identifier that this program does not know"))?;
         Ok(Some(piece))
     }
 }
@@ -390,7 +385,7 @@ impl RunWriter {
         self.file.sync_all().map_err(VaultError::io("sync", &self.path)).inspect_err(|_| self.discard())?;
         let meta = RunMeta { id: self.id, people: self.people, bytes: self.written };
         let Self { path, file, sealer, blocks, filter, .. } = self;
-        Ok(Run { meta, path, file, sealer, blocks, end, filter, kinds: None })
+        Ok(Run { meta, path, file, sealer, blocks, end, filter, kinds: Kinds::of(facts::kind_names()) })
     }
 
     /// Removes what was written.

@@ -55,7 +55,7 @@ pub enum VaultError {
     DamagedRows { place: String, what: &'static str },
     #[error("the {which} key is not the one that the vault was made with: {place}")]
     WrongDatabaseKey { which: &'static str, place: String },
-    #[error("{place} has format {found}, this program knows format {known}")]
+    #[error("{place} has format {found}, this program knows format {known}{}", if found < known { "; run `cordon vault migrate`" } else { "" })]
     DatabaseVersion { place: String, found: i32, known: i32 },
     #[error("a domain name must have 1 to {max} bytes")]
     DomainName { max: usize },

@@ -8,7 +8,7 @@ use cordon_phi::Token;
 
 /// A blind index: 128 bits of HMAC-SHA256 under the domain's key, as a big-endian number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub(crate) struct Key {
+pub struct Key {
     pub hi: u64,
     pub lo: u64,
 }

@@ -7,6 +7,7 @@ mod disk;
 mod dossiers;
 mod link;
 mod postgres;
+mod postgres_dossiers;
 mod postgres_server;
 mod processes;
 mod shred;

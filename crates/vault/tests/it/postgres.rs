@@ -11,60 +11,65 @@ use std::{
 };
 
 use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
-use cordon_phi::{Identifier, IdentityStore as _, Token, TokenStore as _};
-use cordon_vault::{PostgresConfig, PostgresVault, SubjectKeys, Vault as _, VaultError, VaultKeys, postgres::migrate};
+use cordon_phi::{
+    Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Token, TokenStore as _, Whose,
+};
+use cordon_vault::{
+    DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys,
+    Vault as _, VaultError, VaultKeys, postgres::migrate,
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::postgres_server::{Server, is_installed};
 
 const WRITER: &str = "CORDON_TEST_POSTGRES_WRITER";
 
-fn keys() -> VaultKeys {
+pub fn keys() -> VaultKeys {
     VaultKeys { blind: BlindIndexKey::from_bytes([1; 32]), values: VaultKey::from_bytes([2; 32]) }
 }
 
-fn subject_keys(base: &Path) -> Arc<SubjectKeys> {
+pub fn subject_keys(base: &Path) -> Arc<SubjectKeys> {
     let key = SubjectSealKey::from_bytes([3; 32]);
     Arc::new(SubjectKeys::open_or_create(&base.join("subject-keys"), &key).unwrap())
 }
 
-fn config(port: u16, user: &str, pgpass: &str) -> PostgresConfig {
+pub fn config(port: u16, user: &str, pgpass: &str) -> PostgresConfig {
     serde_json::from_value(serde_json::json!({
         "host": "127.0.0.1", "port": port, "database": "vault", "user": user, "ca-file": "ca.crt", "pgpass": pgpass,
     }))
     .unwrap()
 }
 
-fn work(server: &Server) -> PostgresConfig {
+pub fn work(server: &Server) -> PostgresConfig {
     config(server.port, "cordon", "work.pgpass")
 }
 
-fn migrated() -> Server {
+pub fn migrated() -> Server {
     let server = Server::start();
     let owner = config(server.port, "vault_owner", "owner.pgpass");
     let done = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
-    assert_eq!((done.from, done.to), (0, 1));
+    assert_eq!((done.from, done.to), (0, 2));
     let again = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
-    assert_eq!((again.from, again.to), (1, 1));
+    assert_eq!((again.from, again.to), (2, 2));
     server
 }
 
-fn open_as(config: &PostgresConfig, base: &Path) -> Result<PostgresVault, VaultError> {
+pub fn open_as(config: &PostgresConfig, base: &Path) -> Result<PostgresVault, VaultError> {
     PostgresVault::open(config, base, keys(), subject_keys(base), 1 << 16)
 }
 
-fn open(server: &Server) -> PostgresVault {
+pub fn open(server: &Server) -> PostgresVault {
     open_as(&work(server), server.dir.path()).unwrap()
 }
 
-fn tokens(vault: &PostgresVault, domain: &str, values: &[String]) -> Vec<Token> {
+pub fn tokens(vault: &PostgresVault, domain: &str, values: &[String]) -> Vec<Token> {
     let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
     let mut out = Vec::new();
     vault.get_or_create(domain, &values, &mut out).unwrap();
     out
 }
 
-fn named(range: std::ops::Range<u32>) -> Vec<String> {
+pub fn named(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|n| format!("patient-{n:06}")).collect()
 }
 
@@ -134,7 +139,11 @@ fn people_are_linked_across_processes() {
     let report = other.verify().unwrap();
     assert_eq!((report.tokens, report.merges), (6, 1));
     // All of a person goes at once, and comes back as somebody else.
-    assert_eq!(other.shred(&ssn).unwrap(), 4);
+    let done = other.shred(&[ssn]).unwrap();
+    let domains = ["member", "mrn", "ssn"].map(|domain| (domain.to_owned(), 1));
+    assert_eq!((done.entries, done.merges, done.dossiers, done.domains), (3, 1, 0, domains.to_vec()));
+    assert_eq!(other.verify().unwrap().destroyed, 4);
+    assert_eq!(other.shred(&[ssn]).unwrap(), Shredded::default());
     assert!(one.reveal_all("mrn", &mrn).unwrap().is_empty());
     let after = tokens(&one, "mrn", &["m1".into()])[0];
     assert!(after != mrn && tokens(&other, "mrn", &["m1".into()])[0] == after);
@@ -226,12 +235,28 @@ fn what_is_not_trusted_is_refused_and_no_credential_is_shown() {
     let owner = config(server.port, "vault_owner", "owner.pgpass");
     migrate(&by_cert, &owner, base, &keys(), &subject_keys(base)).unwrap();
     assert!(open_as(&by_cert, base).is_ok());
-    server.admin("vault", "INSERT INTO cordon.migrations (format) VALUES (2)");
+    server.admin("vault", "INSERT INTO cordon.migrations (format) VALUES (3)");
     assert!(matches!(
         migrate(&work(&server), &owner, base, &keys(), &subject_keys(base)),
-        Err(VaultError::DatabaseVersion { found: 2, .. })
+        Err(VaultError::DatabaseVersion { found: 3, .. })
     ));
-    assert!(matches!(open_as(&work(&server), base), Err(VaultError::DatabaseVersion { found: 2, .. })));
+    assert!(matches!(open_as(&work(&server), base), Err(VaultError::DatabaseVersion { found: 3, .. })));
+}
+
+#[test]
+fn an_older_format_is_refused_until_it_is_migrated() {
+    if !is_installed() {
+        return;
+    }
+    let server = migrated();
+    let given = tokens(&open(&server), "mrn", &named(0..10));
+    server.admin("vault", "DELETE FROM cordon.migrations WHERE format = 2; DROP TABLE cordon.dossiers, cordon.kinds");
+    let error = open_as(&work(&server), server.dir.path()).err().unwrap().to_string();
+    assert!(error.contains("has format 1") && error.contains("cordon vault migrate"), "{error}");
+    let owner = config(server.port, "vault_owner", "owner.pgpass");
+    let done = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
+    assert_eq!((done.from, done.to), (1, 2));
+    assert!(tokens(&open(&server), "mrn", &named(0..10)) == given);
 }
 
 #[test]
@@ -252,6 +277,12 @@ fn the_working_role_can_add_and_read_and_no_more() {
         "UPDATE cordon.tokens SET domain = 1",
         "UPDATE cordon.vault SET id = gen_random_uuid()",
         "DELETE FROM cordon.marks",
+        "DELETE FROM cordon.dossiers",
+        "TRUNCATE cordon.dossiers",
+        "UPDATE cordon.dossiers SET place = gen_random_uuid()",
+        "UPDATE cordon.dossiers SET slot = 1",
+        "UPDATE cordon.kinds SET sealed = ''",
+        "DELETE FROM cordon.kinds",
         "INSERT INTO cordon.migrations (format) VALUES (9)",
         "CREATE TABLE cordon.t (x int)",
         "CREATE FUNCTION cordon.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
@@ -269,7 +300,7 @@ fn a_stolen_database_tells_numbers_of_rows() {
         return;
     }
     let server = migrated();
-    let vault = open(&server);
+    let vault = Arc::new(open(&server));
     let values: Vec<String> = (0..500).map(|n| format!("PLANTED-{n:04}-{}", "x".repeat(n % 20))).collect();
     let first = tokens(&vault, "PLANTEDmrn", &values);
     let second = tokens(&vault, "PLANTEDssn", &values);
@@ -278,6 +309,27 @@ fn a_stolen_database_tells_numbers_of_rows() {
         Identifier { namespace: "PLANTEDssn", value: values[1].as_bytes() },
     ];
     vault.link(&of, &[2], &mut Vec::new()).unwrap();
+    // Of everybody the same facts, and of some a few more.
+    let dossiers = PostgresDossiers::open(Arc::clone(&vault), DossierOptions::default()).unwrap();
+    for more in 0..2 {
+        let (mut facts, mut whose) = (KnownFacts::default(), Vec::new());
+        for (number, token) in first.iter().enumerate().filter(|(number, _)| more == 0 || number % 2 == 0) {
+            facts.push(IdentifierKind::City, Whose::Subject, "PLANTEDtown");
+            facts.push(IdentifierKind::Name, Whose::Relative, &format!("PLANTEDkin-{more}-{}", number % 3));
+            whose.extend([*token; 2]);
+        }
+        dossiers.add(&whose, &facts).unwrap();
+        dossiers.sync().unwrap();
+    }
+    let sizes = server.admin("vault", "SELECT DISTINCT octet_length(sealed) FROM cordon.dossiers ORDER BY 1");
+    assert_eq!(sizes, "92\n156");
+    let alike = "SELECT count(*) - count(DISTINCT sealed) FROM cordon.dossiers";
+    assert_eq!(server.admin("vault", alike), "0");
+    let slots = "SELECT count(*) FROM (SELECT slot FROM cordon.dossiers UNION SELECT slot FROM cordon.tokens) AS s";
+    assert_eq!(server.admin("vault", slots), "1500");
+    let places = "SELECT count(*) FROM cordon.dossiers JOIN cordon.tokens ON place = blind";
+    assert_eq!(server.admin("vault", places), "0");
+    assert_eq!(dossiers.verify().unwrap().people, 500);
     server.sql("CHECKPOINT");
     let mut all = server.dump();
     let lengths = server.admin("vault", "SELECT DISTINCT octet_length(sealed) FROM cordon.tokens");
@@ -297,6 +349,8 @@ fn a_stolen_database_tells_numbers_of_rows() {
     }
     assert!(all.len() > 1 << 20 && memchr::memmem::find(&all, b"cordon").is_some());
     assert!(memchr::memmem::find(&all, b"PLANTED").is_none());
+    // Nor the names of kinds, which would say what a list is of.
+    assert!(memchr::memmem::find(&all, b"medical-record-number").is_none());
     for token in first.iter().chain(&second).step_by(50) {
         assert!(memchr::memmem::find(&all, &token.0).is_none());
     }
@@ -394,7 +448,7 @@ fn who_was_shredded_stays_so_when_an_old_copy_of_the_keys_comes_back() {
     let all = named(0..1_000);
     let first = tokens(&vault, "mrn", &all);
     let old = fs::read(&file).unwrap();
-    assert_eq!(vault.shred(&first[400]).unwrap(), 1);
+    assert_eq!(vault.shred(&first[400..401]).unwrap().entries, 1);
     let vault = open(&server);
     assert!(vault.reveal_all("mrn", &first[400]).unwrap().is_empty());
     let again = tokens(&vault, "mrn", &all);

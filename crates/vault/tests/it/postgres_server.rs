@@ -166,6 +166,20 @@ impl Server {
         psql.args(["-v", "ON_ERROR_STOP=1", "-At", "-X", "-c", text]).output().unwrap().status.success()
     }
 
+    /// What `pg_dump` says of the vault, for [`Self::restore`].
+    pub fn backup(&self, file: &Path) {
+        run(self.tool("pg_dump", "postgres", "admin-pw", "vault").arg("-f").arg(file));
+    }
+
+    /// Puts a backup in the place of the vault that is there.
+    pub fn restore(&self, file: &Path) {
+        self.admin("vault", "DROP SCHEMA cordon CASCADE");
+        run(self
+            .tool("psql", "postgres", "admin-pw", "vault")
+            .args(["-v", "ON_ERROR_STOP=1", "-q", "-X", "-f"])
+            .arg(file));
+    }
+
     pub fn dump(&self) -> Vec<u8> {
         run(self.tool("pg_dump", "postgres", "admin-pw", "vault").arg("--inserts")).stdout
     }

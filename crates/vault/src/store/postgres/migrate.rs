@@ -16,10 +16,11 @@ use crate::{
 };
 
 /// The format that this program reads and writes.
-pub(super) const FORMAT: i32 = 1;
+pub(super) const FORMAT: i32 = 2;
 
 /// What leads from each format to the next, from none to the first. In the schema of the vault.
-const STEPS: [&str; FORMAT as usize] = ["
+const STEPS: [&str; FORMAT as usize] = [
+    "
     CREATE TABLE vault (
         one boolean PRIMARY KEY DEFAULT true CHECK (one),
         id uuid NOT NULL,
@@ -52,18 +53,32 @@ const STEPS: [&str; FORMAT as usize] = ["
     CREATE TABLE marks (
         nonce uuid PRIMARY KEY
     );
-"];
+",
+    "
+    CREATE TABLE dossiers (
+        place uuid PRIMARY KEY,
+        slot bigint NOT NULL,
+        sealed bytea NOT NULL
+    );
+    ALTER TABLE dossiers ALTER COLUMN sealed SET STORAGE EXTERNAL;
+    CREATE TABLE kinds (
+        tag uuid PRIMARY KEY,
+        sealed bytea NOT NULL
+    );
+",
+];
 
-/// What the working role may do: read, add, and put a new row's content in the place of one whose key is destroyed. It can
-/// delete nothing, and define nothing.
+/// What the working role may do: read, add, put a new row's content in the place of one whose key is destroyed, and write a dossier
+/// anew with what was added. It can delete nothing, and define nothing.
 const GRANTS: &str = "
     REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;
     REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role};
     REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC, {role};
     GRANT USAGE ON SCHEMA {schema} TO {role};
     GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-    GRANT INSERT ON domains, tokens, merges, epochs, marks TO {role};
+    GRANT INSERT ON domains, tokens, merges, epochs, marks, dossiers, kinds TO {role};
     GRANT UPDATE (slot, sealed) ON tokens TO {role};
+    GRANT UPDATE (sealed) ON dossiers TO {role};
     GRANT USAGE ON SEQUENCE slots, origins TO {role};
 ";
 

@@ -5,6 +5,8 @@
 //! | `tokens` | one row a value: its blind index, and token and value, sealed | which rows are of one domain, a domain being a number |
 //! | `domains` | names of domains, sealed | how many there are |
 //! | `merges` | pairs of tokens of one person, sealed, in order | how many there are |
+//! | `dossiers` | one row a token: what records say of the person, sealed | how many there are |
+//! | `kinds` | which kinds of identifiers numbers in dossiers mean, sealed | |
 //! | `epochs` | how often keys of persons were destroyed | |
 //! | `marks` | random numbers, one for each time that somebody wants to know later that this is no older copy | |
 //!
@@ -19,8 +21,10 @@
 
 mod config;
 mod database;
+mod dossiers;
 mod migrate;
 mod row;
+mod shred;
 mod tls;
 
 use std::{
@@ -42,12 +46,13 @@ use zeroize::Zeroizing;
 
 pub use self::{
     config::PostgresConfig,
+    dossiers::{PostgresDossiers, Rows},
     migrate::{Migrated, migrate},
 };
 use self::{
     database::{Database, Stop},
     migrate::{FORMAT, checks, format_of},
-    row::{Id, MAX_VALUE, associated, open_token, seal_token},
+    row::{Id, MAX_VALUE, associated, open_row, seal_row},
 };
 use super::{
     Answer, Asked, NONE, VaultError, VaultKeys, VaultStats, VerifyReport, answer_from, blind_indexes,
@@ -84,6 +89,8 @@ pub struct PostgresVault {
     subject_keys: Arc<SubjectKeys>,
     blind: KeyedHash,
     values: KeyedHash,
+    /// What tombstones, and places of dossiers, are made with.
+    tombs: KeyedHash,
     names: Sealer,
     domains: Mutex<HashMap<String, i32>>,
     cache: RwLock<Generations>,
@@ -157,6 +164,7 @@ impl PostgresVault {
             subject_keys,
             blind: KeyedHash::for_key(&keys.blind).derive("database v1").derive(&name),
             names: Sealer::new(&Zeroizing::new(hash.tag(b"names of domains"))),
+            tombs: hash.derive("people v1"),
             values: hash,
             domains: Mutex::default(),
             cache: RwLock::new(Generations::new(cache_entries)),
@@ -166,8 +174,7 @@ impl PostgresVault {
             slots: Mutex::default(),
             database,
         };
-        vault.epoch.store(vault.subject_keys.refresh()?, Ordering::Release);
-        vault.see_merges()?;
+        vault.fresh()?;
         Ok(vault)
     }
 
@@ -207,52 +214,12 @@ impl PostgresVault {
         &self.database.place
     }
 
-    /// Destroys the keys of all rows of the person of `token`, merges among them: in this database and in every backup of it they are
-    /// noise then. A value of that person that comes again gets a new token. Gives the number of rows. Reads all of the vault;
-    /// once cut off, do it again.
-    pub fn shred(&self, token: &Token) -> Result<usize, VaultError> {
-        let slots = self.slots_of(token)?;
-        if slots.is_empty() {
-            return Ok(0);
-        }
-        self.subject_keys.destroy(&slots, &[])?;
-        let epoch = self.subject_keys.epoch() as i64;
-        self.database.run("note that keys were destroyed", async |client| {
-            let sql = "INSERT INTO epochs (epoch) VALUES ($1) ON CONFLICT DO NOTHING";
-            Ok(client.execute_typed(sql, &[(&epoch, Type::INT8)]).await?)
-        })?;
-        self.fresh()?;
-        Ok(slots.len())
-    }
-
     /// Gives `each` the key of each of `slots`, in order; nothing for one that was destroyed.
     fn keys_of(&self, slots: &[u64], each: &mut dyn FnMut(usize, Option<&[u8; 32]>)) {
         let mut leaves = self.subject_keys.leaves();
         for (number, slot) in slots.iter().enumerate() {
             each(number, leaves.leaf(*slot));
         }
-    }
-
-    /// The slots of all rows of the person of `token`, merges among them.
-    fn slots_of(&self, token: &Token) -> Result<Vec<u64>, VaultError> {
-        self.fresh()?;
-        let tokens = self.members_of(token);
-        let mut slots = HashSet::new();
-        self.each_row(None, |_, slot, opened| {
-            if opened.is_some_and(|row| tokens.contains(&row.token)) {
-                slots.insert(slot);
-            }
-            Ok(())
-        })?;
-        self.each_merge(0, |_, slot, pair| {
-            if pair.is_some_and(|(one, other, _)| tokens.contains(&one) || tokens.contains(&other)) {
-                slots.insert(slot);
-            }
-            Ok(())
-        })?;
-        let mut slots: Vec<u64> = slots.into_iter().collect();
-        slots.sort_unstable();
-        Ok(slots)
     }
 
     fn tokens_for(&self, domain: &str, values: &[&[u8]], out: &mut Vec<Token>) -> Result<(), VaultError> {
@@ -338,7 +305,7 @@ impl PostgresVault {
         self.open_rows(&rows, |row, opened| {
             match opened {
                 Some(opened) => {
-                    looked.found.insert(row.key, Found { token: opened.token, origin: opened.origin });
+                    looked.found.insert(row.key, Found { token: Token(opened.name), origin: opened.number });
                 }
                 None => {
                     looked.dead.insert(row.key, row.slot);
@@ -363,7 +330,7 @@ impl PostgresVault {
         self.keys_of(&slots, &mut |number, key| {
             let (Some(row), Some(key), Some(slot)) = (new.get(number), key, slots.get(number)) else { return };
             let aad = associated(&self.id, TOKEN, &row.key.to_bytes(), row.domain as u64, *slot);
-            match seal_token(key, &aad, row.token, row.origin, row.value) {
+            match seal_row(key, &aad, &row.token.0, row.origin, row.value) {
                 Ok(bytes) => sealed.push(bytes),
                 Err(error) => failed = Some(error),
             }
@@ -459,7 +426,7 @@ impl PostgresVault {
                 None => None,
                 Some(key) => {
                     let aad = associated(&self.id, TOKEN, &row.key.to_bytes(), row.domain as u64, row.slot);
-                    let Some(opened) = open_token(key, &aad, &row.sealed) else {
+                    let Some(opened) = open_row(key, &aad, &row.sealed) else {
                         done = Err(self.database.damaged("a token's row is not authentic"));
                         return;
                     };
@@ -512,9 +479,11 @@ impl PostgresVault {
 
     /// Names of all domains, by number.
     fn domain_names(&self) -> Result<BTreeMap<i32, String>, VaultError> {
-        let rows = self.database.run("read domains", async |client| {
-            Ok(client.query_typed("SELECT number, tag, sealed FROM domains", &[]).await?)
-        })?;
+        self.database.run("read domains", async |client| self.names_of_domains(client).await)
+    }
+
+    async fn names_of_domains(&self, client: &impl GenericClient) -> Result<BTreeMap<i32, String>, Stop> {
+        let rows = client.query_typed("SELECT number, tag, sealed FROM domains", &[]).await?;
         let damaged = || self.database.damaged("a domain's name is not authentic");
         let read = |row: &Row| {
             let (number, Id(tag), sealed): (i32, Id, &[u8]) =
@@ -523,23 +492,25 @@ impl PostgresVault {
             let length = usize::from(u16::from_le_bytes(*plain.first_chunk()?));
             Some((number, String::from_utf8(plain.get(2..2 + length)?.to_vec()).ok()?))
         };
-        rows.iter().map(|row| read(row).ok_or_else(damaged)).collect()
+        rows.iter().map(|row| read(row).ok_or_else(|| damaged().into())).collect()
     }
 
     /// Sees what other processes destroyed and merged.
     fn fresh(&self) -> Result<(), VaultError> {
+        self.database.run("read merges", async |client| self.see(client).await)
+    }
+
+    /// The same, on a connection that is at hand.
+    async fn see(&self, client: &impl GenericClient) -> Result<(), Stop> {
         let epoch = self.subject_keys.refresh()?;
         if self.epoch.swap(epoch, Ordering::AcqRel) != epoch {
             *write(&self.cache) = Generations::new(self.cache_entries);
             *write(&self.merges) = Merges::default();
         }
-        self.see_merges()
-    }
-
-    fn see_merges(&self) -> Result<(), VaultError> {
         let seen = read(&self.merges).seen;
+        let rows = merges_after(client, seen).await?;
         let mut new = Vec::new();
-        self.each_merge(seen, |number, _, pair| {
+        self.open_merges(&rows, &mut |number, _, pair| {
             new.push((number, pair));
             Ok(())
         })?;
@@ -588,9 +559,9 @@ impl PostgresVault {
                     (row.try_get(0).map_err(|_| damaged())?, row.try_get(2).map_err(|_| damaged())?);
                 let Some(key) = key else { return Ok((number, None)) };
                 let aad = associated(&self.id, MERGE, &NOWHERE, number as u64, *slot);
-                let opened = open_token(key, &aad, sealed).ok_or_else(damaged)?;
+                let opened = open_row(key, &aad, sealed).ok_or_else(damaged)?;
                 let root = opened.value().first_chunk::<16>().ok_or_else(damaged)?;
-                Ok((number, Some((opened.token, Token(*root), opened.origin))))
+                Ok((number, Some((Token(opened.name), Token(*root), opened.number))))
             };
             done = open().and_then(|(number, pair)| each(number, *slot, pair));
         });
@@ -636,18 +607,26 @@ impl PostgresVault {
         // What was read before a connection was lost was read: it goes on behind it.
         let mut after = None::<Id>;
         loop {
-            let rows = self.database.run("read all tokens", async |client| {
-                let sql = "SELECT blind, domain, slot, sealed FROM tokens WHERE ($1::uuid IS NULL OR blind > $1) \
-                           AND ($2::integer IS NULL OR domain = $2) ORDER BY blind LIMIT 16384";
-                let rows = client.query_typed(sql, &[(&after, Type::UUID), (&domain, Type::INT4)]).await?;
-                rows.iter().map(|row| self.raw(row)).collect::<Result<Vec<_>, Stop>>()
-            })?;
+            let rows = self.database.run("read all tokens", async |client| self.page(client, domain, after).await)?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(Id::from(last.key));
             for rows in rows.chunks(READ_AT_ONCE) {
                 self.open_rows(rows, |row, opened| each(row, row.slot, opened))?;
             }
         }
+    }
+
+    /// The next rows of one domain or of all, in the order of their blind indexes.
+    async fn page(
+        &self,
+        client: &impl GenericClient,
+        domain: Option<i32>,
+        after: Option<Id>,
+    ) -> Result<Vec<Raw>, Stop> {
+        let sql = "SELECT blind, domain, slot, sealed FROM tokens WHERE ($1::uuid IS NULL OR blind > $1) \
+                   AND ($2::integer IS NULL OR domain = $2) ORDER BY blind LIMIT 16384";
+        let rows = client.query_typed(sql, &[(&after, Type::UUID), (&domain, Type::INT4)]).await?;
+        rows.iter().map(|row| self.raw(row)).collect()
     }
 }
 
@@ -696,12 +675,13 @@ impl PostgresVault {
         given: usize,
         out: &mut Vec<Option<Token>>,
     ) -> Result<u64, VaultError> {
-        let mut found = vec![Found::NONE; batch.keys.len()];
-        let asked: Asked<Found> = unique(self.known(&batch.keys, &mut found));
         self.database.run("link people", async |client| {
             out.truncate(given);
-            let mut found = found.clone();
-            let mut asked = unique(asked.missing.clone());
+            if self.subject_keys.refresh()? != self.epoch.load(Ordering::Acquire) {
+                self.see(client).await?;
+            }
+            let mut found = vec![Found::NONE; batch.keys.len()];
+            let mut asked: Asked<Found> = unique(self.known(&batch.keys, &mut found));
             let looked = self.look_up(client, &asked.unique).await?;
             self.answer(&mut asked, &looked, &mut found);
             if batch.nothing_new(&found, out) {
@@ -709,6 +689,11 @@ impl PostgresVault {
             }
             Box::pin(self.link_new(client, batch, domains, asked, found, out)).await
         })
+    }
+
+    /// What who links and who destroys people has alone.
+    fn link_lock(&self) -> i64 {
+        i64::from_le_bytes(*self.id.first_chunk().unwrap_or(&[0; 8]))
     }
 
     /// As the only one who links.
@@ -722,16 +707,13 @@ impl PostgresVault {
         out: &mut Vec<Option<Token>>,
     ) -> Result<u64, Stop> {
         let all = client.transaction().await?;
-        let lock = i64::from_le_bytes(*self.id.first_chunk().unwrap_or(&[0; 8]));
+        let lock = self.link_lock();
         all.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&lock, Type::INT8)]).await?;
-        let seen = read(&self.merges).seen;
-        let rows = merges_after(&all, seen).await?;
-        let mut new = Vec::new();
-        self.open_merges(&rows, &mut |number, _, pair| {
-            new.push((number, pair));
-            Ok(())
-        })?;
-        self.absorb(new);
+        // Of somebody who was destroyed meanwhile nothing may be given or written.
+        if self.subject_keys.refresh()? != self.epoch.load(Ordering::Acquire) {
+            return Err(Stop::Again);
+        }
+        self.see(&all).await?;
         let looked = self.look_up(&all, &asked.unique).await?;
         self.answer(&mut asked, &looked, &mut found);
         let origin = self.origin(&all).await?;
@@ -787,7 +769,7 @@ impl PostgresVault {
             let (Some((token, root)), Some(key)) = (merges.get(at), key) else { return };
             let (number, slot) = (numbers.get(at).copied().unwrap_or(0), slots.get(at).copied().unwrap_or(0));
             let aad = associated(&self.id, MERGE, &NOWHERE, number as u64, slot);
-            sealed.push(seal_token(key, &aad, *token, root.origin, &root.token.0));
+            sealed.push(seal_row(key, &aad, &token.0, root.origin, &root.token.0));
         });
         let sealed = sealed.into_iter().collect::<Result<Vec<_>, _>>()?;
         if sealed.len() != merges.len() {
@@ -970,7 +952,7 @@ impl Vault for PostgresVault {
         };
         let mut found = Vec::new();
         self.each_row(Some(number), |_, slot, opened| {
-            if let Some(row) = opened.filter(|row| tokens.contains(&row.token)) {
+            if let Some(row) = opened.filter(|row| tokens.contains(&Token(row.name))) {
                 let text = std::str::from_utf8(row.value()).map_err(|_| self.database.damaged("a value is no text"))?;
                 found.push((slot, Phi::new(text.to_owned())));
             }
@@ -1025,12 +1007,13 @@ impl Vault for PostgresVault {
             }
             Ok(())
         })?;
-        let mut merges = 0;
-        self.each_merge(0, |number, _, _| {
+        let (mut merges, mut dead) = (0, 0);
+        self.each_merge(0, |number, _, pair| {
             merges += 1;
+            dead += u64::from(pair.is_none());
             let damaged = || self.database.damaged("the merges are not one row of numbers");
             (number == merges as i64).then_some(()).ok_or_else(damaged)
         })?;
-        Ok(VerifyReport { frames: rows, tokens, destroyed: rows - tokens, merges, log_bytes: bytes, runs: 0 })
+        Ok(VerifyReport { frames: rows, tokens, destroyed: rows - tokens + dead, merges, log_bytes: bytes, runs: 0 })
     }
 }

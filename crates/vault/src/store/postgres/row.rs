@@ -1,8 +1,10 @@
 //! What stands in a row: sealed under the key of the row's slot, padded to one of a few sizes.
 //!
 //! ```text
-//! token 16 | origin 8 | length of the value 4 | value | zeros, up to 64, 128, 256, … bytes
+//! name 16 | number 8 | length of the value 4 | value | zeros, up to 64, 128, 256, … bytes
 //! ```
+//!
+//! Name and number are a token and its origin; of a dossier, the list of kinds that its facts are numbered by, and nothing.
 //!
 //! The associated data are the vault, the kind of row, and all that stands beside it in clear: a row that is moved to another
 //! place, another vault or another slot does not open.
@@ -11,7 +13,6 @@ use std::error::Error;
 
 use bytes::BytesMut;
 use cordon_crypto::{open, seal};
-use cordon_phi::Token;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use zeroize::Zeroizing;
 
@@ -31,10 +32,10 @@ pub(super) fn associated(vault: &[u8; 16], kind: &[u8; 8], name: &[u8; 16], more
     all
 }
 
-/// A token's row, opened.
+/// A row, opened.
 pub(super) struct Opened {
-    pub token: Token,
-    pub origin: u64,
+    pub name: [u8; 16],
+    pub number: u64,
     plain: Zeroizing<Vec<u8>>,
 }
 
@@ -46,29 +47,29 @@ impl Opened {
     }
 }
 
-pub(super) fn seal_token(
+pub(super) fn seal_row(
     key: &[u8; 32],
     aad: &[u8],
-    token: Token,
-    origin: u64,
+    name: &[u8; 16],
+    number: u64,
     value: &[u8],
 ) -> Result<Vec<u8>, VaultError> {
     let mut plain = Zeroizing::new(Vec::with_capacity(size_class(HEAD + value.len())));
-    plain.extend_from_slice(&token.0);
-    plain.extend_from_slice(&origin.to_le_bytes());
+    plain.extend_from_slice(name);
+    plain.extend_from_slice(&number.to_le_bytes());
     plain.extend_from_slice(&(value.len() as u32).to_le_bytes());
     plain.extend_from_slice(value);
     Ok(seal(key, aad, &padded(plain))?)
 }
 
 /// `None` where it is not authentic.
-pub(super) fn open_token(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Opened> {
+pub(super) fn open_row(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Opened> {
     let plain = Zeroizing::new(open(key, aad, sealed).ok()?);
-    let (token, rest) = plain.split_first_chunk::<16>()?;
-    let (origin, rest) = rest.split_first_chunk::<8>()?;
+    let (name, rest) = plain.split_first_chunk::<16>()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     (rest.len() >= u32::from_le_bytes(*length) as usize).then_some(())?;
-    Some(Opened { token: Token(*token), origin: u64::from_le_bytes(*origin), plain })
+    Some(Opened { name: *name, number: u64::from_le_bytes(*number), plain })
 }
 
 fn padded(mut plain: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
@@ -131,9 +132,9 @@ mod tests {
         let aad = associated(&vault, b"token\0\0\0", &name, 3, 4);
         let mut lengths = Vec::new();
         for value in ["", "x", "123-45-6789", "somebody.with.a.long.name@hospital.example"] {
-            let sealed = seal_token(&key, &aad, Token([9; 16]), 11, value.as_bytes()).unwrap();
-            let opened = open_token(&key, &aad, &sealed).unwrap();
-            assert!(opened.value() == value.as_bytes() && opened.token == Token([9; 16]) && opened.origin == 11);
+            let sealed = seal_row(&key, &aad, &[9; 16], 11, value.as_bytes()).unwrap();
+            let opened = open_row(&key, &aad, &sealed).unwrap();
+            assert!(opened.value() == value.as_bytes() && opened.name == [9; 16] && opened.number == 11);
             lengths.push(sealed.len());
             for other in [
                 associated(&[0; 16], b"token\0\0\0", &name, 3, 4),
@@ -142,7 +143,7 @@ mod tests {
                 associated(&vault, b"token\0\0\0", &name, 0, 4),
                 associated(&vault, b"token\0\0\0", &name, 3, 0),
             ] {
-                assert!(open_token(&key, &other, &sealed).is_none());
+                assert!(open_row(&key, &other, &sealed).is_none());
             }
         }
         assert!(lengths[0] == lengths[1] && lengths[1] == lengths[2] && lengths[2] < lengths[3]);
