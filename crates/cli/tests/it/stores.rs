@@ -22,6 +22,7 @@ use crate::keystores::transit;
 use crate::postgres_server::Server;
 use crate::servers::{Bao, Pki, Running, absent, free_port, output, python, wait_for};
 use crate::support::{Folder, Said, binary, copy_tree, said};
+use crate::written;
 
 const ADMIN: (&str, &str) = ("AKIATESTADMIN", "CANARYsecretadmin1");
 const READER: (&str, &str) = ("AKIATESTREADER", "CANARYsecretreader");
@@ -540,6 +541,7 @@ fn mistakes_with_stores_are_told_and_nothing_is_lost() {
     let report = clinic.run(0);
     assert_eq!(report["rows_out"], 100);
     assert_eq!(clinic.count("SELECT count(*) FROM visits"), 100);
+    assert!(written::of_store(&s3.store_as(ADMIN, "lake"), "tables") > 1);
 
     // The authority is not trusted, or the name is that of nothing.
     clinic.storage("s3://lake/tables", &s3.yaml(2).replace(&format!("ca-file: {},", s3.ca), ""));

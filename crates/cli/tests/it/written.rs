@@ -43,10 +43,9 @@ enum Form {
 }
 
 const RING: &[&str] = &["format", "version", "ring_id", "root", "checksum", "keys", "seal"];
-const BACKUP: &[&str] = &[
-    "format", "version", "cordon", "created", "ring", "verifying_key", "audit_seq", "audit_hash", "tables", "files",
-];
-const CERTIFICATE: &[&str] = &["certificate", "signature", "key", "format"];
+const BACKUP: &[&str] =
+    &["format", "version", "cordon", "created", "ring", "verifying_key", "audit_seq", "audit_hash", "tables", "files"];
+const CERTIFICATE: &[&str] = &["statement", "verifying_key", "signature"];
 
 /// In a project.
 const PROJECT: &[(&str, Form)] = &[
@@ -136,7 +135,7 @@ fn form(name: &str) -> Option<Form> {
 /// Neither words nor anything that can be made shorter.
 fn is_noise(bytes: &[u8]) -> bool {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~');
-    let words = bytes.split(|byte| !printable(byte)).any(|run| run.len() >= 24);
+    let words = bytes.split(|byte| !printable(byte)).any(|run| run.len() >= 32);
     !words && (bytes.len() < 1024 || zstd::bulk::compress(bytes, 1).unwrap().len() * 100 >= bytes.len() * 97)
 }
 
@@ -182,7 +181,7 @@ fn is_as(form: Form, bytes: &[u8]) -> bool {
 }
 
 fn has_words(bytes: &[u8]) -> bool {
-    bytes.split(|byte| !matches!(byte, b' '..=b'~')).any(|run| run.len() >= 24)
+    bytes.split(|byte| !matches!(byte, b' '..=b'~')).any(|run| run.len() >= 32)
 }
 
 #[track_caller]
@@ -223,7 +222,9 @@ pub fn below(folder: &Path) -> usize {
 fn a_form_is_told_from_another() {
     let noise: Vec<u8> = (0..4000_u32).flat_map(|i| sha2::Sha256::digest(i.to_be_bytes())).collect();
     let sealed = [&[0, 0, 0, 1][..], &noise].concat();
-    assert!(is_noise(&noise) && is_sealed(&sealed) && is_journal(&[&(100_u32).to_le_bytes()[..], &sealed[..100]].concat()));
+    assert!(
+        is_noise(&noise) && is_sealed(&sealed) && is_journal(&[&(100_u32).to_le_bytes()[..], &sealed[..100]].concat())
+    );
     let mut with_name = sealed.clone();
     with_name[500..540].copy_from_slice(b"Zq00001x Wv00001y, Zq00001x Wv00001y, ok");
     assert!(!is_sealed(&with_name), "words");
@@ -284,7 +285,8 @@ impl Broad {
 
     /// What a query spills has no name: it is looked at where the system shows what a process holds open.
     fn spills(&self) -> Vec<Vec<u8>> {
-        let query = "SELECT o.*, p.* FROM observations o CROSS JOIN patients p ORDER BY p.patient_id DESC, o.patient_id";
+        let query =
+            "SELECT o.*, p.* FROM observations o CROSS JOIN patients p ORDER BY p.patient_id DESC, o.patient_id";
         let args = ["sql", query, "--as", "engineer", "--purpose", "operations", "--format", "csv"];
         let mut child = self.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let open = PathBuf::from(format!("/proc/{}/fd", child.id()));
@@ -315,7 +317,8 @@ fn every_file_that_is_written_anywhere_is_sealed_or_listed_as_plain() {
         fs::create_dir(broad.root().join(folder)).unwrap();
     }
     let settings = broad.folder.read("cordon.yaml").replace("memory: 1GiB", "memory: 128MiB");
-    let settings = settings.replace("  state: .cordon/state", "  encryption: { key-material: external }\n  state: .cordon/state");
+    let settings =
+        settings.replace("  state: .cordon/state", "  encryption: { key-material: external }\n  state: .cordon/state");
     broad.folder.write("cordon.yaml", settings);
     let planted = Look::for_any(broad.identifiers().iter().flat_map(|value| of_text(value)));
 
@@ -331,18 +334,29 @@ fn every_file_that_is_written_anywhere_is_sealed_or_listed_as_plain() {
     broad.cordon(&["run", "nightly", "-q"]).exits(3);
     broad.walk(&planted);
     let one = "SELECT patient_id FROM patients LIMIT 1";
-    let rows = broad.cordon(&["sql", one, "--as", "engineer", "--purpose", "operations", "--format", "json"]).ok().json();
+    let rows =
+        broad.cordon(&["sql", one, "--as", "engineer", "--purpose", "operations", "--format", "json"]).ok().json();
     let token = rows[0]["patient_id"].as_str().unwrap().to_owned();
     let who = ["--as", "privacy-officer", "--purpose", "required-by-law", "--reason", "the patient asked"];
     for shred in [None, Some("--shred")] {
         let ask = [&["token", "request", "--domain", "patient", &token][..], &who, shred.as_slice()].concat();
         let id = broad.cordon(&ask).ok().out.trim().to_owned();
-        broad.cordon(&["token", "approve", &id, "--as", "compliance-officer", "--reason", "checked with the ward"]).ok();
+        broad
+            .cordon(&["token", "approve", &id, "--as", "compliance-officer", "--reason", "checked with the ward"])
+            .ok();
         let certificate = broad.root().join("certificate.json");
         match shred {
             None => broad.cordon(&["token", "reveal", &id, "--as", "privacy-officer"]).ok(),
             Some(_) => broad
-                .cordon(&["vault", "shred", &id, "--as", "privacy-officer", "--certificate", certificate.to_str().unwrap()])
+                .cordon(&[
+                    "vault",
+                    "shred",
+                    &id,
+                    "--as",
+                    "privacy-officer",
+                    "--certificate",
+                    certificate.to_str().unwrap(),
+                ])
                 .ok(),
         };
     }

@@ -66,5 +66,8 @@ fn who_may_not_and_what_is_not_there_is_told_and_the_run_goes_on_with_who_may() 
     clinic.cordon(&["audit", "verify"]).ok();
     let failed = clinic.cordon(&["audit", "list", "-n", "100", "--kind", "run_failed", "--format", "json"]).ok().json();
     assert!(failed.as_array().unwrap().len() >= 7, "{failed}");
-    assert_eq!(fs::read_dir(clinic.folder.path().join(".cordon/staging/visits/_staging")).map_or(0, Iterator::count), 0);
+    assert_eq!(
+        fs::read_dir(clinic.folder.path().join(".cordon/staging/visits/_staging")).map_or(0, Iterator::count),
+        0
+    );
 }
