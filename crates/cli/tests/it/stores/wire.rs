@@ -258,5 +258,5 @@ fn nothing_of_a_patient_is_on_the_wire_or_on_the_disks_of_stores_and_database() 
         sleep(Duration::from_secs(1));
     }
     let tables = azure.store("tables");
-    assert!(written::of_store(&tables, "clinic") > 3);
+    assert!(written::of_store(&tables, "clinic") > 1);
 }
