@@ -88,7 +88,14 @@ impl Connector<'_> {
 
     fn s3(&self) -> Result<Connected, StorageError> {
         let settings = self.settings;
-        let identity = AwsIdentity::new(self.surroundings(), settings.profile.as_deref(), settings.region.as_deref());
+        let around = self.surroundings();
+        let has = |name| around.variable(name).is_some();
+        // Half a pair is a slip of the pen: another identity that happens to be there is not what was meant.
+        if settings.profile.is_none() && has("AWS_ACCESS_KEY_ID") != has("AWS_SECRET_ACCESS_KEY") {
+            let help = "it and `AWS_SECRET_ACCESS_KEY` go together: set both, or neither";
+            return Err(self.setting("AWS_ACCESS_KEY_ID", help));
+        }
+        let identity = AwsIdentity::new(around, settings.profile.as_deref(), settings.region.as_deref());
         let known = |result: Result<_, _>| result.map_err(|trouble| self.error(Trouble::of_identity(&trouble)));
         if known(identity.of_machine_only())? {
             self.machine("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_WEB_IDENTITY_TOKEN_FILE")?;
@@ -368,6 +375,14 @@ mod tests {
         let settings = StoreSettings { profile: Some("nobody".to_owned()), ..StoreSettings::default() };
         let said = trouble("s3://lake", &settings, &KEYS);
         assert!(matches!(said, Some(Trouble::Credentials { what, .. }) if what.contains("`nobody`")));
+    }
+
+    #[test]
+    fn half_a_pair_of_keys_is_no_other_identity() {
+        for half in [&KEYS[..1], &KEYS[1..]] {
+            let told = trouble("s3://lake", &StoreSettings::default(), half);
+            assert!(matches!(told, Some(Trouble::Setting { what: "AWS_ACCESS_KEY_ID", .. })), "{told:?}");
+        }
     }
 
     #[test]

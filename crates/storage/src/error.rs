@@ -189,6 +189,8 @@ fn chain(mut at: Option<&(dyn std::error::Error + 'static)>) -> Trouble {
     }
     match (status, kind) {
         (Some(401 | 403), _) => Trouble::Denied,
+        // Of a listing: the bucket.
+        (Some(404), _) => Trouble::NotFound,
         (Some(status), _) => Trouble::Status { status },
         (None, Some(HttpErrorKind::Connect | HttpErrorKind::Timeout)) => Trouble::Unreachable,
         _ => Trouble::Interrupted,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::support::{Folder, Said, binary, copy_tree, finder, leaks, said};
 
 /// A small generator of its own: the instants must be the same for the same seed.
-struct Seeded(u64);
+pub struct Seeded(pub u64);
 
 impl Seeded {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }

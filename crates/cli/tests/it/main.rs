@@ -12,6 +12,8 @@ mod dicom;
 mod encrypted_sources;
 mod evidence;
 mod fhir_input;
+#[path = "../../../storage/tests/it/hdfs_server.rs"]
+mod hdfs_server;
 mod hl7v2;
 mod hostile_input;
 mod identity;
@@ -43,4 +45,5 @@ mod stores;
 mod support;
 mod third_party;
 mod token;
+mod written;
 mod x12;

@@ -1,8 +1,12 @@
-//! Runs from and to object stores: S3 (SeaweedFS) and Azure Blob (Azurite), both real and over TLS.
+//! Runs from and to object stores: S3 (SeaweedFS) and Azure Blob (Azurite), both real and over TLS, and HDFS with Kerberos.
 
+mod hdfs;
+mod midway;
+mod refused;
 mod retention;
 mod rewrap;
-mod wire;
+mod stopped;
+pub mod wire;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +20,10 @@ use std::time::Duration;
 use cordon_storage::{Location, Store, StoreSettings, Trouble};
 
 use crate::keystores::transit;
+use crate::postgres_server::Server;
 use crate::servers::{Bao, Pki, Running, absent, free_port, output, python, wait_for};
-use crate::support::{Folder, Said, binary, said};
+use crate::support::{Folder, Said, binary, copy_tree, said};
+use crate::written;
 
 const ADMIN: (&str, &str) = ("AKIATESTADMIN", "CANARYsecretadmin1");
 const READER: (&str, &str) = ("AKIATESTREADER", "CANARYsecretreader");
@@ -132,6 +138,16 @@ impl S3 {
         self.running = None;
     }
 
+    /// What was removed leaves its disk.
+    fn vacuum(&self) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).unwrap();
+        let ask = "GET /vol/vacuum?garbageThreshold=0.0001 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(ask.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     /// By the door of its filer, which is on this machine only.
     fn bucket(&self, name: &str) {
         for _ in 0..100 {
@@ -191,7 +207,10 @@ struct Azure {
     endpoint: String,
     ca: String,
     dir: tempfile::TempDir,
-    _running: Running,
+    program: PathBuf,
+    port: u16,
+    pki: PathBuf,
+    running: Option<Running>,
 }
 
 impl Azure {
@@ -202,30 +221,39 @@ impl Azure {
         if !program.is_file() {
             return absent("azurite");
         }
-        let dir = tempfile::tempdir().unwrap();
-        let (port, log) = (free_port(), dir.path().join("log"));
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let endpoint = format!("https://localhost:{port}/{}", ACCOUNT.0);
+        let (ca, pki) = (pki.path("ca.pem"), pki.dir.clone());
+        let mut azure = Self { endpoint, ca, dir, program, port, pki, running: None };
+        azure.resume();
+        azure.container("tables");
+        Some(azure)
+    }
+
+    fn resume(&mut self) {
+        let log = self.dir.path().join("log");
         let mut child = Command::new("node")
-            .arg(program)
-            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--location"])
-            .arg(dir.path().join("data"))
-            .args([
-                "--cert",
-                &pki.path("server.pem"),
-                "--key",
-                &pki.path("server.key"),
-                "--skipApiVersionCheck",
-                "--disableTelemetry",
-            ])
+            .arg(&self.program)
+            .args(["--blobHost", "127.0.0.1", "--blobPort", &self.port.to_string(), "--location"])
+            .arg(self.dir.path().join("data"))
+            .arg("--cert")
+            .arg(self.pki.join("server.pem"))
+            .arg("--key")
+            .arg(self.pki.join("server.key"))
+            .args(["--skipApiVersionCheck", "--disableTelemetry"])
             .env("AZURITE_ACCOUNTS", format!("{}:{}", ACCOUNT.0, ACCOUNT.1))
             .stdout(Stdio::from(fs::File::create(&log).unwrap()))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for(port, &mut child, &log);
-        let endpoint = format!("https://localhost:{port}/{}", ACCOUNT.0);
-        let azure = Self { endpoint, ca: pki.path("ca.pem"), dir, _running: Running(child) };
-        azure.container("tables");
-        Some(azure)
+        wait_for(self.port, &mut child, &log);
+        self.running = Some(Running(child));
+    }
+
+    /// It writes down every five seconds what it holds, and tells everybody before that that it is held: the emulator's own habit.
+    fn stop(&mut self) {
+        sleep(Duration::from_secs(6));
+        self.running = None;
     }
 
     /// With a signed request, as nobody makes containers by the way.
@@ -287,6 +315,8 @@ struct Clinic {
     identity: (&'static str, &'static str),
     /// Of the key store, where keys are in one.
     token: String,
+    /// What else commands are told.
+    env: Vec<(&'static str, String)>,
 }
 
 impl Clinic {
@@ -294,7 +324,7 @@ impl Clinic {
         let folder = Folder::with(POLICY, sources);
         // Another pipeline would be compiled each time, to see that it writes no table of this one's.
         fs::remove_file(folder.path().join("pipelines/nightly.yaml")).unwrap();
-        let clinic = Self { folder, identity: ADMIN, token: String::new() };
+        let clinic = Self { folder, identity: ADMIN, token: String::new(), env: Vec::new() };
         clinic.storage(warehouse, stores);
         clinic
     }
@@ -323,6 +353,41 @@ impl Clinic {
         fs::remove_dir_all(self.folder.path().join("secrets")).unwrap();
     }
 
+    /// The vault goes to a database, whose working role comes with a certificate.
+    fn vault_in(&self, db: &Server, retry: u32) {
+        let at = |name: &str| db.dir.path().join(name).display().to_string();
+        let section = format!(
+            "vault:\n  postgres:\n    {{ host: 127.0.0.1, port: {}, database: vault, user: cert_user, ca-file: {}, client-certificate: {}, \
+             client-key: {}, retry-seconds: {retry} }}",
+            db.port,
+            at("ca.crt"),
+            at("client.crt"),
+            at("client.key")
+        );
+        let file = self.folder.read("cordon.yaml").replace("vault: { path: .cordon/vault }", &section);
+        self.folder.write("cordon.yaml", file);
+        let migrate = ["vault", "migrate", "--owner", "vault_owner", "--password-env", "OWNER_PASSWORD"];
+        said(self.command(&migrate).env("OWNER_PASSWORD", "owner-pw").output().unwrap()).ok();
+        fs::remove_dir_all(self.folder.path().join(".cordon/vault")).unwrap();
+    }
+
+    /// The same project with the same keys and tokens, which has read nothing yet and writes its tables elsewhere.
+    fn twin(&self, warehouse: &str) -> Self {
+        let folder = Folder { dir: tempfile::tempdir().unwrap() };
+        copy_tree(&self.folder.path(), &folder.path());
+        for made in ["state/test", "staging", "quarantine"] {
+            let _ = fs::remove_dir_all(folder.path().join(".cordon").join(made));
+        }
+        let twin = Self { folder, identity: self.identity, token: self.token.clone(), env: self.env.clone() };
+        let file = twin.folder.read("cordon.yaml");
+        let lines = file.lines().map(|line| match line.strip_prefix("  warehouse: ") {
+            Some(_) => format!("  warehouse: {warehouse}\n"),
+            None => format!("{line}\n"),
+        });
+        twin.folder.write("cordon.yaml", lines.collect::<String>());
+        twin
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = binary();
         command
@@ -331,7 +396,9 @@ impl Clinic {
             .env("AWS_ACCESS_KEY_ID", self.identity.0)
             .env("AWS_SECRET_ACCESS_KEY", self.identity.1)
             .env("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT.1)
-            .env("BAO_TOKEN", &self.token);
+            .env("BAO_TOKEN", &self.token)
+            .env_remove("HADOOP_CONF_DIR")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -346,6 +413,22 @@ impl Clinic {
     fn count(&self, query: &str) -> i64 {
         let said = self.cordon(&["sql", query, "--as", "engineer", "--purpose", "operations", "--format", "json"]).ok();
         said.json()[0].as_object().unwrap().values().next().unwrap().as_i64().unwrap()
+    }
+
+    /// How many tokens there are, by domain.
+    fn tokens(&self) -> Vec<(String, usize)> {
+        let status = self.cordon(&["vault", "status", "--format", "json"]).ok().json();
+        let domains = status["domains"].as_array().unwrap().iter();
+        domains.map(|of| (of["domain"].as_str().unwrap().to_owned(), of["tokens"].as_u64().unwrap() as usize)).collect()
+    }
+
+    /// The table as it can be read, in an order of its own.
+    fn rows(&self) -> Vec<String> {
+        let query = ["sql", "SELECT * FROM visits", "--as", "engineer", "--purpose", "operations", "--format", "csv"];
+        let said = self.cordon(&query).ok();
+        let mut rows: Vec<String> = said.out.lines().map(str::to_owned).collect();
+        rows.sort();
+        rows
     }
 }
 
@@ -459,6 +542,7 @@ fn mistakes_with_stores_are_told_and_nothing_is_lost() {
     let report = clinic.run(0);
     assert_eq!(report["rows_out"], 100);
     assert_eq!(clinic.count("SELECT count(*) FROM visits"), 100);
+    assert!(written::of_store(&s3.store_as(ADMIN, "lake"), "tables") > 1);
 
     // The authority is not trusted, or the name is that of nothing.
     clinic.storage("s3://lake/tables", &s3.yaml(2).replace(&format!("ca-file: {},", s3.ca), ""));

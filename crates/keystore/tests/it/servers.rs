@@ -220,6 +220,10 @@ impl Bao {
         Some(bao)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn launch(&mut self) {
         let log = self.dir.path().join("log");
         let mut child = Command::new(&self.program)

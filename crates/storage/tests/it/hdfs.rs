@@ -1,94 +1,46 @@
-//! HDFS with Kerberos. Its library reads the environment of the process, so what asks the cluster runs in a process of its own: this
-//! test once more, with the name of a step.
+//! HDFS with Kerberos.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::process::Command;
 
 use cordon_storage::{Kerberos, Location, Store, StoreSettings, Trouble};
-use hdfs_native::ClientBuilder;
 
-use crate::hdfs_server::{Hdfs, REALM};
+use crate::hdfs_server::{AUTHORITY, FOLDER, Hdfs, REALM, STEP, prepare, store};
 
-const STEP: &str = "CORDON_TEST_HDFS_STEP";
-const FOLDER: &str = "CORDON_TEST_HDFS_FOLDER";
-const AUTHORITY: &str = "CORDON_TEST_HDFS_AUTHORITY";
-
-fn step(hdfs: &Hdfs, name: &str, env: &[(&str, String)]) {
-    let started = std::time::Instant::now();
-    let mut again = Command::new(std::env::current_exe().unwrap());
-    again
-        .args(["hdfs::asked_in_a_process_of_its_own", "--exact", "--ignored", "--nocapture"])
-        .env(STEP, name)
-        .env(FOLDER, hdfs.path(""))
-        .env(AUTHORITY, hdfs.authority())
-        .env("KRB5_CONFIG", hdfs.path("krb5.conf"))
-        .env_remove("HADOOP_CONF_DIR")
-        .envs(env.iter().map(|(name, value)| (*name, value.as_str())));
-    let said = again.output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-    assert!(said.status.success(), "{name}: {text}");
-    assert!(text.contains("1 passed"), "{name}: {text}");
-    eprintln!("{name}: {:.1} s", started.elapsed().as_secs_f32());
-}
-
-fn keytab(hdfs: &Hdfs, name: &str) -> [(&'static str, String); 2] {
-    // No ticket of whoever runs the tests.
-    [
-        ("KRB5_CLIENT_KTNAME", format!("FILE:{}", hdfs.path(&format!("{name}.keytab")))),
-        ("KRB5CCNAME", format!("FILE:{}", hdfs.path(&format!("{name}.cache")))),
-    ]
+fn step(hdfs: &Hdfs, name: &str, env: &[(&'static str, String)]) {
+    hdfs.step("hdfs::asked_in_a_process_of_its_own", name, env);
 }
 
 #[test]
 fn a_cluster_with_kerberos_and_privacy() {
     let Some(mut hdfs) = Hdfs::start() else { return };
-    step(&hdfs, "prepare", &keytab(&hdfs, "admin"));
-    step(&hdfs, "whole", &keytab(&hdfs, "clinic"));
-    step(&hdfs, "reader", &keytab(&hdfs, "reader"));
-    step(&hdfs, "wrong key", &keytab(&hdfs, "old"));
-    step(
-        &hdfs,
-        "no ticket",
-        &[("KRB5CCNAME", format!("FILE:{}", hdfs.path("none.cache"))), ("KRB5_CLIENT_KTNAME", hdfs.path("none"))],
-    );
+    step(&hdfs, "prepare", &hdfs.keytab("admin"));
+    step(&hdfs, "whole", &hdfs.keytab("clinic"));
+    step(&hdfs, "reader", &hdfs.keytab("reader"));
+    step(&hdfs, "wrong key", &hdfs.keytab("old"));
+    step(&hdfs, "no ticket", &hdfs.cache("none.cache"));
     hdfs.ticket("clinic", "short.cache", "2s");
     std::thread::sleep(std::time::Duration::from_secs(3));
-    step(
-        &hdfs,
-        "expired",
-        &[("KRB5CCNAME", format!("FILE:{}", hdfs.path("short.cache"))), ("KRB5_CLIENT_KTNAME", hdfs.path("none"))],
-    );
+    step(&hdfs, "expired", &hdfs.cache("short.cache"));
     hdfs.stop_data_node();
-    step(&hdfs, "no data node", &keytab(&hdfs, "clinic"));
+    step(&hdfs, "no data node", &hdfs.keytab("clinic"));
     hdfs.stop_name_node();
-    step(&hdfs, "away", &keytab(&hdfs, "clinic"));
+    step(&hdfs, "away", &hdfs.keytab("clinic"));
     hdfs.start_name_node();
-    step(&hdfs, "safe mode", &keytab(&hdfs, "clinic"));
+    step(&hdfs, "safe mode", &hdfs.keytab("clinic"));
     hdfs.start_data_node();
-    step(&hdfs, "back", &keytab(&hdfs, "clinic"));
+    step(&hdfs, "back", &hdfs.keytab("clinic"));
     // A name node that would do with less is not spoken to.
     hdfs.stop_name_node();
     hdfs.configure("authentication");
     hdfs.start_name_node();
-    step(&hdfs, "in clear", &keytab(&hdfs, "clinic"));
+    step(&hdfs, "in clear", &hdfs.keytab("clinic"));
     hdfs.stop_centre();
-    let mut none = keytab(&hdfs, "clinic");
-    none[1].1 = format!("FILE:{}", hdfs.path("new.cache"));
+    let mut none = hdfs.keytab("clinic");
+    none[2].1 = format!("FILE:{}", hdfs.path("new.cache"));
     step(&hdfs, "no centre", &none);
-}
-
-fn store(prefix: &str, patience: u64) -> Store {
-    let (folder, authority) = (std::env::var(FOLDER).unwrap(), std::env::var(AUTHORITY).unwrap());
-    let settings = StoreSettings {
-        config_dir: Some("client".to_owned()),
-        retry_seconds: Some(patience),
-        ..StoreSettings::default()
-    };
-    let location = Location::parse(&format!("hdfs://{authority}/{prefix}")).unwrap();
-    Store::open(&location, &settings, Path::new(&folder)).unwrap()
 }
 
 #[test]
@@ -143,18 +95,6 @@ fn asked_in_a_process_of_its_own() {
         "no centre" => told(&[Trouble::Kerberos(Kerberos::NoCentre), Trouble::Kerberos(Kerberos::NoTicket)]),
         other => panic!("{other}"),
     }
-}
-
-/// Folders that belong to the clinic, by whoever may do that.
-fn prepare() {
-    let settings = [("hadoop.security.authentication", "kerberos"), ("dfs.data.transfer.protection", "privacy")];
-    let authority = std::env::var(AUTHORITY).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let admin = ClientBuilder::new().with_url(format!("hdfs://{authority}")).with_config(settings).build().unwrap();
-        admin.mkdirs("/clinic", 0o755, true).await.unwrap();
-        admin.set_owner("/clinic", Some("clinic"), Some("clinic")).await.unwrap();
-    });
 }
 
 fn whole() {

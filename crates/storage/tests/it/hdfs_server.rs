@@ -1,5 +1,9 @@
 //! HDFS with Kerberos, RPC privacy and encrypted data transfer: a realm, a name node and a data node of this machine, in a folder that
 //! goes with them.
+//!
+//! The client reads the environment of its process, so what asks the cluster runs in a process of its own: the test program once more,
+//! with the name of a step.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +12,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use cordon_storage::{Location, Store, StoreSettings};
+use hdfs_native::{Client, ClientBuilder};
+
 pub const REALM: &str = "TEST.CLINIC";
+/// What a step is told.
+pub const STEP: &str = "CORDON_TEST_HDFS_STEP";
+pub const FOLDER: &str = "CORDON_TEST_HDFS_FOLDER";
+pub const AUTHORITY: &str = "CORDON_TEST_HDFS_AUTHORITY";
 const MASTER: &str = "CANARYmaster";
 /// Debian's, which Java's own no longer has.
 const SYSTEM_JARS: [&str; 13] = [
@@ -102,9 +113,50 @@ impl Hdfs {
         self.dir.path().join(name).display().to_string()
     }
 
+    /// Of all its servers.
+    pub fn ports(&self) -> Vec<u16> {
+        self.ports.clone()
+    }
+
     /// Of the name node.
     pub fn authority(&self) -> String {
         format!("localhost:{}", self.ports[1])
+    }
+
+    /// By the keytab of a principal, and with no ticket of whoever runs the tests.
+    pub fn keytab(&self, name: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("KRB5_CONFIG", self.path("krb5.conf")),
+            ("KRB5_CLIENT_KTNAME", format!("FILE:{}", self.path(&format!("{name}.keytab")))),
+            ("KRB5CCNAME", format!("FILE:{}", self.path(&format!("{name}.cache")))),
+        ]
+    }
+
+    /// By a ticket only, which need not be there.
+    pub fn cache(&self, name: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("KRB5_CONFIG", self.path("krb5.conf")),
+            ("KRB5_CLIENT_KTNAME", self.path("none")),
+            ("KRB5CCNAME", format!("FILE:{}", self.path(name))),
+        ]
+    }
+
+    /// Runs the ignored `test` of this program, which does what the name of the step says.
+    pub fn step(&self, test: &str, name: &str, env: &[(&'static str, String)]) {
+        let started = std::time::Instant::now();
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again
+            .args([test, "--exact", "--ignored", "--nocapture"])
+            .env(STEP, name)
+            .env(FOLDER, self.path(""))
+            .env(AUTHORITY, self.authority())
+            .env_remove("HADOOP_CONF_DIR")
+            .envs(env.iter().map(|(name, value)| (*name, value.as_str())));
+        let said = again.output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success(), "{name}: {text}");
+        assert!(text.contains("1 passed"), "{name}: {text}");
+        eprintln!("{name}: {:.1} s", started.elapsed().as_secs_f32());
     }
 
     fn run(&self, program: &str, args: &[&str]) {
@@ -341,6 +393,44 @@ impl Hdfs {
     pub fn stop_centre(&mut self) {
         self.centre = None;
     }
+}
+
+/// In a step: a folder of the cluster.
+pub fn store(prefix: &str, patience: u64) -> Store {
+    let (folder, authority) = (std::env::var(FOLDER).unwrap(), std::env::var(AUTHORITY).unwrap());
+    let settings = StoreSettings {
+        config_dir: Some("client".to_owned()),
+        retry_seconds: Some(patience),
+        ..StoreSettings::default()
+    };
+    let location = Location::parse(&format!("hdfs://{authority}/{prefix}")).unwrap();
+    Store::open(&location, &settings, Path::new(&folder)).unwrap()
+}
+
+/// In a step: a folder that belongs to the clinic, made by whoever may do that.
+pub fn prepare() {
+    ask(async |client| {
+        client.mkdirs("/clinic", 0o755, true).await.unwrap();
+        client.set_owner("/clinic", Some("clinic"), Some("clinic")).await.unwrap();
+    });
+}
+
+/// In a step: whoever may log in may read these.
+pub fn open_to_all(paths: &[String]) {
+    ask(async |client| {
+        for path in paths {
+            client.set_permission(path, 0o755).await.unwrap();
+        }
+    });
+}
+
+fn ask(what: impl AsyncFnOnce(&Client)) {
+    let settings = [("hadoop.security.authentication", "kerberos"), ("dfs.data.transfer.protection", "privacy")];
+    let authority = std::env::var(AUTHORITY).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = ClientBuilder::new().with_url(format!("hdfs://{authority}")).with_config(settings).build();
+        what(&client.unwrap()).await;
+    });
 }
 
 fn wait(mut is_ready: impl FnMut() -> bool) -> bool {

@@ -18,6 +18,8 @@ use crate::store::VaultError;
 /// Two are enough to wait for the network with; they live as long as the process.
 const THREADS: usize = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Of what may go well later.
+const WAIT: &str = "; run again when it can be reached: nothing is lost";
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What stopped a piece of work.
@@ -122,6 +124,7 @@ impl Database {
             };
             if !passing || Instant::now() + pause > until {
                 return Err(match stop {
+                    Stop::Sql(error) if passing => self.error(doing, self.words(&error) + WAIT),
                     Stop::Sql(error) => self.trouble(doing, &error),
                     _ => self.error(doing, "other processes were faster each time; run again"),
                 });
@@ -172,7 +175,7 @@ impl Database {
         };
         let client = match tokio::time::timeout(self.connect * 2, log_in).await {
             Ok(client) => client?,
-            Err(_) => return Err(Stop::Vault(self.error("log in", "the server does not answer"))),
+            Err(_) => return Err(Stop::Vault(self.error("log in", format!("the server does not answer{WAIT}")))),
         };
         // Names are this schema's and nobody else's, and what is committed is on disk.
         client
@@ -193,13 +196,16 @@ impl Database {
         VaultError::DamagedRows { place: self.place.clone(), what }
     }
 
-    /// What went wrong, in words of our own: the server's may hold what stood in a row.
     pub fn trouble(&self, doing: &'static str, error: &tokio_postgres::Error) -> VaultError {
-        let what = match error.code() {
+        self.error(doing, self.words(error))
+    }
+
+    /// What went wrong, in words of our own: the server's may hold what stood in a row.
+    fn words(&self, error: &tokio_postgres::Error) -> String {
+        match error.code() {
             Some(code) => self.said_by_server(code),
             None => self.said_by_connection(error),
-        };
-        self.error(doing, what)
+        }
     }
 
     fn said_by_server(&self, code: &SqlState) -> String {
