@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption | vault] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +64,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
         Some((what, rest)) if what == "detection" => bench_detection(rest),
         Some((what, rest)) if what == "hl7v2" => bench_hl7v2(rest),
         Some((what, rest)) if what == "encryption" => bench_encryption(rest),
+        Some((what, rest)) if what == "vault" => bench_vault(rest),
         _ => bench_whole_runs(rest),
     }
 }
@@ -87,6 +88,24 @@ fn bench_encryption(rest: &[String]) -> Result<(), String> {
     let programs = ["--bin", "cordon", "--example", "bench-encryption"];
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]).args(programs))?;
     run(Command::new("python3").arg(root().join("benches/encryption.py")).args(rest).env("CORDON_TARGET", target()))
+}
+
+/// Tokens of ten million values, or `N`: in a folder and in a PostgreSQL of the bench's own, or in one of the two.
+fn bench_vault(rest: &[String]) -> Result<(), String> {
+    let both = ["vault", "postgres"];
+    let which: Vec<&str> = match rest {
+        [] => both.to_vec(),
+        [one] if one == "embedded" => vec!["vault"],
+        [one] if one == "postgres" => vec!["postgres"],
+        _ => return Err("usage: cargo xtask bench vault [embedded | postgres]".to_owned()),
+    };
+    if which.contains(&"postgres") {
+        install_postgresql()?;
+    }
+    let values = env::var("N").unwrap_or_else(|_| "10000000".to_owned());
+    which.into_iter().try_for_each(|bench| {
+        run(cargo().args(["bench", "--locked", "-p", "cordon-vault", "--bench", bench]).env("N", &values))
+    })
 }
 
 /// Whole runs beside their peers.

@@ -1,14 +1,19 @@
 //! Tokens a second and nanoseconds of CPU a value: first seen, seen in the same order, seen in another order.
 //!
-//! `N=20000000 cargo bench -p cordon-vault`; also `BATCH` (8192), `DIR` (a temporary folder), `ONLY` (`first`, or `seen`
-//! with a `DIR` from before), `MEMORY` and `FAN_IN`.
+//! `N=20000000 cargo bench -p cordon-vault`; also `BATCH` (8192), `DIR` (a temporary folder), `ONLY` (`first`, or `seen` or
+//! `random` with a `DIR` from before), `MEMORY` and `FAN_IN`.
 #![allow(clippy::print_stdout, clippy::expect_used)]
+
+#[path = "measure/mod.rs"]
+mod measure;
 
 use std::{path::Path, time::Instant};
 
 use cordon_crypto::{BlindIndexKey, KeyedHash, SubjectSealKey, VaultKey};
 use cordon_phi::{Token, TokenStore as _};
 use cordon_vault::{SubjectKeys, TokenVault, VaultKeys, VaultOptions};
+
+use measure::{cpu_seconds, number, peak_megabytes, shuffled, texts};
 
 fn main() {
     let n = number("N", 2_000_000);
@@ -37,29 +42,21 @@ fn main() {
         }
     });
     let vault = open();
-    if std::env::var("ONLY").is_ok_and(|only| only == "seen") {
-        return phase("seen, same order", &vault, n, batch, |i| i);
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let sample = n.min(4_000_000);
+    let shuffled = |i: u64| shuffled(i, n);
+    match only.as_str() {
+        "seen" => return phase("seen, same order", &vault, n, batch, |i| i),
+        "random" => return phase("seen, random order", &vault, sample, batch, shuffled),
+        _ => {}
     }
     phase("first seen", &vault, n, batch, |i| i);
-    if std::env::var("ONLY").is_ok_and(|only| only == "first") {
+    if only == "first" {
         println!("peak memory {} MB", peak_megabytes());
         return;
     }
     measure("sync", 1, || vault.sync().expect("synced"));
     phase("seen, same order", &vault, n, batch, |i| i);
-    // A bijection on 0..2^k, values beyond n skipped: an order without locality.
-    let bits = n.next_power_of_two();
-    let sample = n.min(4_000_000);
-    let shuffled = |i: u64| {
-        let mut x = i;
-        loop {
-            x = (x.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5bd1_e995) & (bits - 1);
-            x ^= x >> (bits.trailing_zeros() / 2).max(1);
-            if x < n {
-                return x;
-            }
-        }
-    };
     phase("seen, random order", &vault, sample, batch, shuffled);
     phase("seen, a thousand hot", &vault, sample, batch, |i| shuffled(i) % 1_000);
     drop(vault);
@@ -81,18 +78,7 @@ fn phase(name: &str, vault: &TokenVault, n: u64, batch: u64, value: impl Fn(u64)
     // Making the values is not what is measured: its CPU time is taken off.
     let mut text = Vec::new();
     let mut out: Vec<Token> = Vec::with_capacity(batch as usize);
-    let make = |from: u64, text: &mut Vec<[u8; 11]>| {
-        text.clear();
-        for i in from..n.min(from + batch) {
-            let mut digits = *b"000-00-0000";
-            let mut rest = value(i);
-            for digit in digits.iter_mut().rev().filter(|digit| **digit != b'-') {
-                *digit = b'0' + (rest % 10) as u8;
-                rest /= 10;
-            }
-            text.push(digits);
-        }
-    };
+    let make = |from: u64, text: &mut Vec<[u8; 11]>| texts(from..n.min(from + batch), text, &value);
     let cpu = cpu_seconds();
     for from in (0..n).step_by(batch as usize) {
         make(from, &mut text);
@@ -123,21 +109,4 @@ fn report(name: &str, n: u64, cpu: f64, wall: f64) {
     } else {
         println!("{name:>22}: {each:.0} ns CPU a value, {:.2} M/s wall", n as f64 / wall / 1e6);
     }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |n| n.replace('_', "").parse().expect("a number"))
-}
-
-/// User and system time of this process (proc(5): fields 14 and 15 of `stat`, in hundredths of a second).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("proc");
-    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
-    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
-}
-
-fn peak_megabytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("kB") / 1024
 }

@@ -145,11 +145,13 @@ fn width(linked: bool) -> usize {
 pub(super) struct Plain {
     bytes: Zeroizing<Vec<u8>>,
     linked: bool,
+    marks: Vec<[u8; MARKS]>,
 }
 
 impl Plain {
-    /// Of new entries, which have all an origin or none, in the slots from `first` on. Nothing where one of these is destroyed.
-    pub fn new(domain: &str, new: &[New<'_>], first: u64, leaves: &mut LeafReader<'_>) -> Option<Self> {
+    /// Of new entries, which have all an origin or none, in the slots from `first` on, for a frame at `place`. Nothing where one of
+    /// these is destroyed.
+    pub fn new(domain: &str, new: &[New<'_>], first: u64, place: u64, leaves: &mut LeafReader<'_>) -> Option<Self> {
         let linked = new.first().is_some_and(|new| new.origin.is_some());
         let exact = PREFIX + domain.len() + new.iter().map(New::bytes).sum::<usize>();
         let mut plain = Zeroizing::new(Vec::with_capacity(exact.next_multiple_of(PADDING)));
@@ -159,20 +161,26 @@ impl Plain {
         for new in new {
             plain.extend_from_slice(&new.key.to_bytes());
         }
-        let values = new.iter().map(|new| class_bytes(class_of(new.value.len()))).sum();
-        let mut masked = Zeroizing::new(Vec::with_capacity(values));
+        let values: usize = new.iter().map(|new| class_bytes(class_of(new.value.len()))).sum();
+        let mut masked = Zeroizing::new(Vec::with_capacity(values + MARKS.next_multiple_of(16)));
+        let mut all_marks = Vec::with_capacity(new.len());
         for (slot, new) in (first..).zip(new) {
             let mask = Mask::new(leaves.leaf(slot)?);
-            let marks_of = mask.marks(&new.token, new.origin.unwrap_or_default());
+            let marks_of = mask.push(&new.token, new.origin.unwrap_or(place), new.value, &mut masked);
             plain.extend_from_slice(marks_of.get(..marks(linked))?);
-            mask.push_value(new.value, &mut masked);
+            all_marks.push(marks_of);
         }
         plain.extend(new.iter().map(|new| class_of(new.value.len())));
         plain.extend_from_slice(domain.as_bytes());
         plain.extend_from_slice(&masked);
         let padded = plain.len().next_multiple_of(PADDING);
         plain.resize(padded, 0);
-        Some(Self { bytes: plain, linked })
+        Some(Self { bytes: plain, linked, marks: all_marks })
+    }
+
+    /// Token and place of each entry, masked, as they stand in a run.
+    pub fn marks(&self) -> &[[u8; MARKS]] {
+        &self.marks
     }
 }
 

@@ -195,7 +195,7 @@ impl TokenVault {
             }
             let new: Vec<New<'_>> = merges.iter().map(as_new).collect();
             let first = self.slots(writer, new.len())?;
-            self.merges.log.append(&mut writer.merged, &self.masked("", &new, first)?)?;
+            self.merges.log.append(&mut writer.merged, &self.masked("", &new, first, 0)?)?;
             let merged =
                 merges.iter().map(|(token, root)| Merge { token: *token, root: root.token, origin: root.origin });
             self.merges.absorb(merged, merges.len(), writer.merged.offset);

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 pub(super) const MARKS: usize = 24;
 const LENGTH: usize = 4;
 const VALUE_BLOCK: u32 = 2;
+const BEFORE_VALUE: usize = VALUE_BLOCK as usize * 16;
 /// Classes that are doublings.
 const DOUBLINGS: u8 = 7;
 
@@ -45,13 +46,20 @@ impl Mask {
         (Token(token), u64::from_le_bytes(origin))
     }
 
-    /// Appends a value.
-    pub fn push_value(&self, value: &[u8], out: &mut Vec<u8>) {
+    /// Appends a value; gives token and origin as [`Self::marks`] does, in one go.
+    pub fn push(&self, token: &Token, origin: u64, value: &[u8], out: &mut Vec<u8>) -> [u8; MARKS] {
         let start = out.len();
+        out.extend_from_slice(&token.0);
+        out.extend_from_slice(&origin.to_le_bytes());
+        out.resize(start + BEFORE_VALUE, 0);
         out.extend_from_slice(&(value.len() as u32).to_le_bytes());
         out.extend_from_slice(value);
-        out.resize(start + class_bytes(class_of(value.len())), 0);
-        self.0.apply([0; 12], VALUE_BLOCK, out.get_mut(start..).unwrap_or_default());
+        out.resize(start + BEFORE_VALUE + class_bytes(class_of(value.len())), 0);
+        self.0.apply([0; 12], 0, out.get_mut(start..).unwrap_or_default());
+        let marks = out.get(start..).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or([0; MARKS]);
+        out.copy_within(start + BEFORE_VALUE.., start);
+        out.truncate(out.len() - BEFORE_VALUE);
+        marks
     }
 
     pub fn read_value(&self, masked: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
@@ -114,7 +122,7 @@ mod tests {
         assert!(other.read_marks(&marks).0 != Token([9; 16]));
         for length in [0, 1, 12, 13, 300] {
             let mut out = vec![5];
-            mask.push_value(&vec![7; length], &mut out);
+            assert!(mask.push(&Token([9; 16]), 77, &vec![7; length], &mut out) == marks);
             assert_eq!(out.len(), 1 + class_bytes(class_of(length)));
             assert_eq!(*mask.read_value(&out[1..]).unwrap(), vec![7; length]);
             assert!(!out[1..].windows(8).any(|bytes| bytes == [7; 8] || bytes == [0; 8]));

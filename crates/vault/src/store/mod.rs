@@ -26,6 +26,7 @@ mod groups;
 mod link;
 mod log;
 pub(crate) mod manifest;
+mod marks;
 mod mask;
 pub mod postgres;
 mod run;
@@ -87,10 +88,10 @@ pub struct VaultMark {
     merged: Option<frame::Position>,
 }
 
-/// Sizes. The defaults keep a process below 300 MB at twenty million tokens.
+/// Sizes. The defaults keep a process at about 350 MB at ten million tokens.
 #[derive(Clone, Debug)]
 pub struct VaultOptions {
-    /// Newest entries kept in memory before they are written as a run (about 64 bytes each).
+    /// Newest entries kept in memory before they are written as a run (about 90 bytes each).
     pub memory_entries: usize,
     /// Looked-up entries kept in memory (about 64 bytes each).
     pub cache_entries: usize,

@@ -50,9 +50,12 @@ pub(super) struct Stored {
 impl Stored {
     const BYTES: usize = 16 + MARKS + 5;
 
-    /// Nothing for what was destroyed.
-    fn mask(entry: &Entry, leaves: &mut LeafReader<'_>) -> Option<Self> {
-        let marks = Mask::new(leaves.leaf(entry.slot)?).marks(&entry.token, entry.place);
+    /// With its marks, where they are known. Nothing for what was destroyed.
+    fn mask(entry: &Entry, known: Option<&[u8; MARKS]>, leaves: &mut LeafReader<'_>) -> Option<Self> {
+        let marks = match known {
+            Some(marks) => *marks,
+            None => Mask::new(leaves.leaf(entry.slot)?).marks(&entry.token, entry.place),
+        };
         Some(Self { key: entry.key, marks, slot: entry.slot })
     }
 
@@ -303,8 +306,13 @@ impl RunWriter {
         Ok(writer)
     }
 
-    pub fn push(&mut self, entry: &Entry, leaves: &mut LeafReader<'_>) -> Result<(), VaultError> {
-        let stored = Stored::mask(entry, leaves);
+    pub fn push(
+        &mut self,
+        entry: &Entry,
+        marks: Option<&[u8; MARKS]>,
+        leaves: &mut LeafReader<'_>,
+    ) -> Result<(), VaultError> {
+        let stored = Stored::mask(entry, marks, leaves);
         self.push_stored(
             &stored.ok_or_else(|| VaultError::damaged(&self.path, 0, "a token that was just given has no key"))?,
         )

@@ -28,6 +28,7 @@ use super::{
     link::Merges,
     log::{Follow, Log, SEGMENT_HEADER, Step},
     manifest::{Keys, Manifest, RunMeta},
+    marks::Marks,
     read,
     run::{self, Run, RunWriter},
     table::{Entry, Lookup as _, Table},
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     leased: u64,
     /// No slot from here on is in use in the vault.
     pub floor: u64,
+    /// Of entries of this process in the table.
+    marks: Marks,
 }
 
 /// Slots that a process asks for at first; each time twice as many, up to the other.
@@ -145,6 +148,7 @@ pub(super) fn open(
             slots: 0..0,
             leased: 0,
             floor: 0,
+            marks: Marks::default(),
         }),
         subjects,
         shreds: AtomicU64::new(0),
@@ -284,7 +288,9 @@ impl TokenVault {
             self.roll(writer)?;
             let place = writer.position.place();
             let first = writer.slots(&self.subjects, now.len())?;
-            self.log.append(&mut writer.position, &self.masked(domain, now, first)?)?;
+            let plain = self.masked(domain, now, first, place)?;
+            self.log.append(&mut writer.position, &plain)?;
+            writer.marks.extend(first, plain.marks());
             writer.floor = writer.floor.max(first + now.len() as u64);
             let mut table = write(&self.table);
             let mut slots = first..;
@@ -302,9 +308,9 @@ impl TokenVault {
         Ok(())
     }
 
-    /// A frame's content under the keys of the slots from `first` on.
-    pub(super) fn masked(&self, domain: &str, new: &[New<'_>], first: u64) -> Result<Plain, VaultError> {
-        let plain = Plain::new(domain, new, first, &mut self.subjects.leaves());
+    /// The content of a frame that will stand at `place`, under the keys of the slots from `first` on.
+    pub(super) fn masked(&self, domain: &str, new: &[New<'_>], first: u64, place: u64) -> Result<Plain, VaultError> {
+        let plain = Plain::new(domain, new, first, place, &mut self.subjects.leaves());
         // A slot that was just leased: the file is not the one that it was leased from.
         plain.ok_or_else(|| VaultError::OtherSubjectKeys { path: self.subjects.path().to_owned() })
     }
@@ -328,6 +334,7 @@ impl TokenVault {
     /// Forgets what was read under keys that were destroyed since.
     fn forget(&self, writer: &mut Writer, epoch: u64) -> Result<(), VaultError> {
         write(&self.table).clear();
+        writer.marks.clear();
         write(&self.cache).clear(epoch);
         self.read_merges_again(&writer.merged)?;
         // The table is read again from where the runs end.
@@ -423,6 +430,7 @@ impl TokenVault {
         let covered = manifest.covered();
         if covered.sequence >= writer.position.sequence || writer.manifest.generation == 0 {
             write(&self.table).clear();
+            writer.marks.clear();
             writer.closed.clone_from(&manifest.closed);
             writer.domains = manifest.domains();
             writer.position = covered;
@@ -445,7 +453,7 @@ impl TokenVault {
         }
         // The manifest must not say more than the log holds after a power cut.
         self.log.segment(writer.position.segment)?.sync()?;
-        let run = write_run(self, writer.manifest.next_run, &table)?;
+        let run = write_run(self, writer.manifest.next_run, &table, &writer.marks)?;
         drop(table);
 
         let mut manifest = writer.manifest.clone();
@@ -467,6 +475,7 @@ impl TokenVault {
         let runs: Vec<_> = read(&self.runs).iter().cloned().chain([Arc::new(run)]).collect();
         *write(&self.runs) = runs.into();
         write(&self.table).clear();
+        writer.marks.clear();
         self.epoch.fetch_add(1, Ordering::Release);
 
         while let Some(ids) = due(&writer.manifest, self.options.fan_in) {
@@ -536,6 +545,7 @@ impl TokenVault {
         let mut parts = Vec::new();
         let mut next = writer.manifest.next_run;
         let mut table = Table::new();
+        let marks = Marks::default();
         let mut reader = self.log.reader();
         let mut leaves = self.subjects.leaves();
         let mut given = 0;
@@ -563,13 +573,13 @@ impl TokenVault {
                 }
             }
             if table.len() >= self.options.memory_entries {
-                parts.push(write_run(self, next, &table)?);
+                parts.push(write_run(self, next, &table, &marks)?);
                 next += 1;
                 table.clear();
             }
         }
         if !table.is_empty() || parts.is_empty() {
-            parts.push(write_run(self, next, &table)?);
+            parts.push(write_run(self, next, &table, &marks)?);
             next += 1;
         }
         drop(table);
@@ -639,7 +649,7 @@ pub(super) fn cut_torn_end(log: &Log, at: &Position, synced: &Position, what: &'
 }
 
 /// From ChaCha20 with a fresh seed of the operating system for each batch; nothing that is not random goes in.
-pub(super) fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
+pub(crate) fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
     let mut bytes = vec![0; count];
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;
@@ -647,10 +657,10 @@ pub(super) fn random_bytes(count: usize) -> Result<Vec<u8>, VaultError> {
     Ok(bytes)
 }
 
-fn write_run(vault: &TokenVault, id: u64, table: &Table) -> Result<Run, VaultError> {
+fn write_run(vault: &TokenVault, id: u64, table: &Table, marks: &Marks) -> Result<Run, VaultError> {
     let mut run = RunWriter::create(&vault.dir, &vault.keys.values, id, table.len() as u64)?;
     let mut leaves = vault.subjects.leaves();
-    table.iter().try_for_each(|entry| run.push(entry, &mut leaves))?;
+    table.iter().try_for_each(|entry| run.push(entry, marks.get(entry.slot), &mut leaves))?;
     run.finish()
 }
 

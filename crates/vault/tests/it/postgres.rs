@@ -515,3 +515,28 @@ fn who_was_shredded_stays_so_when_an_old_copy_of_the_keys_comes_back() {
     fs::remove_file(&file).unwrap();
     assert!(matches!(open_as(&work(&server), base), Err(VaultError::OtherSubjectKeys { .. })));
 }
+
+#[test]
+fn a_batch_that_was_taken_for_new_gives_who_was_there_the_same_and_who_was_destroyed_another() {
+    if !is_installed() {
+        return;
+    }
+    let server = migrated();
+    // Without a cache everything is asked of the server.
+    let base = server.dir.path();
+    let vault = PostgresVault::open(&work(&server), base, keys(), subject_keys(base), 0).unwrap();
+    let other = open(&server);
+    let first = tokens(&vault, "mrn", &named(0..1_000));
+    let theirs = tokens(&other, "mrn", &named(1_000..1_300));
+    assert_eq!(vault.shred(&[first[400]]).unwrap().entries, 1);
+    // 400 of before, one of them destroyed, 300 of another process, and 800 new ones.
+    let mixed = tokens(&vault, "mrn", &named(600..2_100).into_iter().chain(named(400..401)).collect::<Vec<_>>());
+    assert!(mixed[..400] == first[600..] && mixed[400..700] == theirs);
+    assert!(!first.contains(&mixed[1_500]));
+    // And where nothing is new.
+    assert!(tokens(&vault, "mrn", &named(600..2_100)) == mixed[..1_500]);
+    assert!(tokens(&open(&server), "mrn", &named(400..401))[0] == mixed[1_500]);
+    let report = other.verify().unwrap();
+    assert_eq!((report.tokens, report.destroyed), (2_100, 0));
+    assert_eq!(mixed.iter().collect::<HashSet<_>>().len(), mixed.len());
+}

@@ -264,13 +264,16 @@ impl Rows {
         let fresh = grown.iter().filter(|(_, slot, _)| slot.is_none()).count();
         let mut drawn = self.vault.draw_slots(client, fresh).await?.into_iter();
         let slots: Vec<u64> = grown.iter().filter_map(|(_, slot, _)| slot.map_or_else(|| drawn.next(), Some)).collect();
+        let nonces = crate::store::writer::random_bytes(grown.len() * 12)?;
+        let nonces = nonces.as_chunks::<12>().0;
         let mut sealed: Vec<Option<Vec<u8>>> = Vec::with_capacity(grown.len());
         let mut failed = None;
         self.vault.keys_of(&slots, &mut |number, key| {
             let (Some((place, ..)), Some(slot)) = (grown.get(number), slots.get(number)) else { return };
+            let Some(nonce) = nonces.get(number) else { return };
             let facts = grown.get(number).map_or(&[][..], |(.., facts)| facts);
             let aad = associated(&self.vault.id, DOSSIER, &place.to_bytes(), 0, *slot);
-            let seal = |key| seal_row(key, &aad, &self.own, 0, facts);
+            let seal = |key| seal_row(key, *nonce, &aad, &self.own, 0, facts);
             match key.map(seal).transpose() {
                 Ok(bytes) => sealed.push(bytes),
                 Err(error) => failed = Some(error),

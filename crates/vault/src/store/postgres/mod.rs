@@ -16,7 +16,8 @@
 //!
 //! A token is given out when its row is committed, which the server has then on disk. Batches add what nobody has seen by
 //! `INSERT … ON CONFLICT DO NOTHING`, in the order of their keys, and read what others added in their place: each value gets one token
-//! however many runs there are, and work that was cut off is done again to the same end. Who links people holds a lock from
+//! however many runs there are, and work that was cut off is done again to the same end. Where the last batch of a domain was mostly
+//! new, the next is not looked up first: what is there already conflicts, and is read then. Who links people holds a lock from
 //! looking until the commit, as in the embedded vault.
 
 mod config;
@@ -33,7 +34,7 @@ use std::{
     ops::Range,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -102,6 +103,8 @@ pub struct PostgresVault {
     merges: RwLock<Merges>,
     /// Slots that were drawn and not yet used.
     slots: Mutex<Vec<Range<u64>>>,
+    /// Domains of whose last batch the most was new.
+    growing: Mutex<HashSet<i32>>,
 }
 
 #[derive(Default)]
@@ -188,6 +191,7 @@ impl PostgresVault {
             epoch: AtomicU64::new(0),
             merges: RwLock::default(),
             slots: Mutex::default(),
+            growing: Mutex::default(),
             database,
         };
         vault.fresh()?;
@@ -276,15 +280,56 @@ impl PostgresVault {
         asked: &Asked<Token>,
         values: &[&[u8]],
     ) -> Result<HashMap<Key, Found>, Stop> {
-        let Looked { mut found, dead } = self.look_up(client, &asked.unique).await?;
-        let missing: Vec<_> = asked.unique.iter().filter(|(key, _)| !found.contains_key(key)).copied().collect();
-        if missing.is_empty() {
-            return Ok(found);
+        let mut left = asked.unique.clone();
+        let mut found = HashMap::with_capacity(left.len());
+        let mut dead = HashMap::new();
+        let growing = self.growing().contains(&domain);
+        if !growing {
+            let looked = self.look_up(client, &left).await?;
+            (found, dead) = (looked.found, looked.dead);
+            left.retain(|(key, _)| !found.contains_key(key));
+        }
+        let mut made = self.make(client, domain, &left, values, &dead, &mut found).await?;
+        if made < left.len() {
+            // What is not new after all, or others were faster: their statement was waited for, so that what they wrote is committed.
+            left.retain(|(key, _)| !found.contains_key(key));
+            let theirs = self.look_up(client, &left).await?;
+            found.extend(theirs.found);
+            left.retain(|(key, _)| !found.contains_key(key));
+            if growing {
+                // Only those whose keys were destroyed.
+                made += self.make(client, domain, &left, values, &theirs.dead, &mut found).await?;
+                left.retain(|(key, _)| !found.contains_key(key));
+            }
+            if !left.is_empty() {
+                return Err(Stop::Again);
+            }
+        }
+        if made * 2 > asked.unique.len() {
+            self.growing().insert(domain);
+        } else {
+            self.growing().remove(&domain);
+        }
+        Ok(found)
+    }
+
+    /// Gives new tokens to `wanted`, and puts those that were written into `found`; gives their number.
+    async fn make(
+        &self,
+        client: &Client,
+        domain: i32,
+        wanted: &[(Key, u32)],
+        values: &[&[u8]],
+        dead: &HashMap<Key, u64>,
+        found: &mut HashMap<Key, Found>,
+    ) -> Result<usize, Stop> {
+        if wanted.is_empty() {
+            return Ok(0);
         }
         let origin = self.origin(client).await?;
-        let random = super::writer::random_bytes(missing.len() * 16)?;
+        let random = super::writer::random_bytes(wanted.len() * 16)?;
         let random = random.as_chunks::<16>().0.iter().map(|bytes| Token(*bytes));
-        let new: Vec<NewRow<'_>> = missing
+        let new: Vec<NewRow<'_>> = wanted
             .iter()
             .zip(random)
             .map(|((key, place), token)| {
@@ -292,22 +337,14 @@ impl PostgresVault {
                 NewRow { key: *key, domain, token, origin, value }
             })
             .collect();
-        let written = self.write_rows(client, &new, &dead).await?;
-        found.extend(
-            new.iter()
-                .filter(|row| written.contains(&row.key))
-                .map(|row| (row.key, Found { token: row.token, origin: row.origin })),
-        );
-        if written.len() < new.len() {
-            // Others were faster. What they wrote is committed: their statement was waited for.
-            let left: Vec<_> = missing.into_iter().filter(|(key, _)| !written.contains(key)).collect();
-            let theirs = self.look_up(client, &left).await?;
-            if theirs.found.len() < left.len() {
-                return Err(Stop::Again);
-            }
-            found.extend(theirs.found);
-        }
-        Ok(found)
+        let written = self.write_rows(client, &new, dead).await?;
+        let theirs = new.iter().filter(|row| written.contains(&row.key));
+        found.extend(theirs.map(|row| (row.key, Found { token: row.token, origin: row.origin })));
+        Ok(written.len())
+    }
+
+    fn growing(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look_up(&self, client: &impl GenericClient, wanted: &[(Key, u32)]) -> Result<Looked, Stop> {
@@ -316,7 +353,10 @@ impl PostgresVault {
             return Ok(looked);
         }
         let ids: Vec<Id> = wanted.iter().map(|(key, _)| Id::from(*key)).collect();
-        let sql = "SELECT blind, domain, slot, sealed FROM tokens WHERE blind = ANY($1)";
+        // Row by row through the index. Asked for `= ANY`, the planner reads the whole table for a batch as soon as it takes that for
+        // cheaper, which it is not by far.
+        let sql = "SELECT found.* FROM unnest($1) AS wanted (blind), LATERAL \
+                   (SELECT blind, domain, slot, sealed FROM tokens WHERE tokens.blind = wanted.blind LIMIT 1) AS found";
         let rows = client.query_typed(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
         let rows = rows.iter().map(|row| self.raw(row)).collect::<Result<Vec<_>, Stop>>()?;
         self.open_rows(&rows, |row, opened| {
@@ -342,12 +382,15 @@ impl PostgresVault {
         dead: &HashMap<Key, u64>,
     ) -> Result<HashSet<Key>, Stop> {
         let slots = self.draw_slots(client, new.len()).await?;
+        let nonces = super::writer::random_bytes(new.len() * 12)?;
+        let nonces = nonces.as_chunks::<12>().0;
         let mut sealed: Vec<Vec<u8>> = Vec::with_capacity(new.len());
         let mut failed = None;
         self.keys_of(&slots, &mut |number, key| {
             let (Some(row), Some(key), Some(slot)) = (new.get(number), key, slots.get(number)) else { return };
+            let Some(nonce) = nonces.get(number) else { return };
             let aad = associated(&self.id, TOKEN, &row.key.to_bytes(), row.domain as u64, *slot);
-            match seal_row(key, &aad, &row.token.0, row.origin, row.value) {
+            match seal_row(key, *nonce, &aad, &row.token.0, row.origin, row.value) {
                 Ok(bytes) => sealed.push(bytes),
                 Err(error) => failed = Some(error),
             }
@@ -789,12 +832,14 @@ impl PostgresVault {
         }
         let slots = self.draw_slots(client, merges.len()).await?;
         let numbers: Vec<i64> = (last + 1..).take(merges.len()).collect();
+        let nonces = super::writer::random_bytes(merges.len() * 12)?;
+        let nonces = nonces.as_chunks::<12>().0;
         let mut sealed = Vec::with_capacity(merges.len());
         self.keys_of(&slots, &mut |at, key| {
-            let (Some((token, root)), Some(key)) = (merges.get(at), key) else { return };
+            let (Some((token, root)), Some(key), Some(nonce)) = (merges.get(at), key, nonces.get(at)) else { return };
             let (number, slot) = (numbers.get(at).copied().unwrap_or(0), slots.get(at).copied().unwrap_or(0));
             let aad = associated(&self.id, MERGE, &NOWHERE, number as u64, slot);
-            sealed.push(seal_row(key, &aad, &token.0, root.origin, &root.token.0));
+            sealed.push(seal_row(key, *nonce, &aad, &token.0, root.origin, &root.token.0));
         });
         let sealed = sealed.into_iter().collect::<Result<Vec<_>, _>>()?;
         if sealed.len() != merges.len() {
