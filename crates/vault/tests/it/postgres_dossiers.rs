@@ -146,7 +146,9 @@ fn both_kinds_say_the_same_whatever_is_done() {
         }
         if round % 10 == 9 {
             in_folder.sync().unwrap();
-            handles.iter().for_each(|(_, dossiers)| dossiers.sync().unwrap());
+            for (_, dossiers) in &handles {
+                dossiers.sync().unwrap();
+            }
             let asked: Vec<usize> = (0..100).map(|_| rng.random_range(0..PEOPLE)).collect();
             let of = |people: &[Token]| asked.iter().map(|n| people[*n]).collect::<Vec<_>>();
             let expected = try_known(&in_folder, &of(&here)).unwrap();
@@ -326,8 +328,8 @@ fn who_is_destroyed_is_gone_from_old_copies_and_whoever_still_holds_the_token_wr
             server.admin("vault", back);
         }
         let (_, fresh) = store(&server);
-        for gone in 7..9 {
-            assert_eq!(known(&fresh, people[gone]), []);
+        for gone in &people[7..9] {
+            assert_eq!(known(&fresh, *gone), []);
         }
         assert_eq!(draws(&fresh, &people[7..9]), [None, None]);
         let found = try_known(&fresh, &people).unwrap();
@@ -474,8 +476,12 @@ fn adds_until_it_is_killed() {
         let (who, draw) = (rng.random_range(0..150_u8), some_draw(&mut rng));
         let decided = decide(&dossiers, people[usize::from(who)], draw);
         dossiers.sync().unwrap();
-        let lines: String = facts.iter().map(|(n, number)| format!("f {n} {number}\n")).collect();
-        write!(told, "{lines}d {who} {decided:?}\n").unwrap();
+        let mut lines = Vec::new();
+        for (n, number) in &facts {
+            writeln!(lines, "f {n} {number}").unwrap();
+        }
+        writeln!(lines, "d {who} {decided:?}").unwrap();
+        told.write_all(&lines).unwrap();
     }
 }
 
