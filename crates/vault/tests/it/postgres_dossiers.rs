@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cordon_phi::{
@@ -508,15 +508,21 @@ fn killed_at_any_instant_nothing_that_was_synced_or_decided_is_lost() {
     let people = tokens(&vault, "mrn", &named(0..150));
     let (mut facts, mut decided) = (BTreeMap::<usize, BTreeSet<String>>::new(), HashMap::<usize, String>::new());
     for round in 0..kills {
-        let mut children = [0, 1].map(|n| spawn(&server, seed * 1000 + round * 2 + n));
-        for child in &mut children {
-            thread::sleep(Duration::from_millis(rng.random_range(100..700)));
+        let told = |n: u64| server.dir.path().join(format!("told-{}", seed * 1000 + round * 2 + n));
+        let children = [0, 1].map(|n| (spawn(&server, seed * 1000 + round * 2 + n), told(n)));
+        for (mut child, told) in children {
+            // However slow the machine is, something was synced by then.
+            let until = Instant::now() + Duration::from_mins(2);
+            while fs::metadata(&told).map_or(0, |file| file.len()) == 0 {
+                assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "nothing was ever synced");
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(Duration::from_millis(rng.random_range(0..400)));
             child.kill().unwrap();
             child.wait().unwrap();
         }
         for n in 0..2 {
-            let path = server.dir.path().join(format!("told-{}", seed * 1000 + round * 2 + n));
-            let text = fs::read_to_string(path).unwrap_or_default();
+            let text = fs::read_to_string(told(n)).unwrap();
             for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
                 let mut words = line.splitn(3, ' ');
                 let (what, who, said) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
