@@ -358,7 +358,7 @@ impl Shelf for Folder {
     }
 
     fn find(&self, places: &[(Key, u32)], pieces: &mut Pieces) -> Result<(), VaultError> {
-        read(&*self.newest_runs()?, places, &mut self.vault.subjects.leaves(), pieces)
+        read(&self.newest_runs()?, places, &mut self.vault.subjects.leaves(), pieces)
     }
 
     fn put(&self, buffer: &Buffer) -> Result<(), VaultError> {

@@ -189,7 +189,9 @@ impl<S: Shelf> Keeper<S> {
             new.iter_mut().zip(decided).for_each(|((_, draw), decided)| *draw = decided);
         } else {
             let mut memory = self.write();
-            new.iter().for_each(|(root, draw)| memory.active.decide(*root, *draw));
+            for (root, draw) in &new {
+                memory.active.decide(*root, *draw);
+            }
         }
         for (root, draw) in roots.iter().zip(draws) {
             if let Some((_, decided)) = numbers.get(root).and_then(|number| new.get(*number)) {

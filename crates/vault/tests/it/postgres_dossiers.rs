@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cordon_phi::{
@@ -146,7 +146,9 @@ fn both_kinds_say_the_same_whatever_is_done() {
         }
         if round % 10 == 9 {
             in_folder.sync().unwrap();
-            handles.iter().for_each(|(_, dossiers)| dossiers.sync().unwrap());
+            for (_, dossiers) in &handles {
+                dossiers.sync().unwrap();
+            }
             let asked: Vec<usize> = (0..100).map(|_| rng.random_range(0..PEOPLE)).collect();
             let of = |people: &[Token]| asked.iter().map(|n| people[*n]).collect::<Vec<_>>();
             let expected = try_known(&in_folder, &of(&here)).unwrap();
@@ -326,8 +328,8 @@ fn who_is_destroyed_is_gone_from_old_copies_and_whoever_still_holds_the_token_wr
             server.admin("vault", back);
         }
         let (_, fresh) = store(&server);
-        for gone in 7..9 {
-            assert_eq!(known(&fresh, people[gone]), []);
+        for gone in &people[7..9] {
+            assert_eq!(known(&fresh, *gone), []);
         }
         assert_eq!(draws(&fresh, &people[7..9]), [None, None]);
         let found = try_known(&fresh, &people).unwrap();
@@ -474,8 +476,12 @@ fn adds_until_it_is_killed() {
         let (who, draw) = (rng.random_range(0..150_u8), some_draw(&mut rng));
         let decided = decide(&dossiers, people[usize::from(who)], draw);
         dossiers.sync().unwrap();
-        let lines: String = facts.iter().map(|(n, number)| format!("f {n} {number}\n")).collect();
-        write!(told, "{lines}d {who} {decided:?}\n").unwrap();
+        let mut lines = Vec::new();
+        for (n, number) in &facts {
+            writeln!(lines, "f {n} {number}").unwrap();
+        }
+        writeln!(lines, "d {who} {decided:?}").unwrap();
+        told.write_all(&lines).unwrap();
     }
 }
 
@@ -502,15 +508,21 @@ fn killed_at_any_instant_nothing_that_was_synced_or_decided_is_lost() {
     let people = tokens(&vault, "mrn", &named(0..150));
     let (mut facts, mut decided) = (BTreeMap::<usize, BTreeSet<String>>::new(), HashMap::<usize, String>::new());
     for round in 0..kills {
-        let mut children = [0, 1].map(|n| spawn(&server, seed * 1000 + round * 2 + n));
-        for child in &mut children {
-            thread::sleep(Duration::from_millis(rng.random_range(100..700)));
+        let told = |n: u64| server.dir.path().join(format!("told-{}", seed * 1000 + round * 2 + n));
+        let children = [0, 1].map(|n| (spawn(&server, seed * 1000 + round * 2 + n), told(n)));
+        for (mut child, told) in children {
+            // However slow the machine is, something was synced by then.
+            let until = Instant::now() + Duration::from_mins(2);
+            while fs::metadata(&told).map_or(0, |file| file.len()) == 0 {
+                assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "nothing was ever synced");
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(Duration::from_millis(rng.random_range(0..400)));
             child.kill().unwrap();
             child.wait().unwrap();
         }
         for n in 0..2 {
-            let path = server.dir.path().join(format!("told-{}", seed * 1000 + round * 2 + n));
-            let text = fs::read_to_string(path).unwrap_or_default();
+            let text = fs::read_to_string(told(n)).unwrap();
             for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
                 let mut words = line.splitn(3, ' ');
                 let (what, who, said) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
