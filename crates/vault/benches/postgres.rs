@@ -2,7 +2,13 @@
 //!
 //! `N=10000000 cargo bench -p cordon-vault --bench postgres`; also `BATCH` (8192, as runs ask), `THREADS` (2), and `SERVER`, lines
 //! for postgresql.conf in the place of those below, or nothing for the server's defaults.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
 
 #[path = "measure/mod.rs"]
 mod measure;
