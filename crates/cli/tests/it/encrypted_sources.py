@@ -1,4 +1,4 @@
-"""Writes encrypted Parquet files as others do: pyarrow and Spark with master keys in a transit engine, DuckDB with one key."""
+"""Writes encrypted Parquet files as others do: pyarrow and Spark with master keys in a transit engine, pyarrow with one key."""
 
 import glob
 import json
@@ -8,12 +8,11 @@ import subprocess
 import sys
 
 import cordon_transit
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
-out, duckdb_key, scratch = json.loads(sys.argv[1])
+out, uniform_key, scratch = json.loads(sys.argv[1])
 address, ca, token_file = (os.environ[name] for name in ("TEST_ADDRESS", "TEST_CA", "TEST_TOKEN_FILE"))
 os.makedirs(out, exist_ok=True)
 
@@ -37,11 +36,9 @@ for first, (name, internal, double) in enumerate([("inside", True, True), ("besi
         writer.write_table(table(first * 4))
 pq.write_table(table(12), f"{out}/plain.parquet")
 
-rows = table(16)
-# Its own source of randomness is good enough for a test; a site loads `httpfs`.
-duckdb.sql("SET force_mbedtls_unsafe = 'true'")
-duckdb.sql(f"PRAGMA add_parquet_key('one', '{duckdb_key}')")
-duckdb.sql(f"COPY rows TO '{scratch}/uniform.parquet' (ENCRYPTION_CONFIG {{footer_key: 'one'}})")
+keys = pe.create_encryption_properties(footer_key=bytes.fromhex(uniform_key))
+with pq.ParquetWriter(f"{scratch}/uniform.parquet", table(16).schema, encryption_properties=keys) as writer:
+    writer.write_table(table(16))
 
 import pyspark
 from pyspark.sql import SparkSession

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::rewrap::{CLASSES, folder, policy};
 use crate::servers::{Bao, absent, output, private_file, python};
-use crate::support::{Folder, Said, assert_encrypted};
+use crate::support::{Folder, Said, assert_encrypted, copy_tree};
 
 fn source(folder: &Folder, path: &str, encryption: &str) {
     let source = format!("  - {{ dataset: visits, path: \"{path}\"{encryption} }}\n");
@@ -33,11 +33,11 @@ fn says_no_value(said: &Said) {
 }
 
 #[test]
-fn files_of_spark_pyarrow_and_duckdb_are_read_with_their_keys_and_not_without() {
-    let modules = "import pyspark, pyarrow.parquet.encryption, duckdb";
+fn files_of_spark_and_pyarrow_are_read_with_their_keys_and_not_without() {
+    let modules = "import pyspark, pyarrow.parquet.encryption";
     let ready = Command::new(python()).args(["-c", modules]).output();
     if !ready.is_ok_and(|out| out.status.success()) || Command::new("javac").arg("-version").output().is_err() {
-        return absent("pyspark, pyarrow, duckdb or javac").unwrap_or_default();
+        return absent("pyspark, pyarrow or javac").unwrap_or_default();
     }
     let Some(bao) = Bao::start() else { return };
     for class in CLASSES {
@@ -49,7 +49,7 @@ fn files_of_spark_pyarrow_and_duckdb_are_read_with_their_keys_and_not_without() 
     fs::create_dir(&scratch).unwrap();
     let key = [7_u8; 32];
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let args = json!([folder.path().join("in"), data_encoding::BASE64.encode(&key), scratch]).to_string();
+    let args = json!([folder.path().join("in"), data_encoding::HEXLOWER.encode(&key), scratch]).to_string();
     output(
         Command::new(python())
             .args(["-c", include_str!("encrypted_sources.py"), &args])
@@ -95,19 +95,20 @@ fn files_of_spark_pyarrow_and_duckdb_are_read_with_their_keys_and_not_without() 
     assert_encrypted(&folder.written());
     assert_eq!(run(&folder).exits(0).json()["files_read"], 0, "read once");
 
-    // With the project's own master keys in that store nothing more has to be named.
+    // With the project's own master keys in that store nothing more has to be named; without what belongs beside a file it is not read.
+    let second = crate::rewrap::folder();
+    copy_tree(&folder.path().join("in"), &second.path().join("in"));
     let masters = format!("keys:\n  masters: {{ transit: {} }}\n", transit(&bao, &token));
-    folder.write("cordon.yaml", folder.read("cordon.yaml").replacen("keys:\n", &masters, 1));
-    source(&folder, "in/*.parquet", ", encryption: project");
-    fs::rename(folder.path().join("in/inside.parquet"), scratch.join("inside.parquet")).unwrap();
-    fs::rename(folder.path().join("in/beside.parquet"), folder.path().join("in/again.parquet")).unwrap();
-    let lost = run(&folder);
-    assert_ne!(lost.code, 0, "its key material has another name");
-    let material = |name: &str| folder.path().join(format!("in/_KEY_MATERIAL_FOR_{name}.parquet.json"));
-    fs::rename(material("beside"), material("again")).unwrap();
-    fs::rename(scratch.join("inside.parquet"), folder.path().join("in/inside2.parquet")).unwrap();
-    run(&folder).exits(0);
-    assert_eq!(folder.count("SELECT count(*) FROM visits"), 20, "renamed files are the same files");
+    second.write("cordon.yaml", second.read("cordon.yaml").replacen("keys:\n", &masters, 1));
+    source(&second, "in/*.parquet", ", encryption: project");
+    let material = second.path().join("in/_KEY_MATERIAL_FOR_beside.parquet.json");
+    let kept = fs::read(&material).unwrap();
+    fs::remove_file(&material).unwrap();
+    let lost = run(&second).exits(5);
+    assert!(lost.err.contains("stands outside the file and is not there"), "{}", lost.err);
+    says_no_value(&lost);
+    fs::write(&material, kept).unwrap();
+    assert_eq!(run(&second).exits(0).json()["rows_out"], 20);
 
     uniform(&scratch, &key);
 }
@@ -118,8 +119,8 @@ fn uniform(scratch: &Path, key: &[u8]) {
     fs::create_dir_all(folder.path().join("in")).unwrap();
     fs::copy(scratch.join("uniform.parquet"), folder.path().join("in/uniform.parquet")).unwrap();
     fs::create_dir_all(folder.path().join("secrets")).unwrap();
-    let at = folder.path().join("secrets/duckdb.key");
-    source(&folder, "in/*.parquet", ", encryption: { key-file: secrets/duckdb.key }");
+    let at = folder.path().join("secrets/uniform.key");
+    source(&folder, "in/*.parquet", ", encryption: { key-file: secrets/uniform.key }");
     run(&folder).exits(6);
     private_file(&at, "no key at all");
     let none = run(&folder).exits(2);

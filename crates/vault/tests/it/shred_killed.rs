@@ -122,9 +122,9 @@ fn in_a_folder_somebody_is_wholly_there_or_wholly_gone() {
         assert!(now == [true; 3] || now == [false; 3], "round {round}: {now:?}");
         assert!(!was_done || now == [false; 3], "round {round}: said to be gone");
         if now[0] {
-            whole += 1
+            whole += 1;
         } else {
-            gone += 1
+            gone += 1;
         }
         vault.verify().unwrap_or_else(|error| panic!("round {round}: {error}"));
         vault.shred(&[token], Some(&dossiers)).unwrap();
@@ -221,9 +221,9 @@ fn in_a_database_somebody_is_wholly_there_or_wholly_gone() {
         assert!(now == [true; 2] || now == [false; 2], "round {round}: {now:?}");
         assert!(!was_done || now == [false; 2], "round {round}: said to be gone");
         if now[0] {
-            whole += 1
+            whole += 1;
         } else {
-            gone += 1
+            gone += 1;
         }
         vault.verify().unwrap_or_else(|error| panic!("round {round}: {error}"));
         vault.shred(&[token]).unwrap();
