@@ -94,7 +94,11 @@ impl Surroundings {
     /// Another environment than that of the process.
     pub fn of(env: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = VARIABLES.into_iter().filter_map(|name| Some((name, Zeroizing::new(env(name)?))));
-        Self { variables: Arc::new(set.filter(|(_, text)| !text.is_empty()).collect()), ca_file: None, seconds: SECONDS }
+        Self {
+            variables: Arc::new(set.filter(|(_, text)| !text.is_empty()).collect()),
+            ca_file: None,
+            seconds: SECONDS,
+        }
     }
 
     /// Trusts the certificates of a file, besides those that the system trusts.
@@ -199,7 +203,7 @@ impl<T> Kept<T> {
             Ok(Found { what, life }) => {
                 let what = Arc::new(what);
                 let until = life.and_then(|life| now.checked_add(life));
-                let renew = life.and_then(|life| now.checked_add(life - EARLY.min(life / 2)));
+                let renew = life.and_then(|life| now.checked_add(life.saturating_sub(EARLY.min(life / 2))));
                 *kept = Some(Held { what: Arc::clone(&what), renew, until });
                 Ok(what)
             }
@@ -225,6 +229,7 @@ impl<T> Kept<T> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as what looks for credentials gives it")]
     fn found(what: u8, seconds: Option<u64>) -> Result<Found<u8>, Trouble> {
         Ok(Found { what, life: seconds.map(Duration::from_secs) })
     }

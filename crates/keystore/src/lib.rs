@@ -47,8 +47,8 @@ use cordon_crypto::same_tag;
 use zeroize::Zeroizing;
 
 pub use config::StoreConfig;
-pub use http::is_loopback;
 pub use error::{KeyStoreError, Place, Trouble};
+pub use http::is_loopback;
 pub use masters::TransitMasters;
 
 /// Wraps and unwraps a root key with a key that stays where it is. `ring` names the key ring, in hexadecimal digits: what

@@ -123,7 +123,7 @@ impl Connector<'_> {
         };
         let builder = builder.with_bucket_name(self.location.bucket());
         let base = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-        let uploads = self.uploads(&common, &base, Who::Aws { provider, region })?;
+        let uploads = self.uploads(&common, &base, Who::Aws { provider, region });
         Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: Some(uploads) })
     }
 
@@ -131,8 +131,10 @@ impl Connector<'_> {
         let around = self.surroundings();
         let variable = |name| around.variable(name).map(|text| text.to_string());
         let account = self.location.account().map(str::to_owned);
-        let account = account.or_else(|| self.settings.account.clone()).or_else(|| variable("AZURE_STORAGE_ACCOUNT_NAME"));
-        let (key, signature) = (around.variable("AZURE_STORAGE_ACCOUNT_KEY"), around.variable("AZURE_STORAGE_SAS_TOKEN"));
+        let account =
+            account.or_else(|| self.settings.account.clone()).or_else(|| variable("AZURE_STORAGE_ACCOUNT_NAME"));
+        let (key, signature) =
+            (around.variable("AZURE_STORAGE_ACCOUNT_KEY"), around.variable("AZURE_STORAGE_SAS_TOKEN"));
         let identity = AzureIdentity::new(around.clone(), AZURE_STORAGE);
         if key.is_none() && signature.is_none() && identity.of_machine_only() {
             self.machine(
@@ -172,16 +174,12 @@ impl Connector<'_> {
         }
         let builder = builder.with_bucket_name(self.location.bucket());
         let base = endpoint.unwrap_or("https://storage.googleapis.com");
-        let uploads = self.uploads(&common, base, Who::Google(provider))?;
+        let uploads = self.uploads(&common, base, Who::Google(provider));
         Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: Some(uploads) })
     }
 
     /// What is the same of each: whom to trust, how long to wait, and what is asked for with every write.
-    fn common(
-        &self,
-        endpoint: Option<&str>,
-        signed: Option<(String, AzureAccessKey)>,
-    ) -> Result<Common, StorageError> {
+    fn common(&self, endpoint: Option<&str>, signed: Option<(String, AzureAccessKey)>) -> Result<Common, StorageError> {
         let allow_http = endpoint.is_some_and(is_http);
         endpoint.map_or(Ok(()), |endpoint| self.check(endpoint))?;
         let fits = match (&self.settings.server_encryption, self.location.scheme()) {
@@ -202,10 +200,10 @@ impl Connector<'_> {
         Ok(Common { options: self.client(allow_http)?, retry: self.retry(), http, sealing, handle })
     }
 
-    fn uploads(&self, common: &Common, base: &str, who: Who) -> Result<Arc<Uploads>, StorageError> {
-        let client = common.http.inner.connect(&common.options).map_err(|error| self.failed(&error))?;
+    fn uploads(&self, common: &Common, base: &str, who: Who) -> Arc<Uploads> {
         let bucket = format!("{}/{}", base.trim_end_matches('/'), self.location.bucket());
-        Ok(Arc::new(Uploads { client, bucket, who, retry: self.retry() }))
+        let (connector, options) = (Arc::clone(&common.http.inner), common.options.clone());
+        Arc::new(Uploads { connector, options, bucket, who, retry: self.retry() })
     }
 
     /// The part of the environment that credentials are looked for in.

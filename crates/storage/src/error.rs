@@ -141,9 +141,8 @@ impl From<StorageError> for std::io::Error {
             Trouble::Denied
             | Trouble::NoCredentials { .. }
             | Trouble::Credentials { .. }
-            | Trouble::Forbidden | Trouble::Kerberos(_) => {
-                ErrorKind::PermissionDenied
-            }
+            | Trouble::Forbidden
+            | Trouble::Kerberos(_) => ErrorKind::PermissionDenied,
             Trouble::Unreachable | Trouble::Interrupted => ErrorKind::ConnectionAborted,
             _ => ErrorKind::Other,
         };

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use object_store::ClientOptions;
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
 
 use crate::error::Trouble;
 use crate::settings::{KmsKey, ServerEncryption};
@@ -73,7 +75,8 @@ impl Sealing {
             (_, method) => method == "PUT",
         };
         if writes {
-            let value = value.parse().map_err(|_| failed(Trouble::Setting { what: "server-encryption", help: NO_NAME }))?;
+            let value =
+                value.parse().map_err(|_| failed(Trouble::Setting { what: "server-encryption", help: NO_NAME }))?;
             request.headers_mut().insert(name, value);
         }
         Ok(writes)
@@ -178,7 +181,8 @@ mod tests {
         };
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234";
         let done = |asked: &ServerEncryption, told: &[(&str, &str)]| {
-            let header = |name: &str| told.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let header =
+                |name: &str| told.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
             Sealing::new(asked.clone()).is_done(header)
         };
         assert!(done(&ServerEncryption::SseS3, &[(S3_KIND, "AES256")]));

@@ -229,8 +229,10 @@ impl Store {
                 Ok(()) => break,
                 // A request whose answer was lost is sent again, and then finds its own.
                 Err(error) if error.trouble == Trouble::Exists && asked > 1 => {
-                    match self.small(key, bytes.len() as u64)? {
-                        Some(there) if there == bytes => break,
+                    match self.small(key, bytes.len() as u64) {
+                        Ok(Some(there)) if there == bytes => break,
+                        Err(unread) if unread.trouble != Trouble::Unsupported => return Err(unread),
+                        // Somebody else's, which may be longer.
                         _ => return Err(error),
                     }
                 }
@@ -263,7 +265,8 @@ impl Store {
     pub fn give_up_uploads(&self, prefix: &str, age: Duration) -> Result<usize, StorageError> {
         let Some(uploads) = self.uploads.clone() else { return Ok(0) };
         let names = [self.location.prefix(), prefix.trim_matches('/')];
-        let below = names.into_iter().filter(|name| !name.is_empty()).fold(String::new(), |below, name| below + name + "/");
+        let below =
+            names.into_iter().filter(|name| !name.is_empty()).fold(String::new(), |below, name| below + name + "/");
         let (place, before) = (self.place(), abandoned(SystemTime::now(), age));
         let given_up = runtime::wait(&self.place(), async move {
             uploads.give_up(&below, before).await.map_err(|trouble| StorageError { place, trouble })

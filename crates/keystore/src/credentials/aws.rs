@@ -132,7 +132,8 @@ impl AwsIdentity {
         name: &str,
         seen: &mut Vec<String>,
     ) -> Result<Found<Credentials>, Trouble> {
-        let profile = profiles.get(name).ok_or_else(|| none(format!("there is no profile `{name}` with credentials")))?;
+        let profile =
+            profiles.get(name).ok_or_else(|| none(format!("there is no profile `{name}` with credentials")))?;
         if seen.iter().any(|known| known == name) {
             return Err(none(format!("the profile `{name}` is its own `source_profile`, by others")));
         }
@@ -149,14 +150,16 @@ impl AwsIdentity {
                 return sts.assume_by_token(&role, &PathBuf::from(file));
             }
             let by = match (text("source_profile"), text("credential_source")) {
-                (Some(source), None) if source == name => keys_of(profile)
-                    .ok_or_else(|| none(format!("the profile `{name}` is its own `source_profile` and has no access key")))?,
+                (Some(source), None) if source == name => keys_of(profile).ok_or_else(|| {
+                    none(format!("the profile `{name}` is its own `source_profile` and has no access key"))
+                })?,
                 (Some(source), None) => self.of_profile(profiles, source, seen)?,
                 (None, Some("Environment")) => self.of_environment()?,
                 (None, Some("EcsContainer")) => of_container(&self.around)?,
                 (None, Some("Ec2InstanceMetadata")) => of_machine(&self.around)?,
                 _ => {
-                    let needs = "has a role to assume, for which it needs either `source_profile` or `credential_source`";
+                    let needs =
+                        "has a role to assume, for which it needs either `source_profile` or `credential_source`";
                     return Err(none(format!("the profile `{name}` {needs}")));
                 }
             };

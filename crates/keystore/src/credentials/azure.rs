@@ -32,7 +32,8 @@ impl AzureIdentity {
         let client = around.variable("AZURE_CLIENT_ID");
         if let (Some(tenant), Some(client)) = (around.variable("AZURE_TENANT_ID"), &client) {
             let scope = format!("{}/.default", self.audience);
-            let mut form = vec![("grant_type", "client_credentials"), ("client_id", client.as_str()), ("scope", &scope)];
+            let mut form =
+                vec![("grant_type", "client_credentials"), ("client_id", client.as_str()), ("scope", &scope)];
             if let Some(secret) = around.variable("AZURE_CLIENT_SECRET") {
                 form.push(("client_secret", &secret));
                 return self.log_in(&tenant, &form);
@@ -48,19 +49,18 @@ impl AzureIdentity {
     }
 
     fn log_in(&self, tenant: &str, form: &[(&str, &str)]) -> Result<Found<Text>, Trouble> {
-        let base = self.around.variable("AZURE_AUTHORITY_HOST").map_or_else(
-            || "https://login.microsoftonline.com".to_owned(),
-            |url| url.trim_end_matches('/').to_owned(),
-        );
+        let base = self
+            .around
+            .variable("AZURE_AUTHORITY_HOST")
+            .map_or_else(|| "https://login.microsoftonline.com".to_owned(), |url| url.trim_end_matches('/').to_owned());
         self.around.http(&base)?.token(&format!("{base}/{}/oauth2/v2.0/token", escape(tenant)), form)
     }
 
     fn of_machine(&self, client: Option<&str>) -> Result<Found<Text>, Trouble> {
         let around = &self.around;
-        let mut which = client.map(|client| format!("&client_id={}", escape(client))).unwrap_or_default();
-        if let Some(id) = around.variable("AZURE_MSI_RESOURCE_ID") {
-            which.push_str(&format!("&msi_res_id={}", escape(&id)));
-        }
+        let client = client.map(|client| format!("&client_id={}", escape(client))).unwrap_or_default();
+        let id = around.variable("AZURE_MSI_RESOURCE_ID");
+        let which = client + &id.map(|id| format!("&msi_res_id={}", escape(&id))).unwrap_or_default();
         let resource = escape(&self.audience);
         // App Service and Container Apps say where to ask; virtual machines have a fixed address.
         let of_app = around.variable("IDENTITY_ENDPOINT").zip(around.variable("IDENTITY_HEADER"));
@@ -71,7 +71,8 @@ impl AzureIdentity {
             let base = around
                 .variable("AZURE_POD_IDENTITY_AUTHORITY_HOST")
                 .map_or_else(|| "http://169.254.169.254".to_owned(), |url| url.trim_end_matches('/').to_owned());
-            let url = format!("{base}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{which}");
+            let url =
+                format!("{base}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{which}");
             (base, url, ("metadata", Zeroizing::new("true".to_owned())))
         };
         let headers = [(header.0, header.1.as_str())];

@@ -87,8 +87,7 @@ impl GoogleIdentity {
         let host = self.around.variable("GCE_METADATA_HOST");
         let host = host.as_ref().map_or("metadata.google.internal", |host| host.as_str());
         let base = format!("http://{host}");
-        let url =
-            format!("{base}/computeMetadata/v1/instance/service-accounts/default/token?scopes={}", self.scope);
+        let url = format!("{base}/computeMetadata/v1/instance/service-accounts/default/token?scopes={}", self.scope);
         let headers = [("metadata-flavor", "Google")];
         let ask = Ask { method: Method::GET, url: &url, headers: &headers, body: b"" };
         let answer = Http::metadata(&base)?.ask(&ask, |_| false).map_err(|_| Trouble::NoCredentials {
@@ -158,4 +157,3 @@ fn assertion(
         .map_err(|_| "its private key does not sign")?;
     Ok(Zeroizing::new(format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))))
 }
-

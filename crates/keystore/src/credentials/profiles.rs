@@ -29,9 +29,16 @@ impl Profile {
 
     /// Whether credentials come of it, in whatever way.
     fn gives_credentials(&self) -> bool {
-        ["aws_access_key_id", "role_arn", "sso_session", "sso_start_url", "credential_process", "web_identity_token_file"]
-            .into_iter()
-            .any(|key| self.has(key))
+        [
+            "aws_access_key_id",
+            "role_arn",
+            "sso_session",
+            "sso_start_url",
+            "credential_process",
+            "web_identity_token_file",
+        ]
+        .into_iter()
+        .any(|key| self.has(key))
     }
 }
 
@@ -101,7 +108,8 @@ mod tests {
         let config = "[profile lake]\nregion = eu-west-1\nservices =\n  endpoint_url = https://elsewhere\n[profile  other ]\n region=x\n\
                       [sso-session us]\nsso_region = us-east-1\n[services s]\nregion = no\n[lake]\nregion = no\n";
         profiles.add(config.as_bytes(), |head| head.strip_prefix("profile ").map(str::to_owned));
-        let credentials = "[default]\naws_access_key_id = d\n# region = y\n[lake]\nAWS_SECRET_ACCESS_KEY = s = 1\nregion=us-east-2\n";
+        let credentials =
+            "[default]\naws_access_key_id = d\n# region = y\n[lake]\nAWS_SECRET_ACCESS_KEY = s = 1\nregion=us-east-2\n";
         profiles.add(credentials.as_bytes(), |head| Some(head.to_owned()));
         let value = |name: &str, key: &str| {
             profiles.get(name).and_then(|profile| profile.get(key)).map(|text| text.as_str().to_owned())

@@ -34,7 +34,8 @@ pub(super) struct Sts {
 impl Sts {
     pub(super) fn new(around: &Surroundings, region: Option<&str>) -> Result<Self, Trouble> {
         let given = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| around.variable(name));
-        let domain = if region.is_some_and(|region| region.starts_with("cn-")) { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let domain =
+            if region.is_some_and(|region| region.starts_with("cn-")) { "amazonaws.com.cn" } else { "amazonaws.com" };
         let base = match (&given, region) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
             (None, Some(region)) => format!("https://sts.{region}.{domain}"),
@@ -101,12 +102,8 @@ fn session(role: &Role<'_>) -> String {
 }
 
 fn fields<'a>(action: &'a str, role: &Role<'a>, session: &'a str) -> Vec<(&'a str, &'a str)> {
-    let mut fields = vec![
-        ("Action", action),
-        ("Version", "2011-06-15"),
-        ("RoleArn", role.arn),
-        ("RoleSessionName", session),
-    ];
+    let mut fields =
+        vec![("Action", action), ("Version", "2011-06-15"), ("RoleArn", role.arn), ("RoleSessionName", session)];
     fields.extend(role.seconds.map(|seconds| ("DurationSeconds", seconds)));
     fields
 }
@@ -136,9 +133,7 @@ fn refused(code: &str, status: u16) -> Trouble {
         "InvalidClientTokenId" | "UnrecognizedClientException" => {
             Trouble::CredentialsRefused { what: "the access key is not known" }
         }
-        "RegionDisabledException" => {
-            Trouble::Configuration { what: "STS is not activated in that region".to_owned() }
-        }
+        "RegionDisabledException" => Trouble::Configuration { what: "STS is not activated in that region".to_owned() },
         "" => Trouble::Refused { what: format!("STS, status {status}") },
         code => Trouble::Refused { what: format!("STS, {code}") },
     }
@@ -180,7 +175,8 @@ pub(super) fn signed_in(around: &Surroundings, who: &SignIn<'_>) -> Result<Found
         /// Milliseconds since 1970.
         expiration: u64,
     }
-    let again = || Trouble::NoCredentials { what: "the sign-in by a browser has ended: run `aws sso login`".to_owned() };
+    let again =
+        || Trouble::NoCredentials { what: "the sign-in by a browser has ended: run `aws sso login`".to_owned() };
     let name = data_encoding::HEXLOWER.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, who.session.as_bytes()).as_ref());
     let file = around.home().map(|home| home.join(".aws/sso/cache").join(format!("{name}.json")));
     let Some(file) = file.filter(|file| file.exists()) else { return Err(again()) };
@@ -199,7 +195,8 @@ pub(super) fn signed_in(around: &Surroundings, who: &SignIn<'_>) -> Result<Found
         format!("{base}/federation/credentials?account_id={}&role_name={}", escape(who.account), escape(who.role));
     let token: &Text = &cached.access_token.0;
     let headers = [("x-amz-sso_bearer_token", token.as_str()), ("accept", "application/json")];
-    let answer = around.http(&base)?.ask(&Ask { method: Method::GET, url: &url, headers: &headers, body: b"" }, |_| false)?;
+    let answer =
+        around.http(&base)?.ask(&Ask { method: Method::GET, url: &url, headers: &headers, body: b"" }, |_| false)?;
     match answer.status {
         200 => {}
         401 => return Err(again()),

@@ -28,7 +28,10 @@ fn who_signed_in_by_a_browser_needs_no_key() {
     let portal = serve(&pki, move |request| {
         count.fetch_add(1, Ordering::SeqCst);
         assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/federation/credentials"));
-        assert_eq!((request.query["account_id"].as_str(), request.query["role_name"].as_str()), ("111122223333", "Data Reader"));
+        assert_eq!(
+            (request.query["account_id"].as_str(), request.query["role_name"].as_str()),
+            ("111122223333", "Data Reader")
+        );
         match request.header("x-amz-sso_bearer_token") {
             "signed-in" => Reply::text(
                 200,

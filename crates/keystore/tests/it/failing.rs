@@ -141,9 +141,10 @@ impl Kind {
                 (400, json!({ "errors": ["ciphertext or signature version is disallowed by policy (too old)"] }))
             }
             Self::Aws => (400, json!({ "__type": "DisabledException", "message": "canary" })),
-            Self::Azure => {
-                (403, json!({ "error": { "code": "Forbidden", "message": "canary", "innererror": { "code": "KeyDisabled" } } }))
-            }
+            Self::Azure => (
+                403,
+                json!({ "error": { "code": "Forbidden", "message": "canary", "innererror": { "code": "KeyDisabled" } } }),
+            ),
             Self::Google => (400, json!({ "error": { "status": "FAILED_PRECONDITION", "message": "canary" } })),
         };
         Reply::text(status, body.to_string())
@@ -239,7 +240,10 @@ fn every_kind_fails_closed_says_what_and_goes_on() {
         for (number, wrong) in MODES.into_iter().enumerate().skip(1) {
             // All is well before, ill then, and well again with the same store: what is asked again goes on.
             mode.store(0, Ordering::SeqCst);
-            assert_eq!(*store.unwrap(&one.wrapped(), RING).unwrap_or_else(|error| panic!("{one:?} before {wrong:?}: {error}")), KEY);
+            assert_eq!(
+                *store.unwrap(&one.wrapped(), RING).unwrap_or_else(|error| panic!("{one:?} before {wrong:?}: {error}")),
+                KEY
+            );
             mode.store(u8::try_from(number).unwrap(), Ordering::SeqCst);
             let start = Instant::now();
             let error = match wrong {

@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/>, <https://docs.cloud.google.com/storage/docs/xml-api/reference>). For what no
 //! server that can be had here does: Google's own, and stores that do not keep what they promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use crate::tls::{Reply, Request};
@@ -173,7 +173,8 @@ impl Bucket {
     }
 
     fn sealed(&self, request: &Request, in_parts: bool) -> BTreeMap<String, String> {
-        let asked = ENCRYPTION.into_iter().filter_map(|name| Some((name.to_owned(), request.headers.get(name)?.clone())));
+        let asked =
+            ENCRYPTION.into_iter().filter_map(|name| Some((name.to_owned(), request.headers.get(name)?.clone())));
         if (self.seals)(in_parts) { asked.collect() } else { BTreeMap::new() }
     }
 
@@ -185,15 +186,19 @@ impl Bucket {
             "" => String::new(),
             token => token.strip_prefix("after ").unwrap().to_owned(),
         };
-        let (mut inner, mut folders, mut count, mut next) = (String::new(), BTreeMap::new(), 0, None);
-        for (key, kept) in state.objects.range(from.clone()..).filter(|(key, _)| **key > from && key.starts_with(prefix)) {
+        let (mut inner, mut folders, mut count, mut next) = (String::new(), BTreeSet::new(), 0, None);
+        for (key, kept) in
+            state.objects.range(from.clone()..).filter(|(key, _)| **key > from && key.starts_with(prefix))
+        {
             if count == self.page {
                 next = Some(inner.rsplit("<Key>").next().and_then(|rest| rest.split('<').next()).unwrap().to_owned());
                 break;
             }
             let below = &key[prefix.len()..];
-            if !delimiter.is_empty() && let Some((folder, _)) = below.split_once(delimiter) {
-                folders.insert(format!("{prefix}{folder}{delimiter}"), ());
+            if !delimiter.is_empty()
+                && let Some((folder, _)) = below.split_once(delimiter)
+            {
+                folders.insert(format!("{prefix}{folder}{delimiter}"));
                 continue;
             }
             count += 1;
@@ -203,11 +208,13 @@ impl Bucket {
                 kept.bytes.len()
             ));
         }
-        for folder in folders.keys() {
+        for folder in &folders {
             inner.push_str(&format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"));
         }
         if let Some(next) = next {
-            inner.push_str(&format!("<IsTruncated>true</IsTruncated><NextContinuationToken>after {next}</NextContinuationToken>"));
+            inner.push_str(&format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>after {next}</NextContinuationToken>"
+            ));
         }
         Reply::text(200, xml("ListBucketResult", &inner))
     }
@@ -263,7 +270,9 @@ fn ranged(request: &Request, bytes: &[u8]) -> Reply {
 }
 
 pub fn xml(name: &str, inner: &str) -> String {
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><{name} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</{name}>")
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><{name} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</{name}>"
+    )
 }
 
 pub fn fault(status: u16, code: &str) -> Reply {

@@ -39,7 +39,13 @@ fn a_store_with_a_kms_encrypts_what_is_written_whole_and_in_parts() {
     let store = weed.direct(&StoreSettings { retry_seconds: Some(2), ..asked(kms("phi-kek")) });
     bao.seal();
     let error = store.put_new("sealed", vec![1; 10]).unwrap_err();
-    assert!(matches!(error.trouble, Trouble::Status { .. } | Trouble::NotSealed { .. } | Trouble::Denied | Trouble::Interrupted), "{error:?}");
+    assert!(
+        matches!(
+            error.trouble,
+            Trouble::Status { .. } | Trouble::NotSealed { .. } | Trouble::Denied | Trouble::Interrupted
+        ),
+        "{error:?}"
+    );
     assert_eq!(weed.direct(&StoreSettings::default()).find("sealed").unwrap(), None, "nothing is left unencrypted");
 }
 
@@ -55,7 +61,9 @@ fn a_store_that_only_says_yes_is_refused_and_keeps_nothing() {
         let address = serve(&pki, move |request| bucket.answer(request));
         open(&address, &StoreSettings { ca_file: Some(pki.path("ca.pem")), ..asked(encryption) })
     };
-    for encryption in [ServerEncryption::SseS3, kms("phi"), ServerEncryption::SseKms(KmsKey { key: None, bucket_key: true })] {
+    for encryption in
+        [ServerEncryption::SseS3, kms("phi"), ServerEncryption::SseKms(KmsKey { key: None, bucket_key: true })]
+    {
         let deaf = Bucket::made(Dialect::S3, |_| false);
         let store = with(&deaf, encryption.clone());
         let error = store.put_new("CANARY", vec![1; 10]).unwrap_err();

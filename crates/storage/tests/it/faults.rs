@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cordon_storage::{StoreSettings, StorageError, Trouble};
+use cordon_storage::{StorageError, StoreSettings, Trouble};
 
 use crate::seaweed::{Weed, open};
 use crate::servers::Pki;
@@ -38,7 +38,14 @@ fn an_upload_survives_what_passes() {
     let faults = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&faults);
     // Each request fares ill twice before it comes through.
-    let kinds = [Fault::Status(429), Fault::Status(500), Fault::Lost, Fault::Status(503), Fault::Answerless, Fault::Status(504)];
+    let kinds = [
+        Fault::Status(429),
+        Fault::Status(500),
+        Fault::Lost,
+        Fault::Status(503),
+        Fault::Answerless,
+        Fault::Status(504),
+    ];
     let address = proxy(&pki, weed.port(), move |number, request| {
         // What is done twice is not always the same: see the test below.
         let once = request.method == "POST" && request.has("uploadId");
@@ -141,9 +148,14 @@ fn a_download_that_is_cut_goes_on_or_fails() {
     let direct = weed.direct(&StoreSettings::default());
     direct.upload("source", &path).unwrap();
     for (cut, goes_on) in [(3, true), (usize::MAX, false)] {
-        let address = proxy(&pki, weed.port(), move |number, request| {
-            if request.method == "GET" && number < cut { Fault::Cut } else { Fault::None }
-        });
+        let address =
+            proxy(
+                &pki,
+                weed.port(),
+                move |number, request| {
+                    if request.method == "GET" && number < cut { Fault::Cut } else { Fault::None }
+                },
+            );
         let store = open(&address, &settings(&pki, 3));
         let object = store.find("source").unwrap().unwrap();
         let mut read = Vec::new();

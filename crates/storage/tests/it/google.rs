@@ -5,8 +5,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cordon_storage::{Location, ServerEncryption, Store, StoreSettings, Trouble};
 
@@ -37,13 +37,18 @@ impl Google {
         let endpoint = serve(&pki, move |request| {
             if request.path == "/token" {
                 let body = String::from_utf8(request.body.clone()).unwrap();
-                assert!(body.starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion="));
+                assert!(
+                    body.starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
+                );
                 if !giving.load(Ordering::SeqCst) {
                     return Reply::text(503, "CANARY");
                 }
                 let token = format!("token-{}", counted.fetch_add(1, Ordering::SeqCst));
                 issued.lock().unwrap().insert(token.clone(), std::time::Instant::now());
-                return Reply::text(200, format!(r#"{{"access_token":"{token}","expires_in":{seconds},"token_type":"Bearer"}}"#));
+                return Reply::text(
+                    200,
+                    format!(r#"{{"access_token":"{token}","expires_in":{seconds},"token_type":"Bearer"}}"#),
+                );
             }
             let token = request.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
             let good = issued.lock().unwrap().get(token).is_some_and(|since| since.elapsed().as_secs() < seconds);
@@ -145,7 +150,8 @@ fn tokens_are_renewed_while_a_run_goes_on() {
 #[test]
 fn credentials_that_are_none_are_said_and_no_token_goes_elsewhere() {
     let Some(google) = Google::start(3600) else { return };
-    let store = google.open_as(StoreSettings::default(), &[("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent")]).unwrap();
+    let store =
+        google.open_as(StoreSettings::default(), &[("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent")]).unwrap();
     let error = store.put_new("a", vec![1]).unwrap_err();
     assert!(matches!(&error.trouble, Trouble::Credentials { passes: false, .. }), "{error:?}");
     // Somebody else's certificate.

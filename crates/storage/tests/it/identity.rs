@@ -16,7 +16,8 @@ use crate::standin;
 use crate::tls::{Reply, serve};
 
 fn open(address: &str, settings: StoreSettings, env: &[(&str, &str)]) -> Result<Store, StorageError> {
-    let env: BTreeMap<String, String> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let env: BTreeMap<String, String> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let look = |name: &str| env.get(name).cloned();
     Store::open_in(&Location::parse(address).unwrap(), &settings, Path::new("/"), &look)
 }
@@ -77,7 +78,9 @@ print(json.dumps({"base": user("base", "sts:AssumeRole"), "weak": user("weak", "
             ..StoreSettings::default()
         };
         let sts = moto.address.clone();
-        let env = [&[("HOME", home.as_str()), ("AWS_ENDPOINT_URL_STS", &sts), ("AWS_EC2_METADATA_DISABLED", "true")], more].concat();
+        let env =
+            [&[("HOME", home.as_str()), ("AWS_ENDPOINT_URL_STS", &sts), ("AWS_EC2_METADATA_DISABLED", "true")], more]
+                .concat();
         open("s3://lake", settings, &env)
     };
     moto.check_signatures();
@@ -132,8 +135,10 @@ impl Expiring {
         let issued: Arc<Mutex<BTreeMap<String, Instant>>> = Arc::default();
         let (known, bucket) = (Arc::clone(&issued), Bucket::new(Dialect::S3));
         let endpoint = serve(pki, move |request| {
-            let key = request.header("authorization").split("Credential=").nth(1).and_then(|rest| rest.split('/').next());
-            let good = key.and_then(|key| known.lock().unwrap().get(key).copied()).is_some_and(|since| since.elapsed() < LIFE);
+            let key =
+                request.header("authorization").split("Credential=").nth(1).and_then(|rest| rest.split('/').next());
+            let good =
+                key.and_then(|key| known.lock().unwrap().get(key).copied()).is_some_and(|since| since.elapsed() < LIFE);
             if good && request.header("x-amz-security-token") == "session" {
                 bucket.answer(request)
             } else {
@@ -184,7 +189,9 @@ fn keys_of_a_container_are_renewed_while_a_run_goes_on() {
             let store = store.clone();
             scope.spawn(move || {
                 for at in 0..30 {
-                    store.put_new(&format!("{thread}-{at}"), vec![1; 100]).unwrap_or_else(|error| panic!("{at}: {error}"));
+                    store
+                        .put_new(&format!("{thread}-{at}"), vec![1; 100])
+                        .unwrap_or_else(|error| panic!("{at}: {error}"));
                     std::thread::sleep(Duration::from_millis(200));
                 }
             });
@@ -237,12 +244,17 @@ fn tokens_of_azure_are_for_storage_and_are_renewed() {
     });
     let machine = standin::serve(0, move |request| {
         assert_eq!(request.header("metadata"), "true");
-        assert!(request.path.ends_with("&resource=https%3A%2F%2Fstorage.azure.com&client_id=assigned"), "{}", request.path);
+        assert!(
+            request.path.ends_with("&resource=https%3A%2F%2Fstorage.azure.com&client_id=assigned"),
+            "{}",
+            request.path
+        );
         (200, issue())
     });
     let federated = private_file(&dir.path().join("federated"), "federated.token\n");
     let (here, machine) = (format!("http://127.0.0.1:{machine}"), format!("{address}/"));
-    let client = [("AZURE_TENANT_ID", "tenant"), ("AZURE_CLIENT_ID", "client"), ("AZURE_AUTHORITY_HOST", machine.as_str())];
+    let client =
+        [("AZURE_TENANT_ID", "tenant"), ("AZURE_CLIENT_ID", "client"), ("AZURE_AUTHORITY_HOST", machine.as_str())];
     let with = |more: &[(&str, &str)]| {
         let settings = StoreSettings {
             endpoint: Some(address.clone()),
@@ -261,12 +273,18 @@ fn tokens_of_azure_are_for_storage_and_are_renewed() {
     }
     let renewed = issued.lock().unwrap().len();
     assert!((3..=9).contains(&renewed), "{renewed}");
-    with(&[&client[..], &[("AZURE_FEDERATED_TOKEN_FILE", federated.as_str())]].concat()).unwrap().put_new("w", vec![1]).unwrap();
+    with(&[&client[..], &[("AZURE_FEDERATED_TOKEN_FILE", federated.as_str())]].concat())
+        .unwrap()
+        .put_new("w", vec![1])
+        .unwrap();
     with(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", here.as_str()), ("AZURE_CLIENT_ID", "assigned")])
         .unwrap()
         .put_new("m", vec![1])
         .unwrap();
-    let wrong = with(&[&client[..], &[("AZURE_CLIENT_SECRET", "hunter3")]].concat()).unwrap().put_new("x", vec![1]).unwrap_err();
+    let wrong = with(&[&client[..], &[("AZURE_CLIENT_SECRET", "hunter3")]].concat())
+        .unwrap()
+        .put_new("x", vec![1])
+        .unwrap_err();
     let said = format!("{wrong} {wrong:?}");
     assert!(matches!(wrong.trouble, Trouble::Credentials { passes: false, .. }), "{said}");
     assert!(!said.contains("CANARY") && !said.contains("hunter3"), "{said}");
@@ -287,7 +305,14 @@ fn an_encryption_scope_is_signed_and_looked_at() {
     let (port, log) = (free_port(), dir.path().join("log"));
     let mut child = Command::new("node")
         .arg(program)
-        .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--skipApiVersionCheck", "--disableTelemetry"])
+        .args([
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            &port.to_string(),
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+        ])
         .args(["--cert", &pki.path("server.pem"), "--key", &pki.path("server.key"), "--location"])
         .arg(dir.path().join("data"))
         .env("AZURITE_ACCOUNTS", format!("{}:{}", ACCOUNT.0, ACCOUNT.1))

@@ -33,7 +33,9 @@ fn listed(count: usize) -> (u64, f64) {
             ));
         }
         if to < count {
-            inner.push_str(&format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{to}</NextContinuationToken>"));
+            inner.push_str(&format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{to}</NextContinuationToken>"
+            ));
         }
         Reply::text(200, xml("ListBucketResult", &inner))
     });
@@ -56,7 +58,9 @@ fn listed(count: usize) -> (u64, f64) {
     assert_eq!(sizes, (count as u64 - 1) * count as u64 / 2, "each once");
     let grown = most.saturating_sub(before);
     let seconds = start.elapsed().as_secs_f64();
-    eprintln!("listed {count} objects in {seconds:.1} s: {most} KiB at most, {grown} KiB more than after a tenth of them");
+    eprintln!(
+        "listed {count} objects in {seconds:.1} s: {most} KiB at most, {grown} KiB more than after a tenth of them"
+    );
     (grown, seconds)
 }
 
@@ -84,7 +88,9 @@ fn who_stops_reading_stops_asking() {
     let address = serve(&pki, move |_| {
         let page = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let key = |at: usize| {
-            format!("<Contents><Key>{page:06}-{at}</Key><LastModified>2026-11-27T08:00:00.000Z</LastModified><Size>1</Size></Contents>")
+            format!(
+                "<Contents><Key>{page:06}-{at}</Key><LastModified>2026-11-27T08:00:00.000Z</LastModified><Size>1</Size></Contents>"
+            )
         };
         let inner: String = (0..1000).map(key).collect();
         let next = format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{page}</NextContinuationToken>");
@@ -114,7 +120,8 @@ fn what_a_store_lists_is_what_was_put_there() {
             });
         }
     });
-    let mut listed: Vec<(String, u64)> = store.list("exports").map(|object| object.unwrap()).map(|o| (o.key, o.size)).collect();
+    let mut listed: Vec<(String, u64)> =
+        store.list("exports").map(|object| object.unwrap()).map(|o| (o.key, o.size)).collect();
     listed.sort();
     listed.dedup();
     assert_eq!(listed.len(), 2400);

@@ -19,7 +19,8 @@ pub struct Weed {
     pub dir: tempfile::TempDir,
     ports: Vec<u16>,
     program: PathBuf,
-    _running: Option<Running>,
+    #[expect(dead_code, reason = "stops it when dropped")]
+    running: Option<Running>,
 }
 
 impl Weed {
@@ -52,7 +53,7 @@ impl Weed {
             let listeners: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
             let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
             drop(listeners);
-            let mut weed = Self { dir, ports, program: program.clone(), _running: None };
+            let mut weed = Self { dir, ports, program: program.clone(), running: None };
             if weed.launch(bao) {
                 weed.bucket();
                 return Some(weed);
@@ -95,7 +96,7 @@ impl Weed {
                 sleep(Duration::from_millis(50));
             }
         }
-        self._running = Some(Running(child));
+        self.running = Some(Running(child));
         true
     }
 
@@ -103,7 +104,8 @@ impl Weed {
     fn bucket(&self) {
         let made = (0..100).any(|_| {
             let mut stream = TcpStream::connect(("127.0.0.1", self.ports[4])).unwrap();
-            let ask = "POST /buckets/lake/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let ask =
+                "POST /buckets/lake/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             stream.write_all(ask.as_bytes()).unwrap();
             let mut answer = String::new();
             let _ = stream.read_to_string(&mut answer);
@@ -112,7 +114,8 @@ impl Weed {
         });
         assert!(made, "no bucket");
         let lake = self.direct(&StoreSettings::default());
-        let ready = (0..30).any(|_| lake.put_new("ready", vec![1]).is_ok() || lake.find("ready").is_ok_and(|found| found.is_some()));
+        let ready = (0..30)
+            .any(|_| lake.put_new("ready", vec![1]).is_ok() || lake.find("ready").is_ok_and(|found| found.is_some()));
         assert!(ready, "{}", fs::read_to_string(self.dir.path().join("log")).unwrap());
         lake.remove("ready").unwrap();
     }
@@ -130,6 +133,7 @@ pub fn open(endpoint: &str, settings: &StoreSettings) -> Store {
         "AWS_SECRET_ACCESS_KEY" => Some(KEYS.1.to_owned()),
         _ => None,
     };
-    let settings = StoreSettings { endpoint: Some(endpoint.to_owned()), region: Some("us-east-1".to_owned()), ..settings.clone() };
+    let settings =
+        StoreSettings { endpoint: Some(endpoint.to_owned()), region: Some("us-east-1".to_owned()), ..settings.clone() };
     Store::open_in(&Location::parse("s3://lake").unwrap(), &settings, Path::new("/"), &env).unwrap()
 }

@@ -36,7 +36,11 @@ impl Request {
 }
 
 pub enum Reply {
-    Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
     /// The connection is cut.
     Nothing,
     /// The answer is cut after so many bytes of its body.
@@ -217,7 +221,8 @@ fn forward(to: u16, request: &Request) -> Reply {
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned()));
     let kept = headers.filter(|(name, _)| {
-        !matches!(name.as_str(), "connection" | "transfer-encoding") && (name != "content-length" || request.method == "HEAD")
+        !matches!(name.as_str(), "connection" | "transfer-encoding")
+            && (name != "content-length" || request.method == "HEAD")
     });
     Reply::Answer { status, headers: kept.collect(), body }
 }
