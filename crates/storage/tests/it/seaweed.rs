@@ -19,7 +19,6 @@ pub struct Weed {
     pub dir: tempfile::TempDir,
     ports: Vec<u16>,
     program: PathBuf,
-    #[expect(dead_code, reason = "stops it when dropped")]
     running: Option<Running>,
 }
 
