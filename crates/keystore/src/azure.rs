@@ -47,9 +47,9 @@ impl AzureKeyVault {
         Ok(Self { place, service, vault, config: config.clone() })
     }
 
-    fn ask(&self, method: Method, path: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
+    fn ask(&self, method: &Method, path: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
         let url = format!("{}/keys/{}{path}?{API}", self.vault, escape(&self.config.key));
-        let answer = self.service.ask(&method, &url, body)?;
+        let answer = self.service.ask(method, &url, body)?;
         match answer.status {
             200 => Ok(answer),
             status => Err(trouble(&answer, status, doing)),
@@ -57,7 +57,7 @@ impl AzureKeyVault {
     }
 
     fn key(&self) -> Result<Described, Trouble> {
-        json(&self.ask(Method::GET, "", b"", "read what kind of key it is (get)")?)
+        json(&self.ask(&Method::GET, "", b"", "read what kind of key it is (get)")?)
     }
 }
 
@@ -138,7 +138,7 @@ impl KeyStore for AzureKeyVault {
             let body = Zeroizing::new(format!(r#"{{"alg":"RSA-OAEP-256","value":"{}"}}"#, *value));
             // The version that was looked at, and no other that came meanwhile.
             let path = format!("/{}/wrapkey", version(&about.key.kid)?);
-            let answer = self.ask(Method::POST, &path, body.as_bytes(), "wrap with this key (wrapKey)")?;
+            let answer = self.ask(&Method::POST, &path, body.as_bytes(), "wrap with this key (wrapKey)")?;
             let wrapped: Operated = json(&answer)?;
             Ok(format!("{FORM}{}:{}", version(&wrapped.kid)?, *wrapped.value.0))
         };
@@ -150,7 +150,7 @@ impl KeyStore for AzureKeyVault {
             let (of, value) = parts(wrapped).ok_or(Trouble::WrongKey)?;
             let body = serde_json::json!({ "alg": "RSA-OAEP-256", "value": value }).to_string();
             let path = format!("/{of}/unwrapkey");
-            let answer = self.ask(Method::POST, &path, body.as_bytes(), "unwrap with this key (unwrapKey)");
+            let answer = self.ask(&Method::POST, &path, body.as_bytes(), "unwrap with this key (unwrapKey)");
             let answer = answer.map_err(|trouble| match trouble {
                 Trouble::Refused { what } if what.starts_with("BadParameter") => Trouble::WrongKey,
                 trouble => trouble,

@@ -203,7 +203,7 @@ impl<T> Kept<T> {
             Ok(Found { what, life }) => {
                 let what = Arc::new(what);
                 let until = life.and_then(|life| now.checked_add(life));
-                let renew = life.and_then(|life| now.checked_add(life - EARLY.min(life / 2)));
+                let renew = life.and_then(|life| now.checked_add(life.saturating_sub(EARLY.min(life / 2))));
                 *kept = Some(Held { what: Arc::clone(&what), renew, until });
                 Ok(what)
             }
@@ -229,6 +229,7 @@ impl<T> Kept<T> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as what looks for credentials gives it")]
     fn found(what: u8, seconds: Option<u64>) -> Result<Found<u8>, Trouble> {
         Ok(Found { what, life: seconds.map(Duration::from_secs) })
     }

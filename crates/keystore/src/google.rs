@@ -44,9 +44,9 @@ impl GoogleKms {
         Ok(Self { place, service, endpoint: endpoint.to_owned(), key: config.key.clone() })
     }
 
-    fn ask(&self, method: Method, verb: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
+    fn ask(&self, method: &Method, verb: &str, body: &[u8], doing: &'static str) -> Result<Answer, Trouble> {
         let url = format!("{}/v1/{}{verb}", self.endpoint, self.key);
-        let answer = self.service.ask(&method, &url, body)?;
+        let answer = self.service.ask(method, &url, body)?;
         match answer.status {
             200 => Ok(answer),
             status => Err(trouble(&answer, status, doing)),
@@ -54,7 +54,7 @@ impl GoogleKms {
     }
 
     fn key(&self) -> Result<CryptoKey, Trouble> {
-        json(&self.ask(Method::GET, "", b"", "read what kind of key it is (cloudkms.cryptoKeys.get)")?)
+        json(&self.ask(&Method::GET, "", b"", "read what kind of key it is (cloudkms.cryptoKeys.get)")?)
     }
 }
 
@@ -122,7 +122,7 @@ impl KeyStore for GoogleKms {
             let body =
                 Zeroizing::new(format!(r#"{{"plaintext":"{}","additionalAuthenticatedData":"{context}"}}"#, *key));
             let doing = "encrypt with this key (cloudkms.cryptoKeyVersions.useToEncrypt)";
-            let answer = self.ask(Method::POST, ":encrypt", body.as_bytes(), doing)?;
+            let answer = self.ask(&Method::POST, ":encrypt", body.as_bytes(), doing)?;
             let encrypted: Encrypted = json(&answer)?;
             Ok(format!("{FORM}{}:{}", number(&encrypted.name)?, encrypted.ciphertext))
         };
@@ -138,7 +138,7 @@ impl KeyStore for GoogleKms {
             let (_, ciphertext) = parts(wrapped).ok_or(Trouble::WrongKey)?;
             let body = serde_json::json!({ "ciphertext": ciphertext, "additionalAuthenticatedData": context(ring) });
             let doing = "decrypt with this key (cloudkms.cryptoKeyVersions.useToDecrypt)";
-            let answer = self.ask(Method::POST, ":decrypt", body.to_string().as_bytes(), doing);
+            let answer = self.ask(&Method::POST, ":decrypt", body.to_string().as_bytes(), doing);
             let answer = answer.map_err(|trouble| match trouble {
                 Trouble::Refused { what } if what == "INVALID_ARGUMENT" => Trouble::WrongKey,
                 trouble => trouble,

@@ -130,7 +130,7 @@ impl Connector<'_> {
         };
         let builder = builder.with_bucket_name(self.location.bucket());
         let base = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-        let uploads = self.uploads(&common, &base, Who::Aws { provider, region })?;
+        let uploads = self.uploads(&common, &base, Who::Aws { provider, region });
         Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: Some(uploads) })
     }
 
@@ -181,7 +181,7 @@ impl Connector<'_> {
         }
         let builder = builder.with_bucket_name(self.location.bucket());
         let base = endpoint.unwrap_or("https://storage.googleapis.com");
-        let uploads = self.uploads(&common, base, Who::Google(provider))?;
+        let uploads = self.uploads(&common, base, Who::Google(provider));
         Ok(Connected { store: built!(self, builder, common), sealing: common.sealing, uploads: Some(uploads) })
     }
 
@@ -207,10 +207,10 @@ impl Connector<'_> {
         Ok(Common { options: self.client(allow_http)?, retry: self.retry(), http, sealing, handle })
     }
 
-    fn uploads(&self, common: &Common, base: &str, who: Who) -> Result<Arc<Uploads>, StorageError> {
-        let client = common.http.inner.connect(&common.options).map_err(|error| self.failed(&error))?;
+    fn uploads(&self, common: &Common, base: &str, who: Who) -> Arc<Uploads> {
         let bucket = format!("{}/{}", base.trim_end_matches('/'), self.location.bucket());
-        Ok(Arc::new(Uploads { client, bucket, who, retry: self.retry() }))
+        let (connector, options) = (Arc::clone(&common.http.inner), common.options.clone());
+        Arc::new(Uploads { connector, options, bucket, who, retry: self.retry() })
     }
 
     /// The part of the environment that credentials are looked for in.

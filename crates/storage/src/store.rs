@@ -229,8 +229,10 @@ impl Store {
                 Ok(()) => break,
                 // A request whose answer was lost is sent again, and then finds its own.
                 Err(error) if error.trouble == Trouble::Exists && asked > 1 => {
-                    match self.small(key, bytes.len() as u64)? {
-                        Some(there) if there == bytes => break,
+                    match self.small(key, bytes.len() as u64) {
+                        Ok(Some(there)) if there == bytes => break,
+                        Err(unread) if unread.trouble != Trouble::Unsupported => return Err(unread),
+                        // Somebody else's, which may be longer.
                         _ => return Err(error),
                     }
                 }

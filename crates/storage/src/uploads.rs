@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
-use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
+use object_store::client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody};
 use object_store::gcp::GcpCredential;
-use object_store::{BackoffConfig, CredentialProvider, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, CredentialProvider, RetryConfig};
 use roxmltree::{Document, Node};
 use url::form_urlencoded;
 
@@ -26,7 +26,8 @@ pub(crate) enum Who {
 
 /// The uploads of one bucket.
 pub(crate) struct Uploads {
-    pub client: HttpClient,
+    pub connector: Arc<dyn HttpConnector>,
+    pub options: ClientOptions,
     /// The bucket's own address.
     pub bucket: String,
     pub who: Who,
@@ -50,15 +51,17 @@ struct Page {
 impl Uploads {
     /// Gives up what was begun below a prefix before `since`; says how many.
     pub(crate) async fn give_up(&self, prefix: &str, before: SystemTime) -> Result<usize, Trouble> {
+        let client = self.connector.connect(&self.options).map_err(|error| crate::error::trouble(&error))?;
         let (mut given_up, mut from) = (0, None::<(String, String)>);
         loop {
             let mut query = vec![("uploads", ""), ("prefix", prefix)];
             if let Some((key, id)) = &from {
                 query.extend([("key-marker", key.as_str()), ("upload-id-marker", id.as_str())]);
             }
-            let page = read(&self.ask("GET", "", &query).await?).ok_or(Trouble::Interrupted)?;
+            // One that does not know the question answers another.
+            let page = read(&self.ask(&client, "GET", "", &query).await?).ok_or(Trouble::Unsupported)?;
             for upload in page.uploads.iter().filter(|upload| upload.since < before && upload.key.starts_with(prefix)) {
-                match self.ask("DELETE", &upload.key, &[("uploadId", &upload.id)]).await {
+                match self.ask(&client, "DELETE", &upload.key, &[("uploadId", &upload.id)]).await {
                     // Somebody else gave it up, or finished it.
                     Ok(_) | Err(Trouble::NotFound) => given_up += 1,
                     Err(trouble) => return Err(trouble),
@@ -72,12 +75,18 @@ impl Uploads {
         }
     }
 
-    async fn ask(&self, method: &'static str, key: &str, query: &[(&str, &str)]) -> Result<String, Trouble> {
+    async fn ask(
+        &self,
+        client: &HttpClient,
+        method: &'static str,
+        key: &str,
+        query: &[(&str, &str)],
+    ) -> Result<String, Trouble> {
         let BackoffConfig { init_backoff, max_backoff, .. } = self.retry.backoff;
         let until = tokio::time::Instant::now() + self.retry.retry_timeout;
         let mut pause = init_backoff;
         loop {
-            match self.once(method, key, query).await {
+            match self.once(client, method, key, query).await {
                 Err(trouble) if trouble.is_passing() && tokio::time::Instant::now() + pause < until => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(max_backoff);
@@ -87,7 +96,13 @@ impl Uploads {
         }
     }
 
-    async fn once(&self, method: &str, key: &str, query: &[(&str, &str)]) -> Result<String, Trouble> {
+    async fn once(
+        &self,
+        client: &HttpClient,
+        method: &str,
+        key: &str,
+        query: &[(&str, &str)],
+    ) -> Result<String, Trouble> {
         let query: Vec<String> =
             query.iter().map(|(name, value)| format!("{name}={}", escaped(value, false))).collect();
         let below = if key.is_empty() { String::new() } else { format!("/{}", escaped(key, true)) };
@@ -109,12 +124,12 @@ impl Uploads {
                 request.headers_mut().insert("authorization", bearer);
             }
         }
-        let answer = self.client.execute(request).await.map_err(|error| crate::error::of_http(&error))?;
+        let answer = client.execute(request).await.map_err(|error| crate::error::of_http(&error))?;
         match answer.status().as_u16() {
             200..300 => {}
             401 | 403 => return Err(Trouble::Denied),
             404 => return Err(Trouble::NotFound),
-            501 => return Err(Trouble::Unsupported),
+            400 | 405 | 501 => return Err(Trouble::Unsupported),
             status => return Err(Trouble::Status { status }),
         }
         let bytes = answer.into_body().bytes().await.map_err(|error| crate::error::of_http(&error))?;

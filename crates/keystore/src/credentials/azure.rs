@@ -58,10 +58,9 @@ impl AzureIdentity {
 
     fn of_machine(&self, client: Option<&str>) -> Result<Found<Text>, Trouble> {
         let around = &self.around;
-        let mut which = client.map(|client| format!("&client_id={}", escape(client))).unwrap_or_default();
-        if let Some(id) = around.variable("AZURE_MSI_RESOURCE_ID") {
-            which.push_str(&format!("&msi_res_id={}", escape(&id)));
-        }
+        let client = client.map(|client| format!("&client_id={}", escape(client))).unwrap_or_default();
+        let id = around.variable("AZURE_MSI_RESOURCE_ID");
+        let which = client + &id.map(|id| format!("&msi_res_id={}", escape(&id))).unwrap_or_default();
         let resource = escape(&self.audience);
         // App Service and Container Apps say where to ask; virtual machines have a fixed address.
         let of_app = around.variable("IDENTITY_ENDPOINT").zip(around.variable("IDENTITY_HEADER"));

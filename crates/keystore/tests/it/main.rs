@@ -1,6 +1,6 @@
 //! Key stores against the real components, which the tests start on free ports and stop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::needless_pass_by_value)]
+#![allow(clippy::needless_pass_by_value, clippy::format_push_string)]
 
 mod aws;
 mod azure;

@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/>, <https://docs.cloud.google.com/storage/docs/xml-api/reference>). For what no
 //! server that can be had here does: Google's own, and stores that do not keep what they promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use crate::tls::{Reply, Request};
@@ -186,7 +186,7 @@ impl Bucket {
             "" => String::new(),
             token => token.strip_prefix("after ").unwrap().to_owned(),
         };
-        let (mut inner, mut folders, mut count, mut next) = (String::new(), BTreeMap::new(), 0, None);
+        let (mut inner, mut folders, mut count, mut next) = (String::new(), BTreeSet::new(), 0, None);
         for (key, kept) in
             state.objects.range(from.clone()..).filter(|(key, _)| **key > from && key.starts_with(prefix))
         {
@@ -198,7 +198,7 @@ impl Bucket {
             if !delimiter.is_empty()
                 && let Some((folder, _)) = below.split_once(delimiter)
             {
-                folders.insert(format!("{prefix}{folder}{delimiter}"), ());
+                folders.insert(format!("{prefix}{folder}{delimiter}"));
                 continue;
             }
             count += 1;
@@ -208,7 +208,7 @@ impl Bucket {
                 kept.bytes.len()
             ));
         }
-        for folder in folders.keys() {
+        for folder in &folders {
             inner.push_str(&format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"));
         }
         if let Some(next) = next {

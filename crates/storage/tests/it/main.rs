@@ -1,6 +1,6 @@
 //! Stores that are real, stores of these tests' own that misbehave, and what is said where they are not well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::needless_pass_by_value)]
+#![allow(clippy::needless_pass_by_value, clippy::format_push_string)]
 
 mod bucket;
 mod encryption;

@@ -19,7 +19,7 @@ pub struct Weed {
     pub dir: tempfile::TempDir,
     ports: Vec<u16>,
     program: PathBuf,
-    _running: Option<Running>,
+    running: Option<Running>,
 }
 
 impl Weed {
@@ -52,7 +52,7 @@ impl Weed {
             let listeners: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
             let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
             drop(listeners);
-            let mut weed = Self { dir, ports, program: program.clone(), _running: None };
+            let mut weed = Self { dir, ports, program: program.clone(), running: None };
             if weed.launch(bao) {
                 weed.bucket();
                 return Some(weed);
@@ -95,7 +95,7 @@ impl Weed {
                 sleep(Duration::from_millis(50));
             }
         }
-        self._running = Some(Running(child));
+        self.running = Some(Running(child));
         true
     }
 
