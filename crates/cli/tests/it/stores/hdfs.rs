@@ -136,7 +136,7 @@ fn runs_from_and_to_hdfs_keep_to_themselves_and_end_whatever_goes() {
     step(&hdfs, "remove", &right);
     let gone = Instant::now();
     while found_in(&planted, &blocks) > 0 {
-        assert!(gone.elapsed() < Duration::from_secs(60), "blocks of sources that were removed are still there");
+        assert!(gone.elapsed() < Duration::from_mins(1), "blocks of sources that were removed are still there");
         sleep(Duration::from_millis(500));
     }
     let held = none_in(&planted, &[&blocks, Path::new(&hdfs.path("name")), Path::new(&hdfs.path("got"))]);
