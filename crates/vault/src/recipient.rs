@@ -52,6 +52,15 @@ pub fn owners(vault: &dyn Vault, tokens: &[Token]) -> Result<Vec<Option<(String,
     Ok(tokens.iter().map(|token| found.get(token).cloned().flatten()).collect())
 }
 
+/// The project's own tokens in the place of those that recipients were given. Reads all tokens of all recipients.
+pub(crate) fn own_of(vault: &dyn Vault, tokens: &[Token]) -> Result<Vec<Token>, VaultError> {
+    let mut own = tokens.to_vec();
+    vault.each_given(None, &mut |given| {
+        own.iter_mut().filter(|token| **token == given.token).for_each(|token| *token = given.own);
+    })?;
+    Ok(own)
+}
+
 /// The token that a recipient has of the person of each of `own`; `None` where it has none, and none is made. Reads all tokens of
 /// the recipient.
 pub fn given_to(vault: &dyn Vault, recipient: &str, own: &[Token]) -> Result<Vec<Option<Token>>, TokenError> {

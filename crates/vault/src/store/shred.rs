@@ -7,7 +7,7 @@ use cordon_phi::Token;
 use super::{TokenVault, check::walk, error::VaultError, frame::Position, link::Merge, log::Log};
 use crate::{
     dossier::DossierStore,
-    recipient::{Given, recipient_of},
+    recipient::{Given, own_of, recipient_of},
     subject_keys::Tombstone,
 };
 
@@ -42,7 +42,7 @@ impl TokenVault {
     /// never linked by each of their tokens.
     pub fn shred(&self, tokens: &[Token], dossiers: Option<&DossierStore>) -> Result<Shredded, VaultError> {
         self.see_merges()?;
-        let tokens = &self.own(tokens)?;
+        let tokens = &own_of(self, tokens)?;
         let mut people = self.people(tokens);
         let end = self.exclusive(|writer| Ok(writer.position))?;
         let mut found = Found::default();
@@ -86,15 +86,6 @@ impl TokenVault {
     /// What stays of a token when it is destroyed.
     pub(crate) fn tombstone(&self, token: &Token) -> Tombstone {
         self.tombs.tag128(&token.0)
-    }
-
-    /// The project's own tokens in the place of those that recipients were given.
-    fn own(&self, tokens: &[Token]) -> Result<Vec<Token>, VaultError> {
-        let mut own = tokens.to_vec();
-        self.each_given(None, &mut |given| {
-            own.iter_mut().filter(|token| **token == given.token).for_each(|token| *token = given.own);
-        })?;
-        Ok(own)
     }
 
     /// These tokens and all that are one with them.

@@ -14,7 +14,7 @@ use cordon_crypto::{BlindIndexKey, SubjectSealKey, VaultKey};
 use cordon_phi::{
     Dossiers as _, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, Token, TokenStore as _, Whose,
 };
-use cordon_vault::recipient::{RecipientTokens, given_to, owners};
+use cordon_vault::recipient::{RecipientDossiers, RecipientTokens, given_to, owners};
 use cordon_vault::{
     DossierKeeper as _, DossierOptions, PostgresConfig, PostgresDossiers, PostgresVault, Shredded, SubjectKeys, Vault,
     VaultError, VaultKeys, postgres::migrate,
@@ -401,7 +401,18 @@ fn recipients_have_tokens_of_their_own_that_a_stolen_database_does_not_join() {
     assert!(behind == [Some(("a".to_owned(), own[7])), Some(("b".to_owned(), own[7])), None]);
     assert!(given_to(&**vault, "b", &own[..9]).unwrap() == b[..9].iter().copied().map(Some).collect::<Vec<_>>());
     // Destroyed by one recipient's token, in all of them.
-    assert_eq!(open(&server).shred(&[a[7]]).unwrap().entries, 3);
+    let holder = Arc::new(open(&server));
+    let dossiers = PostgresDossiers::open(Arc::clone(&holder), DossierOptions::default()).unwrap();
+    let dossiers = Arc::new(dossiers);
+    let of_b = RecipientDossiers::new(dossiers.clone(), Arc::new(RecipientTokens::new(holder.clone(), "b")));
+    of_b.decide(&own[7..9], &mut [cordon_phi::NameDraw::default(); 2]).unwrap();
+    dossiers.sync().unwrap();
+    let done = holder.shred(&a[7..8]).unwrap();
+    let domains = ["mrn", "recipient:a", "recipient:b"].map(|domain| (domain.to_owned(), 1));
+    assert_eq!((done.domains.as_slice(), done.dossiers), (&domains[..], 1));
+    let mut draws = Vec::new();
+    dossiers.draws(&b[7..9], &mut draws).unwrap();
+    assert!(draws[0].is_none() && draws[1].is_some());
     assert!(owners(&**vault, &[a[7], b[7]]).unwrap() == [None, None]);
     assert!(vault.reveal("mrn", &own[7]).unwrap().is_none());
     for (recipient, before) in [("a", &a), ("b", &b)] {

@@ -8,22 +8,21 @@ use tokio_postgres::{Client, types::Type};
 use super::{PostgresVault, READ_AT_ONCE, database::Stop};
 use crate::{
     dossier::keeper::People as _,
-    recipient::{Given, recipient_of},
-    seam::Vault as _,
+    recipient::{Given, own_of, recipient_of},
     store::{Shredded, VaultError},
     subject_keys::Tombstone,
 };
 
 impl PostgresVault {
     /// Destroys the people of `tokens`: each row, in all domains, and each merge and dossier of whoever these tokens, or tokens that are
-    /// one with them, stand for. In this database and in every backup of it they are noise then, and a value of theirs that
+    /// one with them or were made of them for a recipient, stand for. In this database and in every backup of it they are noise then, and a value of theirs that
     /// comes again gets a new token.
     ///
     /// The point of no return is one replacement of one file: killed before, nothing has happened; after, everything has. Reads all
     /// rows, and meanwhile whoever wants to link people or to add to dossiers waits. Whoever calls it writes the audit entry
     /// first.
     pub fn shred(&self, tokens: &[Token]) -> Result<Shredded, VaultError> {
-        let tokens = &self.own(tokens)?;
+        let tokens = &own_of(self, tokens)?;
         let mut done = None;
         self.database.run("destroy a person", async |client| {
             // A connection that was lost behind the point of no return.
@@ -38,15 +37,6 @@ impl PostgresVault {
         Ok(done.unwrap_or_default())
     }
 
-    /// The project's own tokens in the place of those that recipients were given.
-    fn own(&self, tokens: &[Token]) -> Result<Vec<Token>, VaultError> {
-        let mut own = tokens.to_vec();
-        self.each_given(None, &mut |given| {
-            own.iter_mut().filter(|token| **token == given.token).for_each(|token| *token = given.own);
-        })?;
-        Ok(own)
-    }
-
     async fn destroy(&self, client: &mut Client, tokens: &[Token]) -> Result<Shredded, Stop> {
         let all = client.transaction().await?;
         // Locks of its own go when the transaction ends, however it does. Nobody waits for them who has the other.
@@ -56,8 +46,9 @@ impl PostgresVault {
         self.see(&all).await?;
         let people: HashSet<Token> = tokens.iter().flat_map(|token| self.members_of(token)).collect();
         let names = self.names_of_domains(&all).await?;
-        let mut slots = Vec::new();
+        // Their tokens that recipients were given.
         let mut given: HashSet<Token> = HashSet::new();
+        let mut slots = Vec::new();
         let mut counts: BTreeMap<i32, u64> = BTreeMap::new();
         let mut after = None;
         loop {
@@ -67,17 +58,15 @@ impl PostgresVault {
             for rows in rows.chunks(READ_AT_ONCE) {
                 self.open_rows(rows, |raw, opened| {
                     let Some(row) = opened else { return Ok(()) };
-                    let token = Token(row.name);
-                    let domain = names.get(&raw.domain).map_or("", String::as_str);
-                    let is_theirs = if recipient_of(domain).is_some() {
-                        Given::of(domain, token, row.value()).is_some_and(|given| people.contains(&given.own))
-                    } else {
-                        people.contains(&token)
-                    };
-                    if is_theirs {
-                        if recipient_of(domain).is_some() {
-                            given.insert(token);
+                    let (token, domain) = (Token(row.name), names.get(&raw.domain).map_or("", String::as_str));
+                    let theirs = match recipient_of(domain) {
+                        Some(_) => {
+                            Given::of(domain, token, row.value()).is_some_and(|given| people.contains(&given.own))
                         }
+                        None => people.contains(&token),
+                    };
+                    if theirs {
+                        given.extend(recipient_of(domain).map(|_| token));
                         slots.push(raw.slot);
                         *counts.entry(raw.domain).or_default() += 1;
                     }
