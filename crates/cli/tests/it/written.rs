@@ -43,8 +43,20 @@ enum Form {
 }
 
 const RING: &[&str] = &["format", "version", "ring_id", "root", "checksum", "keys", "seal"];
-const BACKUP: &[&str] =
-    &["format", "version", "cordon", "created", "ring", "verifying_key", "audit_seq", "audit_hash", "tables", "files"];
+const BACKUP: &[&str] = &[
+    "format",
+    "version",
+    "cordon",
+    "created",
+    "ring",
+    "verifying_key",
+    "audit_seq",
+    "audit_hash",
+    "tables",
+    "subject_keys",
+    "database",
+    "files",
+];
 const CERTIFICATE: &[&str] = &["statement", "verifying_key", "signature"];
 
 /// In a project.

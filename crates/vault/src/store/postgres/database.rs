@@ -274,8 +274,19 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
                 .contains(code)
         }
         // Trust, TLS and what is configured do not come right by waiting; connections that are refused or lost may.
-        None => !["TLS", "authentication", "configuration"].iter().any(|word| error.to_string().contains(word)),
+        None => {
+            is_cut_off(error)
+                || !["TLS", "authentication", "configuration"].iter().any(|word| error.to_string().contains(word))
+        }
     }
+}
+
+/// The other side went away, be it in the midst of a handshake.
+fn is_cut_off(error: &tokio_postgres::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    kinds.into_iter().any(|kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
 fn is_gone(error: &tokio_postgres::Error) -> bool {
