@@ -7,7 +7,7 @@
 //!
 //! [`Authorizer`] is the seam. [`Grants`], written in the project's own file, is its first engine; another policy
 //! engine (Apache Ranger's) answers through the same trait, which is why a [`Decision`] has room for row filters and
-//! masks that grants never set.
+//! masks that grants never set. [`ranger`] is Ranger's model itself, complete and with its own request and decision.
 //!
 //! ```
 //! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Privilege, Purpose, Request, Role, User};
@@ -51,6 +51,7 @@ mod error;
 mod file;
 mod grants;
 mod purpose;
+pub mod ranger;
 mod reveal;
 mod wildcard;
 

@@ -1,7 +1,8 @@
 //! The cases of `cases/access`. `CORDON_BLESS=1` writes the expected files anew; read the difference before you keep it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
 
 mod matrix;
+mod ranger;
 mod refused;
 
 use std::path::{Path, PathBuf};
