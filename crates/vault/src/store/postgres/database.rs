@@ -284,9 +284,9 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
 /// The other side went away, be it in the midst of a handshake.
 fn is_cut_off(error: &tokio_postgres::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    kinds.into_iter().any(|kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    kinds.any(|kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
 fn is_gone(error: &tokio_postgres::Error) -> bool {
