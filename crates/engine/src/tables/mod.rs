@@ -45,7 +45,7 @@ pub use rewrap::{RewrapProgress, Rewrapped};
 
 use crate::errors::EngineError;
 use crate::inputs::ParquetInput;
-use crate::keytools::{KeyTools, material_name, material_owner};
+use crate::keytools::{KeyError, KeyTools, material_name, material_owner};
 
 const DATA: &str = "data";
 const STAGING: &str = "_staging";
@@ -464,11 +464,18 @@ impl TableVersion {
         self.store.each_of(&self.manifest.parts, check)
     }
 
-    /// Whether the footer key can be had. Asked before a scan, because DataFusion turns the answer into text.
+    /// Whether the footer key can be had, and the key material of each part that has it beside it. Asked before a scan, because
+    /// DataFusion turns the answer into text.
     pub(crate) fn check_footer_key(&self) -> Result<(), EngineError> {
         let Some(part) = self.manifest.parts.first() else {
             return Ok(());
         };
+        self.each_part(|part| match part.external_keys {
+            Some(_) if self.store.0.place.material(&self.table, &part.file)?.is_none() => {
+                Err(KeyError::NoExternalMaterial.into())
+            }
+            _ => Ok(()),
+        })?;
         let file = self.store.0.place.open_part(&self.table, part)?;
         ParquetMetaDataReader::new()
             .with_decryption_properties(Some(self.store.part_keys(&self.table, &part.file)?))
