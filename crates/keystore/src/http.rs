@@ -118,6 +118,24 @@ impl Http {
         }
     }
 
+    /// A token of the identity that this machine has by its cloud. Most machines have none: where nobody answers there are no credentials,
+    /// which `none` says, rather than a store that is down.
+    pub(crate) fn token_of_machine(
+        base: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        none: &str,
+        refused: &'static str,
+    ) -> Result<Found<Zeroizing<String>>, Trouble> {
+        let ask = Ask { method: Method::GET, url, headers, body: b"" };
+        let answer = Self::metadata(base)?.ask(&ask, |_| false);
+        let answer = answer.map_err(|_| Trouble::NoCredentials { what: none.to_owned() })?;
+        match answer.status {
+            200 => Ok(json::<AccessToken>(&answer)?.found()),
+            _ => Err(Trouble::CredentialsRefused { what: refused }),
+        }
+    }
+
     /// Asks until there is an answer or patience ends. Sent again only after what shows that nothing was done (no
     /// connection, 429) or that doing it twice is the same (5xx: wrapping and unwrapping change nothing in a store).
     pub(crate) fn ask(&self, ask: &Ask<'_>, sealed: impl Fn(&Answer) -> bool) -> Result<Answer, Trouble> {
@@ -360,7 +378,7 @@ impl From<String> for Secret {
 }
 
 #[derive(serde::Deserialize)]
-pub(crate) struct AccessToken {
+struct AccessToken {
     access_token: Secret,
     /// Seconds, as a number or, of Azure's machines, as a text.
     #[serde(default)]

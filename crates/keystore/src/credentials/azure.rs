@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use super::{Found, Kept, Surroundings, Tokens, of_service};
 use crate::error::Trouble;
-use crate::http::{AccessToken, Ask, Http, escape, json};
+use crate::http::{Http, escape};
 use crate::secret::Text;
 
 /// Whom tokens for Blob Storage are for.
@@ -76,15 +75,8 @@ impl AzureIdentity {
             (base, url, ("metadata", Zeroizing::new("true".to_owned())))
         };
         let headers = [(header.0, header.1.as_str())];
-        let ask = Ask { method: Method::GET, url: &url, headers: &headers, body: b"" };
-        let answer = Http::metadata(&base)?.ask(&ask, |_| false).map_err(|_| Trouble::NoCredentials {
-            what: "there are no Azure credentials in the environment, and this machine has no managed identity"
-                .to_owned(),
-        })?;
-        match answer.status {
-            200 => Ok(json::<AccessToken>(&answer)?.found()),
-            _ => Err(Trouble::CredentialsRefused { what: "this machine's managed identity gives no token" }),
-        }
+        let none = "there are no Azure credentials in the environment, and this machine has no managed identity";
+        Http::token_of_machine(&base, &url, &headers, none, "this machine's managed identity gives no token")
     }
 }
 

@@ -11,13 +11,12 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde::Deserialize;
-use ureq::http::Method;
 use ureq::tls::PrivateKey;
 use zeroize::Zeroizing;
 
 use super::{Found, Kept, Surroundings, Tokens};
 use crate::error::Trouble;
-use crate::http::{AccessToken, Ask, Http, Secret, json, read_private};
+use crate::http::{Http, Secret, read_private};
 use crate::secret::Text;
 
 /// What tokens for Cloud KMS may do.
@@ -89,15 +88,8 @@ impl GoogleIdentity {
         let base = format!("http://{host}");
         let url = format!("{base}/computeMetadata/v1/instance/service-accounts/default/token?scopes={}", self.scope);
         let headers = [("metadata-flavor", "Google")];
-        let ask = Ask { method: Method::GET, url: &url, headers: &headers, body: b"" };
-        let answer = Http::metadata(&base)?.ask(&ask, |_| false).map_err(|_| Trouble::NoCredentials {
-            what: "there are no Google credentials in `GOOGLE_APPLICATION_CREDENTIALS`, of gcloud or of this machine"
-                .to_owned(),
-        })?;
-        match answer.status {
-            200 => Ok(json::<AccessToken>(&answer)?.found()),
-            _ => Err(Trouble::CredentialsRefused { what: "this machine's service account gives no token" }),
-        }
+        let none = "there are no Google credentials in `GOOGLE_APPLICATION_CREDENTIALS`, of gcloud or of this machine";
+        Http::token_of_machine(&base, &url, &headers, none, "this machine's service account gives no token")
     }
 }
 
