@@ -4,7 +4,6 @@ import glob
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import cordon_transit
@@ -40,25 +39,9 @@ keys = pe.create_encryption_properties(footer_key=bytes.fromhex(uniform_key))
 with pq.ParquetWriter(f"{scratch}/uniform.parquet", table(16).schema, encryption_properties=keys) as writer:
     writer.write_table(table(16))
 
-import pyspark
-from pyspark.sql import SparkSession
+from spark_session import spark_session
 
-jars = os.path.join(os.path.dirname(pyspark.__file__), "jars")
-classes = f"{scratch}/classes"
-source = os.path.join(os.environ["CORDON_INTEROP"], "java/cordon/interop/TransitKmsClient.java")
-subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, source], check=True)
-builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-builder = builder.config("spark.driver.extraClassPath", classes).config("spark.sql.warehouse.dir", f"{scratch}/warehouse")
-for name, value in {
-    "parquet.crypto.factory.class": "org.apache.parquet.crypto.keytools.PropertiesDrivenCryptoFactory",
-    "parquet.encryption.kms.client.class": "cordon.interop.TransitKmsClient",
-    "cordon.kms.address": address,
-    "cordon.kms.ca.file": ca,
-    "cordon.kms.token.file": token_file,
-}.items():
-    builder = builder.config(f"spark.hadoop.{name}", value)
-spark = builder.getOrCreate()
-spark.sparkContext.setLogLevel("ERROR")
+spark = spark_session(scratch)
 frame = spark.createDataFrame(table(20).to_pylist()).coalesce(1)
 writer = frame.write.option("parquet.encryption.footer.key", "cordon-footer")
 writer = writer.option("parquet.encryption.column.keys", ";".join(f"{key}:{','.join(of)}" for key, of in columns.items()))

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::rewrap::{CLASSES, folder, policy};
-use crate::servers::{Bao, absent, output, private_file, python};
+use crate::servers::{Bao, absent, private_file, python};
 use crate::support::{Folder, Said, assert_encrypted, copy_tree};
 
 fn source(folder: &Folder, path: &str, encryption: &str) {
@@ -48,19 +48,8 @@ fn files_of_spark_and_pyarrow_are_read_with_their_keys_and_not_without() {
     let scratch = folder.dir.path().join("scratch");
     fs::create_dir(&scratch).unwrap();
     let key = [7_u8; 32];
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let args = json!([folder.path().join("in"), data_encoding::HEXLOWER.encode(&key), scratch]).to_string();
-    output(
-        Command::new(python())
-            .args(["-c", include_str!("encrypted_sources.py"), &args])
-            .env("BAO_TOKEN", fs::read_to_string(&token).unwrap().trim())
-            .env("PYTHONPATH", repository.join("interop/python"))
-            .env("CORDON_INTEROP", repository.join("interop"))
-            .env("TEST_ADDRESS", &bao.address)
-            .env("TEST_CA", bao.pki.path("ca.pem"))
-            .env("TEST_TOKEN_FILE", &token)
-            .env("SPARK_LOCAL_IP", "127.0.0.1"),
-    );
+    let args = json!([folder.path().join("in"), data_encoding::HEXLOWER.encode(&key), scratch]);
+    bao.python(&token, include_str!("encrypted_sources.py"), &args);
 
     // No keys are named: encrypted files are refused one by one, with the reason, and the plain one is read.
     source(&folder, "in/*.parquet", "");

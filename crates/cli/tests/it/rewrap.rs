@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::servers::{Bao, absent, output, python};
+use crate::servers::{Bao, absent, python};
 use crate::support::{Folder, Said, assert_encrypted, binary, collect, said};
 
 const POLICY: &str = "
@@ -120,19 +120,8 @@ fn read_by_others(folder: &Folder, bao: &Bao, token: &str, rows: usize, with_spa
     let args = ["tables", "files", "visits", "--as", "engineer", "--purpose", "operations", "--format", "json"];
     let listed = folder.cordon(&args).ok().json();
     let files: Vec<&Value> = listed["files"].as_array().unwrap().iter().map(|file| &file["file"]).collect();
-    let classes = folder.path().join("classes");
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    output(
-        Command::new(python())
-            .args(["-c", include_str!("rewrap.py"), &json!([files, classes, rows, with_spark]).to_string()])
-            .env("BAO_TOKEN", fs::read_to_string(token).unwrap().trim())
-            .env("PYTHONPATH", repository.join("interop/python"))
-            .env("CORDON_INTEROP", repository.join("interop"))
-            .env("TEST_ADDRESS", &bao.address)
-            .env("TEST_CA", bao.pki.path("ca.pem"))
-            .env("TEST_TOKEN_FILE", token)
-            .env("SPARK_LOCAL_IP", "127.0.0.1"),
-    );
+    let args = json!([files, folder.path().join("scratch"), rows, with_spark]);
+    bao.python(token, include_str!("rewrap.py"), &args);
 }
 
 #[test]

@@ -70,26 +70,9 @@ for name, double, bits, internal in [("a", True, 256, True), ("b", False, 128, T
     check(cordon_transit.read_table([path], transit), name)
 
 # Spark reads and writes.
-import pyspark
-from pyspark.sql import SparkSession
+from spark_session import spark_session
 
-jars = os.path.join(os.path.dirname(pyspark.__file__), "jars")
-classes = f"{todo['out']}/classes"
-source = os.path.join(os.environ["CORDON_INTEROP"], "java/cordon/interop/TransitKmsClient.java")
-subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, source], check=True)
-builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-builder = builder.config("spark.driver.extraClassPath", classes).config("spark.sql.shuffle.partitions", "1")
-builder = builder.config("spark.sql.warehouse.dir", f"{todo['out']}/warehouse")
-for name, value in {
-    "parquet.crypto.factory.class": "org.apache.parquet.crypto.keytools.PropertiesDrivenCryptoFactory",
-    "parquet.encryption.kms.client.class": "cordon.interop.TransitKmsClient",
-    "cordon.kms.address": address,
-    "cordon.kms.ca.file": ca,
-    "cordon.kms.token.file": token_file,
-}.items():
-    builder = builder.config(f"spark.hadoop.{name}", value)
-spark = builder.getOrCreate()
-spark.sparkContext.setLogLevel("ERROR")
+spark = spark_session(todo["out"])
 for form in ("inside", "outside", "uniform"):
     frame = spark.read.parquet(*todo[form])
     frame.createOrReplaceTempView("patients")

