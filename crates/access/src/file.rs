@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Privilege, Purpose, RevealRules};
+use crate::{Privilege, Purpose, RangerSection, RevealRules};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,9 @@ pub struct AccessFile {
     /// What takes two persons: for how long an approval opens something, and how many must approve.
     #[serde(default)]
     pub reveal: RevealRules,
+    /// Policies of Apache Ranger decide who may read what, instead of grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranger: Option<RangerSection>,
 }
 
 /// One person or service.
