@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cordon_access::{Principal, PurposeOfUse};
+use cordon_access::{Principal, Purpose, PurposeOfUse};
 use cordon_audit::DatasetAccess;
 use cordon_engine::{AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions};
 use cordon_pipeline::error::RunError;
@@ -11,6 +11,9 @@ use cordon_pipeline::project::OpenProject;
 use crate::answer::{Answer, Record};
 use crate::asked::Asked;
 use crate::{QueryError, Stored};
+
+/// Characters of a reason that says something.
+const LEAST_REASON: usize = 8;
 
 /// What is asked, by whom and what for.
 #[derive(Clone)]
@@ -63,6 +66,7 @@ impl Questions {
             let touched: Vec<_> =
                 planned.touched().iter().map(|touched| (touched.table.clone(), touched.columns.clone())).collect();
             asked.together(&touched)?;
+            asked.break_glass(planned.touched().iter().map(|touched| touched.table.clone()).collect())?;
             Ok((asked, planned))
         });
         let (asked, planned) = asked.await?;
@@ -75,6 +79,10 @@ impl Questions {
 
     /// What exists for the asker, and a session that knows only that.
     fn begin(&self, question: Question) -> Result<(Asked, AuthorizedSession), QueryError> {
+        let reason = question.usage.reason.as_deref().unwrap_or_default();
+        if question.usage.purpose == Purpose::Emergency && reason.trim().chars().count() < LEAST_REASON {
+            return Err(QueryError::NoReason);
+        }
         let stored = Stored::read(&self.project)?;
         let (policies, unknown) = match self.project.policies() {
             Ok(policies) => (Some(policies), None),

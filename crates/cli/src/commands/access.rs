@@ -1,73 +1,96 @@
-//! `cordon access lint`
+//! `cordon access lint|review`
 
 use std::process::ExitCode;
 
-use cordon_access::{Dataset, Known, Records};
+use cordon_access::{Privilege, Purpose};
+use cordon_audit::ReviewOutcome;
 use cordon_pipeline::error::ExitKind;
-use cordon_pipeline::policies::now;
-use cordon_pipeline::project::OpenProject;
-use cordon_query::Stored;
 
-use super::{Outcome, Place, rights};
-use crate::args::AccessCommand;
-use crate::ui::{Failure, Ui, plural};
+use super::{Outcome, Place, access_lint, rights};
+use crate::args::{AccessCommand, ReviewArgs, ReviewCommand, ReviewVerdict};
+use crate::ui::{Failure, Ui};
 
-pub fn access(ui: &Ui, place: &Place, command: &AccessCommand) -> Outcome {
+pub fn access(ui: &Ui, place: &Place, command: AccessCommand) -> Outcome {
     match command {
-        AccessCommand::Lint => lint(ui, &place.open()?),
+        AccessCommand::Lint => access_lint::lint(ui, &place.open()?),
+        AccessCommand::Review(args) => review(ui, place, args),
     }
 }
 
-/// What is stored, and what pipelines may yet write.
-pub fn datasets(project: &OpenProject) -> Result<Vec<Known>, Failure> {
-    let mut all: Vec<Known> = Stored::read(project)?.known().collect();
-    for known in project.project.datasets_to_be() {
-        if !all.iter().any(|stored| stored.name == known.name) {
-            all.push(known);
+fn review(ui: &Ui, place: &Place, args: ReviewArgs) -> Outcome {
+    match args.command {
+        None => list(ui, place, args.all, args.check),
+        Some(ReviewCommand::Close { query, user, outcome, reason }) => {
+            let outcome = match outcome {
+                ReviewVerdict::Justified => ReviewOutcome::Justified,
+                ReviewVerdict::NotJustified => ReviewOutcome::NotJustified,
+            };
+            close(ui, place, &query, &user, outcome, &reason)
         }
     }
-    all.sort_by(|left, right| left.name.cmp(&right.name));
-    Ok(all)
 }
 
-fn lint(ui: &Ui, project: &OpenProject) -> Outcome {
-    let policies = project.policies()?;
-    let source = project.policy_source()?;
-    rights::inspected(project, "access rules", None)?;
-    let known = datasets(project)?;
-    let mut found: Vec<(serde_json::Value, String)> = Vec::new();
-    let tables = known.iter().map(|known| (known.name.clone(), known.columns.iter().cloned().collect())).collect();
-    for issue in project.project.unmatched_grants(&tables).0 {
-        let told = issue.to_string();
-        found.push((serde_json::json!({ "problem": told }), told));
+fn list(ui: &Ui, place: &Place, all: bool, check: bool) -> Outcome {
+    let project = place.open()?;
+    rights::inspected(&project, "accesses in emergencies", None)?;
+    let mut accesses = project.emergencies()?;
+    let (within, now) = (project.review_within(), chrono::Utc::now());
+    accesses.retain(|access| all || access.review.is_none());
+    let overdue = accesses.iter().filter(|access| access.is_overdue(within, now)).count();
+    let objects: Vec<_> = accesses
+        .iter()
+        .map(|access| {
+            serde_json::json!({
+                "query": access.query, "user": access.principal, "at": access.at, "reason": access.reason,
+                "datasets": access.datasets, "review": access.review, "overdue": access.is_overdue(within, now),
+            })
+        })
+        .collect();
+    ui.object(&objects);
+    if accesses.is_empty() {
+        ui.say(if all { "Nothing was read in an emergency." } else { "Nothing waits for a review." });
+    } else {
+        ui.table(
+            &["query", "read", "by", "datasets", "reason", "review"],
+            accesses.iter().map(|access| {
+                let review = match &access.review {
+                    Some(review) if review.outcome == ReviewOutcome::Justified => format!("justified: {}", review.by),
+                    Some(review) => format!("not justified: {}", review.by),
+                    None if access.is_overdue(within, now) => "overdue".to_owned(),
+                    None => "open".to_owned(),
+                };
+                vec![
+                    access.query.clone(),
+                    access.at.format("%Y-%m-%d %H:%M").to_string(),
+                    access.principal.clone(),
+                    access.datasets.join(", "),
+                    access.reason.clone(),
+                    review,
+                ]
+            }),
+        );
+        ui.hint("Close one:  cordon access review close QUERY --as USER --outcome justified --reason TEXT");
     }
-    if let Some(service) = policies.service() {
-        let columns: Vec<Vec<&str>> =
-            known.iter().map(|known| known.columns.iter().map(String::as_str).collect()).collect();
-        let datasets: Vec<Dataset<'_>> =
-            known.iter().zip(&columns).map(|(known, columns)| Dataset { name: &known.name, columns }).collect();
-        let problems = Records::read(&source.documents(), service.name())
-            .and_then(|records| records.lint(service, &datasets, now()))
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        for problem in problems {
-            let object = serde_json::json!({
-                "policy_id": problem.policy_id, "policy": problem.policy, "field": problem.field, "problem": problem.what,
-            });
-            found.push((object, problem.to_string()));
-        }
+    if check && overdue > 0 {
+        let what = format!(
+            "{overdue} access{} in emergencies waited too long for a review",
+            if overdue == 1 { "" } else { "es" }
+        );
+        return Err(Failure::new(ExitKind::Denied, what));
     }
-    if let Some(trouble) = source.trouble() {
-        ui.hint(format!("warning: {trouble}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn close(ui: &Ui, place: &Place, query: &str, user: &str, outcome: ReviewOutcome, reason: &str) -> Outcome {
+    rights::check_reason(reason)?;
+    let project = place.open_as(user)?;
+    rights::require(&project, user, Purpose::Operations, Privilege::ReviewAccess, "access in an emergency")?;
+    if let Err(refused) = project.review_emergency(query, user, outcome, reason)? {
+        rights::denied(&project, user, Some(Purpose::Operations), "review of an access in an emergency", Vec::new())?;
+        return Err(Failure::new(ExitKind::Denied, refused.to_string()));
     }
-    let (objects, lines): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-    ui.object(
-        &serde_json::json!({ "service": policies.service().map(cordon_access::Service::name), "problems": objects }),
-    );
-    if lines.is_empty() {
-        ui.say("Nothing is wrong with the rules of who may read what.");
-        return Ok(ExitCode::SUCCESS);
-    }
-    ui.say(lines.join("\n"));
-    ui.hint(format!("{} problem{}", lines.len(), plural(lines.len())));
-    Ok(ExitCode::from(ExitKind::Usage as u8))
+    let open = project.emergencies()?.iter().filter(|access| access.review.is_none()).count();
+    ui.object(&serde_json::json!({ "query": query, "outcome": outcome, "open": open }));
+    ui.say(format!("Reviewed; {open} more wait{} for a review", if open == 1 { "s" } else { "" }));
+    Ok(ExitCode::SUCCESS)
 }

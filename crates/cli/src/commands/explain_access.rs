@@ -9,7 +9,7 @@ use cordon_access::{
 use cordon_pipeline::policies::{documents_of_file, now, of_documents, of_project_file};
 use cordon_pipeline::project::OpenProject;
 
-use super::access::datasets;
+use super::access_lint::datasets;
 use super::{Outcome, Place, rights};
 use crate::args::ExplainAccessArgs;
 use crate::ui::{Failure, Ui};

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod access;
+mod access_lint;
 mod audit;
 mod backup;
 mod demo;
@@ -51,7 +52,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
         Command::Retain(retain) => retain::retain(ui, &place, &retain),
         Command::Hold(hold) => hold::hold(ui, &place, hold),
-        Command::Access(access) => access::access(ui, &place, &access),
+        Command::Access(access) => access::access(ui, &place, access),
         Command::ExplainAccess(args) => explain_access::explain(ui, &place, &args),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
