@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Principal, PurposeOfUse};
+use crate::{ColumnFacts, Principal, PurposeOfUse};
 
 /// A policy engine. It cannot fail: an engine that meets an error denies.
 pub trait Authorizer: Send + Sync {
@@ -125,6 +125,8 @@ pub struct Request<'a> {
     /// All columns that the dataset really has, in its own order. A decision is always about these, never about what a
     /// query happens to name.
     pub columns: &'a [&'a str],
+    /// What is known of these columns, in the same order; of those that it does not reach, nothing is.
+    pub facts: &'a [ColumnFacts],
     pub action: Action,
 }
 
@@ -167,6 +169,16 @@ pub enum Reason {
     Grant { role: String, grant: usize },
     /// An entry of the role's `actions`, counted from 0.
     Action { role: String, action: usize },
+    /// An item of a policy of Ranger, such as `policyItems[0]`.
+    Ranger {
+        policy: i64,
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<i64>,
+        item: String,
+    },
+    /// The service's configuration lets this user do everything.
+    RangerSuperUser,
 }
 
 impl fmt::Display for Reason {
@@ -175,6 +187,8 @@ impl fmt::Display for Reason {
             Self::NoGrant => f.write_str("no grant"),
             Self::Grant { role, grant } => write!(f, "grant {grant} of role `{role}`"),
             Self::Action { role, action } => write!(f, "action {action} of role `{role}`"),
+            Self::Ranger { policy, name, item, .. } => write!(f, "policy {policy} `{name}`, {item}"),
+            Self::RangerSuperUser => f.write_str("a super user of the Ranger service"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Lifetime, Privilege, Purpose, RevealRules};
+use crate::{Lifetime, Privilege, Purpose, RangerSection, RevealRules};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,9 @@ pub struct AccessFile {
     /// Access in an emergency, which is reviewed afterwards.
     #[serde(default)]
     pub break_glass: BreakGlassRules,
+    /// Policies of Apache Ranger decide who may read what, instead of grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranger: Option<RangerSection>,
 }
 
 /// What follows when somebody reads for the purpose `emergency` (164.312(a)(2)(ii)). What opens then is what grants name that purpose.

@@ -48,6 +48,9 @@ impl Grants {
         let mut problems = Vec::new();
         check_users(&file.users, &file.roles, &mut problems);
         check_roles(&file.roles, &mut problems);
+        if let Some(ranger) = &file.ranger {
+            ranger.check(&file.roles, &mut problems);
+        }
         if !problems.is_empty() {
             return Err(AccessError { problems });
         }

@@ -36,6 +36,7 @@ mod google;
 mod http;
 mod masters;
 mod pkcs11;
+pub mod ranger;
 mod secret;
 mod sigv4;
 mod transit;

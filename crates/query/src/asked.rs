@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cordon_access::{Decision, Privilege, Purpose, Reason};
+use cordon_access::{Action, ColumnFacts, Decision, Policies, Privilege, Purpose, Reason, Request};
 use cordon_audit::{DatasetAccess, Event, Label, Statement};
 use cordon_engine::{EngineError, PlanProblemKind};
 use cordon_pipeline::error::{RunError, engine_exit};
@@ -17,6 +17,9 @@ use crate::{QueryError, Question, Stored, rights};
 pub(crate) struct Asked {
     project: Arc<OpenProject>,
     stored: Stored,
+    /// The rules under which it was asked; none where they are not known.
+    policies: Option<Arc<Policies>>,
+    time: i64,
     open: BTreeMap<String, Decision>,
     id: String,
     question: Question,
@@ -30,9 +33,13 @@ impl Asked {
     pub(crate) fn new(
         project: Arc<OpenProject>,
         stored: Stored,
-        open: BTreeMap<String, Decision>,
+        policies: Option<Arc<Policies>>,
+        time: i64,
         question: Question,
     ) -> Self {
+        let open = policies.as_ref().map_or_else(BTreeMap::new, |policies| {
+            stored.authorise(policies, &question.principal, &question.usage, time)
+        });
         let tables = stored.columns.keys().chain(stored.damaged.keys());
         let known: BTreeSet<String> =
             tables.chain(stored.columns.values().flatten()).map(|name| name.to_lowercase()).collect();
@@ -43,7 +50,7 @@ impl Asked {
             named.borrow_mut().insert(name);
             is_known
         });
-        Self { project, stored, open, id: new_run_id(), question, statement, named: named.into_inner() }
+        Self { project, stored, policies, time, open, id: new_run_id(), question, statement, named: named.into_inner() }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -136,6 +143,35 @@ impl Asked {
         })
     }
 
+    fn request<'r>(&'r self, dataset: &'r str, columns: &'r [&'r str], facts: &'r [ColumnFacts]) -> Request<'r> {
+        let Question { principal, usage, .. } = &self.question;
+        Request { principal, usage, time: self.time, dataset, columns, facts, action: Action::Read }
+    }
+
+    /// What policies allow apart they may forbid in one query.
+    pub(crate) fn together(&self, touched: &[(String, Vec<String>)]) -> Result<(), QueryError> {
+        let read: Vec<(&str, Vec<&str>, Vec<ColumnFacts>)> = touched
+            .iter()
+            .map(|(table, columns)| {
+                let all = self.stored.columns.get(table).into_iter().flatten();
+                let facts = self.stored.facts.get(table).into_iter().flatten();
+                let read = all.zip(facts).filter(|(name, _)| columns.contains(name));
+                let (columns, facts) = read.map(|(name, facts)| (name.as_str(), facts.clone())).unzip();
+                (table.as_str(), columns, facts)
+            })
+            .collect();
+        let requests: Vec<Request<'_>> =
+            read.iter().map(|(table, columns, facts)| self.request(table, columns, facts)).collect();
+        if self.policies.as_ref().is_some_and(|policies| policies.together(&requests)) {
+            return Ok(());
+        }
+        for (table, columns) in touched {
+            self.deny(table, columns.clone())?;
+        }
+        self.failed("denied")?;
+        Err(QueryError::NotTogether { user: self.user().to_owned() })
+    }
+
     /// The tables that the text names, each with the columns that it names and that `hidden` is true of.
     fn named_tables(&self, hidden: impl Fn(&str, &str) -> bool) -> Vec<(String, Vec<String>)> {
         let tables = self.stored.columns.iter().filter(|(table, _)| self.named.contains(*table));
@@ -189,11 +225,10 @@ impl Asked {
 
     /// A table that the text names, that the user may see something of, and that cannot be opened.
     fn damaged_and_granted(&mut self) -> Option<RunError> {
-        let grants = &self.project.project.grants;
-        let (user, purpose) = (&self.question.principal.name, self.question.usage.purpose);
+        let policies = self.policies.as_ref()?;
         let mut damaged = self.stored.damaged.keys();
-        let table =
-            damaged.find(|table| self.named.contains(*table) && grants.covers(user, purpose, table)).cloned()?;
+        let covers = |table: &str| policies.covers(&self.request(table, &[], &[]));
+        let table = damaged.find(|table| self.named.contains(*table) && covers(table)).cloned()?;
         self.stored.damaged.remove(&table)
     }
 }

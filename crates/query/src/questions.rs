@@ -63,6 +63,9 @@ impl Questions {
             // Durable before the first row leaves.
             asked.started(access.collect())?;
             asked.for_one_recipient(planned.touched().iter().map(|touched| touched.table.as_str()))?;
+            let touched: Vec<_> =
+                planned.touched().iter().map(|touched| (touched.table.clone(), touched.columns.clone())).collect();
+            asked.together(&touched)?;
             asked.break_glass(planned.touched().iter().map(|touched| touched.table.clone()).collect())?;
             Ok((asked, planned))
         });
@@ -81,8 +84,17 @@ impl Questions {
             return Err(QueryError::NoReason);
         }
         let stored = Stored::read(&self.project)?;
-        let open = stored.authorise(&self.project, &question.principal, &question.usage);
-        let asked = Asked::new(Arc::clone(&self.project), stored, open, question);
+        let (policies, unknown) = match self.project.policies() {
+            Ok(policies) => (Some(policies), None),
+            Err(error) => (None, Some(error)),
+        };
+        let time = cordon_pipeline::policies::now();
+        let asked = Asked::new(Arc::clone(&self.project), stored, policies, time, question);
+        if let Some(error) = unknown {
+            asked.started(Vec::new())?;
+            asked.failed(error.kind())?;
+            return Err(error.into());
+        }
         if asked.open().is_empty() {
             return Err(asked.nothing_granted()?);
         }

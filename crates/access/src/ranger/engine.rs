@@ -72,7 +72,7 @@ impl AuditMode {
 }
 
 /// Policies of one type, in the order in which they are asked, and the way to find them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     pub(crate) policies: Vec<Arc<Compiled>>,
     index: Index,
@@ -106,7 +106,7 @@ impl Group {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Record {
     id: i64,
     policy: Option<Arc<Compiled>>,
@@ -114,7 +114,7 @@ struct Record {
 }
 
 /// The policies of a service, of a zone of it, or of its tags.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Repo {
     definition: Arc<Definition>,
     /// Of a tag service: the definition of the service its policies are used for.
@@ -210,7 +210,7 @@ impl Repo {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ZoneRepo {
     name: String,
     repo: Repo,
@@ -219,7 +219,7 @@ struct ZoneRepo {
 }
 
 /// Which roles users and groups have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Roles {
     of_user: BTreeMap<String, BTreeSet<String>>,
     of_group: BTreeMap<String, BTreeSet<String>>,
@@ -277,7 +277,7 @@ impl Roles {
 }
 
 /// Ranger's policy engine for one service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) definition: Arc<Definition>,
     pub(crate) options: Options,
@@ -495,7 +495,7 @@ impl Engine {
             troubles: &troubles,
         };
         let zones = self.zone_matcher.as_ref().map(|zones| zones.find(&view, &bare)).unwrap_or_default();
-        let tags: Vec<TagForEval> = match (&request.tags, &self.tags) {
+        let mut tags: Vec<TagForEval> = match (&request.tags, &self.tags) {
             (Some(tags), _) => tags
                 .iter()
                 .map(|tag| TagForEval::of_request(tag, &self.options))
@@ -504,6 +504,13 @@ impl Engine {
             (None, Some(store)) => store.find(&view, request, any, &bare),
             (None, None) => Vec::new(),
         };
+        tags.extend(
+            request
+                .more_tags
+                .iter()
+                .map(|tag| TagForEval::of_request(tag, &self.options))
+                .filter(|tag| tag.is_valid_at(request.access_time, &self.options)),
+        );
         let scene = Scene { tags: &tags, zones: &zones, ..bare };
         with(&scene, &view, &troubles)
     }
