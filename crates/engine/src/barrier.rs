@@ -118,7 +118,12 @@ impl SecurityBarrier {
     }
 
     pub(crate) fn with_passed(&self, conditions: Vec<&Expr>, input: LogicalPlan) -> Self {
-        let passed = self.passed.iter().chain(conditions).cloned().collect();
+        let mut passed = self.passed.clone();
+        for condition in conditions {
+            if !passed.contains(condition) {
+                passed.push(condition.clone());
+            }
+        }
         Self { table: self.table.clone(), open: self.open.clone(), passed, input }
     }
 }

@@ -103,8 +103,13 @@ impl Writer<'_> {
                 let table = barrier(plan);
                 let passed: Vec<String> =
                     table.iter().flat_map(|table| &table.passed).map(|passed| self.expr(passed)).collect();
-                let filter = if passed.is_empty() { String::new() } else { format!(" pruned by {}", passed.join(" and ")) };
-                format!("Scan {} [{}]{filter}", table.map(|table| table.table.as_str()).unwrap_or_default(), columns.join(", "))
+                let filter =
+                    if passed.is_empty() { String::new() } else { format!(" pruned by {}", passed.join(" and ")) };
+                format!(
+                    "Scan {} [{}]{filter}",
+                    table.map(|table| table.table.as_str()).unwrap_or_default(),
+                    columns.join(", ")
+                )
             }
             LogicalPlan::SubqueryAlias(_) => "Named subquery".to_owned(),
             other => {

@@ -29,9 +29,8 @@ pub(crate) fn is_leakproof(expr: &Expr, schema: &DFSchema, open: &dyn Fn(&Column
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             compares(*op)
                 && match (left.as_ref(), right.as_ref()) {
-                    (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column)) => {
-                        fits(column, [value], schema, open)
-                    }
+                    (Expr::Column(column), Expr::Literal(value, _))
+                    | (Expr::Literal(value, _), Expr::Column(column)) => fits(column, [value], schema, open),
                     _ => false,
                 }
         }
@@ -122,7 +121,8 @@ impl OptimizerRule for PushDownToBarriers {
         let Some((barrier, conditions)) = filters_over_barrier(&plan) else {
             return self.0.rewrite(plan, config);
         };
-        let (pass, stay): (Vec<&Expr>, Vec<&Expr>) = conditions.into_iter().partition(|condition| barrier.lets(condition));
+        let (pass, stay): (Vec<&Expr>, Vec<&Expr>) =
+            conditions.into_iter().partition(|condition| barrier.lets(condition));
         let Some(passing) = conjunction(pass.iter().map(|condition| (*condition).clone())) else {
             return Ok(Transformed::no(plan));
         };

@@ -20,10 +20,7 @@ impl QueryLimits {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let least = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
-        Self {
-            rows: least(self.rows, other.rows),
-            deadline: self.deadline.into_iter().chain(other.deadline).min(),
-        }
+        Self { rows: least(self.rows, other.rows), deadline: self.deadline.into_iter().chain(other.deadline).min() }
     }
 }
 

@@ -265,11 +265,9 @@ fn masked(array: &ArrayRef, part: Part, style: &Style) -> ArrayRef {
         UInt16 => numbers::<UInt16Type>(array, part, style.number),
         UInt32 => numbers::<UInt32Type>(array, part, style.number),
         UInt64 => numbers::<UInt64Type>(array, part, style.number),
-        Date32 => Arc::new(
-            array.as_primitive::<Date32Type>().unary_opt::<_, Date32Type>(|days| {
-                masked_date(i64::from(days), style).and_then(|days| i32::try_from(days).ok())
-            }),
-        ),
+        Date32 => Arc::new(array.as_primitive::<Date32Type>().unary_opt::<_, Date32Type>(|days| {
+            masked_date(i64::from(days), style).and_then(|days| i32::try_from(days).ok())
+        })),
         Date64 => Arc::new(array.as_primitive::<Date64Type>().unary_opt::<_, Date64Type>(|milliseconds| {
             masked_date(milliseconds.div_euclid(86_400_000), style)?.checked_mul(86_400_000)
         })),
@@ -353,18 +351,17 @@ impl Text {
 
     fn mask(&self, text: &str, out: &mut impl fmt::Write) {
         for character in text.chars() {
-            let shown = match self.ascii.get(character as usize) {
-                Some(byte) => char::from(*byte),
-                None => {
-                    let class = if character.is_uppercase() {
-                        self.style.upper
-                    } else if character.is_numeric() {
-                        self.style.digit
-                    } else {
-                        self.style.lower
-                    };
-                    class.map_or(character, char::from)
-                }
+            let shown = if let Some(byte) = self.ascii.get(character as usize) {
+                char::from(*byte)
+            } else {
+                let class = if character.is_uppercase() {
+                    self.style.upper
+                } else if character.is_numeric() {
+                    self.style.digit
+                } else {
+                    self.style.lower
+                };
+                class.map_or(character, char::from)
             };
             let _ = out.write_char(shown);
         }
@@ -550,15 +547,22 @@ mod tests {
         let texts = ["Ada-17 b.", "Łódź Ñ", "José 李明 ٣", "", "a\u{301}"];
         assert_eq!(apply(&redact(), StringArray::from(texts.to_vec())), ["Xxx-nn x.", "Xxxx X", "Xxxx xx n", "", "xx"]);
         let last = |texts: &[&str]| apply(&show_last_4(), StringArray::from(texts.to_vec()));
-        assert_eq!(last(&["078-05-1120", "12345", "1234", "a", "", "é李明ñx"]), ["xxx-xx-1120", "x2345", "xxxx", "x", "", "x李明ñx"]);
+        assert_eq!(
+            last(&["078-05-1120", "12345", "1234", "a", "", "é李明ñx"]),
+            ["xxx-xx-1120", "x2345", "xxxx", "x", "", "x李明ñx"]
+        );
         let first = |texts: &[&str]| apply(&show_first_4(), StringArray::from(texts.to_vec()));
-        assert_eq!(first(&["078-05-1120", "12345", "1234", "李明李明李"]), ["078-xx-xxxx", "1234x", "xxxx", "李明李明x"]);
+        assert_eq!(
+            first(&["078-05-1120", "12345", "1234", "李明李明李"]),
+            ["078-xx-xxxx", "1234x", "xxxx", "李明李明x"]
+        );
         assert_eq!(apply(&show_year(), StringArray::from(vec!["1931-05-17"])), ["xxxx-xx-xx"]);
     }
 
     #[test]
     fn every_form_of_text_is_masked_alike() {
-        let texts = vec![Some("Ada Lovelace 1815"), None, Some(""), Some("a long text that no view holds within itself, 42")];
+        let texts =
+            vec![Some("Ada Lovelace 1815"), None, Some(""), Some("a long text that no view holds within itself, 42")];
         for function in [redact(), show_last_4(), show_first_4(), show_year()] {
             let plain = apply(&function, StringArray::from(texts.clone()));
             assert_eq!(plain, apply(&function, LargeStringArray::from(texts.clone())));
@@ -569,17 +573,27 @@ mod tests {
 
     #[test]
     fn numbers_keep_sign_and_length() {
-        assert_eq!(apply(&redact(), Int32Array::from(vec![0, 7, -42, i32::MIN, i32::MAX])), ["1", "1", "-11", "-1111111111", "1111111111"]);
+        assert_eq!(
+            apply(&redact(), Int32Array::from(vec![0, 7, -42, i32::MIN, i32::MAX])),
+            ["1", "1", "-11", "-1111111111", "1111111111"]
+        );
         assert_eq!(apply(&redact(), Int8Array::from(vec![i8::MIN, 99])), ["-111", "11"]);
         assert_eq!(apply(&redact(), UInt64Array::from(vec![u64::MAX])), ["11111111111111111111"]);
-        assert_eq!(apply(&show_last_4(), Int64Array::from(vec![123_456, 1234, 0, -98_765, i64::MAX])), ["113456", "1111", "1", "-18765", "1111111111111115807"]);
-        assert_eq!(apply(&show_first_4(), Int64Array::from(vec![123_456, 12, i64::MIN])), ["123411", "11", "-9223111111111111111"]);
+        assert_eq!(
+            apply(&show_last_4(), Int64Array::from(vec![123_456, 1234, 0, -98_765, i64::MAX])),
+            ["113456", "1111", "1", "-18765", "1111111111111115807"]
+        );
+        assert_eq!(
+            apply(&show_first_4(), Int64Array::from(vec![123_456, 12, i64::MIN])),
+            ["123411", "11", "-9223111111111111111"]
+        );
         assert_eq!(apply(&show_first_4(), Int16Array::from(vec![i16::MAX, i16::MIN])), ["32761", "-32761"]);
     }
 
     #[test]
     fn dates_keep_what_is_asked_for() {
-        let dates = || Date32Array::from(vec![Some(0), Some(-14_109), Some(19_782), None, Some(i32::MIN), Some(i32::MAX)]);
+        let dates =
+            || Date32Array::from(vec![Some(0), Some(-14_109), Some(19_782), None, Some(i32::MIN), Some(i32::MAX)]);
         assert_eq!(apply(&redact(), dates())[..4], ["0001-01-01", "0001-01-01", "0001-01-01", "NULL"]);
         assert_eq!(apply(&show_year(), dates())[..4], ["1970-01-01", "1931-01-01", "2024-01-01", "NULL"]);
         // The first day of the first year that there is lies before it.
@@ -587,10 +601,14 @@ mod tests {
         assert!(masked.is_null(4) && masked.is_valid(5));
         for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
             for zone in [None, Some("+02:00".into())] {
-                let times = cast(&Int64Array::from(vec![Some(1_709_164_800), None]), &DataType::Timestamp(TimeUnit::Second, None));
+                let times = cast(
+                    &Int64Array::from(vec![Some(1_709_164_800), None]),
+                    &DataType::Timestamp(TimeUnit::Second, None),
+                );
                 let times = cast(&times.unwrap(), &DataType::Timestamp(unit, zone)).unwrap();
                 let year = masked_ref(&times, &show_year());
-                let seconds = cast(&cast(&year, &DataType::Timestamp(TimeUnit::Second, None)).unwrap(), &DataType::Int64);
+                let seconds =
+                    cast(&cast(&year, &DataType::Timestamp(TimeUnit::Second, None)).unwrap(), &DataType::Int64);
                 assert_eq!(shown(&seconds.unwrap())[1], "NULL");
                 assert_eq!(masked_ref(&times, &redact()).null_count(), 2);
             }
@@ -635,7 +653,11 @@ mod tests {
             Arc::new(list),
             Arc::new(structure),
             cast(&Int32Array::from(vec![1]), &DataType::Time32(TimeUnit::Second)).unwrap(),
-            cast(&StringArray::from(vec!["secret"]), &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))).unwrap(),
+            cast(
+                &StringArray::from(vec!["secret"]),
+                &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+            )
+            .unwrap(),
         ];
         let key = KeyedHash::new(&[1; 32]);
         for array in &arrays {

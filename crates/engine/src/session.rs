@@ -303,8 +303,11 @@ impl AuthorizedSession {
     pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
         let (rows, time) = self.limits;
         let limits = QueryLimits { rows, deadline: time.map(|time| Instant::now() + time) };
-        let ready = |batch: RecordBatch, touched| {
-            QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch), limits }
+        let ready = |batch: RecordBatch, touched| QueryRun {
+            schema: batch.schema(),
+            touched,
+            work: Work::Ready(batch),
+            limits,
         };
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {

@@ -49,7 +49,12 @@ async fn no_way_leads_round_the_views() {
         for case in &file.cases {
             count += 1;
             let mut wrong = |text: String| {
-                failures.push(format!("{}: {}\n  {}\n  {text}", path.file_name().unwrap().display(), case.name, case.sql));
+                failures.push(format!(
+                    "{}: {}\n  {}\n  {text}",
+                    path.file_name().unwrap().display(),
+                    case.name,
+                    case.sql
+                ));
             };
             let seen = outcome(&planted.guarded, &case.sql).await;
             let prepared = outcome(&planted.copy, &case.sql).await;

@@ -12,7 +12,8 @@ use arrow_schema::{Field, Schema};
 use cordon_access::Mask;
 use cordon_crypto::KeyedHash;
 use cordon_engine::{
-    AuthorizedSession, AuthorizedView, EngineError, KEY_CLASS_METADATA, OutputFormat, QueryEngine, QueryOptions, TableStore,
+    AuthorizedSession, AuthorizedView, EngineError, KEY_CLASS_METADATA, OutputFormat, QueryEngine, QueryOptions,
+    TableStore,
 };
 
 use crate::support::{commit, stage, store, tmp_dir};
@@ -79,7 +80,8 @@ fn people() -> Vec<Person> {
                 level: if id % 4 == 0 { format!("{SECRET}{id}") } else { format!("{}", id % 6) },
                 cost: id as f64 * 0.25,
                 active: id % 2 == 0,
-                note: (id % 3 != 0 || hidden).then(|| hide(["1", "20", "abc", "3.5", ""][(id % 5) as usize].to_owned())),
+                note: (id % 3 != 0 || hidden)
+                    .then(|| hide(["1", "20", "abc", "3.5", ""][(id % 5) as usize].to_owned())),
             }
         })
         .collect()
@@ -104,7 +106,11 @@ fn visits() -> Vec<Visit> {
                 at: 19_000 + (vid % 90) as i32,
                 motive: format!("{SECRET}{vid}"),
                 amount: 770_000_000 + vid,
-                remark: if hidden { Some(format!("{SECRET}{vid}")) } else { (vid % 3 == 0).then(|| format!("r{}", vid % 8)) },
+                remark: if hidden {
+                    Some(format!("{SECRET}{vid}"))
+                } else {
+                    (vid % 3 == 0).then(|| format!("r{}", vid % 8))
+                },
             }
         })
         .collect()
@@ -116,8 +122,8 @@ pub fn views() -> Vec<AuthorizedView> {
     let mut people = AuthorizedView::only(
         "people",
         [
-            "id", "name", "dept", "age", "birth", "phone", "code", "score", "salary", "zip", "ward", "level", "cost", "active",
-            "note",
+            "id", "name", "dept", "age", "birth", "phone", "code", "score", "salary", "zip", "ward", "level", "cost",
+            "active", "note",
         ],
     );
     people.row_filter = Some(PEOPLE_FILTER.into());
@@ -191,22 +197,20 @@ fn people_batch(copy: bool) -> RecordBatch {
         ("name", masked(&|p| p.name.clone(), &|text| Some(redact(text)))),
         ("dept", text(&|p| Some(p.dept.to_owned()))),
         ("age", Arc::new(people.iter().map(|p| Some(p.age)).collect::<Int32Array>())),
-        ("birth", Arc::new(people.iter().map(|p| Some(if copy { year(p.birth) } else { p.birth })).collect::<Date32Array>())),
+        (
+            "birth",
+            Arc::new(people.iter().map(|p| Some(if copy { year(p.birth) } else { p.birth })).collect::<Date32Array>()),
+        ),
         ("phone", masked(&|p| p.phone.clone(), &|text| Some(show_last_4(text)))),
         ("code", text(&|p| Some(p.code.clone()))),
         ("score", Arc::new(people.iter().map(|p| p.score.filter(|_| !copy)).collect::<Int32Array>())),
-        ("salary", Arc::new(people.iter().map(|p| Some(if copy { 111_111_111 } else { p.salary })).collect::<Int64Array>())),
+        (
+            "salary",
+            Arc::new(people.iter().map(|p| Some(if copy { 111_111_111 } else { p.salary })).collect::<Int64Array>()),
+        ),
         ("zip", masked(&|p| p.zip.clone(), &|text| Some(text[..3].to_owned()))),
-        (
-            "ward",
-            masked(&|p| p.ward.clone(), &|text| {
-                Some(key.tag(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
-            }),
-        ),
-        (
-            "level",
-            masked(&|p| p.level.clone(), &|text| text.parse::<i32>().ok().map(|level| (level * 2).to_string())),
-        ),
+        ("ward", masked(&|p| p.ward.clone(), &|text| Some(data_encoding::HEXLOWER.encode(&key.tag(text.as_bytes()))))),
+        ("level", masked(&|p| p.level.clone(), &|text| text.parse::<i32>().ok().map(|level| (level * 2).to_string()))),
         ("cost", Arc::new(people.iter().map(|p| Some(p.cost)).collect::<Float64Array>())),
         ("active", Arc::new(people.iter().map(|p| Some(p.active)).collect::<BooleanArray>())),
         ("note", text(&|p| p.note.clone())),
@@ -226,7 +230,10 @@ fn visits_batch(copy: bool) -> RecordBatch {
         ("kind", texts(visits.iter().map(|v| Some(v.kind)))),
         ("paid", Arc::new(visits.iter().map(|v| v.paid).collect::<Float64Array>())),
         ("at", Arc::new(visits.iter().map(|v| Some(v.at)).collect::<Date32Array>())),
-        ("amount", Arc::new(visits.iter().map(|v| Some(if copy { 770_011_111 } else { v.amount })).collect::<Int64Array>())),
+        (
+            "amount",
+            Arc::new(visits.iter().map(|v| Some(if copy { 770_011_111 } else { v.amount })).collect::<Int64Array>()),
+        ),
         ("remark", texts(visits.iter().map(|v| v.remark.clone()))),
     ];
     if !copy {
@@ -328,11 +335,14 @@ pub async fn assert_silent(session: &AuthorizedSession, sql: &str, outcome: &Out
     };
     match self::outcome(session, &format!("explain {sql}")).await {
         Ok(lines) => said.push_str(&lines.join("\n")),
-        Err(error) => said.push_str(&format!("{error} {error:?}")),
+        Err(error) => said = format!("{said}{error} {error:?}"),
     }
     for secret in [SECRET, "ssn", "motive", "vip", "psych"] {
         let asked = secret != SECRET && sql.contains(secret);
-        assert!(asked || known.contains(secret) || !said.contains(secret), "{secret} in what was said to\n  {sql}\n{said}");
+        assert!(
+            asked || known.contains(secret) || !said.contains(secret),
+            "{secret} in what was said to\n  {sql}\n{said}"
+        );
     }
     for line in said.split(|c: char| !c.is_ascii_digit()) {
         let masked = line.len() == 9 && line.starts_with(SECRET_NUMBER) && !known.contains(line);

@@ -241,6 +241,8 @@ async fn a_row_filter_and_masks_hold_on_every_path() {
     assert!(session.plan("select visits from patients").await.is_err());
     let query = session.plan("select age from patients where age > 3").await.unwrap();
     assert_eq!(query.touched()[0].columns, ["age"]);
+    let query = session.plan("select count(*) from patients where age > 3 and 1 / (cost + 1) < 9").await.unwrap();
+    assert_eq!(query.touched()[0].columns, ["age", "cost"]);
     let plan = lines(&session, "explain select age, name from patients where age > 3").await.unwrap().join("\n");
     for hidden in ["visits", "mask", "policy", "Barrier", "cast"] {
         assert!(!plan.contains(hidden), "{hidden} in\n{plan}");
@@ -259,7 +261,8 @@ async fn a_view_that_cannot_be_enforced_is_refused() {
     refused(&|view| view.row_filter = Some("nosuch = 1".into()));
     refused(&|view| view.row_filter = Some("age >".into()));
     refused(&|view| view.row_filter = Some("age".into()));
-    for (column, mask) in [("name", "nosuch(name)"), ("name", "{col} +"), ("name", "nosuch"), ("age", "struct({col})")] {
+    for (column, mask) in [("name", "nosuch(name)"), ("name", "{col} +"), ("name", "nosuch"), ("age", "struct({col})")]
+    {
         let mask = Mask::Custom(mask.into());
         refused(&|view| {
             view.masks.insert(column.into(), mask.clone());
