@@ -60,6 +60,8 @@ pub enum EngineError {
     Execution(ExecutionProblem),
     #[error("{0}")]
     Limit(QueryLimit),
+    #[error("the rights that the query began with have changed meanwhile; what was given until then is not the whole")]
+    Revoked,
     #[error("an internal error of the engine ({0})")]
     Internal(&'static str),
 }

@@ -62,7 +62,7 @@ mod view;
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind, QueryLimit};
 pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
-pub use limits::QueryLimits;
+pub use limits::{QueryLimits, StillAllowed};
 pub use output::{OutputFormat, write_result};
 pub use session::{
     AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,

@@ -1,6 +1,7 @@
-//! How much one query may give and how long it may take.
+//! How much one query may give, how long it may take, and for how long whoever asked may see it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -24,16 +25,20 @@ impl QueryLimits {
     }
 }
 
+/// Whether what was decided when a query began still holds. Asked before each batch of rows leaves, so it is quick.
+pub type StillAllowed = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The limits of a query that runs.
 pub(crate) struct Watch {
     limits: QueryLimits,
+    allowed: Option<StillAllowed>,
     given: u64,
     alarm: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Watch {
-    pub(crate) fn new(limits: QueryLimits) -> Self {
-        Self { limits, given: 0, alarm: None }
+    pub(crate) fn new(limits: QueryLimits, allowed: Option<StillAllowed>) -> Self {
+        Self { limits, allowed, given: 0, alarm: None }
     }
 
     /// Whether the time is over; wakes the task when it will be.
@@ -48,7 +53,11 @@ impl Watch {
         }
     }
 
+    /// Whether so many more rows may leave.
     pub(crate) fn rows(&mut self, rows: usize) -> Result<(), EngineError> {
+        if self.allowed.as_ref().is_some_and(|allowed| !allowed()) {
+            return Err(EngineError::Revoked);
+        }
         self.given += rows as u64;
         match self.limits.rows {
             Some(limit) if self.given > limit => Err(EngineError::Limit(QueryLimit::Rows { limit })),

@@ -37,7 +37,7 @@ use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
 use crate::explain;
 use crate::keytools::CordonEncryptionFactory;
 use crate::leakproof::PushDownToBarriers;
-use crate::limits::{QueryLimits, Watch};
+use crate::limits::{QueryLimits, StillAllowed, Watch};
 use crate::mask;
 use crate::policy::PolicyReader;
 use crate::spill::SealedSpills;
@@ -286,6 +286,7 @@ pub struct QueryRun {
     touched: Vec<Touched>,
     work: Work,
     limits: QueryLimits,
+    allowed: Option<StillAllowed>,
 }
 
 enum Work {
@@ -308,6 +309,7 @@ impl AuthorizedSession {
             touched,
             work: Work::Ready(batch),
             limits,
+            allowed: None,
         };
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {
@@ -347,7 +349,7 @@ impl AuthorizedSession {
             .await
             .map_err(|error| EngineError::execution(&error))?;
         let context = state.task_ctx();
-        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context }, limits })
+        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context }, limits, allowed: None })
     }
 
     /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
@@ -436,6 +438,13 @@ impl QueryRun {
         self
     }
 
+    /// The query ends with [`EngineError::Revoked`] before the first batch at which this says no.
+    #[must_use]
+    pub fn while_allowed(mut self, allowed: StillAllowed) -> Self {
+        self.allowed = Some(allowed);
+        self
+    }
+
     /// Starts the query. The caller has made its audit entry durable before.
     pub fn execute(self) -> Result<QueryStream, EngineError> {
         let rows = match self.work {
@@ -444,7 +453,7 @@ impl QueryRun {
                 Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
             }
         };
-        Ok(QueryStream { schema: self.schema, rows, watch: Watch::new(self.limits) })
+        Ok(QueryStream { schema: self.schema, rows, watch: Watch::new(self.limits, self.allowed) })
     }
 }
 

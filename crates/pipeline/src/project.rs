@@ -585,6 +585,11 @@ impl OpenProject {
         Ok(self.ring.versions::<SealKey>()?)
     }
 
+    /// What masks of queries hash under: the same values have the same hashes, whoever asks and whenever.
+    pub fn mask_key(&self) -> Result<KeyedHash, RunError> {
+        Ok(KeyedHash::for_key(&self.ring.key::<HashKey>()?).derive("masks of queries"))
+    }
+
     /// Names files in manifests and in the audit log without naming patients. From the first version of the key: under another name a
     /// file would be taken for a new one.
     pub(crate) fn source_ids(&self) -> Result<KeyedHash, RunError> {

@@ -2,16 +2,52 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use cordon_access::{Action, ColumnFacts, Decision, Policies, Privilege, Purpose, Reason, Request};
+use cordon_access::{
+    Action, Authorizer, ColumnFacts, Decision, Policies, Principal, Privilege, Purpose, PurposeOfUse, Reason, Request,
+};
 use cordon_audit::{DatasetAccess, Event, Label, Statement};
-use cordon_engine::{EngineError, PlanProblemKind};
+use cordon_engine::{EngineError, PlanProblemKind, StillAllowed};
 use cordon_pipeline::error::{RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::new_run_id;
 
 use crate::{QueryError, Question, Stored, rights};
+
+/// How often it is looked whether a decision still holds where no rule changed.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What was decided about a table that a query reads.
+struct Seen {
+    table: String,
+    /// The columns that the query reads.
+    read: Vec<String>,
+    columns: Vec<String>,
+    facts: Vec<ColumnFacts>,
+    decision: Decision,
+}
+
+impl Seen {
+    /// Whether the same columns would be shown now, in the same way, and the same rows.
+    fn holds(&self, policies: &Policies, principal: &Principal, usage: &PurposeOfUse) -> bool {
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let now = policies.decide(&Request {
+            principal,
+            usage,
+            time: cordon_pipeline::policies::now(),
+            dataset: &self.table,
+            columns: &columns,
+            facts: &self.facts,
+            action: Action::Read,
+        });
+        let old = &self.decision;
+        now.allowed
+            && now.row_filter == old.row_filter
+            && self.read.iter().all(|name| now.columns.contains(name) && now.masks.get(name) == old.masks.get(name))
+    }
+}
 
 /// A question with what was decided about it.
 pub(crate) struct Asked {
@@ -103,6 +139,33 @@ impl Asked {
             access,
         })?;
         Ok(())
+    }
+
+    /// Whether the asker may still see what the query reads as it was decided: asked at each batch, answered anew when rules changed,
+    /// and every few seconds, since rules may hold for a time only.
+    pub(crate) fn watch(&self, touched: Vec<(String, Vec<String>)>) -> Result<StillAllowed, RunError> {
+        let source = self.project.policy_source()?;
+        let decided: Vec<_> = touched
+            .into_iter()
+            .filter_map(|(table, read)| {
+                let (columns, facts) =
+                    (self.stored.columns.get(&table)?.clone(), self.stored.facts.get(&table)?.clone());
+                let decision = self.open.get(&table)?.clone();
+                Some(Seen { table, read, columns, facts, decision })
+            })
+            .collect();
+        let Question { principal, usage, .. } = self.question.clone();
+        let last = Mutex::new((source.generation(), Instant::now(), true));
+        Ok(Arc::new(move || {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            let (generation, asked, allowed) = *last;
+            let now = source.generation();
+            if allowed && (now != generation || asked.elapsed() > AGAIN) {
+                let policies = source.current();
+                *last = (now, Instant::now(), decided.iter().all(|seen| seen.holds(&policies, &principal, &usage)));
+            }
+            last.2
+        }))
     }
 
     /// In an emergency somebody else has to look at it afterwards: on the list before the first row.

@@ -67,6 +67,7 @@ impl Questions {
                 planned.touched().iter().map(|touched| (touched.table.clone(), touched.columns.clone())).collect();
             asked.together(&touched)?;
             asked.break_glass(planned.touched().iter().map(|touched| touched.table.clone()).collect())?;
+            let planned = planned.while_allowed(asked.watch(touched)?);
             Ok((asked, planned))
         });
         let (asked, planned) = asked.await?;
@@ -130,6 +131,7 @@ impl Questions {
             memory_limit: project.project.memory,
             tmp_dir: project.tmp_folder(),
             threads: project.project.threads,
+            mask_key: Some(project.mask_key()?),
             ..QueryOptions::default()
         };
         let made = Arc::new(QueryEngine::new(options, project.tables().clone())?);
