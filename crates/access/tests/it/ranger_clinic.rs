@@ -78,15 +78,7 @@ fn decide(policies: &Policies, principal: &Principal, usage: &PurposeOfUse, data
     let known = datasets().into_iter().find(|known| known.name == dataset).unwrap();
     let columns: Vec<&str> = known.columns.iter().map(String::as_str).collect();
     let facts = &known.facts;
-    policies.decide(&Request {
-        principal,
-        usage,
-        time: NOW,
-        dataset,
-        columns: &columns,
-        facts,
-        action: Action::Read,
-    })
+    policies.decide(&Request { principal, usage, time: NOW, dataset, columns: &columns, facts, action: Action::Read })
 }
 
 fn plain(policies: &Policies, user: &str, purpose: Purpose, dataset: &str) -> Decision {
@@ -305,7 +297,10 @@ fn documents_of_another_service_or_of_wrong_types_are_refused_by_policy_and_fiel
         Records::read(&documents, "clinic").err().unwrap().to_string()
     };
     for (said, change) in [
-        ("another service", &(|it: &mut Documents| it.policies["serviceName"] = json!("hr")) as &dyn Fn(&mut Documents)),
+        (
+            "another service",
+            &(|it: &mut Documents| it.policies["serviceName"] = json!("hr")) as &dyn Fn(&mut Documents),
+        ),
         ("policy 1 `patients for those who treat`.policyItems[0].users", &|it| {
             it.policies["policies"][0]["policyItems"][0]["users"] = json!("ada");
         }),
@@ -335,7 +330,8 @@ fn lint_names_policy_and_field() {
     let records = Records::read(&documents, "clinic").unwrap();
     let service = service(&documents);
     let known = datasets();
-    let columns: Vec<Vec<&str>> = known.iter().map(|known| known.columns.iter().map(String::as_str).collect()).collect();
+    let columns: Vec<Vec<&str>> =
+        known.iter().map(|known| known.columns.iter().map(String::as_str).collect()).collect();
     let datasets: Vec<Dataset<'_>> =
         known.iter().zip(&columns).map(|(known, columns)| Dataset { name: &known.name, columns }).collect();
     let told: String =

@@ -121,11 +121,18 @@ fn policies_of_a_file_hide_columns_and_rows_and_mask_values() {
     for absent in ["SELECT patient FROM visits", "SELECT * FROM costs", "SELECT amount FROM costs"] {
         assert_ne!(ana(absent).code, 0, "{absent}");
     }
-    assert_eq!(sql(&folder, "engineer", "operations", "SELECT code FROM visits ORDER BY code").ok().out, "code\nE11\nI10\n");
+    assert_eq!(
+        sql(&folder, "engineer", "operations", "SELECT code FROM visits ORDER BY code").ok().out,
+        "code\nE11\nI10\n"
+    );
     // Another purpose, another user, a validity that is over.
-    for (user, purpose) in
-        [("ana", "payment"), ("ana", "emergency"), ("nobody", "treatment"), ("temp", "operations"), ("staff", "treatment")]
-    {
+    for (user, purpose) in [
+        ("ana", "payment"),
+        ("ana", "emergency"),
+        ("nobody", "treatment"),
+        ("temp", "operations"),
+        ("staff", "treatment"),
+    ] {
         let mut args = vec!["sql", "SELECT * FROM visits", "--as", user, "--purpose", purpose];
         if purpose == "emergency" {
             args.extend(["--reason", "the ward is on fire"]);
@@ -142,10 +149,14 @@ fn policies_of_a_file_hide_columns_and_rows_and_mask_values() {
 #[test]
 fn tags_of_a_file_count_beside_those_of_the_classification() {
     let folder = with_files();
-    folder.write("ranger/tags.json", json!({ "serviceName": "clinic", "tagVersion": 1,
+    folder.write(
+        "ranger/tags.json",
+        json!({ "serviceName": "clinic", "tagVersion": 1,
         "tags": { "1": { "type": "PART2" } },
         "serviceResources": [{ "id": 5, "resourceElements": resources("visits", &["code"]) }],
-        "resourceToTagIds": { "5": [1] } }).to_string());
+        "resourceToTagIds": { "5": [1] } })
+        .to_string(),
+    );
     let config = folder.read("cordon.yaml").replace("roles: ranger", "tags: ranger/tags.json, roles: ranger");
     folder.write("cordon.yaml", config);
     let mut changed = policies();
@@ -214,7 +225,8 @@ fn a_project_says_in_one_place_who_decides() {
 fn lint_and_explain_tell_what_the_rules_come_to() {
     let folder = with_files();
     let lint = folder.cordon(&["access", "lint", "--format", "json"]).exits(2).json();
-    let told: Vec<&str> = lint["problems"].as_array().unwrap().iter().map(|it| it["problem"].as_str().unwrap()).collect();
+    let told: Vec<&str> =
+        lint["problems"].as_array().unwrap().iter().map(|it| it["problem"].as_str().unwrap()).collect();
     assert_eq!(told, ["all have ended"], "{lint}");
     assert_eq!(lint["problems"][0]["policy_id"], 4);
     let mut mended = policies();
@@ -223,16 +235,23 @@ fn lint_and_explain_tell_what_the_rules_come_to() {
     folder.cordon(&["access", "lint"]).ok();
     put(&folder, &policies());
 
-    let one = folder.cordon(&["explain-access", "ana", "visits", "--purpose", "treatment", "--format", "json"]).ok().json();
+    let one =
+        folder.cordon(&["explain-access", "ana", "visits", "--purpose", "treatment", "--format", "json"]).ok().json();
     let columns = one[0]["columns"].as_array().unwrap();
     let of = |name: &str| columns.iter().find(|column| column["name"] == name).unwrap();
     assert_eq!(of("patient")["visible"], false);
     assert_eq!(of("patient")["why"][0]["ranger"]["policy"], 5);
-    assert_eq!(of("day")["why"][0]["ranger"], json!({ "policy": 1, "name": "zebra quartz visits", "version": 3, "item": "policyItems[0]" }));
+    assert_eq!(
+        of("day")["why"][0]["ranger"],
+        json!({ "policy": 1, "name": "zebra quartz visits", "version": 3, "item": "policyItems[0]" })
+    );
     assert_eq!(of("code")["mask"]["why"]["ranger"]["policy"], 2);
     assert_eq!(one[0]["row_filter"]["filter"], "code <> 'I10'");
     let people = folder.cordon(&["explain-access", "ana", "visits"]).ok().out;
-    assert!(people.contains("sees this of visits, for treatment") && people.contains("ana sees nothing of visits"), "{people}");
+    assert!(
+        people.contains("sees this of visits, for treatment") && people.contains("ana sees nothing of visits"),
+        "{people}"
+    );
     let group = folder.cordon(&["explain-access", "x", "visits", "--groups", "public,staff"]).ok().out;
     assert!(!group.contains("yes"), "{group}");
     folder.cordon(&["explain-access", "ana", "vists"]).exits(2);
@@ -253,7 +272,10 @@ fn lint_and_explain_tell_what_the_rules_come_to() {
     folder.write("next.json", next.to_string());
     let changes = folder.cordon(&["explain-access", "--diff", "next.json"]).ok().out;
     assert!(changes.contains("engineer loses visits.code (operations)"), "{changes}");
-    assert!(changes.contains("ana sees visits.code otherwise") && changes.contains("null now (treatment)"), "{changes}");
+    assert!(
+        changes.contains("ana sees visits.code otherwise") && changes.contains("null now (treatment)"),
+        "{changes}"
+    );
     // The same by another project's file, and none between a set and itself.
     folder.write("other/cordon.yaml", folder.read("cordon.yaml"));
     folder.write("other/ranger/policies.json", next.to_string());
@@ -307,7 +329,10 @@ impl Admin {
     }
 
     fn folder(&self, more: &str) -> Folder {
-        folder(&format!("{{ service: clinic, admin: {{ url: \"http://127.0.0.1:{}\", timeout-seconds: 1{more} }} }}", self.port))
+        folder(&format!(
+            "{{ service: clinic, admin: {{ url: \"http://127.0.0.1:{}\", timeout-seconds: 1{more} }} }}",
+            self.port
+        ))
     }
 }
 
@@ -356,7 +381,10 @@ fn answer(mut stream: TcpStream, answers: &Mutex<Answers>) {
         "/service/xusers/secure" | "/service/xusers" => ("404 Not Found", String::new()),
         _ => ("400 Bad Request", String::new()),
     };
-    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
 }
 
@@ -393,7 +421,8 @@ fn an_admin_hands_out_policies_and_changes_and_is_asked_for_what_is_newer() {
     // A change of one policy, and then a right that is taken away by another.
     let mut codes = policies()["policies"][1].clone();
     codes["dataMaskPolicyItems"][0]["dataMaskInfo"] = json!({ "dataMaskType": "MASK_NULL" });
-    let deltas = json!({ "serviceName": "clinic", "policyVersion": 2, "policyDeltas": [{ "changeType": 1, "policy": codes }] });
+    let deltas =
+        json!({ "serviceName": "clinic", "policyVersion": 2, "policyDeltas": [{ "changeType": 1, "policy": codes }] });
     admin.set(|it| it.deltas = Some(deltas));
     assert_eq!(ask(&folder, LOGIN).ok().out, "day,code\n2020,\n");
     let gone = json!({ "serviceName": "clinic", "policyVersion": 3, "policyDeltas": [{ "changeType": 2, "policy": { "id": 1 } }] });
