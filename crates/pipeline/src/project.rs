@@ -539,7 +539,7 @@ impl OpenProject {
         }
     }
 
-    /// What the roles say about a privileged action, now. About reading the [`Self::policies`] decide.
+    /// What the roles say about a privileged action, now; what the [`Self::policies`] say about reading, with nothing known of the columns.
     pub fn decide(
         &self,
         principal: &Principal,
@@ -548,8 +548,12 @@ impl OpenProject {
         columns: &[&str],
         action: Action,
     ) -> Decision {
-        let time = chrono::Utc::now().timestamp_millis();
-        self.project.grants.decide(&Request { principal, usage, time, dataset, columns, facts: &[], action })
+        let time = crate::policies::now();
+        let request = Request { principal, usage, time, dataset, columns, facts: &[], action };
+        match action {
+            Action::Privileged(_) => self.project.grants.decide(&request),
+            Action::Read => self.policies().map_or_else(|_| Decision::denied(), |policies| policies.decide(&request)),
+        }
     }
 
     /// Where the rules about reading come from: asked for changes by whoever stays, and for what is in force.
