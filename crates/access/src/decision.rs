@@ -193,19 +193,53 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How a value is hidden; the kinds that Ranger's service definitions know.
+/// How a value is hidden: Ranger's kinds, by Hive's rules (`docs/enforcement.md`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Mask {
-    /// Letters become `x`, digits `n`.
+    /// Capital letters become `X`, other letters `x`, digits `n`; digits of whole numbers 1; dates the first day of year 1.
     Redact,
     ShowLast4,
     ShowFirst4,
+    /// HMAC-SHA-256 of the text under a key of the project, in hexadecimal.
     Hash,
     Null,
+    /// Shown as it is: what takes a mask of another policy off again.
+    None,
     /// A date keeps its year only.
     ShowYear,
-    /// A SQL expression over the column.
+    /// A SQL expression in which `{col}` stands for the column and `{type}` for its type.
     Custom(String),
+}
+
+impl Mask {
+    /// By Ranger's name, with the expression that the policy or the service's definition gives. A kind that is not known and says
+    /// nothing of how, hides the value.
+    pub fn from_ranger(name: &str, expression: Option<&str>) -> Self {
+        match (name, expression.filter(|text| !text.trim().is_empty())) {
+            ("MASK", _) => Self::Redact,
+            ("MASK_SHOW_LAST_4", _) => Self::ShowLast4,
+            ("MASK_SHOW_FIRST_4", _) => Self::ShowFirst4,
+            ("MASK_HASH", _) => Self::Hash,
+            ("MASK_NONE", _) => Self::None,
+            ("MASK_DATE_SHOW_YEAR", _) => Self::ShowYear,
+            ("MASK_NULL", _) | (_, None) => Self::Null,
+            (_, Some(expression)) => Self::Custom(expression.to_owned()),
+        }
+    }
+
+    /// Ranger's name.
+    pub fn ranger_name(&self) -> &'static str {
+        match self {
+            Self::Redact => "MASK",
+            Self::ShowLast4 => "MASK_SHOW_LAST_4",
+            Self::ShowFirst4 => "MASK_SHOW_FIRST_4",
+            Self::Hash => "MASK_HASH",
+            Self::Null => "MASK_NULL",
+            Self::None => "MASK_NONE",
+            Self::ShowYear => "MASK_DATE_SHOW_YEAR",
+            Self::Custom(_) => "CUSTOM",
+        }
+    }
 }

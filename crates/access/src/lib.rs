@@ -67,7 +67,7 @@ mod wildcard;
 pub use decision::{Action, Authorizer, Decision, Mask, Privilege, Reason, Request};
 pub use error::{AccessError, Problem};
 pub use explain::{Change, Difference, Entry, Known, Matrix, compare, mask_words};
-pub use file::{AccessFile, ActionGrant, BreakGlassRules, Grant, Role, User};
+pub use file::{AccessFile, ActionGrant, Alert, BreakGlassRules, Grant, Role, User};
 pub use grants::{Dataset, Grants};
 pub use policies::{ColumnSight, MaskSight, Policies, RowSight, Sight};
 pub use principal::{Principal, PurposeOfUse};

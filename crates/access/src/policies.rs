@@ -123,6 +123,12 @@ impl Policies {
         Self { roles, reading: Reading::Unknown }
     }
 
+    /// The same rules about reading, with other users and roles.
+    #[must_use]
+    pub fn with_roles(&self, roles: Grants) -> Self {
+        Self { roles, reading: self.reading.clone() }
+    }
+
     pub fn roles(&self) -> &Grants {
         &self.roles
     }

@@ -104,7 +104,7 @@ impl RangerSection {
         }
         match (&self.policies, &self.admin) {
             (None, None) => {
-                tell("/ranger".to_owned(), "the policies are nowhere", "name a file `policies`, or an `admin`")
+                tell("/ranger".to_owned(), "the policies are nowhere", "name a file `policies`, or an `admin`");
             }
             (Some(_), Some(_)) => tell(
                 "/ranger/policies".to_owned(),

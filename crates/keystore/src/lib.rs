@@ -40,6 +40,7 @@ pub mod ranger;
 mod secret;
 mod sigv4;
 mod transit;
+pub mod webhook;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -155,6 +155,7 @@ pub fn engine_exit(error: &EngineError) -> (&'static str, ExitKind) {
         }
         EngineError::Planning(_) => ("not a valid query", ExitKind::Usage),
         EngineError::Execution(_) => ("failed on its data", ExitKind::Failure),
+        EngineError::Limit(_) => ("limit", ExitKind::Failure),
         _ => ("engine", ExitKind::Failure),
     }
 }

@@ -1,6 +1,6 @@
 //! Who may read what: the rules that are in force, wherever they come from, and what becomes of them while the project is open.
 //!
-//! Grants are in `cordon.yaml` and do not change. Policies of Ranger are read from files, or downloaded from a Ranger Admin and kept sealed,
+//! Users, roles and grants are in `cordon.yaml`, which is read again while the project stays open. Policies of Ranger are read from files, or downloaded from a Ranger Admin and kept sealed,
 //! so that they are in force for a while when it does not answer. Where they are not known, or were last heard of too long ago, nobody
 //! reads anything.
 
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cordon_access::ranger::{self, RangerError, json};
-use cordon_access::{Documents, Grants, Policies, RangerSection, Records, Service, apply_deltas};
+use cordon_access::{AccessFile, Documents, Grants, Policies, RangerSection, Records, Service, apply_deltas};
 use cordon_crypto::SealKeys;
 use cordon_deid::yaml;
 use cordon_keystore::Trouble;
@@ -29,11 +29,14 @@ use crate::sealed::{read_sealed, write_sealed};
 
 /// For files, which are looked at as often as an Admin would be asked.
 const POLL: Duration = Duration::from_secs(30);
+/// How often it is looked whether a file was written.
+const LOOK: Duration = Duration::from_secs(1);
 const NEVER: i64 = i64::MIN;
 
 /// The rules of a project and where they come from. One for the process.
 pub struct PolicySource {
-    roles: Grants,
+    /// `cordon.yaml`.
+    file: PathBuf,
     from: Origin,
     state: Mutex<State>,
     /// When the Admin last said what holds, in milliseconds since 1970; [`NEVER`] where it did not, or too long ago.
@@ -59,8 +62,12 @@ struct Admin {
     seal: SealKeys,
 }
 
-#[derive(Default)]
 struct State {
+    /// What `cordon.yaml` said last under `access`, and the roles that follow from it.
+    access: AccessFile,
+    roles: Grants,
+    /// It could not be read since: nobody knows what it says now.
+    unread: bool,
     documents: Documents,
     /// Of what the rules in force were made of.
     digest: Option<[u8; 32]>,
@@ -105,7 +112,7 @@ impl PolicySource {
     /// Reads the policies, from the Admin where there is one. That nothing is known of them is an error; what was kept of an Admin that does
     /// not answer counts for as long as `max-age` says.
     pub fn open(project: &Project, seal: SealKeys) -> Result<Self, RunError> {
-        let roles = project.grants.clone();
+        let (access, roles) = (project.file.access.clone(), project.grants.clone());
         let from = match &project.file.access.ranger {
             None => Origin::Project,
             Some(section) if section.admin.is_none() => {
@@ -117,10 +124,19 @@ impl PolicySource {
             Origin::Project => Policies::of_grants(roles.clone()),
             _ => Policies::unknown(roles.clone()),
         };
-        let source = Self {
+        let state = State {
+            access,
             roles,
+            unread: false,
+            documents: Documents::default(),
+            digest: None,
+            since: 0,
+            trouble: None,
+        };
+        let source = Self {
+            file: project.root.join("cordon.yaml"),
             from,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             heard: AtomicI64::new(NEVER),
             current: RwLock::new((0, Arc::new(first))),
         };
@@ -179,11 +195,8 @@ impl PolicySource {
     /// Looks whether there is anything new. `true` where the rules changed.
     pub fn refresh(&self) -> Result<bool, RunError> {
         let mut state = self.state();
-        let done = match &self.from {
-            Origin::Project => return Ok(false),
-            Origin::Files { root, section } => self.read_files(&mut state, root, section),
-            Origin::Admin(admin) => self.ask(&mut state, admin),
-        };
+        let read = self.read_access(&mut state);
+        let done = read.and_then(|changed| self.read_policies(&mut state).map(|more| changed || more));
         state.trouble = done.as_ref().err().map(|error| match error {
             RunError::PoliciesUnknown { why, .. } => why.clone(),
             error => error.to_string(),
@@ -193,22 +206,93 @@ impl PolicySource {
         done
     }
 
+    fn read_policies(&self, state: &mut State) -> Result<bool, RunError> {
+        match &self.from {
+            Origin::Project => Ok(false),
+            Origin::Files { root, section } => self.read_files(state, root, section),
+            Origin::Admin(admin) => self.ask(state, admin),
+        }
+    }
+
+    /// Who has which role may have changed. A file that cannot be read may have taken a right away: nobody reads anything until it can.
+    fn read_access(&self, state: &mut State) -> Result<bool, RunError> {
+        let read = || {
+            let text = fs::read_to_string(&self.file).map_err(|error| RunError::io("read", &self.file, &error))?;
+            let file: ProjectFile = yaml::parse(&text, Path::new("cordon.yaml"))?;
+            if file.access.ranger != state.access.ranger {
+                return Err(RunError::usage(
+                    "`access.ranger` is another than when this began",
+                    "stop and start again; nobody reads anything until then",
+                ));
+            }
+            let roles = Grants::check(file.access.clone()).map_err(|error| {
+                RunError::usage(format!("cordon.yaml: {error}"), "mend the file; nobody reads anything until then")
+            })?;
+            Ok((file.access, roles))
+        };
+        match read() {
+            Ok((access, _)) if access == state.access && !state.unread => Ok(false),
+            Ok((access, roles)) => {
+                (state.access, state.roles) = (access, roles);
+                let of = |current: &Policies| match &self.from {
+                    Origin::Project => Policies::of_grants(state.roles.clone()),
+                    _ => current.with_roles(state.roles.clone()),
+                };
+                let made = of(&self.current());
+                if state.unread {
+                    // The policies were put aside with them.
+                    state.digest = None;
+                }
+                state.unread = false;
+                self.put(made);
+                Ok(true)
+            }
+            Err(error) => {
+                if !state.unread {
+                    state.unread = true;
+                    self.put(Policies::unknown(state.roles.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Looks again and again, until what this returns is dropped.
     pub fn watch(self: &Arc<Self>) -> Watch {
         let (stop, stopped) = mpsc::channel();
         let poll = match &self.from {
-            Origin::Project => return Watch { _stop: stop },
-            Origin::Files { .. } => POLL,
+            Origin::Project | Origin::Files { .. } => POLL,
             Origin::Admin(admin) => admin.poll,
         };
         let source = Arc::clone(self);
         thread::spawn(move || {
-            while stopped.recv_timeout(poll) == Err(RecvTimeoutError::Timeout) {
-                // What went wrong is in `trouble`; the next look may do better.
-                let _ = source.refresh();
+            let (mut asked, mut seen) = (Instant::now(), None);
+            while stopped.recv_timeout(LOOK.min(poll)) == Err(RecvTimeoutError::Timeout) {
+                // A file that was written is read at once; an Admin is asked as often as it allows.
+                let written = source.written();
+                if asked.elapsed() >= poll || seen.as_ref().is_some_and(|seen| *seen != written) {
+                    asked = Instant::now();
+                    // What went wrong is in `trouble`; the next look may do better.
+                    let _ = source.refresh();
+                }
+                seen = Some(written);
             }
         });
         Watch { _stop: stop }
+    }
+
+    /// When the files were written and how long they are.
+    fn written(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let of = |path: &Path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        let mut all = vec![of(&self.file)];
+        if let Origin::Files { root, section } = &self.from {
+            let files = [&section.policies, &section.tags, &section.roles, &section.users];
+            all.extend(files.into_iter().flatten().map(|file| of(&root.join(file))));
+        }
+        all
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -229,7 +313,9 @@ impl PolicySource {
         }
         // Not where the Admin was heard meanwhile.
         if self.heard.compare_exchange(heard, NEVER, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            self.put(Policies::unknown(self.roles.clone()));
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            let unknown = Policies::unknown(current.1.roles().clone());
+            *current = (current.0 + 1, Arc::new(unknown));
         }
     }
 
@@ -251,13 +337,13 @@ impl PolicySource {
             Ok(None) => Ok(false),
             Ok(Some((documents, new, service))) => {
                 (state.documents, state.digest) = (documents, Some(new));
-                self.put(Policies::of_ranger(self.roles.clone(), service));
+                self.put(Policies::of_ranger(state.roles.clone(), service));
                 Ok(true)
             }
             Err(error) => {
                 // What they say now nobody knows: it may be a right that was taken away.
                 if state.digest.take().is_some() {
-                    self.put(Policies::unknown(self.roles.clone()));
+                    self.put(Policies::unknown(state.roles.clone()));
                 }
                 Err(error)
             }
@@ -275,7 +361,7 @@ impl PolicySource {
             state.digest = Some(digest(&kept.documents));
             (state.documents, state.since) = (kept.documents, kept.since);
             self.heard.store(heard, Ordering::SeqCst);
-            self.put(Policies::of_ranger(self.roles.clone(), service));
+            self.put(Policies::of_ranger(state.roles.clone(), service));
         }
     }
 
@@ -284,10 +370,10 @@ impl PolicySource {
         let pulled = match admin.pull(state) {
             Ok(pulled) => pulled,
             Err(Pulled::NoService) => {
-                *state = State::default();
+                (state.documents, state.digest, state.since) = (Documents::default(), None, 0);
                 self.heard.store(NEVER, Ordering::SeqCst);
                 let _ = fs::remove_file(&admin.kept);
-                self.put(Policies::unknown(self.roles.clone()));
+                self.put(Policies::unknown(state.roles.clone()));
                 return Err(unknown(&admin.section.service, "the Ranger Admin has no such service"));
             }
             Err(Pulled::Failed(why)) => return Err(unknown(&admin.section.service, &why)),
@@ -311,7 +397,7 @@ impl PolicySource {
             unknown(&admin.section.service, &why)
         })?;
         // In force at once, also where the disk is full.
-        self.put(Policies::of_ranger(self.roles.clone(), service));
+        self.put(Policies::of_ranger(state.roles.clone(), service));
         state.digest = Some(new);
         state.since = time;
         state.documents = pulled.documents;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
 use cordon_access::{
-    Action, Authorizer, ColumnFacts, Dataset, Decision, Grants, Known, Policies, Principal, Problem, PurposeOfUse,
+    Action, Authorizer, ColumnFacts, Dataset, Grants, Known, Policies, Principal, Privilege, Problem, PurposeOfUse,
     Request,
 };
 use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
@@ -539,21 +539,22 @@ impl OpenProject {
         }
     }
 
-    /// What the roles say about a privileged action, now; what the [`Self::policies`] say about reading, with nothing known of the columns.
-    pub fn decide(
-        &self,
-        principal: &Principal,
-        usage: &PurposeOfUse,
-        dataset: &str,
-        columns: &[&str],
-        action: Action,
-    ) -> Decision {
-        let time = crate::policies::now();
-        let request = Request { principal, usage, time, dataset, columns, facts: &[], action };
-        match action {
-            Action::Privileged(_) => self.project.grants.decide(&request),
-            Action::Read => self.policies().map_or_else(|_| Decision::denied(), |policies| policies.decide(&request)),
-        }
+    /// Whether a role of the user names the privilege for the purpose, as far as `cordon.yaml` says now. No grant to read implies one.
+    pub fn may(&self, principal: &Principal, usage: &PurposeOfUse, privilege: Privilege, about: &str) -> bool {
+        let (time, action) = (crate::policies::now(), Action::Privileged(privilege));
+        let request = Request { principal, usage, time, dataset: about, columns: &[], facts: &[], action };
+        self.roles().decide(&request).allowed
+    }
+
+    /// Whether there is such a user, as far as `cordon.yaml` says now.
+    pub fn knows(&self, user: &str) -> bool {
+        self.roles().users().any(|known| known == user)
+    }
+
+    /// Users and roles. Whoever stays has them read again by what [`OpenProject::policy_source`] gives.
+    fn roles(&self) -> Grants {
+        let open = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map_or_else(|| self.project.grants.clone(), |source| source.current().roles().clone())
     }
 
     /// Where the rules about reading come from: asked for changes by whoever stays, and for what is in force.

@@ -110,7 +110,14 @@ impl Asked {
         if self.purpose() == Purpose::Emergency {
             let reason = self.question.usage.reason.clone().unwrap_or_default();
             let (query, principal) = (self.id.clone(), self.user().to_owned());
+            let told = (Arc::clone(&self.project), query.clone(), principal.clone(), datasets.clone());
             self.project.audit(&Event::BreakGlass { query, principal, reason, datasets })?;
+            // Nobody who is in an emergency waits for the watchman. What becomes of it is on the record; where even that fails, the list of
+            // what is to be reviewed has it all the same.
+            drop(tokio::task::spawn_blocking(move || {
+                let (project, query, principal, datasets) = told;
+                project.alert_emergency(&query, &principal, &datasets)
+            }));
         }
         Ok(())
     }
