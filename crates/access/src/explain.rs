@@ -108,8 +108,14 @@ impl fmt::Display for Matrix {
                 datasets.push(&entry.sight.dataset);
             }
         }
-        for dataset in datasets {
+        let is_open =
+            |name: &&str| self.entries.iter().any(|entry| entry.sight.dataset == **name && entry.sight.is_open());
+        let (open, closed): (Vec<&str>, Vec<&str>) = datasets.into_iter().partition(is_open);
+        for dataset in open {
             self.one(f, dataset)?;
+        }
+        if !closed.is_empty() {
+            writeln!(f, "\nOpen to nobody: {}", closed.join(", "))?;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub struct PolicySource {
 
 enum Origin {
     Project,
-    Files { root: PathBuf, section: RangerSection },
+    Files { root: PathBuf, section: Box<RangerSection> },
     Admin(Box<Admin>),
 }
 
@@ -116,7 +116,7 @@ impl PolicySource {
         let from = match &project.file.access.ranger {
             None => Origin::Project,
             Some(section) if section.admin.is_none() => {
-                Origin::Files { root: project.root.clone(), section: section.clone() }
+                Origin::Files { root: project.root.clone(), section: Box::new(section.clone()) }
             }
             Some(section) => Origin::Admin(Box::new(Admin::open(project, section, seal)?)),
         };
