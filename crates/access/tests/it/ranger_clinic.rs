@@ -85,6 +85,13 @@ fn plain(policies: &Policies, user: &str, purpose: Purpose, dataset: &str) -> De
     decide(policies, &Principal::named(user), &purpose.into(), dataset)
 }
 
+/// One a line.
+fn lines(told: &[impl ToString]) -> String {
+    let mut lines: Vec<String> = told.iter().map(ToString::to_string).collect();
+    lines.push(String::new());
+    lines.join("\n")
+}
+
 #[test]
 fn the_golden_matrix() {
     let policies = policies("policies.json");
@@ -96,8 +103,7 @@ fn the_golden_matrix() {
 fn what_changes_between_two_versions() {
     let (before, after) = (policies("policies.json"), policies("policies-next.json"));
     let changes = compare(&before, &after, &before.principals(), &datasets(), NOW);
-    let told: String = changes.iter().map(|change| format!("{change}\n")).collect();
-    check_golden(&cases().join("ranger-clinic/changes.txt"), &told);
+    check_golden(&cases().join("ranger-clinic/changes.txt"), &lines(&changes));
     assert!(compare(&before, &before, &before.principals(), &datasets(), NOW).is_empty());
 }
 
@@ -334,7 +340,6 @@ fn lint_names_policy_and_field() {
         known.iter().map(|known| known.columns.iter().map(String::as_str).collect()).collect();
     let datasets: Vec<Dataset<'_>> =
         known.iter().zip(&columns).map(|(known, columns)| Dataset { name: &known.name, columns }).collect();
-    let told: String =
-        records.lint(&service, &datasets, NOW).unwrap().iter().map(|problem| format!("{problem}\n")).collect();
+    let told = lines(&records.lint(&service, &datasets, NOW).unwrap());
     check_golden(&cases().join("ranger-clinic/lint.txt"), &told);
 }
