@@ -407,6 +407,23 @@ events! {
         table: String,
         what: Label,
     }
+    /// Somebody logged in to the server.
+    LoggedIn = "logged_in" {
+        session: String,
+        principal: String,
+        /// How: `access token`, `client certificate`, `password`.
+        method: Label,
+        /// The client's network address.
+        client: String,
+    }
+    /// Somebody was not let in.
+    LogInFailed = "log_in_failed" {
+        /// Of a user who is known. What else was given as a name may be a password.
+        principal: Option<String>,
+        method: Label,
+        client: String,
+        what: Label,
+    }
     /// Somebody looked at what tells about data without showing any: a list, a status.
     Inspected = "inspected" {
         what: Label,
@@ -442,8 +459,9 @@ impl Event {
             | Self::QuarantineShown { principal, .. }
             | Self::HoldPlaced { principal, .. }
             | Self::HoldReleased { principal, .. }
-            | Self::OlderVaultAccepted { principal, .. } => Some(principal),
-            Self::Inspected { principal, .. } => principal.as_deref(),
+            | Self::OlderVaultAccepted { principal, .. }
+            | Self::LoggedIn { principal, .. } => Some(principal),
+            Self::Inspected { principal, .. } | Self::LogInFailed { principal, .. } => principal.as_deref(),
             _ => None,
         }
     }

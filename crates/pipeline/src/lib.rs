@@ -35,6 +35,7 @@ pub mod reveal;
 pub mod rotate;
 pub mod run;
 pub mod sealed;
+pub mod server_config;
 pub mod shred;
 pub mod source;
 pub mod state;
