@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Purpose;
+use crate::{Principal, PurposeOfUse};
 
 /// A policy engine. It cannot fail: an engine that meets an error denies.
 pub trait Authorizer: Send + Sync {
@@ -92,8 +92,10 @@ impl fmt::Display for Privilege {
 /// One question: may this user, for this purpose, do this with this dataset.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    pub user: &'a str,
-    pub purpose: Purpose,
+    pub principal: &'a Principal,
+    pub usage: &'a PurposeOfUse,
+    /// When it is asked, in milliseconds since 1970, UTC: no policy engine reads a clock.
+    pub time: i64,
     /// For a privileged action, what it is about: it is not compared with anything.
     pub dataset: &'a str,
     /// All columns that the dataset really has, in its own order. A decision is always about these, never about what a

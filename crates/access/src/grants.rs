@@ -80,9 +80,9 @@ impl Grants {
     /// Only what a role's `actions` name; no grant to read counts.
     fn decide_privileged(&self, request: &Request<'_>, privilege: Privilege) -> Decision {
         let mut why = Vec::new();
-        for role in self.roles_of(request.user) {
+        for role in self.roles_of(&request.principal.name) {
             for (index, entry) in role.actions.iter().enumerate() {
-                if entry.allow.contains(&privilege) && entry.purposes.contains(&request.purpose) {
+                if entry.allow.contains(&privilege) && entry.purposes.contains(&request.usage.purpose) {
                     why.push(Reason::Action { role: role.name.clone(), action: index });
                 }
             }
@@ -120,7 +120,7 @@ impl Authorizer for Grants {
         }
         let mut visible = vec![false; request.columns.len()];
         let mut why = Vec::new();
-        for role in self.roles_of(request.user) {
+        for role in self.roles_of(&request.principal.name) {
             for (index, grant) in role.grants.iter().enumerate() {
                 if grant.open(request, &mut visible) {
                     why.push(Reason::Grant { role: role.name.clone(), grant: index });
@@ -162,7 +162,7 @@ impl CheckedGrant {
 
     /// Marks what this grant lets the asker see; true if that is anything.
     fn open(&self, request: &Request<'_>, visible: &mut [bool]) -> bool {
-        if !self.purposes.contains(&request.purpose) || !any(&self.datasets, request.dataset) {
+        if !self.purposes.contains(&request.usage.purpose) || !any(&self.datasets, request.dataset) {
             return false;
         }
         let mut opened = false;

@@ -16,7 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use cordon_access::{Action, Authorizer, Decision, Lifetime, Privilege, Purpose, Request, RevealRules, same_user};
+use cordon_access::{Action, Decision, Lifetime, Principal, Privilege, Purpose, RevealRules, same_user};
 use cordon_audit::{
     AuditError, AuditLog, Crosswalk, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag,
 };
@@ -909,7 +909,7 @@ impl<'a> Desk<'a> {
 
     fn may(&self, user: &str, purpose: Purpose, privilege: Privilege) -> bool {
         let action = Action::Privileged(privilege);
-        self.project.project.grants.decide(&Request { user, purpose, dataset: "tokens", columns: &[], action }).allowed
+        self.project.decide(&Principal::named(user), &purpose.into(), "tokens", &[], action).allowed
     }
 
     fn absent<T>(&self, id: &str, by: &str) -> Decided<T> {
