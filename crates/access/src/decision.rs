@@ -48,10 +48,12 @@ pub enum Privilege {
     Retain,
     /// Place legal holds, and release them: what they name is not removed meanwhile.
     Hold,
+    /// Read the audit log from afar: who asked for what, and when.
+    ReadAudit,
 }
 
 impl Privilege {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reveal,
         Self::ApproveReveal,
         Self::Shred,
@@ -63,6 +65,7 @@ impl Privilege {
         Self::UnwrapKeys,
         Self::Retain,
         Self::Hold,
+        Self::ReadAudit,
     ];
 
     /// As it is written in the project's file.
@@ -79,6 +82,7 @@ impl Privilege {
             Self::UnwrapKeys => "unwrap-keys",
             Self::Retain => "retain",
             Self::Hold => "hold",
+            Self::ReadAudit => "read-audit",
         }
     }
 }

@@ -55,7 +55,7 @@ pub struct ActionGrant {
     /// which of another), `approve-translate` (be the second person there), `join-recipients` (query tables of several recipients
     /// together), `read-quarantine` (see records as they were
     /// read), `unwrap-keys` (get data keys of tables for other programs), `retain` (remove what is past its retention), `hold`
-    /// (place and release legal holds).
+    /// (place and release legal holds), `read-audit` (read the audit log through the server).
     pub allow: Vec<Privilege>,
     /// The purposes for which they may be done; a request for any other purpose is denied.
     pub purposes: Vec<Purpose>,

@@ -416,6 +416,11 @@ events! {
         /// The client's network address.
         client: String,
     }
+    /// Who may log in with a password that the project keeps: `set` or `removed`.
+    LocalUserChanged = "local_user_changed" {
+        user: String,
+        what: Label,
+    }
     /// Somebody was not let in.
     LogInFailed = "log_in_failed" {
         /// Of a user who is known. What else was given as a name may be a password.

@@ -86,6 +86,8 @@ pub enum Command {
     /// Make, check and restore backups of a project.
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// Serve people and programs who log in, over HTTP and to clients of PostgreSQL, as `server` in cordon.yaml says.
+    Serve(ServeArgs),
     /// Print the JSON Schema of a configuration file, for editors.
     Schema(SchemaArgs),
     /// Generate a synthetic hospital: no person in it exists.
@@ -424,6 +426,29 @@ pub enum KeysCommand {
         #[arg(long)]
         purpose: String,
     },
+}
+
+#[derive(ClapArgs)]
+pub struct ServeArgs {
+    #[command(subcommand)]
+    pub command: Option<ServeCommand>,
+}
+
+#[derive(Subcommand)]
+pub enum ServeCommand {
+    /// Users whom the project keeps itself (`server.log-in.local-users`).
+    #[command(subcommand)]
+    User(ServeUserCommand),
+}
+
+#[derive(Subcommand)]
+pub enum ServeUserCommand {
+    /// Let a user log in with a password, or change it. The password is asked for, or is the first line of what comes in.
+    Add { name: String },
+    /// Let a user log in no more; open sessions end.
+    Remove { name: String },
+    /// Who may log in so.
+    List,
 }
 
 #[derive(Subcommand)]

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use cordon_access::{Decision, Mask};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::MemTable;
 use datafusion::execution::context::SQLOptions;
@@ -222,6 +224,12 @@ pub struct AuthorizedSession {
     versions: BTreeMap<String, u64>,
 }
 
+/// What a statement answers, and the types of its parameters where it tells them.
+pub struct Described {
+    pub schema: SchemaRef,
+    pub parameters: Vec<Option<DataType>>,
+}
+
 /// A query that is planned and not run: write the record, then [`QueryRun::execute`].
 pub struct QueryRun {
     schema: SchemaRef,
@@ -240,12 +248,62 @@ impl AuthorizedSession {
         &self.visible
     }
 
+    /// What each table that the session sees looks like.
+    pub fn schemas(&self) -> Result<BTreeMap<String, SchemaRef>, EngineError> {
+        self.visible.keys().map(|table| Ok((table.clone(), self.schema_of(table)?))).collect()
+    }
+
     /// Checks and plans one statement. Nothing is read but footers.
     pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
+        self.plan_with(sql, &[]).await
+    }
+
+    /// The same for a statement with parameters `$1`, `$2` …, each the only value of its array. They take the places of the plan's
+    /// placeholders and are never part of a text.
+    pub async fn plan_with(&self, sql: &str, parameters: &[ArrayRef]) -> Result<QueryRun, EngineError> {
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {
             return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), work: Work::Ready(batch) });
         }
+        let logical = self.logical(&gated).await?;
+        let logical = bound(logical, parameters)?;
+        let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
+        let touched = self.touched(&optimized)?;
+        if gated.explain {
+            let batch = explain::render(&optimized, &self.visible)?;
+            return Ok(QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch) });
+        }
+        let plan = self
+            .state
+            .query_planner()
+            .create_physical_plan(&optimized, &self.state)
+            .await
+            .map_err(|error| EngineError::execution(&error))?;
+        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context: self.state.task_ctx() } })
+    }
+
+    /// What a statement would answer and takes, without a look at any row.
+    pub async fn describe(&self, sql: &str) -> Result<Described, EngineError> {
+        let gated = sql::gate(sql, &self.visible)?;
+        if let Some(batch) = self.about_tables(&gated.statement)? {
+            return Ok(Described { schema: batch.schema(), parameters: Vec::new() });
+        }
+        let logical = self.logical(&gated).await?;
+        let found = logical.get_parameter_types().map_err(|error| gated.problem(&error, &self.visible, [].iter()))?;
+        let highest = found.keys().filter_map(|name| name.strip_prefix('$')?.parse::<usize>().ok()).max().unwrap_or(0);
+        if highest > MAX_PARAMETERS || found.keys().any(|name| !is_parameter(name)) {
+            return Err(EngineError::Refused { reason: PARAMETERS });
+        }
+        let parameters = (1..=highest).map(|number| found.get(&format!("${number}")).cloned().flatten()).collect();
+        let schema = if gated.explain {
+            explain::render(&logical, &self.visible)?.schema()
+        } else {
+            Arc::new(logical.schema().as_arrow().clone())
+        };
+        Ok(Described { schema, parameters })
+    }
+
+    async fn logical(&self, gated: &sql::Gated) -> Result<LogicalPlan, EngineError> {
         let known_functions = || {
             let state = &self.state;
             state
@@ -266,19 +324,7 @@ impl AuthorizedSession {
             .with_allow_statements(false)
             .verify_plan(&logical)
             .map_err(|_| EngineError::Refused { reason: "only questions may run" })?;
-        let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
-        let touched = self.touched(&optimized)?;
-        if gated.explain {
-            let batch = explain::render(&optimized, &self.visible)?;
-            return Ok(QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch) });
-        }
-        let plan = self
-            .state
-            .query_planner()
-            .create_physical_plan(&optimized, &self.state)
-            .await
-            .map_err(|error| EngineError::execution(&error))?;
-        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context: self.state.task_ctx() } })
+        Ok(logical)
     }
 
     /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
@@ -302,15 +348,18 @@ impl AuthorizedSession {
         self.described(&table).map(Some)
     }
 
-    fn described(&self, table: &str) -> Result<RecordBatch, EngineError> {
+    fn schema_of(&self, table: &str) -> Result<SchemaRef, EngineError> {
         let provider = self
             .state
             .catalog_list()
             .catalog(CATALOG)
             .and_then(|catalog| catalog.schema(SCHEMA))
             .ok_or(EngineError::Internal("catalog"))?;
-        let schema =
-            futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema();
+        Ok(futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema())
+    }
+
+    fn described(&self, table: &str) -> Result<RecordBatch, EngineError> {
+        let schema = self.schema_of(table)?;
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.name())));
         let types: ArrayRef =
             Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.data_type().to_string())));
@@ -450,6 +499,34 @@ fn information_schema(
 
 fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, EngineError> {
     RecordBatch::try_from_iter(columns).map_err(|error| EngineError::arrow(&error))
+}
+
+const MAX_PARAMETERS: usize = 1000;
+const PARAMETERS: &str = "parameters are `$1`, `$2` and so on, each with its value";
+
+fn is_parameter(name: &str) -> bool {
+    name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number > 0)
+}
+
+/// The plan with values for its placeholders. One that is left without would fail later, in words of the engine.
+fn bound(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<LogicalPlan, EngineError> {
+    let names = plan.get_parameter_names().map_err(|error| EngineError::execution(&error))?;
+    let known = |name: &String| {
+        is_parameter(name)
+            && name.strip_prefix('$').and_then(|number| number.parse().ok()).is_some_and(|at: usize| at <= parameters.len())
+    };
+    if !names.iter().all(known) {
+        return Err(EngineError::Refused { reason: PARAMETERS });
+    }
+    if names.is_empty() {
+        return Ok(plan);
+    }
+    let values = parameters
+        .iter()
+        .map(|array| ScalarValue::try_from_array(array, 0).map(ScalarAndMetadata::from))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| EngineError::execution(&error))?;
+    plan.with_param_values(ParamValues::List(values)).map_err(|error| EngineError::execution(&error))
 }
 
 fn last_name(name: &ObjectName) -> Option<String> {

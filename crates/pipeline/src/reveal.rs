@@ -252,6 +252,7 @@ impl fmt::Display for Refusal {
                     Privilege::UnwrapKeys => "unwrap data keys",
                     Privilege::Retain => "remove what is past its retention",
                     Privilege::Hold => "place and release legal holds",
+                    Privilege::ReadAudit => "read the audit log",
                 }
             ),
             Self::Own => f.write_str("who asks cannot approve\n  help: another person with the right must"),

@@ -54,5 +54,6 @@ pub(crate) fn deed(privilege: Privilege) -> &'static str {
         Privilege::UnwrapKeys => "unwrap data keys",
         Privilege::Retain => "remove what is past its retention",
         Privilege::Hold => "place or release legal holds",
+        Privilege::ReadAudit => "read the audit log",
     }
 }

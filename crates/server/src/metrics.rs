@@ -74,8 +74,8 @@ impl Metrics {
         gauge(&mut out, "queries_running", "Queries that run.", self.queries.load(Ordering::Relaxed));
         gauge(&mut out, "sessions", "Sessions that are open.", self.sessions.load(Ordering::Relaxed));
         gauge(&mut out, "draining", "1 when the server is being stopped.", draining.into());
-        if let Some(pages) = resident() {
-            gauge(&mut out, "resident_memory_bytes", "Memory of the process.", pages);
+        if let Some(bytes) = resident() {
+            gauge(&mut out, "resident_memory_bytes", "Memory of the process.", bytes);
         }
         let rows = self.rows.load(Ordering::Relaxed);
         let _ = write!(
@@ -106,7 +106,7 @@ impl Metrics {
 
 /// Bytes of memory, where the system says so.
 fn resident() -> Option<i64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: i64 = text.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as i64)
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()? * 1024)
 }

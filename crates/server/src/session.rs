@@ -115,7 +115,7 @@ impl Sessions {
             id: cordon_pipeline::run::new_run_id(),
             principal: Principal {
                 name: known.name.clone(),
-                groups: known.groups.clone(),
+                groups: known.groups.iter().cloned().collect(),
                 client: Some(client.to_canonical()),
                 attributes: std::collections::BTreeMap::new(),
             },

@@ -38,6 +38,7 @@ mod rotation;
 mod runs;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
+mod server;
 mod shred;
 mod six_formats;
 mod storage;

@@ -114,14 +114,20 @@ pub fn names(path: &Path) -> Result<Vec<String>, UsersError> {
     Ok(read(path)?.into_keys().collect())
 }
 
-/// Adds a user, or gives one another password. A file that is not there is made.
-pub fn put(path: &Path, name: &str, password: &str) -> Result<(), UsersError> {
+/// Whether there can be such a user with such a password.
+pub fn check(name: &str, password: &str) -> Result<(), UsersError> {
     if !is_name(name) || name.contains(':') {
         return Err(UsersError::Name);
     }
     if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST_PASSWORD {
         return Err(UsersError::Password);
     }
+    Ok(())
+}
+
+/// Adds a user, or gives one another password. A file that is not there is made.
+pub fn put(path: &Path, name: &str, password: &str) -> Result<(), UsersError> {
+    check(name, password)?;
     let hash = PasswordHash::of(password).map_err(|_| UsersError::Hash)?;
     change(path, |users| {
         users.insert(name.to_owned(), hash);
@@ -148,7 +154,7 @@ fn change(path: &Path, make: impl FnOnce(&mut Users) -> Result<(), UsersError>) 
     make(&mut users)?;
     let mut text = Zeroizing::new(String::from("# Written by `cordon serve user`. Argon2id hashes: keep it from others.\nusers:\n"));
     if users.is_empty() {
-        text.truncate(text.len() - 1);
+        text.pop();
         text.push_str(" {}\n");
     }
     for (name, hash) in &users {

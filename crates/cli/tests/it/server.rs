@@ -1,0 +1,8 @@
+//! `cordon serve` and real clients of it: who is let in, what they get, and what happens when there is too much.
+
+mod clients;
+mod http;
+mod load;
+mod oidc;
+mod postgres;
+mod site;
