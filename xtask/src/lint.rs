@@ -5,8 +5,25 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest: a room may name those before it, never one behind it.
 const ORDER: &[&str] = &[
-    "phi", "crypto", "access", "formats", "detect", "deid", "keystore", "vault", "audit", "storage", "engine",
-    "pipeline", "query", "server", "synth", "cli", "trainer",
+    "phi",
+    "crypto",
+    "access",
+    "formats",
+    "detect",
+    "deid",
+    "kerberos",
+    "directory",
+    "keystore",
+    "vault",
+    "audit",
+    "storage",
+    "engine",
+    "pipeline",
+    "query",
+    "server",
+    "synth",
+    "cli",
+    "trainer",
 ];
 
 /// Rooms that do no I/O, read no clock and no environment.

@@ -148,6 +148,7 @@ fn install_servers() -> Result<(), String> {
     node_with("oidc-provider", "test-oidc")?;
     install_clients()?;
     install_softhsm()?;
+    install_directories()?;
     if Command::new("tcpdump").arg("--version").output().is_err() {
         apt_install(&["tcpdump"])?;
     }
@@ -302,6 +303,22 @@ fn install_softhsm() -> Result<(), String> {
         return Ok(());
     }
     apt_install(&["softhsm2", "opensc", "openssl"])
+}
+
+/// OpenLDAP and Samba's Active Directory, and curl with Kerberos as a client.
+fn install_directories() -> Result<(), String> {
+    let there = [
+        "/usr/sbin/slapd",
+        "/usr/sbin/samba",
+        "/usr/bin/samba-tool",
+        "/usr/share/samba/setup/ad-schema",
+        "/usr/bin/curl",
+    ];
+    if there.into_iter().all(|file| Path::new(file).exists()) {
+        return Ok(());
+    }
+    // What is installed is not started: tests start what they need.
+    apt_install(&["slapd", "samba", "samba-dsdb-modules", "samba-ad-provision", "samba-vfs-modules", "winbind", "curl"])
 }
 
 /// From the system's packages, by whoever may.

@@ -50,10 +50,12 @@ pub enum Privilege {
     Hold,
     /// Read the audit log from afar: who asked for what, and when.
     ReadAudit,
+    /// Look at what others read in emergencies, and close it.
+    ReviewAccess,
 }
 
 impl Privilege {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Reveal,
         Self::ApproveReveal,
         Self::Shred,
@@ -66,6 +68,7 @@ impl Privilege {
         Self::Retain,
         Self::Hold,
         Self::ReadAudit,
+        Self::ReviewAccess,
     ];
 
     /// As it is written in the project's file.
@@ -83,6 +86,28 @@ impl Privilege {
             Self::Retain => "retain",
             Self::Hold => "hold",
             Self::ReadAudit => "read-audit",
+            Self::ReviewAccess => "review-access",
+        }
+    }
+}
+
+impl Privilege {
+    /// As it stands behind "may not".
+    pub fn deed(self) -> &'static str {
+        match self {
+            Self::Reveal => "ask to reveal what tokens stand for",
+            Self::ApproveReveal => "decide about revealing tokens",
+            Self::Shred => "ask to destroy what stands behind a token",
+            Self::ApproveShred => "decide about destroying what stands behind tokens",
+            Self::Translate => "ask which tokens of one recipient are which of another",
+            Self::ApproveTranslate => "decide about translating tokens between recipients",
+            Self::JoinRecipients => "query tables of several recipients together",
+            Self::ReadQuarantine => "see quarantined records",
+            Self::UnwrapKeys => "unwrap data keys",
+            Self::Retain => "remove what is past its retention",
+            Self::Hold => "place or release legal holds",
+            Self::ReviewAccess => "review what others read in emergencies",
+            Self::ReadAudit => "read the audit log",
         }
     }
 }

@@ -60,7 +60,7 @@ mod wildcard;
 
 pub use decision::{Action, Authorizer, Decision, Mask, Privilege, Reason, Request};
 pub use error::{AccessError, Problem};
-pub use file::{AccessFile, ActionGrant, Grant, Role, User};
+pub use file::{AccessFile, ActionGrant, BreakGlassRules, Grant, Role, User};
 pub use grants::{Dataset, Grants};
 pub use principal::{Principal, PurposeOfUse};
 pub use purpose::{Purpose, UnknownPurpose};

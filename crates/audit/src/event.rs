@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use cordon_access::{Purpose, Reason};
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,14 @@ pub struct Crosswalk {
     pub count: u64,
 }
 
+/// What a review of an access in an emergency came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewOutcome {
+    Justified,
+    NotJustified,
+}
+
 /// How far something came that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -179,6 +188,12 @@ events! {
         query: String,
         principal: String,
         purpose: Purpose,
+        /// Of a query for research.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        research_project: Option<String>,
+        /// Where the query came from, if not from the machine itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<IpAddr>,
         /// The text as it was asked. Keyed: a plain hash would let anyone try literals.
         statement_tag: Tag,
         statement: Statement,
@@ -191,6 +206,20 @@ events! {
     QueryFailed = "query_failed" {
         query: String,
         what: Label,
+    }
+    /// Somebody reads in an emergency: durable before the first row, and open until somebody else has reviewed it.
+    BreakGlass = "break_glass" {
+        query: String,
+        principal: String,
+        reason: String,
+        datasets: Vec<String>,
+    }
+    /// Another person has looked at an access in an emergency.
+    BreakGlassReviewed = "break_glass_reviewed" {
+        query: String,
+        principal: String,
+        outcome: ReviewOutcome,
+        reason: String,
     }
     AccessDenied = "access_denied" {
         principal: String,
@@ -452,6 +481,8 @@ impl Event {
     pub fn principal(&self) -> Option<&str> {
         match self {
             Self::QueryStarted { principal, .. }
+            | Self::BreakGlass { principal, .. }
+            | Self::BreakGlassReviewed { principal, .. }
             | Self::AccessDenied { principal, .. }
             | Self::TokenRequested { principal, .. }
             | Self::RequestApproved { principal, .. }
@@ -481,6 +512,7 @@ impl Event {
             | Self::RowsRetired { table, .. } => table == dataset,
             Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
             Self::Inspected { subject, .. } => subject.as_deref() == Some(dataset),
+            Self::BreakGlass { datasets, .. } => datasets.iter().any(|one| one == dataset),
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),
             _ => false,
         }

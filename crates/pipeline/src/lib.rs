@@ -12,10 +12,12 @@
 pub mod accept;
 mod anchor;
 pub mod backup;
+pub mod break_glass;
 pub mod config;
 mod documents;
 pub mod error;
 pub mod evidence;
+mod from_log;
 pub mod holds;
 pub mod init;
 pub mod inspect;

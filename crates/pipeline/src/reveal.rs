@@ -240,20 +240,7 @@ impl fmt::Display for Refusal {
                 f,
                 "the user may not {} for {purpose}\n  help: it takes a role with `actions: [{{ allow: [{privilege}], \
                  purposes: [{purpose}] }}]` in cordon.yaml; reading tables does not imply it",
-                match privilege {
-                    Privilege::Reveal => "ask to reveal what tokens stand for",
-                    Privilege::ApproveReveal => "decide about revealing tokens",
-                    Privilege::Shred => "ask to destroy what stands behind a token",
-                    Privilege::ApproveShred => "decide about destroying what stands behind tokens",
-                    Privilege::Translate => "ask which tokens of one recipient are which of another",
-                    Privilege::ApproveTranslate => "decide about translating tokens between recipients",
-                    Privilege::JoinRecipients => "query tables of several recipients together",
-                    Privilege::ReadQuarantine => "see quarantined records",
-                    Privilege::UnwrapKeys => "unwrap data keys",
-                    Privilege::Retain => "remove what is past its retention",
-                    Privilege::Hold => "place and release legal holds",
-                    Privilege::ReadAudit => "read the audit log",
-                }
+                privilege.deed()
             ),
             Self::Own => f.write_str("who asks cannot approve\n  help: another person with the right must"),
             Self::SameSystemUser => f.write_str(

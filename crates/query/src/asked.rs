@@ -89,10 +89,22 @@ impl Asked {
             query: self.id.clone(),
             principal: self.user().to_owned(),
             purpose: self.purpose(),
+            research_project: self.question.usage.project.clone(),
+            client: self.question.principal.client,
             statement_tag: self.project.audit_log().tag("statement", self.question.sql.as_bytes()),
             statement: self.statement.clone(),
             access,
         })?;
+        Ok(())
+    }
+
+    /// In an emergency somebody else has to look at it afterwards: on the list before the first row.
+    pub(crate) fn break_glass(&self, datasets: Vec<String>) -> Result<(), RunError> {
+        if self.purpose() == Purpose::Emergency {
+            let reason = self.question.usage.reason.clone().unwrap_or_default();
+            let (query, principal) = (self.id.clone(), self.user().to_owned());
+            self.project.audit(&Event::BreakGlass { query, principal, reason, datasets })?;
+        }
         Ok(())
     }
 

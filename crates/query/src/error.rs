@@ -16,9 +16,14 @@ pub enum QueryError {
     #[error(
         "`{user}` may not {} for {purpose}\n  help: it takes a role with `actions: [{{ allow: [{privilege}], purposes: \
          [{purpose}] }}]` in cordon.yaml; reading tables does not imply it",
-        crate::rights::deed(*privilege)
+        privilege.deed()
     )]
     NoRight { user: String, privilege: Privilege, purpose: Purpose },
+    /// An emergency without a reason, or one that says nothing.
+    #[error(
+        "say why, in at least 8 characters: an access in an emergency goes on the record with its reason and is reviewed"
+    )]
+    NoReason,
     #[error(transparent)]
     Engine(EngineError),
     #[error(transparent)]
@@ -29,6 +34,7 @@ impl QueryError {
     pub fn exit(&self) -> ExitKind {
         match self {
             Self::NothingGranted { .. } | Self::NoRight { .. } => ExitKind::Denied,
+            Self::NoReason => ExitKind::Usage,
             Self::Engine(error) => engine_exit(error).1,
             Self::Run(error) => error.exit(),
         }
@@ -38,6 +44,7 @@ impl QueryError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NothingGranted { .. } | Self::NoRight { .. } => "denied",
+            Self::NoReason => "usage",
             Self::Engine(error) => engine_exit(error).0,
             Self::Run(error) => error.kind(),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
-use cordon_access::{Decision, Principal, PurposeOfUse};
+use cordon_access::{Decision, Principal, Purpose, PurposeOfUse};
 use cordon_audit::DatasetAccess;
 use cordon_engine::{AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions};
 use cordon_pipeline::error::RunError;
@@ -14,6 +14,9 @@ use cordon_pipeline::project::OpenProject;
 use crate::answer::{Answer, Record};
 use crate::asked::Asked;
 use crate::{QueryError, Stored};
+
+/// Characters of a reason that says something.
+const LEAST_REASON: usize = 8;
 
 /// What is asked, by whom and what for.
 #[derive(Clone)]
@@ -75,6 +78,7 @@ impl Questions {
             // Durable before the first row leaves.
             asked.started(access.collect())?;
             asked.for_one_recipient(planned.touched().iter().map(|touched| touched.table.as_str()))?;
+            asked.break_glass(planned.touched().iter().map(|touched| touched.table.clone()).collect())?;
             Ok((asked, planned))
         });
         let (asked, planned) = asked.await?;
@@ -104,6 +108,7 @@ impl Questions {
 
     /// The tables that exist for somebody, as they look to them, and what decided it. Blocks.
     pub fn visible(&self, principal: &Principal, usage: &PurposeOfUse) -> Result<Vec<Visible>, QueryError> {
+        has_reason(usage)?;
         let stored = Stored::read(&self.project)?;
         let open = stored.authorise(&self.project, principal, usage);
         let views = views(&open);
@@ -117,6 +122,7 @@ impl Questions {
 
     /// What exists for the asker, and a session that knows only that.
     fn begin(&self, question: Question) -> Result<(Asked, AuthorizedSession), QueryError> {
+        has_reason(&question.usage)?;
         let stored = Stored::read(&self.project)?;
         let open = stored.authorise(&self.project, &question.principal, &question.usage);
         let asked = Asked::new(Arc::clone(&self.project), stored, open, question);
@@ -157,6 +163,14 @@ impl Questions {
         *engine = Some(Arc::clone(&made));
         Ok(made)
     }
+}
+
+fn has_reason(usage: &PurposeOfUse) -> Result<(), QueryError> {
+    let reason = usage.reason.as_deref().unwrap_or_default();
+    if usage.purpose == Purpose::Emergency && reason.trim().chars().count() < LEAST_REASON {
+        return Err(QueryError::NoReason);
+    }
+    Ok(())
 }
 
 fn views(open: &BTreeMap<String, Decision>) -> Vec<AuthorizedView> {

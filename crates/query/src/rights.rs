@@ -40,20 +40,3 @@ pub fn denied(
     })?;
     Ok(())
 }
-
-pub(crate) fn deed(privilege: Privilege) -> &'static str {
-    match privilege {
-        Privilege::Reveal => "ask to reveal what tokens stand for",
-        Privilege::ApproveReveal => "decide about revealing tokens",
-        Privilege::Shred => "ask to destroy what stands behind a token",
-        Privilege::ApproveShred => "decide about destroying what stands behind tokens",
-        Privilege::Translate => "ask which tokens of one recipient are which of another",
-        Privilege::ApproveTranslate => "decide about translating tokens between recipients",
-        Privilege::JoinRecipients => "query tables of several recipients together",
-        Privilege::ReadQuarantine => "see quarantined records",
-        Privilege::UnwrapKeys => "unwrap data keys",
-        Privilege::Retain => "remove what is past its retention",
-        Privilege::Hold => "place or release legal holds",
-        Privilege::ReadAudit => "read the audit log",
-    }
-}

@@ -185,6 +185,7 @@ fn query_kind(error: &QueryError) -> Kind {
         QueryError::Run(RunError::Engine(error)) => query_kind(&QueryError::Engine(error.clone())),
         QueryError::Run(RunError::Internal(_)) => Kind::Internal,
         QueryError::Run(_) => Kind::Unavailable,
+        QueryError::NoReason => Kind::Request,
         _ if error.exit() == cordon_pipeline::error::ExitKind::Denied => Kind::Forbidden,
         _ => Kind::Unavailable,
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cordon_access::Principal;
+use cordon_access::{Principal, PurposeOfUse};
 use cordon_engine::EngineError;
 use cordon_engine::output::{OutputFormat as Format, write_result};
 use cordon_pipeline::error::RunError;
@@ -24,7 +24,9 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
         None => ui.format,
     };
     let project = Arc::new(place.open_as(&args.user)?);
-    let ask = |out: &mut dyn Output| query(&project, &args.query, &args.user, &args.purpose, format, out);
+    let usage = |purpose| PurposeOfUse { purpose, project: args.research_project.clone(), reason: args.reason.clone() };
+    let purpose = rights::purpose(&project, &args.user, &args.purpose)?;
+    let ask = |out: &mut dyn Output| asked(&project, &args.query, &args.user, usage(purpose), format, out);
     if let Some(path) = &args.output {
         let rows = ask(&mut NewFile::at(path))?;
         ui.object(&serde_json::json!({ "rows": rows, "output": path }));
@@ -117,7 +119,7 @@ impl Drop for NewFile {
     }
 }
 
-/// Plans, puts the query on the record, and only then lets rows leave.
+/// The same for a purpose that needs no more said.
 pub fn query(
     project: &Arc<OpenProject>,
     sql: &str,
@@ -127,7 +129,19 @@ pub fn query(
     out: &mut dyn Output,
 ) -> Result<u64, Failure> {
     let purpose = rights::purpose(project, user, purpose)?;
-    let question = Question { principal: Principal::named(user), usage: purpose.into(), sql: sql.to_owned() };
+    asked(project, sql, user, purpose.into(), format, out)
+}
+
+/// Plans, puts the query on the record, and only then lets rows leave.
+fn asked(
+    project: &Arc<OpenProject>,
+    sql: &str,
+    user: &str,
+    usage: PurposeOfUse,
+    format: OutputFormat,
+    out: &mut dyn Output,
+) -> Result<u64, Failure> {
+    let question = Question { principal: Principal::named(user), usage, sql: sql.to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(project.project.threads)
         .enable_all()

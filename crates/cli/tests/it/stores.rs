@@ -272,6 +272,19 @@ urllib.request.urlopen(request, context=ssl.create_default_context(cafile=ca)).r
         output(Command::new(python()).args(["-c", script, &self.endpoint, ACCOUNT.0, ACCOUNT.1, name, &self.ca]));
     }
 
+    /// A shared access signature for the container `tables`: what it may, and until when.
+    fn signature(&self, permissions: &str, until: &str) -> String {
+        let script = r#"
+import base64, hashlib, hmac, sys, urllib.parse
+account, key, permissions, until = sys.argv[1:]
+version = "2021-08-06"
+fields = [permissions, "", until, f"/blob/{account}/tables", "", "", "https", version, "c", "", "", "", "", "", "", ""]
+signature = base64.b64encode(hmac.new(base64.b64decode(key), "\n".join(fields).encode(), hashlib.sha256).digest()).decode()
+print(urllib.parse.urlencode({"sv": version, "spr": "https", "se": until, "sr": "c", "sp": permissions, "sig": signature}), end="")
+"#;
+        output(Command::new(python()).args(["-c", script, ACCOUNT.0, ACCOUNT.1, permissions, until]))
+    }
+
     fn yaml(&self) -> String {
         format!(
             "    az://tables: {{ endpoint: \"{}\", account: {}, ca-file: {}, retry-seconds: 3 }}\n",
