@@ -60,7 +60,8 @@ pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use output::{OutputFormat, write_result};
 pub use session::{
-    AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,
+    AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched,
+    VisibleColumns,
 };
 pub use tables::{
     AuditAnchor, Commit, ENTROPY_METADATA, Manifest, PartCompression, PartInfo, PartOptions, PartWriter, Provenance,

@@ -513,7 +513,10 @@ fn bound(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<LogicalPlan, Engi
     let names = plan.get_parameter_names().map_err(|error| EngineError::execution(&error))?;
     let known = |name: &String| {
         is_parameter(name)
-            && name.strip_prefix('$').and_then(|number| number.parse().ok()).is_some_and(|at: usize| at <= parameters.len())
+            && name
+                .strip_prefix('$')
+                .and_then(|number| number.parse().ok())
+                .is_some_and(|at: usize| at <= parameters.len())
     };
     if !names.iter().all(known) {
         return Err(EngineError::Refused { reason: PARAMETERS });

@@ -1,6 +1,7 @@
 //! The section `server` of `cordon.yaml` as written. `cordon-server` checks it and keeps to it.
 
 use cordon_deid::yaml::At;
+use cordon_directory::DirectoryConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -36,6 +37,10 @@ pub struct TlsSection {
 pub struct LogInSection {
     /// Access tokens (RFC 9068) of OpenID Connect providers, each by its issuer.
     pub oidc: Vec<OidcSection>,
+    /// Kerberos, over HTTP (SPNEGO).
+    pub kerberos: Option<KerberosSection>,
+    /// Where groups of who logs in by Kerberos or by a certificate are found. Whoever it does not know is not let in.
+    pub directory: Option<DirectoryConfig>,
     /// Client certificates (mutual TLS).
     pub certificates: Option<CertificatesSection>,
     /// Names and passwords that this project keeps itself: for where there is nobody else to ask.
@@ -79,6 +84,15 @@ fn default_groups_claim() -> String {
 
 fn default_leeway() -> At<u16> {
     At::unplaced(30)
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KerberosSection {
+    /// The keys of the service `HTTP/HOST`, in a file that only its owner can read.
+    pub keytab: At<String>,
+    /// The realms whose people are users here under their own name.
+    pub realms: Vec<At<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -115,7 +115,8 @@ impl Questions {
         if views.is_empty() {
             return Ok(Vec::new());
         }
-        let mut schemas = self.engine()?.session(&views).and_then(|session| session.schemas()).map_err(QueryError::Engine)?;
+        let mut schemas =
+            self.engine()?.session(&views).and_then(|session| session.schemas()).map_err(QueryError::Engine)?;
         let visible = |(table, decision)| Some(Visible { schema: schemas.remove(&table)?, table, decision });
         Ok(open.into_iter().filter_map(visible).collect())
     }

@@ -59,7 +59,11 @@ const PATHS: [(&str, Method); 8] = [
     ("/openapi.json", Method::GET),
 ];
 
-pub async fn answer(service: Arc<Service>, peer: Arc<Peer>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub async fn answer(
+    service: Arc<Service>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let answered = routed(&service, &peer, request).await;
     let mut response = match answered {
         Ok(response) => {
@@ -111,12 +115,29 @@ async fn routed(service: &Arc<Service>, peer: &Peer, request: Request<Incoming>)
         _ => {}
     }
     let credential = credential(request.headers(), peer)?;
-    let session = service.log_in(credential, peer.address, true).await?;
+    // A ticket is good for one log-in, which the library keeps book of.
+    let again = !matches!(credential, Credential::Ticket(_));
+    let session = service.log_in(credential, peer.address, again).await?;
+    let mut response = for_session(service, &session, &path, request).await?;
+    if !session.reply().is_empty()
+        && let Ok(value) = HeaderValue::try_from(format!("Negotiate {}", BASE64.encode(session.reply())))
+    {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    Ok(response)
+}
+
+async fn for_session(
+    service: &Arc<Service>,
+    session: &Arc<Session>,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
     if path == "/v1/query" {
-        return query(service, &session, request).await;
+        return query(service, session, request).await;
     }
     let asked = Parameters::of(request.uri().query())?;
-    match path.as_str() {
+    match path {
         "/v1/status" => {
             asked.only(&[])?;
             json(&Status {
@@ -129,8 +150,8 @@ async fn routed(service: &Arc<Service>, peer: &Peer, request: Request<Incoming>)
             })
         }
         "/v1/tables" => {
-            let usage = asked.usage(service, &session, &[]).await?;
-            let visible = service.visible(&session, usage, "tables").await?;
+            let usage = asked.usage(service, session, &[]).await?;
+            let visible = service.visible(session, usage, "tables").await?;
             let tables = visible.into_iter().map(|one| Table {
                 table: one.table,
                 columns: one
@@ -147,9 +168,9 @@ async fn routed(service: &Arc<Service>, peer: &Peer, request: Request<Incoming>)
             json(&tables.collect::<Vec<_>>())
         }
         "/v1/policies" => {
-            let usage = asked.usage(service, &session, &[]).await?;
+            let usage = asked.usage(service, session, &[]).await?;
             let purpose = usage.purpose;
-            let visible = service.visible(&session, usage, "policies").await?;
+            let visible = service.visible(session, usage, "policies").await?;
             let tables = visible.into_iter().map(|one| Rule {
                 table: one.table,
                 columns: one.decision.columns,
@@ -166,7 +187,7 @@ async fn routed(service: &Arc<Service>, peer: &Peer, request: Request<Incoming>)
             })
         }
         _ => {
-            let usage = asked.usage(service, &session, &["last", "kind", "principal"]).await?;
+            let usage = asked.usage(service, session, &["last", "kind", "principal"]).await?;
             let last = match asked.get("last") {
                 None => 100,
                 Some(text) => text
@@ -181,7 +202,7 @@ async fn routed(service: &Arc<Service>, peer: &Peer, request: Request<Incoming>)
             }
             let filter =
                 Filter { last: Some(last), kind, user: asked.get("principal").map(str::to_owned), ..Filter::default() };
-            json(&service.audit(&session, usage, filter).await?)
+            json(&service.audit(session, usage, filter).await?)
         }
     }
 }
@@ -201,6 +222,7 @@ fn credential(headers: &HeaderMap, peer: &Peer) -> Result<Credential, Refused> {
     }
     let (scheme, shown) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
     match scheme.to_ascii_lowercase().as_str() {
+        "negotiate" => Ok(Credential::Ticket(BASE64.decode(shown.trim().as_bytes()).map_err(|_| malformed())?)),
         "bearer" => Ok(Credential::Token(Zeroizing::new(shown.trim().to_owned()))),
         "basic" => {
             let bytes = Zeroizing::new(BASE64.decode(shown.trim().as_bytes()).map_err(|_| malformed())?);
@@ -266,14 +288,19 @@ fn unescaped(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-async fn query(service: &Arc<Service>, session: &Arc<Session>, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+async fn query(
+    service: &Arc<Service>,
+    session: &Arc<Session>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
     let form = Form::accepted(request.headers()).ok_or_else(|| {
         with_status(StatusCode::NOT_ACCEPTABLE, &format!("answers are {}", Form::ALL.map(Form::media_type).join(", ")))
     })?;
     // What a page of another origin can send without being asked is no JSON.
-    let is_json = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-        kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-    });
+    let is_json =
+        request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
+            kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        });
     if !is_json {
         return Err(with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a query comes as application/json"));
     }
@@ -286,7 +313,11 @@ async fn query(service: &Arc<Service>, session: &Arc<Session>, request: Request<
     };
     // serde's own words may quote what is there.
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
-        Trouble::Request(format!("the request is not as documented, at line {}, column {}", error.line(), error.column()))
+        Trouble::Request(format!(
+            "the request is not as documented, at line {}, column {}",
+            error.line(),
+            error.column()
+        ))
     })?;
     let parameters = api::values(&asked.parameters).map_err(|what| Trouble::Request(what.to_owned()))?;
     let usage = service.usage(session, asked.purpose.as_deref(), asked.project, asked.reason).await?;
@@ -407,8 +438,14 @@ impl Refused {
                 };
                 headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(how));
             }
+            if service.settings.kerberos.is_some() {
+                headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Negotiate"));
+            }
             if service.settings.local_users.is_some() || service.settings.oidc.is_empty() {
-                headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"cordon\", charset=\"UTF-8\""));
+                headers.append(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"cordon\", charset=\"UTF-8\""),
+                );
             }
         }
         response

@@ -32,6 +32,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cordon_deid::yaml::Issues;
+use cordon_directory::DirectoryError;
+use cordon_kerberos::KerberosError;
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use hyper::server::conn::{http1, http2};
@@ -64,6 +66,10 @@ pub enum StartError {
     Users(#[from] UsersError),
     #[error("cannot listen at {0}: {1}")]
     Listen(SocketAddr, io::ErrorKind),
+    #[error("Kerberos: {0}")]
+    Kerberos(#[from] KerberosError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("the operating system gives no random bytes")]
@@ -149,10 +155,7 @@ impl Server {
         }
         self.service.stop();
         // What was told to end puts that on the record and says so to its client.
-        let _ = timeout(Duration::from_secs(5), async {
-            while accepting.join_next().await.is_some() {}
-        })
-        .await;
+        let _ = timeout(Duration::from_secs(5), async { while accepting.join_next().await.is_some() {} }).await;
         accepting.shutdown().await;
         looking.abort();
         watching.abort();

@@ -1,6 +1,6 @@
 //! The seam of every way to log in: a credential in, a principal out. Front ends only carry what clients sent here.
 //!
-//! A way that is added (Kerberos, LDAP) is one more [`Credential`] or one more [`Way`]: throttling, the list of the denied, factors and the
+//! A way that is added is one more [`Credential`] or one more [`Way`]: throttling, the list of the denied, factors and the
 //! record are here and the same for all.
 
 pub mod certificate;
@@ -18,8 +18,11 @@ use std::time::{Duration, Instant, SystemTime};
 use cordon_access::AccessFile;
 use cordon_audit::{Event, Label};
 use cordon_crypto::password::PasswordHash;
+use cordon_directory::Directory;
+use cordon_kerberos::{Acceptor, KerberosError, Realms};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::server_config::CertificateName;
+use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use crate::StartError;
@@ -34,7 +37,12 @@ use throttle::Throttle;
 pub enum Credential {
     /// A bearer token (RFC 6750).
     Token(Zeroizing<String>),
-    Password { name: String, password: Zeroizing<String> },
+    Password {
+        name: String,
+        password: Zeroizing<String>,
+    },
+    /// A token of SPNEGO (RFC 4559), good for one log-in.
+    Ticket(Vec<u8>),
     /// DER, whose private key was proven in the handshake.
     Certificate(Vec<u8>),
 }
@@ -42,6 +50,7 @@ pub enum Credential {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Token,
+    Kerberos,
     Certificate,
     Password,
 }
@@ -50,6 +59,7 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Token => "access token",
+            Self::Kerberos => "Kerberos",
             Self::Certificate => "client certificate",
             Self::Password => "password",
         }
@@ -66,6 +76,8 @@ pub struct Known {
     /// How the person proved it, as an issuer says: `acr` and `amr`.
     pub factors: Vec<(&'static str, String)>,
     pub stamp: Stamp,
+    /// By which the client sees that the server is who it says (RFC 4559).
+    pub reply: Vec<u8>,
 }
 
 /// What tells this credential apart, to see later whether it still holds.
@@ -134,6 +146,48 @@ impl Way for Tokens {
     }
 }
 
+struct Tickets {
+    acceptor: Acceptor,
+    realms: Realms,
+}
+
+impl Way for Tickets {
+    fn check(&self, credential: &Credential) -> Option<Result<Known, Refusal>> {
+        let Credential::Ticket(token) = credential else { return None };
+        let refused = |error| {
+            Refusal::Credential(match error {
+                KerberosError::Expired => "expired",
+                KerberosError::Clock => "not valid yet",
+                KerberosError::Replayed => "used before",
+                KerberosError::OtherMechanism => "another mechanism than Kerberos",
+                KerberosError::OtherKey => "for another service or key",
+                _ => "not a ticket that is taken",
+            })
+        };
+        Some(self.acceptor.accept(token).map_err(refused).and_then(|accepted| {
+            let name = self.realms.user(&accepted.principal).filter(|name| is_name(name));
+            let name = name.ok_or(Refusal::Credential("of another realm, or no person"))?.to_owned();
+            Ok(Known {
+                name,
+                groups: Vec::new(),
+                method: Method::Kerberos,
+                until: None,
+                factors: Vec::new(),
+                stamp: Stamp::default(),
+                reply: accepted.reply,
+            })
+        }))
+    }
+
+    fn still(&self, _: &Known) -> bool {
+        true
+    }
+
+    fn knows(&self, _: &str) -> bool {
+        false
+    }
+}
+
 struct ClientCertificates(CertificateName);
 
 impl Way for ClientCertificates {
@@ -170,6 +224,7 @@ impl Way for LocalUsers {
 pub struct LogIn {
     project: Arc<OpenProject>,
     ways: Vec<Box<dyn Way>>,
+    directory: Option<Directory>,
     denied: Option<Denied>,
     mfa: Option<Mfa>,
     roles: BTreeMap<String, BTreeSet<String>>,
@@ -183,15 +238,33 @@ impl LogIn {
         if !settings.oidc.is_empty() {
             ways.push(Box::new(Tokens(settings.oidc.iter().cloned().map(Provider::new).collect())));
         }
+        if let Some(kerberos) = &settings.kerberos {
+            let acceptor = Acceptor::open(&kerberos.keytab, "HTTP")?;
+            ways.push(Box::new(Tickets { acceptor, realms: Realms::new(kerberos.realms.iter().cloned()) }));
+        }
         if let Some(certificates) = &settings.certificates {
             ways.push(Box::new(ClientCertificates(certificates.principal)));
         }
         if let Some(path) = &settings.local_users {
             ways.push(Box::new(LocalUsers::open(path)?));
         }
+        let password = || std::env::var("CORDON_LDAP_PASSWORD").ok().map(Zeroizing::new);
+        let directory = match &settings.directory {
+            Some(config) => Some(Directory::open(config.clone(), &project.root, password())?),
+            None => None,
+        };
         let denied = settings.denied.as_deref().map(Denied::open).transpose()?;
         let roles = roles(&project.project.file.access);
-        Ok(Self { project, ways, denied, mfa: settings.mfa.clone(), roles, throttle: Throttle::default(), metrics })
+        Ok(Self {
+            project,
+            ways,
+            directory,
+            denied,
+            mfa: settings.mfa.clone(),
+            roles,
+            throttle: Throttle::default(),
+            metrics,
+        })
     }
 
     /// Says who it is. Failures are on the record before the answer; what is over the throttle is counted only, or whoever
@@ -200,6 +273,7 @@ impl LogIn {
         let (method, given) = match credential {
             Credential::Token(_) => (Method::Token, None),
             Credential::Certificate(_) => (Method::Certificate, None),
+            Credential::Ticket(_) => (Method::Kerberos, None),
             Credential::Password { name, .. } => (Method::Password, Some(name.as_str())),
         };
         let given = given.filter(|name| is_name(name));
@@ -241,7 +315,16 @@ impl LogIn {
     }
 
     /// Whether one who was proven may come in; with the name, which is known now.
-    fn admitted(&self, known: Known) -> Result<Known, (Refusal, Option<String>)> {
+    fn admitted(&self, mut known: Known) -> Result<Known, (Refusal, Option<String>)> {
+        if let Some(directory) = &self.directory
+            && matches!(known.method, Method::Kerberos | Method::Certificate)
+        {
+            match Handle::current().block_on(directory.groups_of(&known.name)) {
+                Ok(Some(found)) => known.groups.extend(found.groups),
+                Ok(None) => return Err((Refusal::Credential("not in the directory"), Some(known.name))),
+                Err(_) => return Err((Refusal::Unavailable("the directory cannot be asked"), Some(known.name))),
+            }
+        }
         if self.is_denied(&known) {
             return Err((Refusal::Denied, Some(known.name)));
         }

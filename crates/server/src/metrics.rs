@@ -91,7 +91,9 @@ impl Metrics {
             let _ = writeln!(out, "cordon_{kind}_total{{outcome=\"{outcome}\"}} {count}");
         }
         let took = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        out.push_str("# HELP cordon_query_seconds From the question to the last row.\n# TYPE cordon_query_seconds histogram\n");
+        out.push_str(
+            "# HELP cordon_query_seconds From the question to the last row.\n# TYPE cordon_query_seconds histogram\n",
+        );
         for (count, most) in took.0.iter().zip(SECONDS) {
             let _ = writeln!(out, "cordon_query_seconds_bucket{{le=\"{most}\"}} {count}");
         }

@@ -13,7 +13,7 @@ use cordon_audit::{Entry, Event, Filter, Label};
 use cordon_engine::{Described, EngineError, ExecutionProblem, PlanProblemKind};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
-use cordon_query::{Question, Questions, QueryError, Record, Rows, Visible, rights};
+use cordon_query::{QueryError, Question, Questions, Record, Rows, Visible, rights};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
@@ -123,7 +123,9 @@ impl Trouble {
             Self::TooLarge => "the request is larger than may be".to_owned(),
             Self::NotFound => "there is nothing here".to_owned(),
             Self::Late => "the query took longer than may be; select less".to_owned(),
-            Self::TooMany(most) => format!("the answer has more than {most} rows, which is as many as may be; select less"),
+            Self::TooMany(most) => {
+                format!("the answer has more than {most} rows, which is as many as may be; select less")
+            }
             Self::Cancelled => "the query was cancelled".to_owned(),
             Self::Query(error) => match query_kind(error) {
                 // Names of files and key stores are for the operator, who finds the kind in the audit log.
@@ -222,10 +224,15 @@ const CHECKED_AT_ONCE: usize = 2;
 const CHECK_WAIT: Duration = Duration::from_secs(10);
 
 impl Service {
-    pub fn new(project: Arc<OpenProject>, settings: Settings, metrics: Arc<Metrics>, log_in: LogIn, key: &[u8; 32]) -> Self {
+    pub fn new(
+        project: Arc<OpenProject>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        log_in: LogIn,
+        key: &[u8; 32],
+    ) -> Self {
         let limits = settings.limits.clone();
-        let sessions =
-            Sessions::new(Arc::clone(&project), Arc::new(log_in), limits, Arc::clone(&metrics), key);
+        let sessions = Sessions::new(Arc::clone(&project), Arc::new(log_in), limits, Arc::clone(&metrics), key);
         Self {
             settings,
             metrics,
@@ -262,7 +269,12 @@ impl Service {
     }
 
     /// A session for a credential: that of before, where it still holds and `again` may use it, or a new one.
-    pub async fn log_in(self: &Arc<Self>, credential: Credential, client: IpAddr, again: bool) -> Result<Arc<Session>, Trouble> {
+    pub async fn log_in(
+        self: &Arc<Self>,
+        credential: Credential,
+        client: IpAddr,
+        again: bool,
+    ) -> Result<Arc<Session>, Trouble> {
         if again && let Some(session) = self.sessions.remembered(&credential, client) {
             return Ok(session);
         }
@@ -373,7 +385,12 @@ impl Service {
     }
 
     /// What exists for the session; that it looked is on the record.
-    pub async fn visible(&self, session: &Session, usage: PurposeOfUse, what: &'static str) -> Result<Vec<Visible>, Trouble> {
+    pub async fn visible(
+        &self,
+        session: &Session,
+        usage: PurposeOfUse,
+        what: &'static str,
+    ) -> Result<Vec<Visible>, Trouble> {
         self.may_begin(session)?;
         let (questions, principal) = (self.questions.clone(), session.principal.clone());
         run_blocking(move || {

@@ -30,6 +30,11 @@ impl Session {
         self.known.method.name()
     }
 
+    /// What the client is to be told for the ticket that it showed.
+    pub fn reply(&self) -> &[u8] {
+        &self.known.reply
+    }
+
     pub fn touch(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -97,7 +102,13 @@ impl Drop for Permit {
 const REMEMBERED: usize = 10_000;
 
 impl Sessions {
-    pub fn new(project: Arc<OpenProject>, log_in: Arc<LogIn>, limits: Limits, metrics: Arc<Metrics>, key: &[u8; 32]) -> Self {
+    pub fn new(
+        project: Arc<OpenProject>,
+        log_in: Arc<LogIn>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        key: &[u8; 32],
+    ) -> Self {
         Self {
             project,
             log_in,
@@ -174,6 +185,7 @@ impl Sessions {
         part(client.to_canonical().to_string().as_bytes());
         match credential {
             Credential::Token(token) => [b"token".as_slice(), token.as_bytes()].into_iter().for_each(&mut part),
+            Credential::Ticket(token) => [b"ticket".as_slice(), token].into_iter().for_each(&mut part),
             Credential::Certificate(der) => [b"certificate".as_slice(), der].into_iter().for_each(&mut part),
             Credential::Password { name, password } => {
                 [b"password".as_slice(), name.as_bytes(), password.as_bytes()].into_iter().for_each(&mut part);

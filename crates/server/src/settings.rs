@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cordon_access::AccessFile;
 use cordon_deid::yaml::{At, Issue, Issues, Position, nearest};
+use cordon_directory::DirectoryConfig;
 use cordon_keystore::is_loopback;
 use cordon_pipeline::project::parse_bytes;
 use cordon_pipeline::server_config::{CertificateName, LimitsSection, ServerSection};
@@ -20,6 +21,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     pub tls: Option<TlsFiles>,
     pub oidc: Vec<Oidc>,
+    pub kerberos: Option<Kerberos>,
+    pub directory: Option<DirectoryConfig>,
     pub certificates: Option<Certificates>,
     pub local_users: Option<PathBuf>,
     pub denied: Option<PathBuf>,
@@ -48,6 +51,12 @@ pub struct Certificates {
     pub ca_file: PathBuf,
     pub crl_file: Option<PathBuf>,
     pub principal: CertificateName,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kerberos {
+    pub keytab: PathBuf,
+    pub realms: Vec<String>,
 }
 
 /// What more than one factor is asked of.
@@ -112,14 +121,19 @@ impl Settings {
         if let (Some(at), Some(address)) = (&section.metrics, metrics)
             && !address.ip().is_loopback()
         {
-            wrong.say(at.position, "metrics are for this machine only", "listen at 127.0.0.1; Prometheus runs beside it");
+            wrong.say(
+                at.position,
+                "metrics are for this machine only",
+                "listen at 127.0.0.1; Prometheus runs beside it",
+            );
         }
         let log_in = &section.log_in;
-        if log_in.oidc.is_empty() && log_in.certificates.is_none() && log_in.local_users.is_none() {
+        let some = !log_in.oidc.is_empty() || log_in.certificates.is_some() || log_in.kerberos.is_some();
+        if !some && log_in.local_users.is_none() {
             wrong.say(
                 Position::default(),
                 "`server` names no way to log in",
-                "name one under `log-in`: `oidc`, `certificates` or `local-users`",
+                "name one under `log-in`: `oidc`, `kerberos`, `certificates` or `local-users`",
             );
         }
         let oidc = log_in
@@ -165,12 +179,27 @@ impl Settings {
                 principal: one.principal,
             }
         });
+        let kerberos = log_in.kerberos.as_ref().map(|one| {
+            if one.realms.is_empty() {
+                wrong.say(
+                    one.keytab.position,
+                    "`kerberos` names no realm",
+                    "list the realms whose people are users here",
+                );
+            }
+            Kerberos {
+                keytab: path(&one.keytab.value),
+                realms: one.realms.iter().map(|realm| realm.value.clone()).collect(),
+            }
+        });
         let mfa = log_in.mfa.as_ref().map(|one| {
             let known: Vec<&str> = access.roles.iter().map(|role| role.name.as_str()).collect();
             for role in &one.roles {
                 if !known.contains(&role.value.as_str()) {
-                    let help = nearest(&role.value, known.iter().copied())
-                        .map_or_else(|| "roles stand under `access`".to_owned(), |near| format!("did you mean `{near}`?"));
+                    let help = nearest(&role.value, known.iter().copied()).map_or_else(
+                        || "roles stand under `access`".to_owned(),
+                        |near| format!("did you mean `{near}`?"),
+                    );
                     wrong.say(role.position, &format!("there is no role `{}`", role.value), &help);
                 }
             }
@@ -194,6 +223,8 @@ impl Settings {
             metrics,
             tls,
             oidc,
+            kerberos,
+            directory: log_in.directory.clone(),
             certificates,
             local_users: log_in.local_users.as_ref().map(|users| path(&users.file.value)),
             denied: log_in.denied.as_ref().map(|file| path(&file.value)),
@@ -321,7 +352,10 @@ mod tests {
             (format!("limits: {{ queries: 0 }}\n{USERS}"), "this limit is none"),
             (format!("limits: {{ idle-timeout: soon }}\n{USERS}"), "no time"),
             ("log-in: { oidc: [{ issuer: 'http://idp.example', audience: a }] }\n".to_owned(), "not the address"),
-            ("log-in: { oidc: [{ issuer: 'http://127.0.0.1.evil.example', audience: a }] }\n".to_owned(), "not the address"),
+            (
+                "log-in: { oidc: [{ issuer: 'http://127.0.0.1.evil.example', audience: a }] }\n".to_owned(),
+                "not the address",
+            ),
             ("log-in: { oidc: [{ issuer: 'https://i.example', audience: '' }] }\n".to_owned(), "audience is empty"),
             ("log-in: { certificates: { ca-file: ca.pem } }\n".to_owned(), "take TLS"),
             ("log-in: { local-users: { file: u }, mfa: { roles: [nobody], amr: [mfa] } }\n".to_owned(), "no role"),

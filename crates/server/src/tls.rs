@@ -128,7 +128,8 @@ fn load(files: &TlsFiles, clients: Option<&Certificates>) -> Result<Current, Tls
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError { path: path.to_owned(), what: format!("cannot be read: {}", error.kind()) })
+    fs::read(path)
+        .map_err(|error| TlsError { path: path.to_owned(), what: format!("cannot be read: {}", error.kind()) })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -74,8 +74,8 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
 fn told(error: &StartError) -> Failure {
     let exit = match error {
         StartError::Run(error) => error.exit(),
-        StartError::Settings(_) => ExitKind::Usage,
-        StartError::Users(_) | StartError::Tls(_) => ExitKind::Keys,
+        StartError::Settings(_) | StartError::Directory(_) => ExitKind::Usage,
+        StartError::Users(_) | StartError::Tls(_) | StartError::Kerberos(_) => ExitKind::Keys,
         StartError::Listen(..) => ExitKind::Storage,
         StartError::Randomness => ExitKind::Failure,
     };

@@ -37,9 +37,9 @@ mod rewrap;
 mod rights;
 mod rotation;
 mod runs;
+mod server;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
-mod server;
 mod shred;
 mod six_formats;
 mod storage;

@@ -2,7 +2,10 @@
 
 mod clients;
 mod http;
+mod kerberos;
 mod load;
 mod oidc;
 mod postgres;
+#[path = "../../../kerberos/tests/it/realm.rs"]
+mod realm;
 mod site;

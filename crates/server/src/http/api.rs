@@ -102,7 +102,9 @@ pub fn values(parameters: &[Value]) -> Result<Vec<ArrayRef>, &'static str> {
                     _ => return Err("a number among the parameters is too large"),
                 },
                 Value::String(text) => Arc::new(StringArray::from(vec![text.as_str()])),
-                Value::Array(_) | Value::Object(_) => return Err("parameters are null, true, false, numbers and texts"),
+                Value::Array(_) | Value::Object(_) => {
+                    return Err("parameters are null, true, false, numbers and texts");
+                }
             })
         })
         .collect()

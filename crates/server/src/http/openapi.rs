@@ -12,10 +12,12 @@ pub fn text() -> String {
 }
 
 fn document() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
     let asked = content::<Asked>(&mut schemas);
-    let tables = json!({ "application/json": { "schema": { "type": "array", "items": schemas.subschema_for::<Table>() } } });
+    let tables =
+        json!({ "application/json": { "schema": { "type": "array", "items": schemas.subschema_for::<Table>() } } });
     let me = content::<Me>(&mut schemas);
     let status = content::<Status>(&mut schemas);
     let problem = json!({ "application/problem+json": { "schema": schemas.subschema_for::<Problem>() } });
@@ -48,9 +50,7 @@ fn document() -> Value {
             (form.media_type().to_owned(), json!({ "schema": schema }))
         })
         .collect();
-    let parameter = |name: &str, required: bool, what: &str| {
-        json!({ "name": name, "in": "query", "required": required, "description": what, "schema": { "type": "string" } })
-    };
+    let parameter = |name: &str, required: bool, what: &str| json!({ "name": name, "in": "query", "required": required, "description": what, "schema": { "type": "string" } });
     let usage = || {
         vec![
             parameter("purpose", true, "The purpose of use, such as `research`."),
@@ -122,7 +122,7 @@ fn document() -> Value {
             "description": "Questions about de-identified tables, for who may ask them. Every question states its purpose of use.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "security": [{ "token": [] }, { "password": [] }, { "certificate": [] }],
+        "security": [{ "token": [] }, { "password": [] }, { "certificate": [] }, { "ticket": [] }],
         "paths": paths,
         "components": {
             "schemas": schemas.take_definitions(true),
@@ -130,6 +130,7 @@ fn document() -> Value {
                 "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
                 "password": { "type": "http", "scheme": "basic" },
                 "certificate": { "type": "mutualTLS" },
+                "ticket": { "type": "http", "scheme": "negotiate" },
             },
         },
     })

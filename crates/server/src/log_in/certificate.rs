@@ -43,6 +43,7 @@ pub fn check(der: &[u8], named_by: CertificateName) -> Result<Known, Refusal> {
         until: Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(until)),
         factors: Vec::new(),
         stamp: Stamp { certificate: Some(fingerprint(der)), token: None, password: None },
+        reply: Vec::new(),
     })
 }
 

@@ -26,7 +26,9 @@ pub enum UsersError {
     Write(PathBuf, std::io::ErrorKind),
     #[error("this cannot be a user's name: 1 to 128 characters, none of them of control, nor `:`")]
     Name,
-    #[error("a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; a sentence is easier to keep in mind than signs")]
+    #[error(
+        "a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; a sentence is easier to keep in mind than signs"
+    )]
     Password,
     #[error("there is no user of this name")]
     Unknown,
@@ -91,6 +93,7 @@ impl LocalUsers {
                 until: None,
                 factors: Vec::new(),
                 stamp: Stamp { password: Some(hash.clone()), token: None, certificate: None },
+                reply: Vec::new(),
             }),
             _ => Err(Refusal::Credential("wrong name or password")),
         }
@@ -148,11 +151,14 @@ fn change(path: &Path, make: impl FnOnce(&mut Users) -> Result<(), UsersError>) 
         name.push(end);
         path.with_file_name(name)
     };
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside(".lock")).map_err(wrong)?;
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside(".lock")).map_err(wrong)?;
     lock.try_lock().map_err(|_| UsersError::Busy)?;
     let mut users = if path.exists() { read(path)? } else { Users::new() };
     make(&mut users)?;
-    let mut text = Zeroizing::new(String::from("# Written by `cordon serve user`. Argon2id hashes: keep it from others.\nusers:\n"));
+    let mut text = Zeroizing::new(String::from(
+        "# Written by `cordon serve user`. Argon2id hashes: keep it from others.\nusers:\n",
+    ));
     if users.is_empty() {
         text.pop();
         text.push_str(" {}\n");

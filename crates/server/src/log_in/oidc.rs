@@ -87,7 +87,8 @@ impl Provider {
 
     pub fn check(&self, token: &Token<'_>, now: SystemTime) -> Result<Known, Refusal> {
         let claims = self.proven(token)?;
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| Refusal::Credential("its claims are not those of an access token"))?;
+        let claims: Claims = serde_json::from_slice(&claims)
+            .map_err(|_| Refusal::Credential("its claims are not those of an access token"))?;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let leeway = self.settings.leeway.as_secs_f64();
         if claims.iss != self.settings.issuer {
@@ -125,9 +126,14 @@ impl Provider {
             groups,
             method: Method::Token,
             until: Some(UNIX_EPOCH + Duration::from_secs_f64(claims.exp.min(4e9) + leeway)),
-            factors: claims.acr.into_iter().map(|acr| ("acr", acr)).chain(
-                claims.amr.into_iter().flatten().map(|amr| ("amr", amr))).collect(),
+            factors: claims
+                .acr
+                .into_iter()
+                .map(|acr| ("acr", acr))
+                .chain(claims.amr.into_iter().flatten().map(|amr| ("amr", amr)))
+                .collect(),
             stamp: Stamp { token: claims.jti, password: None, certificate: None },
+            reply: Vec::new(),
         })
     }
 

@@ -22,7 +22,10 @@ pub struct Seen<'a> {
 /// Whether a statement asks of the catalogue.
 pub fn is_about(sql: &str) -> bool {
     let text = normal(sql);
-    text.contains("pg_catalog.") || text.contains(" pg_class") || text.contains(" pg_type") || constant(&text, "").is_some()
+    text.contains("pg_catalog.")
+        || text.contains(" pg_class")
+        || text.contains(" pg_type")
+        || constant(&text, "").is_some()
 }
 
 /// Whether it takes to know what the session sees.
@@ -95,7 +98,9 @@ fn like(pattern: &[char], text: &[char]) -> bool {
         [] => text.is_empty(),
         ['%', rest @ ..] => (0..=text.len()).any(|from| text.get(from..).is_some_and(|text| like(rest, text))),
         ['_', rest @ ..] => text.split_first().is_some_and(|(_, text)| like(rest, text)),
-        ['\\', c, rest @ ..] | [c, rest @ ..] => text.split_first().is_some_and(|(first, text)| first == c && like(rest, text)),
+        ['\\', c, rest @ ..] | [c, rest @ ..] => {
+            text.split_first().is_some_and(|(first, text)| first == c && like(rest, text))
+        }
     }
 }
 
@@ -170,8 +175,21 @@ fn psql_class(text: &str, seen: &Seen<'_>) -> Option<RecordBatch> {
         return None;
     }
     const NAMES: [&str; 15] = [
-        "relchecks", "relkind", "relhasindex", "relhasrules", "relhastriggers", "relrowsecurity", "relforcerowsecurity",
-        "relhasoids", "relispartition", "?column?", "reltablespace", "reloftype", "relpersistence", "relreplident", "amname",
+        "relchecks",
+        "relkind",
+        "relhasindex",
+        "relhasrules",
+        "relhastriggers",
+        "relrowsecurity",
+        "relforcerowsecurity",
+        "relhasoids",
+        "relispartition",
+        "?column?",
+        "reltablespace",
+        "reloftype",
+        "relpersistence",
+        "relreplident",
+        "amname",
     ];
     let row = ["0", "r", "f", "f", "f", "f", "f", "f", "f", "", "0", "", "p", "d"].map(some).into_iter().chain([None]);
     let rows: Vec<Vec<Option<String>>> = by_number(text, "c.oid =", seen).map(|_| row.collect()).into_iter().collect();
@@ -182,27 +200,45 @@ fn psql_attributes(text: &str, seen: &Seen<'_>) -> Option<RecordBatch> {
     if !text.starts_with("select a.attname, pg_catalog.format_type(") {
         return None;
     }
-    const NAMES: [&str; 7] =
-        ["attname", "format_type", "?column?", "attnotnull", "attcollation", "attidentity", "attgenerated"];
+    let mut names =
+        vec!["attname", "format_type", "?column?", "attnotnull", "attcollation", "attidentity", "attgenerated"];
+    // `\d+`
+    if text.contains("a.attstorage") {
+        names.extend(["attstorage", "attcompression", "attstattarget", "col_description"]);
+    }
     let table = by_number(text, "a.attrelid =", seen);
     let rows: Vec<Vec<Option<String>>> = table
         .into_iter()
         .flat_map(|(_, schema)| schema.fields())
         .map(|field| {
             let name = types::name(types::oid(field.data_type()));
-            vec![some(field.name()), some(name), None, some("f"), None, some(""), some("")]
+            let more = [some("p"), some(""), None, None];
+            let mut row = vec![some(field.name()), some(name), None, some("f"), None, some(""), some("")];
+            row.extend(more.into_iter().take(names.len() - row.len()));
+            row
         })
         .collect();
-    Some(texts(&NAMES, &rows))
+    Some(texts(&names, &rows))
 }
 
 /// `DatabaseMetaData.getTables`
 fn jdbc_tables(text: &str, seen: &Seen<'_>) -> Option<RecordBatch> {
     const NAMES: [&str; 10] = [
-        "TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "TABLE_TYPE", "REMARKS", "TYPE_CAT", "TYPE_SCHEM", "TYPE_NAME",
-        "SELF_REFERENCING_COL_NAME", "REF_GENERATION",
+        "TABLE_CAT",
+        "TABLE_SCHEM",
+        "TABLE_NAME",
+        "TABLE_TYPE",
+        "REMARKS",
+        "TYPE_CAT",
+        "TYPE_SCHEM",
+        "TYPE_NAME",
+        "SELF_REFERENCING_COL_NAME",
+        "REF_GENERATION",
     ];
-    if !(text.contains(" as table_schem") && text.contains("c.relname as table_name") && text.contains(" as table_type")) {
+    if !(text.contains(" as table_schem")
+        && text.contains("c.relname as table_name")
+        && text.contains(" as table_type"))
+    {
         return None;
     }
     let wanted = !text.contains("c.relkind = ") || text.contains("c.relkind = 'r'");
@@ -222,8 +258,20 @@ fn jdbc_tables(text: &str, seen: &Seen<'_>) -> Option<RecordBatch> {
 /// `DatabaseMetaData.getColumns`
 fn jdbc_columns(text: &str, seen: &Seen<'_>) -> Option<RecordBatch> {
     const NAMES: [&str; 14] = [
-        "nspname", "relname", "attname", "atttypid", "attnotnull", "atttypmod", "attlen", "typtypmod", "attnum", "attidentity",
-        "attgenerated", "adsrc", "description", "typbasetype",
+        "nspname",
+        "relname",
+        "attname",
+        "atttypid",
+        "attnotnull",
+        "atttypmod",
+        "attlen",
+        "typtypmod",
+        "attnum",
+        "attidentity",
+        "attgenerated",
+        "adsrc",
+        "description",
+        "typbasetype",
     ];
     if !(text.contains("n.nspname,c.relname,a.attname,a.atttypid") && text.contains(" as attnum")) {
         return None;
@@ -231,13 +279,27 @@ fn jdbc_columns(text: &str, seen: &Seen<'_>) -> Option<RecordBatch> {
     let (of_schema, of_table) = (literal(text, "n.nspname like"), literal(text, "c.relname like"));
     let of_column = literal(text, "attname like");
     let mut rows = Vec::new();
-    for (table, schema) in seen.tables.iter().filter(|(table, _)| is_like(of_schema, SCHEMA) && is_like(of_table, table)) {
+    for (table, schema) in
+        seen.tables.iter().filter(|(table, _)| is_like(of_schema, SCHEMA) && is_like(of_table, table))
+    {
         for (position, field) in (1..).zip(schema.fields()).filter(|(_, field)| is_like(of_column, field.name())) {
             let oid = types::oid(field.data_type());
             rows.push(vec![
-                some(SCHEMA), some(table), some(field.name()), Some(oid.to_string()), some("f"), some("-1"),
-                Some(types::size(oid).to_string()), some("-1"), Some(i32::to_string(&position)), None, None, None, None,
-                some("0"), some("b"),
+                some(SCHEMA),
+                some(table),
+                some(field.name()),
+                Some(oid.to_string()),
+                some("f"),
+                some("-1"),
+                Some(types::size(oid).to_string()),
+                some("-1"),
+                Some(i32::to_string(&position)),
+                None,
+                None,
+                None,
+                None,
+                some("0"),
+                some("b"),
             ]);
         }
     }
@@ -262,9 +324,18 @@ fn schemas(text: &str, _: &Seen<'_>) -> Option<RecordBatch> {
 /// What no table here has: indexes, constraints, triggers, rules, policies, parents, publications, statistics.
 fn empty(text: &str) -> Option<RecordBatch> {
     const OF: [&str; 13] = [
-        "pg_catalog.pg_policy", "pg_catalog.pg_statistic_ext", "pg_catalog.pg_publication", "pg_catalog.pg_inherits",
-        "pg_catalog.pg_index", "pg_catalog.pg_constraint", "pg_catalog.pg_trigger", "pg_catalog.pg_rewrite",
-        "pg_catalog.pg_proc", "pg_catalog.pg_partitioned_table", "pg_catalog.pg_foreign_table", "pg_catalog.pg_roles",
+        "pg_catalog.pg_policy",
+        "pg_catalog.pg_statistic_ext",
+        "pg_catalog.pg_publication",
+        "pg_catalog.pg_inherits",
+        "pg_catalog.pg_index",
+        "pg_catalog.pg_constraint",
+        "pg_catalog.pg_trigger",
+        "pg_catalog.pg_rewrite",
+        "pg_catalog.pg_proc",
+        "pg_catalog.pg_partitioned_table",
+        "pg_catalog.pg_foreign_table",
+        "pg_catalog.pg_roles",
         "pg_catalog.pg_enum",
     ];
     OF.iter().any(|name| text.contains(name)).then(|| texts(&["?column?"], &[]))

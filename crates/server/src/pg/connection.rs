@@ -11,11 +11,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::Stream;
 use super::catalog::{self, Seen};
 use super::statement::{self, Statement};
 use super::types::{self, Formats, RowWriter, texts};
 use super::wire::{Broken, Fields, Message, Out, Reader, Wrong};
-use super::Stream;
 use crate::service::{Kind, Running, Service, Trouble};
 use crate::session::Session;
 
@@ -68,7 +68,10 @@ pub fn code(trouble: &Trouble) -> &'static str {
 /// What goes wrong with a statement: the connection lives on.
 enum Fault {
     Trouble(Trouble),
-    Said { code: &'static str, message: String },
+    Said {
+        code: &'static str,
+        message: String,
+    },
     /// The connection is over.
     Broken(Broken),
 }
@@ -237,7 +240,8 @@ impl Connection {
         let mut settings = defaults();
         settings.insert("session_authorization".to_owned(), session.principal.name.clone());
         let given = parameters.get("options").map(|text| options(text)).unwrap_or_default();
-        let of_start = parameters.into_iter().filter(|(name, _)| name == "application_name" || USAGE.contains(&name.as_str()));
+        let of_start =
+            parameters.into_iter().filter(|(name, _)| name == "application_name" || USAGE.contains(&name.as_str()));
         for (name, value) in of_start.chain(given) {
             if USAGE.contains(&name.as_str()) || name == "application_name" {
                 settings.insert(name, value);
@@ -266,7 +270,12 @@ impl Connection {
         }
         let [a, b, c, d, rest @ ..] = random;
         self.key = (i32::from_be_bytes([a & 0x7f, b, c, d]), i32::from_be_bytes(rest));
-        self.service.cancels.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key, Arc::clone(&self.cancel));
+        self.service
+            .cancels
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.key, Arc::clone(&self.cancel));
         self.greet();
         let over = self.serve().await;
         if let Err(Fault::Broken(broken)) = &over {
@@ -408,14 +417,8 @@ impl Connection {
         }
         for sql in statements {
             let statement = statement::read(&sql);
-            let mut portal = Portal {
-                sql,
-                statement,
-                parameters: Vec::new(),
-                formats: Formats::default(),
-                rows: None,
-                done: false,
-            };
+            let mut portal =
+                Portal { sql, statement, parameters: Vec::new(), formats: Formats::default(), rows: None, done: false };
             self.open(&mut portal).await?;
             if let Some(source) = &portal.rows {
                 types::row_description(&mut self.out, &source.schema, &portal.formats);
@@ -495,7 +498,8 @@ impl Connection {
         };
         let described = if said_all { None } else { Some(self.described(&name).await?) };
         let prepared = self.prepared.get(&name).ok_or_else(no_statement)?;
-        let expected = described.as_ref().map_or(prepared.oids.len(), |it| it.parameters.len().max(prepared.oids.len()));
+        let expected =
+            described.as_ref().map_or(prepared.oids.len(), |it| it.parameters.len().max(prepared.oids.len()));
         if count != expected {
             return Err(said("08P01", format!("the statement takes {expected} parameters, and {count} came")));
         }
@@ -538,9 +542,7 @@ impl Connection {
                 let found = self.service.describe(&self.session, usage, sql).await?;
                 Described { parameters: found.parameters, schema: Some(found.schema) }
             }
-            Statement::Show(name) => {
-                Described { parameters: Vec::new(), schema: Some(texts(&[name], &[]).schema()) }
-            }
+            Statement::Show(name) => Described { parameters: Vec::new(), schema: Some(texts(&[name], &[]).schema()) },
             _ => Described { parameters: Vec::new(), schema: None },
         };
         let described = Arc::new(described);
@@ -558,7 +560,8 @@ impl Connection {
             use bytes::BufMut;
             out.put_i16(count as i16);
             for number in 0..count {
-                let inferred = described.parameters.get(number).and_then(Option::as_ref).map_or(types::TEXT, types::oid);
+                let inferred =
+                    described.parameters.get(number).and_then(Option::as_ref).map_or(types::TEXT, types::oid);
                 out.put_u32(said.get(number).copied().filter(|oid| *oid != 0).unwrap_or(inferred));
             }
         });
@@ -586,11 +589,18 @@ impl Connection {
     async fn usage(&mut self) -> Result<PurposeOfUse, Fault> {
         let text = |name: &str| self.settings.get(name).cloned();
         let [purpose, project, reason] = USAGE;
-        let usage = self.service.usage(&self.session, self.settings.get(purpose).map(String::as_str), text(project), text(reason));
+        let usage = self.service.usage(
+            &self.session,
+            self.settings.get(purpose).map(String::as_str),
+            text(project),
+            text(reason),
+        );
         usage.await.map_err(|trouble| match trouble {
             Trouble::Purpose(what) => Fault::Said {
                 code: "22023",
-                message: format!("{what}\n  help: SET cordon.purpose = '...', or options=-ccordon.purpose=... when connecting"),
+                message: format!(
+                    "{what}\n  help: SET cordon.purpose = '...', or options=-ccordon.purpose=... when connecting"
+                ),
             },
             other => other.into(),
         })
@@ -613,10 +623,13 @@ impl Connection {
         if portal.rows.is_some() || portal.done {
             return Ok(());
         }
-        if self.transaction == Transaction::Failed && !matches!(portal.statement, Statement::Commit | Statement::Rollback) {
+        if self.transaction == Transaction::Failed
+            && !matches!(portal.statement, Statement::Commit | Statement::Rollback)
+        {
             return Err(said("25P02", "the transaction has failed; end it by ROLLBACK"));
         }
-        let ready = |batch: RecordBatch| Source { schema: batch.schema(), running: None, left: Some((batch, 0)), sent: 0 };
+        let ready =
+            |batch: RecordBatch| Source { schema: batch.schema(), running: None, left: Some((batch, 0)), sent: 0 };
         portal.rows = match &portal.statement {
             Statement::Question if catalog::is_about(&portal.sql) => Some(ready(self.of_catalog(&portal.sql).await?)),
             Statement::Question => {
@@ -687,13 +700,23 @@ impl Connection {
         };
         if let Some((_, takes)) = FIXED.iter().find(|(fixed, _)| *fixed == name) {
             let value = value.to_ascii_lowercase();
-            return if takes.contains(&value.as_str()) { Ok(()) } else { Err(said("22023", "this setting cannot be changed here")) };
+            return if takes.contains(&value.as_str()) {
+                Ok(())
+            } else {
+                Err(said("22023", "this setting cannot be changed here"))
+            };
         }
         if !USAGE.contains(&name) && !defaults().contains_key(name) && self.settings.len() >= MOST_KEPT {
             return Err(said("54000", "as many settings are set as may be"));
         }
-        if matches!(name, "session_authorization" | "role" | "is_superuser" | "transaction_read_only" | "default_transaction_read_only")
-            && !value.eq_ignore_ascii_case("on")
+        if matches!(
+            name,
+            "session_authorization"
+                | "role"
+                | "is_superuser"
+                | "transaction_read_only"
+                | "default_transaction_read_only"
+        ) && !value.eq_ignore_ascii_case("on")
         {
             return Err(said("42501", "this setting cannot be changed here"));
         }
@@ -745,7 +768,8 @@ impl Connection {
         let sent = source.sent;
         portal.rows = None;
         portal.done = true;
-        let tag = if matches!(portal.statement, Statement::Show(_)) { "SHOW".to_owned() } else { format!("SELECT {sent}") };
+        let tag =
+            if matches!(portal.statement, Statement::Show(_)) { "SHOW".to_owned() } else { format!("SELECT {sent}") };
         self.out.complete(&tag);
         Ok(())
     }

@@ -4,7 +4,10 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
     Empty,
-    Set { name: String, value: Option<String> },
+    Set {
+        name: String,
+        value: Option<String>,
+    },
     Show(String),
     Begin,
     Commit,
@@ -40,7 +43,10 @@ pub fn split(text: &str) -> Vec<&str> {
 fn token_end(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
     let find = |from: usize, what: &[u8]| {
-        rest.get(from..)?.windows(what.len()).position(|window| window == what).map(|found| at + from + found + what.len())
+        rest.get(from..)?
+            .windows(what.len())
+            .position(|window| window == what)
+            .map(|found| at + from + found + what.len())
     };
     match rest {
         [quote @ (b'\'' | b'"'), ..] => Some(find(1, &[*quote]).unwrap_or(bytes.len())),
@@ -113,9 +119,8 @@ pub fn read(text: &str) -> Statement {
             let name = rest.iter().find(|word| **word != "prepare").copied().unwrap_or_default();
             Statement::Deallocate((name != "all").then(|| unquoted(name)))
         }
-        ["set", "transaction" | "constraints" | "role", ..] | ["set", "session", "characteristics" | "authorization", ..] => {
-            Statement::Done("SET")
-        }
+        ["set", "transaction" | "constraints" | "role", ..]
+        | ["set", "session", "characteristics" | "authorization", ..] => Statement::Done("SET"),
         ["set", ..] => setting(text.get(3..).unwrap_or_default()),
         ["reset", "all"] => Statement::Done("RESET"),
         ["reset", name] => Statement::Set { name: unquoted(name), value: None },

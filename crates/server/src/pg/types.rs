@@ -1,11 +1,12 @@
 //! Arrow's types and values as PostgreSQL's, and back for parameters.
 
+use std::fmt::{Display, LowerExp, Write};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
@@ -179,7 +180,8 @@ impl RowWriter {
                     }
                     let at = out.len();
                     out.put_i32(0);
-                    let put = if *binary { put_binary(out, array, row) } else { put_as_text(out, array, row, formatter) };
+                    let put =
+                        if *binary { put_binary(out, array, row) } else { put_as_text(out, array, row, formatter) };
                     unfit = unfit.or(put.err());
                     let length = i32::try_from(out.len() - at - 4).unwrap_or(i32::MAX);
                     if let Some(place) = out.get_mut(at..at + 4) {
@@ -197,7 +199,6 @@ impl RowWriter {
 }
 
 fn put_as_text(out: &mut BytesMut, array: &ArrayRef, row: usize, formatter: &ArrayFormatter<'_>) -> Result<(), Unfit> {
-    use std::fmt::Write;
     match array.data_type() {
         DataType::Boolean => out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' }),
         DataType::Utf8 => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
@@ -205,20 +206,27 @@ fn put_as_text(out: &mut BytesMut, array: &ArrayRef, row: usize, formatter: &Arr
             out.extend_from_slice(b"\\x");
             out.extend_from_slice(data_encoding::HEXLOWER.encode(array.as_binary::<i32>().value(row)).as_bytes());
         }
-        DataType::Float32 => float(out, f64::from(array.as_primitive::<Float32Type>().value(row)), formatter, row)?,
-        DataType::Float64 => float(out, array.as_primitive::<Float64Type>().value(row), formatter, row)?,
+        DataType::Float32 => {
+            let value = array.as_primitive::<Float32Type>().value(row);
+            float(out, f64::from(value), &value)?;
+        }
+        DataType::Float64 => {
+            let value = array.as_primitive::<Float64Type>().value(row);
+            float(out, value, &value)?;
+        }
         _ => write!(out, "{}", formatter.value(row)).map_err(|_| Unfit)?,
     }
     Ok(())
 }
 
-fn float(out: &mut BytesMut, value: f64, formatter: &ArrayFormatter<'_>, row: usize) -> Result<(), Unfit> {
-    use std::fmt::Write;
-    if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
+/// As short as it can be read back from. Arrow's own words for 1 are `1.0`.
+fn float<T: Display + LowerExp>(out: &mut BytesMut, size: f64, value: &T) -> Result<(), Unfit> {
+    if size.is_infinite() {
+        out.extend_from_slice(if size > 0.0 { b"Infinity" } else { b"-Infinity" });
         return Ok(());
     }
-    write!(out, "{}", formatter.value(row)).map_err(|_| Unfit)
+    let plain = size == 0.0 || size.is_nan() || (1e-4..1e15).contains(&size.abs());
+    if plain { write!(out, "{value}") } else { write!(out, "{value:e}") }.map_err(|_| Unfit)
 }
 
 fn put_binary(out: &mut BytesMut, array: &ArrayRef, row: usize) -> Result<(), Unfit> {
@@ -249,8 +257,7 @@ fn put_binary(out: &mut BytesMut, array: &ArrayRef, row: usize) -> Result<(), Un
         }
         // What has no like in PostgreSQL is text, which is the same in both forms.
         _ => {
-            let formatter =
-                ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()).map_err(|_| Unfit)?;
+            let formatter = ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()).map_err(|_| Unfit)?;
             put_as_text(out, array, row, &formatter)?;
         }
     }
@@ -286,7 +293,12 @@ fn numeric(out: &mut BytesMut, text: &str) -> Result<(), Unfit> {
 }
 
 /// A parameter as the only value of an array, of the type that the client or, where it says none, the statement says.
-pub fn parameter(value: Option<&[u8]>, binary: bool, said: u32, inferred: Option<&DataType>) -> Result<ArrayRef, Unfit> {
+pub fn parameter(
+    value: Option<&[u8]>,
+    binary: bool,
+    said: u32,
+    inferred: Option<&DataType>,
+) -> Result<ArrayRef, Unfit> {
     let oid = if OTHER_TEXTS.contains(&said) { inferred.map_or(TEXT, oid) } else { said };
     let to = match oid {
         BOOL => DataType::Boolean,
@@ -309,7 +321,9 @@ pub fn parameter(value: Option<&[u8]>, binary: bool, said: u32, inferred: Option
         _ => return Err(Unfit),
     };
     let Some(bytes) = value else { return Ok(arrow_array::new_null_array(&to, 1)) };
-    if binary && !OTHER_TEXTS.contains(&said) { from_binary(bytes, oid) } else if binary && oid != TEXT {
+    if binary && !OTHER_TEXTS.contains(&said) {
+        from_binary(bytes, oid)
+    } else if binary && oid != TEXT {
         from_binary(bytes, oid)
     } else {
         from_text(bytes, &to)
@@ -357,9 +371,7 @@ fn from_binary(bytes: &[u8], oid: u32) -> Result<ArrayRef, Unfit> {
         }
         TIMESTAMP => Arc::new(TimestampMicrosecondArray::from(vec![moment()?])),
         TIMESTAMPTZ => Arc::new(TimestampMicrosecondArray::from(vec![moment()?]).with_timezone("UTC")),
-        TEXT | BPCHAR => {
-            Arc::new(StringArray::from(vec![std::str::from_utf8(bytes).map_err(|_| Unfit)?]))
-        }
+        TEXT | BPCHAR => Arc::new(StringArray::from(vec![std::str::from_utf8(bytes).map_err(|_| Unfit)?])),
         _ => return Err(Unfit),
     })
 }

@@ -41,7 +41,8 @@ fn jdbc_prepares_fetches_cancels_and_knows_what_there_is() {
     ];
     expected.extend((0..8).map(|round| rounds[round % 3].clone()));
     expected.extend(
-        ["injected false", "fetched 25500", "date true", "refused 42703", "cancelled 57014", "alive 1"].map(str::to_owned),
+        ["injected false", "fetched 25500", "date true", "refused 42703", "cancelled 57014", "alive 1"]
+            .map(str::to_owned),
     );
     let lines: Vec<&str> = said.out.lines().collect();
     assert_eq!(lines.len(), expected.len(), "{}", said.all());

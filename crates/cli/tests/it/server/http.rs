@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::site::{Site, PASSWORD, add_user, client_certificate, folder, serve};
+use super::site::{PASSWORD, Site, add_user, client_certificate, folder, serve};
 use crate::servers::output;
 
 #[test]
@@ -29,7 +29,8 @@ fn who_logs_in_gets_rows_in_the_form_that_is_asked_for_and_nothing_that_is_not_g
 
     let ana = format!("ana:{PASSWORD} of ana");
     let form = |kind: &str| {
-        let question = json!({ "sql": "SELECT code, points FROM visits ORDER BY points LIMIT 2", "purpose": "research" });
+        let question =
+            json!({ "sql": "SELECT code, points FROM visits ORDER BY points LIMIT 2", "purpose": "research" });
         site.ask_as(&["-u", &ana], &question, &["-H", &format!("accept: {kind}")])
     };
     assert_eq!(form("text/csv").is(200).body, "code,points\nE00,0\nE01,1\n");
@@ -99,7 +100,8 @@ fn who_logs_in_gets_rows_in_the_form_that_is_asked_for_and_nothing_that_is_not_g
     let large = format!("{{\"sql\":\"{}\"}}", "x".repeat(2 << 20));
     let file = site.folder.dir.path().join("large.json");
     fs::write(&file, large).unwrap();
-    site.curl(&["-u", &ana, "-H", "content-type: application/json", "-d", &format!("@{}", file.display()), &url]).is(413);
+    site.curl(&["-u", &ana, "-H", "content-type: application/json", "-d", &format!("@{}", file.display()), &url])
+        .is(413);
 
     let (folder, code) = site.stop();
     assert_eq!(code, 0);
@@ -114,11 +116,16 @@ fn who_logs_in_gets_rows_in_the_form_that_is_asked_for_and_nothing_that_is_not_g
 fn who_does_not_know_the_password_is_on_the_record_and_waits() {
     let Some(site) = Site::start("", "") else { return };
     let status = site.url("/v1/status");
-    assert_eq!(site.curl(&[&status]).is(401).header("www-authenticate"), Some("Basic realm=\"cordon\", charset=\"UTF-8\""));
+    assert_eq!(
+        site.curl(&[&status]).is(401).header("www-authenticate"),
+        Some("Basic realm=\"cordon\", charset=\"UTF-8\"")
+    );
     for credential in ["ana:wrong", "nobody-here:canary-password-4711"] {
         site.curl(&["-u", credential, &status]).is(401);
     }
-    for header in ["Authorization: Basic !!!!", "Authorization: Basic", "Authorization: Digest x", "Authorization: Bearer abc"] {
+    for header in
+        ["Authorization: Basic !!!!", "Authorization: Basic", "Authorization: Digest x", "Authorization: Bearer abc"]
+    {
         site.curl(&["-H", header, &status]).is(401);
     }
     let mut throttled = None;
@@ -145,8 +152,6 @@ fn who_does_not_know_the_password_is_on_the_record_and_waits() {
 
 #[test]
 fn a_session_ends_when_its_user_is_removed_changed_or_denied() {
-    let Some(site) = Site::start("    denied: denied.yaml", "") else { return };
-    drop(site);
     let project = folder("");
     project.write("denied.yaml", "{}");
     let Some(site) = Site::start_in(project, "    denied: denied.yaml", "") else { return };
@@ -212,11 +217,22 @@ fn certificates_say_who_it_is_and_those_of_others_are_refused() {
     // Passwords do beside certificates, and nobody without either.
     site.get("ben", "/v1/status").is(200);
     site.curl(&[&site.url("/v1/status")]).is(401);
-    let print = output(Command::new("openssl").args(["x509", "-in", ana[0].to_str().unwrap(), "-noout", "-fingerprint", "-sha256"]));
+    let print = output(Command::new("openssl").args([
+        "x509",
+        "-in",
+        ana[0].to_str().unwrap(),
+        "-noout",
+        "-fingerprint",
+        "-sha256",
+    ]));
     site.folder.write("denied.yaml", format!("certificates: [\"{}\"]", print.trim().split_once('=').unwrap().1));
     site.until("a certificate on the list", 10, |_| with(&ana).status == 401);
     let failed = site.folder.audit("log_in_failed");
-    assert!(failed.iter().any(|event| event["method"] == "client certificate" && event["what"] == "on the list of the denied"));
+    assert!(
+        failed
+            .iter()
+            .any(|event| event["method"] == "client certificate" && event["what"] == "on the list of the denied")
+    );
 }
 
 #[test]
@@ -224,7 +240,10 @@ fn tls_is_new_enough_and_its_certificate_is_read_again() {
     let Some(site) = Site::start("", "") else { return };
     let at = format!("127.0.0.1:{}", site.http);
     for old in ["-tls1", "-tls1_1"] {
-        let out = Command::new("openssl").args(["s_client", "-connect", &at, old, "-cipher", "ALL:@SECLEVEL=0"]).output().unwrap();
+        let out = Command::new("openssl")
+            .args(["s_client", "-connect", &at, old, "-cipher", "ALL:@SECLEVEL=0"])
+            .output()
+            .unwrap();
         assert!(!out.status.success(), "{old} was taken");
     }
     let serial = || {
@@ -240,8 +259,13 @@ fn tls_is_new_enough_and_its_certificate_is_read_again() {
     site.until("the operator is told", 15, |_| fs::read_to_string(&log).unwrap().contains("cannot be used"));
     assert_eq!(serial(), before);
     fs::write(&key, good).unwrap();
-    let [new, new_key] =
-        client_certificate(&site.pki, "ca", "next", "/CN=next", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth");
+    let [new, new_key] = client_certificate(
+        &site.pki,
+        "ca",
+        "next",
+        "/CN=next",
+        "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth",
+    );
     fs::copy(new_key, &key).unwrap();
     fs::copy(new, &pem).unwrap();
     site.until("the new certificate", 15, |_| serial() != before);
@@ -262,7 +286,14 @@ fn without_tls_it_serves_this_machine_and_tells_probes() {
     assert_eq!(postgres, 0);
     let curl = |path: &str, more: &[&str]| {
         let url = format!("http://127.0.0.1:{http}{path}");
-        super::site::got(Command::new("curl").args(["-sS", "--noproxy", "*", "-D", "/dev/stderr"]).args(more).arg(url).output().unwrap())
+        super::site::got(
+            Command::new("curl")
+                .args(["-sS", "--noproxy", "*", "-D", "/dev/stderr"])
+                .args(more)
+                .arg(url)
+                .output()
+                .unwrap(),
+        )
     };
     curl("/healthz", &[]).is(200);
     curl("/readyz", &[]).is(200);
@@ -271,7 +302,11 @@ fn without_tls_it_serves_this_machine_and_tells_probes() {
     if std::env::var_os("CORDON_UPDATE").is_some() {
         fs::write(checked_in, format!("{}\n", described.body)).unwrap();
     }
-    assert_eq!(fs::read_to_string(checked_in).unwrap_or_default().trim_end(), described.body, "CORDON_UPDATE=1 writes it");
+    assert_eq!(
+        fs::read_to_string(checked_in).unwrap_or_default().trim_end(),
+        described.body,
+        "CORDON_UPDATE=1 writes it"
+    );
     curl("/metrics", &[]).is(404);
     let got = curl("/v1/status", &["-u", &format!("ana:{PASSWORD} of ana")]).is(200);
     assert!(got.header("strict-transport-security").is_none());

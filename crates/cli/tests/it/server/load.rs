@@ -18,7 +18,16 @@ const LONG: &str = "SELECT a.code, b.code, c.points FROM visits a, visits b, vis
 fn stalled(site: &Site, user: &str, sql: &str) -> Running {
     let question = json!({ "sql": sql, "purpose": "research" }).to_string();
     let child = Command::new("curl")
-        .args(["-sS", "-N", "--noproxy", "*", "--cacert", &site.pki.path("ca.pem"), "-u", &format!("{user}:{PASSWORD} of {user}")])
+        .args([
+            "-sS",
+            "-N",
+            "--noproxy",
+            "*",
+            "--cacert",
+            &site.pki.path("ca.pem"),
+            "-u",
+            &format!("{user}:{PASSWORD} of {user}"),
+        ])
         .args(["-H", "content-type: application/json", "-d", &question, &site.url("/v1/query")])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

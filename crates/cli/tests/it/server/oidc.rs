@@ -33,7 +33,13 @@ impl Provider {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/server/provider.mjs");
         let public = pki.dir.join("provider-public.pem");
         let mut child = Command::new("node")
-            .args([script, module.to_str().unwrap(), &port.to_string(), &pki.path("server.key"), &pki.path("server.pem")])
+            .args([
+                script,
+                module.to_str().unwrap(),
+                &port.to_string(),
+                &pki.path("server.key"),
+                &pki.path("server.pem"),
+            ])
             .args([public.to_str().unwrap(), algorithm])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -48,8 +54,20 @@ impl Provider {
 
     fn token(&self, client: &str, resource: &str) -> String {
         let said = output(Command::new("curl").args([
-            "-sS", "--noproxy", "*", "--cacert", &self.ca, "-d", "grant_type=client_credentials", "-d", "scope=read", "-d",
-            &format!("client_id={client}"), "-d", &format!("resource={resource}"), "--data-urlencode",
+            "-sS",
+            "--noproxy",
+            "*",
+            "--cacert",
+            &self.ca,
+            "-d",
+            "grant_type=client_credentials",
+            "-d",
+            "scope=read",
+            "-d",
+            &format!("client_id={client}"),
+            "-d",
+            &format!("resource={resource}"),
+            "--data-urlencode",
             &format!("client_secret=secret of {client} that is long enough"),
             &format!("https://localhost:{}/token", self.port),
         ]));
@@ -133,14 +151,22 @@ fn a_token_of_the_provider_lets_in_and_forgeries_do_not() {
     let public = fs::read(&provider.public).unwrap();
     let forgeries = [
         ("alg none", format!("{}.", unsigned(&json!({ "alg": "none", "kid": kid }), &claims))),
-        ("alg none with the signature", format!("{}.{signature}", unsigned(&json!({ "alg": "None", "kid": kid }), &claims))),
+        (
+            "alg none with the signature",
+            format!("{}.{signature}", unsigned(&json!({ "alg": "None", "kid": kid }), &claims)),
+        ),
         ("no signature", format!("{}.", token.rsplit_once('.').unwrap().0)),
         ("another principal", format!("{}.{signature}", unsigned(&header, &changed("sub", json!("engineer"))))),
         ("a later end", format!("{}.{signature}", unsigned(&header, &changed("exp", json!(4_000_000_000_u64))))),
         ("another key under the name of the right one", signed_by_another(&header, &claims)),
         ("another key under another name", signed_by_another(&json!({ "alg": "RS256", "kid": "mine" }), &claims)),
-        ("another key that the token brings", signed_by_another(
-            &json!({ "alg": "RS256", "kid": kid, "jwk": { "kty": "RSA" }, "jku": "https://localhost:1/keys" }), &claims)),
+        (
+            "another key that the token brings",
+            signed_by_another(
+                &json!({ "alg": "RS256", "kid": kid, "jwk": { "kty": "RSA" }, "jku": "https://localhost:1/keys" }),
+                &claims,
+            ),
+        ),
         ("HS256 with the public key", hmac(&public, &json!({ "alg": "HS256", "kid": kid, "typ": "at+jwt" }))),
         ("HS256 with the public key's text", hmac(public.trim_ascii_end(), &json!({ "alg": "HS256", "kid": kid }))),
         ("RS256 with an HMAC", hmac(&public, &json!({ "alg": "RS256", "kid": kid }))),
@@ -156,7 +182,9 @@ fn a_token_of_the_provider_lets_in_and_forgeries_do_not() {
     // The one that holds goes on holding meanwhile.
     status(&site, &token).is(200);
     let failed = site.folder.audit("log_in_failed");
-    for what in ["for another audience", "no key of its issuer signed it", "not an access token of an algorithm that is taken"] {
+    for what in
+        ["for another audience", "no key of its issuer signed it", "not an access token of an algorithm that is taken"]
+    {
         assert!(failed.iter().any(|event| event["what"] == what), "{what}: {failed:?}");
     }
 }
@@ -169,9 +197,12 @@ fn a_token_ends_by_time_by_revocation_and_by_missing_factors_and_keys_may_change
     // `ida` shows two factors. By her password alone she is not let in.
     status(&site, &provider.token("ida", "urn:cordon")).is(200);
     site.get("ida", "/v1/status").is(401);
-    assert!(site.folder.audit("log_in_failed").iter().any(|event| {
-        event["what"] == "more than one factor is needed" && event["principal"] == "ida"
-    }));
+    assert!(
+        site.folder
+            .audit("log_in_failed")
+            .iter()
+            .any(|event| { event["what"] == "more than one factor is needed" && event["principal"] == "ida" })
+    );
 
     let short = provider.token("short", "urn:cordon");
     status(&site, &short).is(200);
@@ -200,8 +231,10 @@ fn a_provider_with_another_certificate_is_not_asked() {
     let Some(pki) = Pki::make(&elsewhere) else { return };
     project.write("denied.yaml", "{}");
     let ca = project.dir.path().join("pki/ca.pem");
-    let log_in =
-        format!("    oidc:\n      - {{ issuer: 'https://localhost:{port}', audience: 'urn:cordon', ca-file: {} }}", ca.display());
+    let log_in = format!(
+        "    oidc:\n      - {{ issuer: 'https://localhost:{port}', audience: 'urn:cordon', ca-file: {} }}",
+        ca.display()
+    );
     let Some(site) = Site::start_in(project, &log_in, "") else { return };
     let Some(provider) = Provider::start(&pki, port, "RS256") else { return };
     status(&site, &provider.token("ana", "urn:cordon")).is(503);

@@ -10,7 +10,11 @@ pub fn psql(site: &Site, user: &str, options: &str, args: &[&str]) -> Option<Sai
     if Command::new("psql").arg("--version").output().is_err() {
         return absent("psql");
     }
-    let place = format!("host=127.0.0.1 port={} user={user} dbname=cordon sslmode=verify-full sslrootcert={}", site.postgres, site.pki.path("ca.pem"));
+    let place = format!(
+        "host=127.0.0.1 port={} user={user} dbname=cordon sslmode=verify-full sslrootcert={}",
+        site.postgres,
+        site.pki.path("ca.pem")
+    );
     let out = Command::new("psql")
         .args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", &place])
         .args(args)
@@ -29,13 +33,21 @@ fn psql_asks_for_a_purpose_and_sees_what_is_granted() {
     let ana = |sql: &str| psql(&site, "ana", RESEARCH, &["-c", sql]);
     let Some(counted) = ana("SELECT count(*) FROM visits") else { return };
     assert_eq!(counted.ok().out, "400\n");
-    let told = ana("SELECT code, points, points * 0.5, points > 1, NULL FROM visits ORDER BY points LIMIT 3").unwrap().ok();
+    let told =
+        ana("SELECT code, points, points * 0.5, points > 1, NULL FROM visits ORDER BY points LIMIT 3").unwrap().ok();
     assert_eq!(told.out, "E00|0|0|f|\nE01|1|0.5|f|\nE02|2|1|t|\n");
-    assert_eq!(ana("SELECT DATE '2024-02-29', TIMESTAMP '2024-02-29 12:34:56.5', CAST(1.50 AS DECIMAL(5,2))").unwrap().ok().out, "2024-02-29|2024-02-29 12:34:56.500|1.50\n");
+    assert_eq!(
+        ana("SELECT DATE '2024-02-29', TIMESTAMP '2024-02-29 12:34:56.5', CAST(1.50 AS DECIMAL(5,2))")
+            .unwrap()
+            .ok()
+            .out,
+        "2024-02-29|2024-02-29 12:34:56.500|1.50\n"
+    );
 
     let none = psql(&site, "ana", "", &["-c", "SELECT count(*) FROM visits"]).unwrap();
     assert!(none.code != 0 && none.err.contains("22023") && none.err.contains("cordon.purpose"), "{}", none.err);
-    let set = ["-c", "SET cordon.purpose = 'research'", "-c", "SELECT count(*) FROM visits", "-c", "SHOW cordon.purpose"];
+    let set =
+        ["-c", "SET cordon.purpose = 'research'", "-c", "SELECT count(*) FROM visits", "-c", "SHOW cordon.purpose"];
     assert_eq!(psql(&site, "ana", "", &set).unwrap().ok().out, "SET\n400\nresearch\n");
     for (sql, code) in [
         ("SELECT patient FROM visits", "42703"),
@@ -58,7 +70,13 @@ fn psql_asks_for_a_purpose_and_sees_what_is_granted() {
     // Several statements, a transaction, and one that has failed.
     let several = "BEGIN; SELECT 1; SELECT ';'; COMMIT";
     assert_eq!(ana(several).unwrap().ok().out, "BEGIN\n1\n;\nCOMMIT\n");
-    let failed = psql(&site, "ana", RESEARCH, &["-v", "ON_ERROR_STOP=0", "-c", "BEGIN", "-c", "SELEC", "-c", "SELECT 1", "-c", "ROLLBACK", "-c", "SELECT 2"]).unwrap();
+    let failed = psql(
+        &site,
+        "ana",
+        RESEARCH,
+        &["-v", "ON_ERROR_STOP=0", "-c", "BEGIN", "-c", "SELEC", "-c", "SELECT 1", "-c", "ROLLBACK", "-c", "SELECT 2"],
+    )
+    .unwrap();
     assert!(failed.err.contains("25P02") && failed.out.ends_with("ROLLBACK\n2\n"), "{}", failed.all());
 
     let tables = ana("\\dt").unwrap().ok();
@@ -66,6 +84,8 @@ fn psql_asks_for_a_purpose_and_sees_what_is_granted() {
     let columns = ana("\\d visits").unwrap().ok();
     assert!(columns.out.contains("points|bigint") && columns.out.contains("code|text"), "{}", columns.out);
     assert!(!columns.out.contains("patient"), "{}", columns.out);
+    let more = ana("\\d+ visits").unwrap().ok();
+    assert!(more.out.contains("points|bigint"), "{}", more.out);
     let other = ana("\\d costs").unwrap();
     assert!(other.err.contains("Did not find any relation"), "{}", other.all());
     let of_schema = ana("SELECT table_name FROM information_schema.tables").unwrap().ok();
@@ -90,8 +110,14 @@ fn psql_is_let_in_over_tls_with_the_right_credential_alone() {
     assert!(wrong.code != 0 && wrong.err.contains("log-in failed"), "{}", wrong.err);
     let at = |more: &str, user: &str| {
         let place = format!("host=127.0.0.1 port={} user={user} dbname=cordon {more}", site.postgres);
-        said(Command::new("psql").args(["-X", "-A", "-t", "-w", "-d", &place, "-c", "SELECT 1"])
-            .env("PGOPTIONS", RESEARCH).env_remove("PGPASSWORD").output().unwrap())
+        said(
+            Command::new("psql")
+                .args(["-X", "-A", "-t", "-w", "-d", &place, "-c", "SELECT 1"])
+                .env("PGOPTIONS", RESEARCH)
+                .env_remove("PGPASSWORD")
+                .output()
+                .unwrap(),
+        )
     };
     let plain = at("sslmode=disable", "ana");
     assert!(plain.code != 0 && plain.err.contains("takes TLS"), "{}", plain.err);

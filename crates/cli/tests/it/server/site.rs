@@ -68,6 +68,7 @@ access:
         - {{ allow: [read-audit], purposes: [oversight] }}
   users:
     - {{ name: ana, roles: [research] }}
+    - {{ name: ada, roles: [research] }}
     - {{ name: ben, roles: [research] }}
     - {{ name: engineer, roles: [engineering] }}
     - {{ name: ida, roles: [auditing] }}
@@ -112,7 +113,11 @@ impl Got {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         let find = |line: &'_ str| line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
-        self.headers.lines().find(|line| find(line)).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim())
+        self.headers
+            .lines()
+            .find(|line| find(line))
+            .and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim())
     }
 }
 
@@ -136,7 +141,7 @@ server:
   metrics: 127.0.0.1:0
   tls: {{ certificate: {pki_folder}/server.pem, key: {pki_folder}/server.key }}
   limits:
-    drain: 20s
+    session-lifetime: 1h
 {limits}
   log-in:
     local-users: {{ file: .cordon/users.yaml }}
@@ -209,7 +214,8 @@ server:
 
 pub fn got(out: Output) -> Got {
     let headers = String::from_utf8_lossy(&out.stderr).into_owned();
-    let status = headers.lines().filter_map(|line| line.strip_prefix("HTTP/")?.split(' ').nth(1)?.parse().ok()).next_back();
+    let status =
+        headers.lines().filter_map(|line| line.strip_prefix("HTTP/")?.split(' ').nth(1)?.parse().ok()).next_back();
     Got {
         status: status.unwrap_or(0),
         headers,
