@@ -64,7 +64,7 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
                 }
             })
             .await;
-        Ok(())
+        Ok::<(), Failure>(())
     })?;
     // What blocks still, such as a store that does not answer, does not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
