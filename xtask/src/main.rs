@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption | vault] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption | enforcement | vault] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +64,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
         Some((what, rest)) if what == "detection" => bench_detection(rest),
         Some((what, rest)) if what == "hl7v2" => bench_hl7v2(rest),
         Some((what, rest)) if what == "encryption" => bench_encryption(rest),
+        Some((what, rest)) if what == "enforcement" => bench_enforcement(rest),
         Some((what, rest)) if what == "vault" => bench_vault(rest),
         _ => bench_whole_runs(rest),
     }
@@ -88,6 +89,12 @@ fn bench_encryption(rest: &[String]) -> Result<(), String> {
     let programs = ["--bin", "cordon", "--example", "bench-encryption"];
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]).args(programs))?;
     run(Command::new("python3").arg(root().join("benches/encryption.py")).args(rest).env("CORDON_TARGET", target()))
+}
+
+/// What row filters and masks cost of a query: `[ROWS] [ROUNDS] [THREADS]`.
+fn bench_enforcement(rest: &[String]) -> Result<(), String> {
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-engine", "--bin", "bench-enforcement"]))?;
+    run(Command::new(target().join("release/bench-enforcement")).args(rest))
 }
 
 /// Tokens of ten million values, or `N`: in a folder and in a PostgreSQL of the bench's own, or in one of the two.

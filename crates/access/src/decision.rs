@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Principal, PurposeOfUse};
+use crate::{ColumnFacts, Principal, PurposeOfUse};
 
 /// A policy engine. It cannot fail: an engine that meets an error denies.
 pub trait Authorizer: Send + Sync {
@@ -130,6 +130,8 @@ pub struct Request<'a> {
     /// All columns that the dataset really has, in its own order. A decision is always about these, never about what a
     /// query happens to name.
     pub columns: &'a [&'a str],
+    /// What is known of these columns, in the same order; of those that it does not reach, nothing is.
+    pub facts: &'a [ColumnFacts],
     pub action: Action,
 }
 
@@ -172,6 +174,16 @@ pub enum Reason {
     Grant { role: String, grant: usize },
     /// An entry of the role's `actions`, counted from 0.
     Action { role: String, action: usize },
+    /// An item of a policy of Ranger, such as `policyItems[0]`.
+    Ranger {
+        policy: i64,
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<i64>,
+        item: String,
+    },
+    /// The service's configuration lets this user do everything.
+    RangerSuperUser,
 }
 
 impl fmt::Display for Reason {
@@ -180,23 +192,59 @@ impl fmt::Display for Reason {
             Self::NoGrant => f.write_str("no grant"),
             Self::Grant { role, grant } => write!(f, "grant {grant} of role `{role}`"),
             Self::Action { role, action } => write!(f, "action {action} of role `{role}`"),
+            Self::Ranger { policy, name, item, .. } => write!(f, "policy {policy} `{name}`, {item}"),
+            Self::RangerSuperUser => f.write_str("a super user of the Ranger service"),
         }
     }
 }
 
-/// How a value is hidden; the kinds that Ranger's service definitions know.
+/// How a value is hidden: Ranger's kinds, by Hive's rules (`docs/enforcement.md`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Mask {
-    /// Letters become `x`, digits `n`.
+    /// Capital letters become `X`, other letters `x`, digits `n`; digits of whole numbers 1; dates the first day of year 1.
     Redact,
     ShowLast4,
     ShowFirst4,
+    /// HMAC-SHA-256 of the text under a key of the project, in hexadecimal.
     Hash,
     Null,
+    /// Shown as it is: what takes a mask of another policy off again.
+    None,
     /// A date keeps its year only.
     ShowYear,
-    /// A SQL expression over the column.
+    /// A SQL expression in which `{col}` stands for the column and `{type}` for its type.
     Custom(String),
+}
+
+impl Mask {
+    /// By Ranger's name, with the expression that the policy or the service's definition gives. A kind that is not known and says
+    /// nothing of how, hides the value.
+    pub fn from_ranger(name: &str, expression: Option<&str>) -> Self {
+        match (name, expression.filter(|text| !text.trim().is_empty())) {
+            ("MASK", _) => Self::Redact,
+            ("MASK_SHOW_LAST_4", _) => Self::ShowLast4,
+            ("MASK_SHOW_FIRST_4", _) => Self::ShowFirst4,
+            ("MASK_HASH", _) => Self::Hash,
+            ("MASK_NONE", _) => Self::None,
+            ("MASK_DATE_SHOW_YEAR", _) => Self::ShowYear,
+            ("MASK_NULL", _) | (_, None) => Self::Null,
+            (_, Some(expression)) => Self::Custom(expression.to_owned()),
+        }
+    }
+
+    /// Ranger's name.
+    pub fn ranger_name(&self) -> &'static str {
+        match self {
+            Self::Redact => "MASK",
+            Self::ShowLast4 => "MASK_SHOW_LAST_4",
+            Self::ShowFirst4 => "MASK_SHOW_FIRST_4",
+            Self::Hash => "MASK_HASH",
+            Self::Null => "MASK_NULL",
+            Self::None => "MASK_NONE",
+            Self::ShowYear => "MASK_DATE_SHOW_YEAR",
+            Self::Custom(_) => "CUSTOM",
+        }
+    }
 }

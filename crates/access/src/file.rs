@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Lifetime, Privilege, Purpose, RevealRules};
+use crate::{Lifetime, Privilege, Purpose, RangerSection, RevealRules};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,9 @@ pub struct AccessFile {
     /// Access in an emergency, which is reviewed afterwards.
     #[serde(default)]
     pub break_glass: BreakGlassRules,
+    /// Policies of Apache Ranger decide who may read what, instead of grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranger: Option<RangerSection>,
 }
 
 /// What follows when somebody reads for the purpose `emergency` (164.312(a)(2)(ii)). What opens then is what grants name that purpose.
@@ -30,11 +33,27 @@ pub struct AccessFile {
 pub struct BreakGlassRules {
     /// Within what time somebody else must have reviewed it: `24h`, `7d`; at most 30 days. Afterwards it is told as overdue.
     pub review_within: Lifetime,
+    /// Who is told at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Alert>,
+}
+
+/// A watchman who is told of each access in an emergency when it begins: who, when, which query and datasets, and not why, which may
+/// name a patient. The bearer token of the environment variable `CORDON_ALERT_TOKEN` goes with it. One that cannot be told holds nothing
+/// up, and that is on the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Alert {
+    /// Where a JSON object is posted: `https://…`, on this machine `http` too.
+    pub url: String,
+    /// Whom to trust, in PEM; without it those whom the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
 }
 
 impl Default for BreakGlassRules {
     fn default() -> Self {
-        Self { review_within: Lifetime::days(3) }
+        Self { review_within: Lifetime::days(3), alert: None }
     }
 }
 

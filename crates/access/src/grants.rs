@@ -48,6 +48,9 @@ impl Grants {
         let mut problems = Vec::new();
         check_users(&file.users, &file.roles, &mut problems);
         check_roles(&file.roles, &mut problems);
+        if let Some(ranger) = &file.ranger {
+            ranger.check(&file.roles, &mut problems);
+        }
         if !problems.is_empty() {
             return Err(AccessError { problems });
         }
@@ -91,6 +94,11 @@ impl Grants {
             return Decision::denied();
         }
         Decision { allowed: true, why, ..Decision::denied() }
+    }
+
+    /// The names of a user's roles.
+    pub fn role_names(&self, user: &str) -> impl Iterator<Item = &str> {
+        self.roles_of(user).map(|role| role.name.as_str())
     }
 
     /// The users, by name.

@@ -7,7 +7,8 @@
 //!
 //! [`Authorizer`] is the seam. [`Grants`], written in the project's own file, is its first engine; another policy
 //! engine (Apache Ranger's) answers through the same trait, which is why a [`Decision`] has room for row filters and
-//! masks that grants never set. [`ranger`] is Ranger's model itself, complete and with its own request and decision.
+//! masks that grants never set. [`ranger`] is Ranger's model itself, complete and with its own request and decision;
+//! [`Policies`] is whichever of the two a project has.
 //!
 //! ```
 //! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Principal, Privilege, Purpose, Request, Role, User};
@@ -36,6 +37,7 @@
 //!     time: 1_700_000_000_000,
 //!     dataset: "fhir_patient",
 //!     columns: &columns,
+//!     facts: &[],
 //!     action: Action::Read,
 //! };
 //! assert_eq!(grants.decide(&request).columns, ["patient", "city"]);
@@ -50,18 +52,26 @@
 
 mod decision;
 mod error;
+mod explain;
 mod file;
 mod grants;
+mod policies;
 mod principal;
 mod purpose;
 pub mod ranger;
 mod reveal;
+mod service;
+mod source;
 mod wildcard;
 
 pub use decision::{Action, Authorizer, Decision, Mask, Privilege, Reason, Request};
 pub use error::{AccessError, Problem};
-pub use file::{AccessFile, ActionGrant, BreakGlassRules, Grant, Role, User};
+pub use explain::{Change, Difference, Entry, Known, Matrix, compare, mask_words};
+pub use file::{AccessFile, ActionGrant, Alert, BreakGlassRules, Grant, Role, User};
 pub use grants::{Dataset, Grants};
+pub use policies::{ColumnSight, MaskSight, Policies, RowSight, Sight};
 pub use principal::{Principal, PurposeOfUse};
 pub use purpose::{Purpose, UnknownPurpose};
 pub use reveal::{Approvals, BadLifetime, Lifetime, RevealRules, same_user};
+pub use service::{ColumnFacts, Documents, PURPOSE, RESEARCH_PROJECT, Records, SERVICE_DEF, Service, apply_deltas};
+pub use source::{AdminSection, RangerSection};

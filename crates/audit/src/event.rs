@@ -214,6 +214,11 @@ events! {
         reason: String,
         datasets: Vec<String>,
     }
+    /// Whether the watchman could be told of an access in an emergency.
+    Alerted = "alerted" {
+        query: String,
+        outcome: Outcome,
+    }
     /// Another person has looked at an access in an emergency.
     BreakGlassReviewed = "break_glass_reviewed" {
         query: String,

@@ -70,9 +70,11 @@ pub enum Command {
     /// Legal holds: while one is on a table, nothing of it is removed.
     #[command(subcommand)]
     Hold(HoldCommand),
-    /// Review what was read in emergencies.
+    /// Who may read what: check the rules, review what was read in emergencies.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Tell who sees which columns and rows of a dataset, how masked, and which grant or policy says so.
+    ExplainAccess(ExplainAccessArgs),
     /// Read and verify the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -227,6 +229,9 @@ pub enum HoldCommand {
 
 #[derive(Subcommand)]
 pub enum AccessCommand {
+    /// Look for what is wrong with grants and Ranger policies, or likely not meant: what cannot be evaluated, can never come to effect, or
+    /// names what there is not. Ends with 2 where anything is found.
+    Lint,
     /// What was read for the purpose `emergency` and that nobody has reviewed yet; close it.
     Review(ReviewArgs),
 }
@@ -288,6 +293,31 @@ pub struct SqlArgs {
     /// is replaced when the whole result is there, and not before.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(ClapArgs)]
+pub struct ExplainAccessArgs {
+    /// Who would read. It need be nobody that exists.
+    #[arg(required_unless_present_any = ["all", "diff"])]
+    pub user: Option<String>,
+    /// The dataset; it need not be stored yet, where a pipeline would write it.
+    #[arg(required_unless_present_any = ["all", "diff"])]
+    pub dataset: Option<String>,
+    /// For this purpose only, and not for each.
+    #[arg(long, value_name = "PURPOSE")]
+    pub purpose: Option<String>,
+    /// The research project that the reader names.
+    #[arg(long, value_name = "PROJECT", requires = "purpose")]
+    pub research_project: Option<String>,
+    /// Groups that the reader is in, besides those of Ranger's user store.
+    #[arg(long, value_name = "GROUP,…", value_delimiter = ',')]
+    pub groups: Vec<String>,
+    /// The whole matrix: every user that rules name, a member of each group, and anyone else, for every dataset and purpose.
+    #[arg(long, conflicts_with_all = ["user", "dataset", "purpose", "groups", "diff"])]
+    pub all: bool,
+    /// What would change for whom with the rules of this file: Ranger policies (`.json`), or another project's `cordon.yaml`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "dataset", "purpose", "groups"])]
+    pub diff: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]
@@ -718,6 +748,8 @@ pub enum SchemaOf {
     Policy,
     /// `pipelines/*.yaml`
     Pipeline,
+    /// Not a schema: the definition of Cordon's kind of service, for a Ranger Admin to import.
+    RangerServiceDef,
 }
 
 #[derive(ClapArgs)]

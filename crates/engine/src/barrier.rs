@@ -2,34 +2,34 @@
 //!
 //! A filter that is only a node of the plan leaks: the optimiser may move the query's own condition below it, where an
 //! error (`1/(age - 42)`, a failed cast) tells of a row that was to be hidden. Above the policy's filter and masks stands
-//! a node that lets no condition pass down, neither in the logical plan nor in the physical one. The policy's own filter
+//! a node that lets no condition pass down that could tell anything, neither in the logical plan nor in the physical one. The policy's own filter
 //! still prunes the files, and columns that nobody asks for are still not read.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use cordon_access::Mask;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchemaRef};
 use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::QueryPlanner;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode, UserDefinedLogicalNodeCore, cast, lit,
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use datafusion::scalar::ScalarValue;
 
 use crate::errors::EngineError;
+use crate::leakproof::is_leakproof;
+use crate::policy::Policy;
 
 /// A table behind its policy: what the session gets instead of the table.
 pub(crate) struct GuardedTable {
@@ -59,70 +59,11 @@ impl GuardedTable {
                 .collect();
             let input = plan.project(columns)?.build()?;
             let schema = Arc::clone(input.schema().inner());
-            let node = SecurityBarrier { table: table.to_owned(), input };
+            let open = visible.iter().filter(|name| !policy.masks.contains_key(*name)).cloned().collect();
+            let node = SecurityBarrier { table: table.to_owned(), open, passed: Vec::new(), input };
             Ok(Self { schema, plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }) })
         };
         build().map_err(|_: DataFusionError| EngineError::Policy)
-    }
-}
-
-/// Row filter and masks as expressions over the table's real columns.
-pub(crate) struct Policy {
-    filter: Option<Expr>,
-    masks: BTreeMap<String, Expr>,
-}
-
-impl Policy {
-    /// Reads the SQL of a policy. Anything that cannot be understood is an error: a view that cannot be enforced is none.
-    pub(crate) fn read(
-        state: &SessionState,
-        table: &str,
-        schema: &SchemaRef,
-        row_filter: Option<&str>,
-        masks: &BTreeMap<String, Mask>,
-    ) -> Result<Self, EngineError> {
-        let fields = DFSchema::try_from_qualified_schema(table, schema).map_err(|_| EngineError::Policy)?;
-        let expr = |sql: &str| state.create_logical_expr(sql, &fields).map_err(|_| EngineError::Policy);
-        let mut read = BTreeMap::new();
-        for (name, mask) in masks {
-            let Ok(field) = schema.field_with_name(name) else {
-                continue;
-            };
-            let data_type = field.data_type();
-            let column = format!("\"{}\"", name.replace('"', "\"\""));
-            let redact =
-                |of: &str| format!("regexp_replace(regexp_replace({of}, '\\p{{L}}', 'x', 'g'), '\\p{{N}}', 'n', 'g')");
-            let text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-            let masked = match mask {
-                Mask::Null => lit(ScalarValue::Null),
-                Mask::Custom(sql) => expr(sql)?,
-                Mask::ShowYear if data_type.is_temporal() => expr(&format!("date_trunc('year', {column})"))?,
-                Mask::Redact if text => expr(&redact(&column))?,
-                // A text of four characters or fewer would be shown whole.
-                Mask::ShowLast4 | Mask::ShowFirst4 if text => {
-                    let (hidden, shown) = if *mask == Mask::ShowLast4 {
-                        (redact(&format!("left({column}, -4)")), format!("right({column}, 4)"))
-                    } else {
-                        (redact(&format!("right({column}, -4)")), format!("left({column}, 4)"))
-                    };
-                    let whole = redact(&column);
-                    let (first, second) = if *mask == Mask::ShowLast4 { (hidden, shown) } else { (shown, hidden) };
-                    expr(&format!("case when length({column}) <= 4 then {whole} else {first} || {second} end"))?
-                }
-                _ => return Err(EngineError::Policy),
-            };
-            // Of the same type as before, so that a query cannot tell by its type error which columns are masked.
-            read.insert(name.clone(), cast(masked, data_type.clone()));
-        }
-        Ok(Self { filter: row_filter.map(expr).transpose()?, masks: read })
-    }
-
-    /// Columns that the policy reads, visible or not.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = String> + '_ {
-        self.filter
-            .iter()
-            .chain(self.masks.values())
-            .flat_map(|expr| expr.column_refs().into_iter().map(|column| column.name.clone()).collect::<Vec<_>>())
     }
 }
 
@@ -159,11 +100,32 @@ impl TableProvider for GuardedTable {
     }
 }
 
-/// Passes rows up and lets no condition down.
+/// Passes rows up and lets no condition down but those of [`crate::leakproof`].
 #[derive(PartialEq, Eq, PartialOrd, Hash)]
 pub(crate) struct SecurityBarrier {
     pub(crate) table: String,
+    /// Visible columns that are not masked.
+    open: BTreeSet<String>,
+    /// Conditions of the query that stand below, for those who tell what it reads.
+    pub(crate) passed: Vec<Expr>,
     pub(crate) input: LogicalPlan,
+}
+
+impl SecurityBarrier {
+    /// Whether a condition may be evaluated on rows that are hidden.
+    pub(crate) fn lets(&self, condition: &Expr) -> bool {
+        is_leakproof(condition, self.input.schema(), &|column| self.open.contains(&column.name))
+    }
+
+    pub(crate) fn with_passed(&self, conditions: Vec<&Expr>, input: LogicalPlan) -> Self {
+        let mut passed = self.passed.clone();
+        for condition in conditions {
+            if !passed.contains(condition) {
+                passed.push(condition.clone());
+            }
+        }
+        Self { table: self.table.clone(), open: self.open.clone(), passed, input }
+    }
 }
 
 impl fmt::Debug for SecurityBarrier {
@@ -196,7 +158,12 @@ impl UserDefinedLogicalNodeCore for SecurityBarrier {
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let mut inputs = inputs.into_iter();
         match (inputs.next(), inputs.next()) {
-            (Some(input), None) => Ok(Self { table: self.table.clone(), input }),
+            // What DataFusion does to put a condition below a node. `PushDownToBarriers` leaves it none; if ever it has
+            // one, nothing runs.
+            (Some(LogicalPlan::Filter(filter)), None) if *filter.input == self.input => {
+                Err(EngineError::Internal("a condition below a barrier").into_datafusion())
+            }
+            (Some(input), None) => Ok(self.with_passed(Vec::new(), input)),
             _ => Err(DataFusionError::Internal("a barrier has one input".to_owned())),
         }
     }

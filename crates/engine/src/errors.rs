@@ -58,8 +58,22 @@ pub enum EngineError {
     Planning(PlanProblem),
     #[error("the query failed: {0}")]
     Execution(ExecutionProblem),
+    #[error("{0}")]
+    Limit(QueryLimit),
+    #[error("the rights that the query began with have changed meanwhile; what was given until then is not the whole")]
+    Revoked,
     #[error("an internal error of the engine ({0})")]
     Internal(&'static str),
+}
+
+/// What a query used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryLimit {
+    #[error("the query gives more than {limit} rows, the most that one may give here; select less, or aggregate")]
+    Rows { limit: u64 },
+    #[error("the query took longer than one may take here; select less")]
+    Time,
 }
 
 /// What is wrong with a query, in names that its author may see.

@@ -23,12 +23,11 @@ pub(crate) fn render(plan: &LogicalPlan, visible: &VisibleNames) -> Result<Recor
     RecordBatch::try_from_iter([("plan", lines)]).map_err(|error| EngineError::arrow(&error))
 }
 
-/// The table that a barrier guards.
-fn barrier(plan: &LogicalPlan) -> Option<&str> {
+fn barrier(plan: &LogicalPlan) -> Option<&SecurityBarrier> {
     let LogicalPlan::Extension(extension) = plan else {
         return None;
     };
-    extension.node.as_any().downcast_ref::<SecurityBarrier>().map(|barrier| barrier.table.as_str())
+    extension.node.as_any().downcast_ref()
 }
 
 struct Writer<'a> {
@@ -101,7 +100,16 @@ impl Writer<'_> {
             }
             LogicalPlan::Extension(_) if barrier(plan).is_some() => {
                 let columns: Vec<&str> = plan.schema().fields().iter().map(|field| self.known(field.name())).collect();
-                format!("Scan {} [{}]", barrier(plan).unwrap_or_default(), columns.join(", "))
+                let table = barrier(plan);
+                let passed: Vec<String> =
+                    table.iter().flat_map(|table| &table.passed).map(|passed| self.expr(passed)).collect();
+                let filter =
+                    if passed.is_empty() { String::new() } else { format!(" pruned by {}", passed.join(" and ")) };
+                format!(
+                    "Scan {} [{}]{filter}",
+                    table.map(|table| table.table.as_str()).unwrap_or_default(),
+                    columns.join(", ")
+                )
             }
             LogicalPlan::SubqueryAlias(_) => "Named subquery".to_owned(),
             other => {
@@ -134,6 +142,9 @@ impl Writer<'_> {
             Expr::IsNotNull(inner) => format!("{} is not null", self.expr(inner)),
             Expr::Cast(Cast { expr, .. }) => format!("cast({})", self.expr(expr)),
             Expr::TryCast(TryCast { expr, .. }) => format!("try_cast({})", self.expr(expr)),
+            Expr::Between(between) => {
+                format!("{}{} between ? and ?", self.expr(&between.expr), if between.negated { " not" } else { "" })
+            }
             Expr::InList(InList { expr, negated, .. }) => {
                 format!("{}{} in (?)", self.expr(expr), if *negated { " not" } else { "" })
             }

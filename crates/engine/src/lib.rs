@@ -48,16 +48,21 @@ pub mod errors;
 mod explain;
 pub mod inputs;
 pub mod keytools;
+mod leakproof;
+mod limits;
+mod mask;
 pub mod output;
+mod policy;
 mod session;
 mod spill;
 mod sql;
 pub mod tables;
 mod view;
 
-pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
+pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind, QueryLimit};
 pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
+pub use limits::{QueryLimits, StillAllowed};
 pub use output::{OutputFormat, write_result};
 pub use session::{
     AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched,

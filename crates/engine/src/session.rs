@@ -1,14 +1,17 @@
 //! Authorised SQL: plan, tell what it will touch, and only then run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, SchemaRef};
 use cordon_access::{Decision, Mask};
+use cordon_crypto::{KeyedHash, SealKey};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -22,17 +25,23 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::parquet_encryption::EncryptionFactory;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementIn, Statement};
 use futures::Stream;
 
-use crate::barrier::{BarrierPlanner, GuardedTable, Policy, SecurityBarrier};
+use crate::barrier::{BarrierPlanner, GuardedTable, SecurityBarrier};
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
 use crate::explain;
 use crate::keytools::CordonEncryptionFactory;
+use crate::leakproof::PushDownToBarriers;
+use crate::limits::{QueryLimits, StillAllowed, Watch};
+use crate::mask;
+use crate::policy::PolicyReader;
 use crate::spill::SealedSpills;
 use crate::sql::{self, VisibleNames};
 use crate::tables::{TableStore, TableVersion};
@@ -45,7 +54,7 @@ const INFORMATION_SCHEMA: &str = "information_schema";
 const WITHHELD_FUNCTIONS: [&str; 4] = ["input_file_name", "file_row_index", "arrow_metadata", "version"];
 
 /// What queries may use.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct QueryOptions {
     /// Bytes that all queries of one engine may hold together before they spill.
     pub memory_limit: usize,
@@ -53,6 +62,27 @@ pub struct QueryOptions {
     pub tmp_dir: PathBuf,
     pub tmp_limit: u64,
     pub threads: usize,
+    /// What MASK_HASH hashes under. Without one it is a key of this engine's own: hashes then fit each other for as long as it
+    /// lives.
+    pub mask_key: Option<KeyedHash>,
+    /// Most rows that one query may give.
+    pub max_rows: Option<u64>,
+    /// How long one query may take from its planning on.
+    pub max_time: Option<Duration>,
+}
+
+impl fmt::Debug for QueryOptions {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryOptions")
+            .field("memory_limit", &self.memory_limit)
+            .field("tmp_dir", &self.tmp_dir)
+            .field("tmp_limit", &self.tmp_limit)
+            .field("threads", &self.threads)
+            .field("max_rows", &self.max_rows)
+            .field("max_time", &self.max_time)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for QueryOptions {
@@ -62,6 +92,9 @@ impl Default for QueryOptions {
             tmp_dir: std::env::temp_dir(),
             tmp_limit: 100 << 30,
             threads: std::thread::available_parallelism().map_or(1, Into::into),
+            mask_key: None,
+            max_rows: None,
+            max_time: None,
         }
     }
 }
@@ -120,6 +153,7 @@ pub struct QueryEngine {
     runtime: Arc<RuntimeEnv>,
     spills: Arc<SealedSpills>,
     keys: Arc<dyn EncryptionFactory>,
+    mask_key: Arc<KeyedHash>,
     options: QueryOptions,
 }
 
@@ -136,13 +170,19 @@ impl QueryEngine {
         // No plan of ours names it; without it no plan can.
         let _ = runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref());
         let keys = Arc::new(CordonEncryptionFactory::new(store.clone()));
-        Ok(Self { store, runtime: Arc::new(runtime), spills, keys, options })
+        let mask_key = match &options.mask_key {
+            Some(key) => key.clone(),
+            None => KeyedHash::new(SealKey::generate().dangerous_expose()),
+        };
+        Ok(Self { store, runtime: Arc::new(runtime), spills, keys, mask_key: Arc::new(mask_key), options })
     }
 
     /// A session that knows the given views and nothing else: what is not among them is absent, not forbidden.
     /// It sees one version of each table for as long as it lives.
     pub fn session(&self, views: &[AuthorizedView]) -> Result<AuthorizedSession, EngineError> {
-        let state = self.state();
+        let state = self.state(Vec::new());
+        // Made only where a policy is read.
+        let mut policies = None;
         let schema = MemorySchemaProvider::new();
         let mut visible = VisibleNames::new();
         let mut versions = BTreeMap::new();
@@ -160,7 +200,7 @@ impl QueryEngine {
             }
             versions.insert(view.table.clone(), version.manifest.version);
             schema
-                .register_table(view.table.clone(), self.provider(&state, view, version, &columns)?)
+                .register_table(view.table.clone(), self.provider(&mut policies, view, version, &columns)?)
                 .map_err(|_| EngineError::Internal("two views of one table"))?;
             visible.insert(view.table.clone(), columns);
         }
@@ -169,12 +209,13 @@ impl QueryEngine {
         for (name, provider) in [(SCHEMA, schema), (INFORMATION_SCHEMA, information)] {
             catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
-        Ok(AuthorizedSession { state, visible, versions })
+        let limits = (self.options.max_rows, self.options.max_time);
+        Ok(AuthorizedSession { state, visible, versions, limits })
     }
 
     fn provider(
         &self,
-        state: &SessionState,
+        policies: &mut Option<SessionState>,
         view: &AuthorizedView,
         version: TableVersion,
         columns: &[String],
@@ -182,7 +223,9 @@ impl QueryEngine {
         if view.row_filter.is_none() && view.masks.is_empty() {
             return Ok(Arc::new(VisibleTable::new(version, columns, Arc::clone(&self.keys))));
         }
-        let policy = Policy::read(state, &view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
+        let state = policies.get_or_insert_with(|| self.state(mask::for_policies(&self.mask_key)));
+        let reader = PolicyReader { state, hash: &self.mask_key };
+        let policy = reader.read(&view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
         let read: Vec<String> = columns.iter().cloned().chain(policy.columns()).collect();
         let inner = VisibleTable::new(version, &read, Arc::clone(&self.keys));
         Ok(Arc::new(GuardedTable::new(&view.table, Arc::new(inner), columns, &policy)?))
@@ -193,7 +236,17 @@ impl QueryEngine {
         self.spills.peak_bytes()
     }
 
-    fn state(&self) -> SessionState {
+    /// Bytes that queries hold now.
+    pub fn memory_in_use(&self) -> usize {
+        self.runtime.memory_pool.reserved()
+    }
+
+    /// Bytes of sealed temporary files that are in use now.
+    pub fn spill_bytes(&self) -> u64 {
+        self.spills.used_bytes()
+    }
+
+    fn state(&self, more_functions: Vec<Arc<ScalarUDF>>) -> SessionState {
         let mut options = ConfigOptions::default();
         options.execution.target_partitions = self.options.threads.max(1);
         options.execution.parquet.bloom_filter_on_read = false; // none are written
@@ -212,8 +265,12 @@ impl QueryEngine {
             .with_file_formats(Vec::new());
         if let Some(functions) = builder.scalar_functions() {
             functions.retain(|function| !WITHHELD_FUNCTIONS.contains(&function.name()));
+            functions.extend(more_functions);
         }
-        builder.build()
+        let rule = |rule: Arc<dyn OptimizerRule + Send + Sync>| -> Arc<dyn OptimizerRule + Send + Sync> {
+            if rule.name() == PushDownFilter::new().name() { Arc::new(PushDownToBarriers::default()) } else { rule }
+        };
+        builder.with_optimizer_rules(Optimizer::new().rules.into_iter().map(rule).collect()).build()
     }
 }
 
@@ -222,6 +279,7 @@ pub struct AuthorizedSession {
     state: SessionState,
     visible: VisibleNames,
     versions: BTreeMap<String, u64>,
+    limits: (Option<u64>, Option<Duration>),
 }
 
 /// What a statement answers, and the types of its parameters where it tells them.
@@ -235,6 +293,8 @@ pub struct QueryRun {
     schema: SchemaRef,
     touched: Vec<Touched>,
     work: Work,
+    limits: QueryLimits,
+    allowed: Option<StillAllowed>,
 }
 
 enum Work {
@@ -261,25 +321,36 @@ impl AuthorizedSession {
     /// The same for a statement with parameters `$1`, `$2` …, each the only value of its array. They take the places of the plan's
     /// placeholders and are never part of a text.
     pub async fn plan_with(&self, sql: &str, parameters: &[ArrayRef]) -> Result<QueryRun, EngineError> {
+        let (rows, time) = self.limits;
+        let limits = QueryLimits { rows, deadline: time.map(|time| Instant::now() + time) };
+        let ready = |batch: RecordBatch, touched| QueryRun {
+            schema: batch.schema(),
+            touched,
+            work: Work::Ready(batch),
+            limits,
+            allowed: None,
+        };
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {
-            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), work: Work::Ready(batch) });
+            return Ok(ready(batch, Vec::new()));
         }
-        let logical = self.logical(&gated).await?;
-        let logical = bound(logical, parameters)?;
-        let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
+        // A query has one `now()`, which is that of its planning.
+        let mut state = self.state.clone();
+        state.mark_start_execution();
+        let logical = bound(self.logical(&state, &gated).await?, parameters)?;
+        let optimized = state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
         let touched = self.touched(&optimized)?;
         if gated.explain {
             let batch = explain::render(&optimized, &self.visible)?;
-            return Ok(QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch) });
+            return Ok(ready(batch, touched));
         }
-        let plan = self
-            .state
+        let plan = state
             .query_planner()
-            .create_physical_plan(&optimized, &self.state)
+            .create_physical_plan(&optimized, &state)
             .await
             .map_err(|error| EngineError::execution(&error))?;
-        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context: self.state.task_ctx() } })
+        let context = state.task_ctx();
+        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context }, limits, allowed: None })
     }
 
     /// What a statement would answer and takes, without a look at any row.
@@ -288,7 +359,7 @@ impl AuthorizedSession {
         if let Some(batch) = self.about_tables(&gated.statement)? {
             return Ok(Described { schema: batch.schema(), parameters: Vec::new() });
         }
-        let logical = self.logical(&gated).await?;
+        let logical = self.logical(&self.state, &gated).await?;
         let found = logical.get_parameter_types().map_err(|error| gated.problem(&error, &self.visible, [].iter()))?;
         let highest = found.keys().filter_map(|name| name.strip_prefix('$')?.parse::<usize>().ok()).max().unwrap_or(0);
         if highest > MAX_PARAMETERS || found.keys().any(|name| !is_parameter(name)) {
@@ -303,7 +374,7 @@ impl AuthorizedSession {
         Ok(Described { schema, parameters })
     }
 
-    async fn logical(&self, gated: &sql::Gated) -> Result<LogicalPlan, EngineError> {
+    async fn logical(&self, state: &SessionState, gated: &sql::Gated) -> Result<LogicalPlan, EngineError> {
         let known_functions = || {
             let state = &self.state;
             state
@@ -312,8 +383,7 @@ impl AuthorizedSession {
                 .chain(state.aggregate_functions().keys())
                 .chain(state.window_functions().keys())
         };
-        let logical = self
-            .state
+        let logical = state
             .statement_to_plan(gated.statement.clone())
             .await
             .map_err(|error| gated.problem(&error, &self.visible, known_functions()))?;
@@ -374,7 +444,8 @@ impl AuthorizedSession {
             {
                 // What the policy reads below is not what the query asked for.
                 let shown = barrier.input.schema().fields().iter().map(|field| field.name().clone());
-                columns.entry(barrier.table.clone()).or_default().extend(shown);
+                let passed = barrier.passed.iter().flat_map(Expr::column_refs).map(|column| column.name.clone());
+                columns.entry(barrier.table.clone()).or_default().extend(shown.chain(passed));
                 return Ok(TreeNodeRecursion::Jump);
             }
             if let LogicalPlan::TableScan(scan) = node
@@ -408,6 +479,20 @@ impl QueryRun {
         &self.touched
     }
 
+    /// Limits of the caller's own; those of the engine stay.
+    #[must_use]
+    pub fn with_limits(mut self, limits: QueryLimits) -> Self {
+        self.limits = self.limits.and(limits);
+        self
+    }
+
+    /// The query ends with [`EngineError::Revoked`] before the first batch at which this says no.
+    #[must_use]
+    pub fn while_allowed(mut self, allowed: StillAllowed) -> Self {
+        self.allowed = Some(allowed);
+        self
+    }
+
     /// Starts the query. The caller has made its audit entry durable before.
     pub fn execute(self) -> Result<QueryStream, EngineError> {
         let rows = match self.work {
@@ -416,14 +501,15 @@ impl QueryRun {
                 Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
             }
         };
-        Ok(QueryStream { schema: self.schema, rows })
+        Ok(QueryStream { schema: self.schema, rows, watch: Watch::new(self.limits, self.allowed) })
     }
 }
 
-/// The rows of a query. Its errors hold no value.
+/// The rows of a query. Its errors hold no value. Dropped, or at the first error, it lets go of memory and temporary files.
 pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
+    watch: Watch,
 }
 
 enum Rows {
@@ -440,14 +526,22 @@ impl QueryStream {
 impl Stream for QueryStream {
     type Item = Result<RecordBatch, EngineError>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match &mut self.rows {
-            Rows::Ready(batch) => Poll::Ready(batch.take().map(Ok)),
-            Rows::Plan(stream) => stream
-                .as_mut()
-                .poll_next(context)
-                .map(|next| next.map(|batch| batch.map_err(|error| EngineError::execution(&error)))),
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let next = match (&mut this.rows, this.watch.time(context)) {
+            (Rows::Ready(None), _) => return Poll::Ready(None),
+            (_, Err(over)) => Some(Err(over)),
+            (Rows::Ready(batch), _) => batch.take().map(Ok),
+            (Rows::Plan(stream), _) => match stream.as_mut().poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(next) => next.map(|batch| batch.map_err(|error| EngineError::execution(&error))),
+            },
+        };
+        let next = next.map(|batch| batch.and_then(|batch| this.watch.rows(batch.num_rows()).map(|()| batch)));
+        if !matches!(next, Some(Ok(_))) {
+            this.rows = Rows::Ready(None);
         }
+        Poll::Ready(next)
     }
 }
 

@@ -44,6 +44,10 @@ impl SealedSpills {
         Self { dir: dir.to_owned(), usage: Arc::new(usage) }
     }
 
+    pub fn used_bytes(&self) -> u64 {
+        self.usage.used.load(Ordering::Relaxed)
+    }
+
     /// Most bytes of temporary files that were in use at one time.
     pub fn peak_bytes(&self) -> u64 {
         self.usage.peak.load(Ordering::Relaxed)

@@ -24,6 +24,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) struct Http {
     agent: Agent,
     patience: Duration,
+    largest: u64,
 }
 
 pub(crate) struct Answer {
@@ -88,7 +89,12 @@ impl Http {
         if uri.scheme_str() == Some("https") {
             config = config.tls_config(tls(trust)?);
         }
-        Ok(Self { agent: config.build().new_agent(), patience })
+        Ok(Self { agent: config.build().new_agent(), patience, largest: LARGEST })
+    }
+
+    /// For a service whose answers are larger than those of key stores.
+    pub(crate) fn with_largest(self, largest: u64) -> Self {
+        Self { largest, ..self }
     }
 
     /// A service of the machine or container itself, at an address that nobody beyond it can reach and without TLS. Most
@@ -156,7 +162,8 @@ impl Http {
                 Ok(answer) if sealed(&answer) => return Err(Trouble::Sealed),
                 Ok(answer) if throttled(&answer) => Trouble::Throttled { seconds: self.patience.as_secs() },
                 Ok(Answer { status, .. }) if status >= 500 => Trouble::Broken { status },
-                Ok(Answer { status, .. }) if (300..400).contains(&status) => {
+                // 304 is an answer: nothing changed.
+                Ok(Answer { status, .. }) if (300..400).contains(&status) && status != 304 => {
                     return Err(Trouble::Redirected { status });
                 }
                 Ok(answer) => return Ok(answer),
@@ -190,7 +197,7 @@ impl Http {
         };
         let mut answer = answer.map_err(told)?;
         let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(told)?;
+        let body = answer.body_mut().with_config().limit(self.largest).read_to_vec().map_err(told)?;
         Ok(Answer { status, body: Zeroizing::new(body) })
     }
 

@@ -37,9 +37,11 @@ mod google;
 mod http;
 mod masters;
 mod pkcs11;
+pub mod ranger;
 mod secret;
 mod sigv4;
 mod transit;
+pub mod webhook;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cordon_access::same_user;
-use cordon_audit::{Entry, Event, ReviewOutcome, WriterInfo};
+use cordon_audit::{Entry, Event, Outcome, ReviewOutcome, WriterInfo};
+use cordon_keystore::webhook;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
@@ -99,7 +100,32 @@ impl EmergencyAccess {
     }
 }
 
+/// What the watchman is told.
+#[derive(Serialize)]
+struct Told<'a> {
+    event: &'static str,
+    project: &'a str,
+    query: &'a str,
+    user: &'a str,
+    at: DateTime<Utc>,
+    datasets: &'a [String],
+}
+
 impl OpenProject {
+    /// Tells the watchman, where there is one. Whoever is in an emergency does not wait for it; that it failed is on the record.
+    pub fn alert_emergency(&self, query: &str, user: &str, datasets: &[String]) -> Result<(), RunError> {
+        let Some(alert) = &self.project.file.access.break_glass.alert else { return Ok(()) };
+        let project = &self.project.file.project.value;
+        let told = Told { event: "break_glass", project, query, user, at: Utc::now(), datasets };
+        let ca_file = alert.ca_file.as_ref().map(|file| self.root.join(file));
+        let body = serde_json::to_vec(&told).map_err(|_| RunError::Internal("an alert"))?;
+        let outcome = match webhook::post(&alert.url, ca_file.as_deref(), &body) {
+            Ok(()) => Outcome::Done,
+            Err(_) => Outcome::Failed,
+        };
+        self.audit(&Event::Alerted { query: query.to_owned(), outcome }).map(drop)
+    }
+
     /// All accesses in emergencies, the oldest first.
     pub fn emergencies(&self) -> Result<Vec<EmergencyAccess>, RunError> {
         Ok(self.read_from_log::<Emergencies>()?.accesses)

@@ -52,6 +52,10 @@ pub enum RunError {
     Store(StorageError),
     #[error("{0}\n  help: docs/storage.md says how a store is configured and where its credentials come from")]
     StoreSetup(StorageError),
+    #[error(
+        "the Ranger policies of `{service}` are not known: {why}\n  help: nobody reads anything until they are; docs/access.md says more"
+    )]
+    PoliciesUnknown { service: String, why: String },
     #[error("the run was interrupted; run it again to resume")]
     Interrupted,
     #[error("internal error in {0}; please report it")]
@@ -105,6 +109,7 @@ impl RunError {
             | Self::Vault(TokenError::Unavailable(_)) => ExitKind::Storage,
             Self::Damaged { .. } | Self::Vault(TokenError::Damaged(_)) => ExitKind::Integrity,
             Self::Busy { .. } | Self::Occupied { .. } => ExitKind::Busy,
+            Self::PoliciesUnknown { .. } => ExitKind::Denied,
             Self::Audit(error) => audit_exit(error),
             Self::Engine(error) => engine_exit(error).1,
             Self::Interrupted | Self::Internal(_) => ExitKind::Failure,
@@ -128,6 +133,7 @@ impl RunError {
             Self::Audit(_) => "audit",
             Self::Store(_) | Self::StoreSetup(_) => "object store",
             Self::Engine(_) => "engine",
+            Self::PoliciesUnknown { .. } => "policies",
             Self::Interrupted => "interrupted",
             Self::Internal(_) => "internal",
         }
@@ -149,6 +155,8 @@ pub fn engine_exit(error: &EngineError) -> (&'static str, ExitKind) {
         }
         EngineError::Planning(_) => ("not a valid query", ExitKind::Usage),
         EngineError::Execution(_) => ("failed on its data", ExitKind::Failure),
+        EngineError::Limit(_) => ("limit", ExitKind::Failure),
+        EngineError::Revoked => ("revoked", ExitKind::Denied),
         _ => ("engine", ExitKind::Failure),
     }
 }

@@ -25,6 +25,7 @@ mod masters;
 mod people;
 mod places;
 pub mod plan;
+pub mod policies;
 pub mod progress;
 pub mod project;
 pub mod quarantine;

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
-use cordon_access::{Action, Authorizer, Dataset, Decision, Grants, Principal, Problem, PurposeOfUse, Request};
+use cordon_access::{
+    Action, Authorizer, ColumnFacts, Dataset, Grants, Known, Policies, Principal, Privilege, Problem, PurposeOfUse,
+    Request,
+};
 use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
 use cordon_crypto::{
     AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SealKeys, SurrogateKey, VaultKey,
 };
 use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::policy::check::{CompileOptions, compile};
-use cordon_deid::recipe::Recipe;
+use cordon_deid::recipe::{ACTION_KEY, KEY_CLASS_KEY, KIND_KEY, Recipe};
 use cordon_deid::yaml::{self, Issue, Issues, Position};
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
@@ -30,6 +33,7 @@ use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
+use crate::policies::PolicySource;
 use crate::recipient::{self, is_recipient_name};
 use crate::retention::Retention;
 use crate::run::PipelineLock;
@@ -152,6 +156,21 @@ impl Project {
             }
         }
         known
+    }
+
+    /// The same with what is known of each column.
+    pub fn datasets_to_be(&self) -> Vec<Known> {
+        let mut known = BTreeMap::new();
+        for name in self.names_in("pipelines") {
+            let Ok(pipeline) = self.pipeline(&name) else { continue };
+            let Ok(recipe) = pipeline.compile(CompileOptions::on(chrono::NaiveDate::default())) else {
+                continue;
+            };
+            for (table, schema) in pipeline.may_write(&recipe) {
+                known.entry(table.clone()).or_insert_with(|| known_table(table, &schema, recipe.method.name()));
+            }
+        }
+        known.into_values().collect()
     }
 
     /// Reads `pipelines/<name>.yaml` and the policy that it names.
@@ -459,6 +478,8 @@ pub struct OpenProject {
     audit: AuditLog,
     anchor: AuditMark,
     tables: TableStore,
+    /// Read when somebody asks to read.
+    policies: Mutex<Option<Arc<PolicySource>>>,
 }
 
 impl OpenProject {
@@ -478,7 +499,8 @@ impl OpenProject {
             WriterInfo::for_user(user),
         )?;
         let tables = project.table_store(&ring)?;
-        let open = Self { root: project.root.clone(), project, ring, audit, anchor, tables };
+        let open =
+            Self { root: project.root.clone(), project, ring, audit, anchor, tables, policies: Mutex::default() };
         match reached {
             Some(anchor) => open.audit.reaches(&anchor)?,
             None if existing == Existing::Must => {
@@ -517,17 +539,43 @@ impl OpenProject {
         }
     }
 
-    /// What the project's policy says now.
-    pub fn decide(
-        &self,
-        principal: &Principal,
-        usage: &PurposeOfUse,
-        dataset: &str,
-        columns: &[&str],
-        action: Action,
-    ) -> Decision {
-        let time = chrono::Utc::now().timestamp_millis();
-        self.project.grants.decide(&Request { principal, usage, time, dataset, columns, action })
+    /// Whether a role of the user names the privilege for the purpose, as far as `cordon.yaml` says now. No grant to read implies one.
+    pub fn may(&self, principal: &Principal, usage: &PurposeOfUse, privilege: Privilege, about: &str) -> bool {
+        let (time, action) = (crate::policies::now(), Action::Privileged(privilege));
+        let request = Request { principal, usage, time, dataset: about, columns: &[], facts: &[], action };
+        self.roles().decide(&request).allowed
+    }
+
+    /// Whether there is such a user, as far as `cordon.yaml` says now.
+    pub fn knows(&self, user: &str) -> bool {
+        self.roles().users().any(|known| known == user)
+    }
+
+    /// Whether the user has one of these roles, as far as `cordon.yaml` says now.
+    pub fn has_role(&self, user: &str, of: &BTreeSet<String>) -> bool {
+        self.roles().role_names(user).any(|role| of.contains(role))
+    }
+
+    /// Users and roles. Whoever stays has them read again by what [`OpenProject::policy_source`] gives.
+    fn roles(&self) -> Grants {
+        let open = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().map_or_else(|| self.project.grants.clone(), |source| source.current().roles().clone())
+    }
+
+    /// Where the rules about reading come from: asked for changes by whoever stays, and for what is in force.
+    pub fn policy_source(&self) -> Result<Arc<PolicySource>, RunError> {
+        let mut open = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = &*open {
+            return Ok(Arc::clone(source));
+        }
+        let source = Arc::new(PolicySource::open(&self.project, self.seal_key()?)?);
+        *open = Some(Arc::clone(&source));
+        Ok(source)
+    }
+
+    /// The rules about reading that are in force now.
+    pub fn policies(&self) -> Result<Arc<Policies>, RunError> {
+        self.policy_source()?.in_force()
     }
 
     pub fn audit_log(&self) -> &AuditLog {
@@ -540,6 +588,11 @@ impl OpenProject {
 
     pub fn seal_key(&self) -> Result<SealKeys, RunError> {
         Ok(self.ring.versions::<SealKey>()?)
+    }
+
+    /// What masks of queries hash under: the same values have the same hashes, whoever asks and whenever.
+    pub fn mask_key(&self) -> Result<KeyedHash, RunError> {
+        Ok(KeyedHash::for_key(&self.ring.key::<HashKey>()?).derive("masks of queries"))
     }
 
     /// Names files in manifests and in the audit log without naming patients. From the first version of the key: under another name a
@@ -638,6 +691,23 @@ impl OpenProject {
     pub(crate) fn lock_pipeline(&self, pipeline: &str) -> Result<PipelineLock, RunError> {
         PipelineLock::take(self.state_folder(pipeline).join("lock"), pipeline)
     }
+}
+
+/// What a table's schema says of its columns.
+pub fn facts_of(schema: &SchemaRef, method: &str) -> Vec<ColumnFacts> {
+    let of = |field: &Arc<arrow_schema::Field>| ColumnFacts {
+        kind: field.metadata().get(KIND_KEY).cloned(),
+        class: field.metadata().get(KEY_CLASS_KEY).cloned(),
+        action: field.metadata().get(ACTION_KEY).cloned(),
+        method: Some(method.to_owned()).filter(|method| !method.is_empty()),
+    };
+    schema.fields().iter().map(of).collect()
+}
+
+/// A table as rules are asked about it.
+pub fn known_table(name: String, schema: &SchemaRef, method: &str) -> Known {
+    let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
+    Known { name, columns, facts: facts_of(schema, method) }
 }
 
 fn access_issues(places: &Places, problems: Vec<Problem>) -> Issues {

@@ -16,7 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use cordon_access::{Action, Decision, Lifetime, Principal, Privilege, Purpose, RevealRules, same_user};
+use cordon_access::{Decision, Lifetime, Principal, Privilege, Purpose, RevealRules, same_user};
 use cordon_audit::{
     AuditError, AuditLog, Crosswalk, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag,
 };
@@ -890,14 +890,13 @@ impl<'a> Desk<'a> {
 
     /// Who asked, who approved, and who may decide. A user who is no longer in the project has no part in anything.
     fn has_part(&self, case: &Case, by: &str) -> bool {
-        let known = self.project.project.grants.users().any(|user| user == by);
+        let known = self.project.knows(by);
         let acted = case.asked.by == by || case.approvals.iter().any(|said| said.by == by);
         known && (acted || self.may(by, case.purpose, case.second()))
     }
 
     fn may(&self, user: &str, purpose: Purpose, privilege: Privilege) -> bool {
-        let action = Action::Privileged(privilege);
-        self.project.decide(&Principal::named(user), &purpose.into(), "tokens", &[], action).allowed
+        self.project.may(&Principal::named(user), &purpose.into(), privilege, "tokens")
     }
 
     fn absent<T>(&self, id: &str, by: &str) -> Decided<T> {

@@ -2,21 +2,60 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use cordon_access::{Decision, Privilege, Purpose, Reason};
+use cordon_access::{
+    Action, Authorizer, ColumnFacts, Decision, Policies, Principal, Privilege, Purpose, PurposeOfUse, Reason, Request,
+};
 use cordon_audit::{DatasetAccess, Event, Label, Statement};
-use cordon_engine::{EngineError, PlanProblemKind};
+use cordon_engine::{EngineError, PlanProblemKind, StillAllowed};
 use cordon_pipeline::error::{RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::new_run_id;
 
 use crate::{QueryError, Question, Stored, rights};
 
+/// How often it is looked whether a decision still holds where no rule changed.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What was decided about a table that a query reads.
+struct Seen {
+    table: String,
+    /// The columns that the query reads.
+    read: Vec<String>,
+    columns: Vec<String>,
+    facts: Vec<ColumnFacts>,
+    decision: Decision,
+}
+
+impl Seen {
+    /// Whether the same columns would be shown now, in the same way, and the same rows.
+    fn holds(&self, policies: &Policies, principal: &Principal, usage: &PurposeOfUse) -> bool {
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let now = policies.decide(&Request {
+            principal,
+            usage,
+            time: cordon_pipeline::policies::now(),
+            dataset: &self.table,
+            columns: &columns,
+            facts: &self.facts,
+            action: Action::Read,
+        });
+        let old = &self.decision;
+        now.allowed
+            && now.row_filter == old.row_filter
+            && self.read.iter().all(|name| now.columns.contains(name) && now.masks.get(name) == old.masks.get(name))
+    }
+}
+
 /// A question with what was decided about it.
 pub(crate) struct Asked {
     project: Arc<OpenProject>,
     stored: Stored,
+    /// The rules under which it was asked; none where they are not known.
+    policies: Option<Arc<Policies>>,
+    time: i64,
     open: BTreeMap<String, Decision>,
     id: String,
     question: Question,
@@ -30,9 +69,13 @@ impl Asked {
     pub(crate) fn new(
         project: Arc<OpenProject>,
         stored: Stored,
-        open: BTreeMap<String, Decision>,
+        policies: Option<Arc<Policies>>,
+        time: i64,
         question: Question,
     ) -> Self {
+        let open = policies.as_ref().map_or_else(BTreeMap::new, |policies| {
+            stored.authorise(policies, &question.principal, &question.usage, time)
+        });
         let tables = stored.columns.keys().chain(stored.damaged.keys());
         let known: BTreeSet<String> =
             tables.chain(stored.columns.values().flatten()).map(|name| name.to_lowercase()).collect();
@@ -43,7 +86,7 @@ impl Asked {
             named.borrow_mut().insert(name);
             is_known
         });
-        Self { project, stored, open, id: new_run_id(), question, statement, named: named.into_inner() }
+        Self { project, stored, policies, time, open, id: new_run_id(), question, statement, named: named.into_inner() }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -98,12 +141,46 @@ impl Asked {
         Ok(())
     }
 
+    /// Whether the asker may still see what the query reads as it was decided: asked at each batch, answered anew when rules changed,
+    /// and every few seconds, since rules may hold for a time only.
+    pub(crate) fn watch(&self, touched: Vec<(String, Vec<String>)>) -> Result<StillAllowed, RunError> {
+        let source = self.project.policy_source()?;
+        let decided: Vec<_> = touched
+            .into_iter()
+            .filter_map(|(table, read)| {
+                let (columns, facts) =
+                    (self.stored.columns.get(&table)?.clone(), self.stored.facts.get(&table)?.clone());
+                let decision = self.open.get(&table)?.clone();
+                Some(Seen { table, read, columns, facts, decision })
+            })
+            .collect();
+        let Question { principal, usage, .. } = self.question.clone();
+        let last = Mutex::new((source.generation(), Instant::now(), true));
+        Ok(Arc::new(move || {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            let (generation, asked, allowed) = *last;
+            let now = source.generation();
+            if allowed && (now != generation || asked.elapsed() > AGAIN) {
+                let policies = source.current();
+                *last = (now, Instant::now(), decided.iter().all(|seen| seen.holds(&policies, &principal, &usage)));
+            }
+            last.2
+        }))
+    }
+
     /// In an emergency somebody else has to look at it afterwards: on the list before the first row.
     pub(crate) fn break_glass(&self, datasets: Vec<String>) -> Result<(), RunError> {
         if self.purpose() == Purpose::Emergency {
             let reason = self.question.usage.reason.clone().unwrap_or_default();
             let (query, principal) = (self.id.clone(), self.user().to_owned());
+            let told = (Arc::clone(&self.project), query.clone(), principal.clone(), datasets.clone());
             self.project.audit(&Event::BreakGlass { query, principal, reason, datasets })?;
+            // Nobody who is in an emergency waits for the watchman. What becomes of it is on the record; where even that fails, the list of
+            // what is to be reviewed has it all the same.
+            drop(tokio::task::spawn_blocking(move || {
+                let (project, query, principal, datasets) = told;
+                project.alert_emergency(&query, &principal, &datasets)
+            }));
         }
         Ok(())
     }
@@ -134,6 +211,35 @@ impl Asked {
             self.failed("denied")?;
             Err(refused)
         })
+    }
+
+    fn request<'r>(&'r self, dataset: &'r str, columns: &'r [&'r str], facts: &'r [ColumnFacts]) -> Request<'r> {
+        let Question { principal, usage, .. } = &self.question;
+        Request { principal, usage, time: self.time, dataset, columns, facts, action: Action::Read }
+    }
+
+    /// What policies allow apart they may forbid in one query.
+    pub(crate) fn together(&self, touched: &[(String, Vec<String>)]) -> Result<(), QueryError> {
+        let read: Vec<(&str, Vec<&str>, Vec<ColumnFacts>)> = touched
+            .iter()
+            .map(|(table, columns)| {
+                let all = self.stored.columns.get(table).into_iter().flatten();
+                let facts = self.stored.facts.get(table).into_iter().flatten();
+                let read = all.zip(facts).filter(|(name, _)| columns.contains(name));
+                let (columns, facts) = read.map(|(name, facts)| (name.as_str(), facts.clone())).unzip();
+                (table.as_str(), columns, facts)
+            })
+            .collect();
+        let requests: Vec<Request<'_>> =
+            read.iter().map(|(table, columns, facts)| self.request(table, columns, facts)).collect();
+        if self.policies.as_ref().is_some_and(|policies| policies.together(&requests)) {
+            return Ok(());
+        }
+        for (table, columns) in touched {
+            self.deny(table, columns.clone())?;
+        }
+        self.failed("denied")?;
+        Err(QueryError::NotTogether { user: self.user().to_owned() })
     }
 
     /// The tables that the text names, each with the columns that it names and that `hidden` is true of.
@@ -189,11 +295,10 @@ impl Asked {
 
     /// A table that the text names, that the user may see something of, and that cannot be opened.
     fn damaged_and_granted(&mut self) -> Option<RunError> {
-        let grants = &self.project.project.grants;
-        let (user, purpose) = (&self.question.principal.name, self.question.usage.purpose);
+        let policies = self.policies.as_ref()?;
         let mut damaged = self.stored.damaged.keys();
-        let table =
-            damaged.find(|table| self.named.contains(*table) && grants.covers(user, purpose, table)).cloned()?;
+        let covers = |table: &str| policies.covers(&self.request(table, &[], &[]));
+        let table = damaged.find(|table| self.named.contains(*table) && covers(table)).cloned()?;
         self.stored.damaged.remove(&table)
     }
 }

@@ -8,8 +8,8 @@ use thiserror::Error;
 pub enum QueryError {
     /// No dataset is open to the user for the purpose.
     #[error(
-        "`{user}` may read nothing for {purpose}\n  help: users and their grants are in cordon.yaml under `access`; \
-         a grant holds for the purposes that it names"
+        "`{user}` may read nothing for {purpose}\n  help: users and their grants are in cordon.yaml under `access`, or in the Ranger \
+         policies that it names; a grant holds for the purposes that it names"
     )]
     NothingGranted { user: String, purpose: Purpose },
     /// What leads back to persons takes an action of its own.
@@ -19,6 +19,11 @@ pub enum QueryError {
         privilege.deed()
     )]
     NoRight { user: String, privilege: Privilege, purpose: Purpose },
+    /// Policies forbid together what they allow apart.
+    #[error(
+        "`{user}` may not read these columns in one query\n  help: ask for them apart, or ask whoever keeps the policies"
+    )]
+    NotTogether { user: String },
     /// An emergency without a reason, or one that says nothing.
     #[error(
         "say why, in at least 8 characters: an access in an emergency goes on the record with its reason and is reviewed"
@@ -33,7 +38,7 @@ pub enum QueryError {
 impl QueryError {
     pub fn exit(&self) -> ExitKind {
         match self {
-            Self::NothingGranted { .. } | Self::NoRight { .. } => ExitKind::Denied,
+            Self::NothingGranted { .. } | Self::NoRight { .. } | Self::NotTogether { .. } => ExitKind::Denied,
             Self::NoReason => ExitKind::Usage,
             Self::Engine(error) => engine_exit(error).1,
             Self::Run(error) => error.exit(),
@@ -43,7 +48,7 @@ impl QueryError {
     /// For the audit log and for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NothingGranted { .. } | Self::NoRight { .. } => "denied",
+            Self::NothingGranted { .. } | Self::NoRight { .. } | Self::NotTogether { .. } => "denied",
             Self::NoReason => "usage",
             Self::Engine(error) => engine_exit(error).0,
             Self::Run(error) => error.kind(),

@@ -78,7 +78,11 @@ impl Questions {
             // Durable before the first row leaves.
             asked.started(access.collect())?;
             asked.for_one_recipient(planned.touched().iter().map(|touched| touched.table.as_str()))?;
+            let touched: Vec<_> =
+                planned.touched().iter().map(|touched| (touched.table.clone(), touched.columns.clone())).collect();
+            asked.together(&touched)?;
             asked.break_glass(planned.touched().iter().map(|touched| touched.table.clone()).collect())?;
+            let planned = planned.while_allowed(asked.watch(touched)?);
             Ok((asked, planned))
         });
         let (asked, planned) = asked.await?;
@@ -110,7 +114,8 @@ impl Questions {
     pub fn visible(&self, principal: &Principal, usage: &PurposeOfUse) -> Result<Vec<Visible>, QueryError> {
         has_reason(usage)?;
         let stored = Stored::read(&self.project)?;
-        let open = stored.authorise(&self.project, principal, usage);
+        let (policies, time) = (self.project.policies()?, cordon_pipeline::policies::now());
+        let open = stored.authorise(&policies, principal, usage, time);
         let views = views(&open);
         if views.is_empty() {
             return Ok(Vec::new());
@@ -125,8 +130,17 @@ impl Questions {
     fn begin(&self, question: Question) -> Result<(Asked, AuthorizedSession), QueryError> {
         has_reason(&question.usage)?;
         let stored = Stored::read(&self.project)?;
-        let open = stored.authorise(&self.project, &question.principal, &question.usage);
-        let asked = Asked::new(Arc::clone(&self.project), stored, open, question);
+        let (policies, unknown) = match self.project.policies() {
+            Ok(policies) => (Some(policies), None),
+            Err(error) => (None, Some(error)),
+        };
+        let time = cordon_pipeline::policies::now();
+        let asked = Asked::new(Arc::clone(&self.project), stored, policies, time, question);
+        if let Some(error) = unknown {
+            asked.started(Vec::new())?;
+            asked.failed(error.kind())?;
+            return Err(error.into());
+        }
         if asked.open().is_empty() {
             return Err(asked.nothing_granted()?);
         }
@@ -158,6 +172,7 @@ impl Questions {
             memory_limit: project.project.memory,
             tmp_dir: project.tmp_folder(),
             threads: project.project.threads,
+            mask_key: Some(project.mask_key()?),
             ..QueryOptions::default()
         };
         let made = Arc::new(QueryEngine::new(options, project.tables().clone())?);

@@ -1,6 +1,6 @@
 //! What leads back to persons takes an action of its own; a refusal is on the record before it is told.
 
-use cordon_access::{Action, Decision, Principal, Privilege, Purpose, PurposeOfUse};
+use cordon_access::{Decision, Principal, Privilege, Purpose, PurposeOfUse};
 use cordon_audit::Event;
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
@@ -15,7 +15,7 @@ pub fn require(
     privilege: Privilege,
     about: &str,
 ) -> Result<(), QueryError> {
-    if project.decide(principal, usage, about, &[], Action::Privileged(privilege)).allowed {
+    if project.may(principal, usage, privilege, about) {
         return Ok(());
     }
     let (user, purpose) = (&principal.name, usage.purpose);

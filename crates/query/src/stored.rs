@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use cordon_access::{Action, Decision, Principal, PurposeOfUse};
+use cordon_access::{Action, Authorizer, ColumnFacts, Decision, Known, Policies, Principal, PurposeOfUse, Request};
 use cordon_audit::{Event, Label};
 use cordon_pipeline::error::{RunError, engine_exit};
-use cordon_pipeline::project::OpenProject;
+use cordon_pipeline::project::{OpenProject, facts_of};
 
 /// All tables and columns that there are.
 pub struct Stored {
     pub(crate) columns: BTreeMap<String, Vec<String>>,
+    /// What is known of each column, in the same order.
+    pub(crate) facts: BTreeMap<String, Vec<ColumnFacts>>,
     /// Whom each table was made for.
     pub(crate) recipients: BTreeMap<String, Option<String>>,
     /// Tables that cannot be opened: they must not stand in the way of the others.
@@ -19,12 +21,19 @@ pub struct Stored {
 impl Stored {
     /// A table that cannot be opened is left out, and that goes on the record.
     pub fn read(project: &OpenProject) -> Result<Self, RunError> {
-        let mut stored = Self { columns: BTreeMap::new(), recipients: BTreeMap::new(), damaged: BTreeMap::new() };
+        let mut stored = Self {
+            columns: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            recipients: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+        };
         for table in project.tables().tables()? {
             match project.tables().current(&table) {
                 Ok(Some(version)) => {
                     let names = version.schema.fields().iter().map(|field| field.name().clone());
                     stored.columns.insert(table.clone(), names.collect());
+                    let facts = facts_of(&version.schema, &version.manifest.provenance.method);
+                    stored.facts.insert(table.clone(), facts);
                     stored.recipients.insert(table, version.manifest.provenance.recipient.clone());
                 }
                 Ok(None) => {}
@@ -41,18 +50,31 @@ impl Stored {
     /// What a user may see of the tables, for what it is asked for.
     pub fn authorise(
         &self,
-        project: &OpenProject,
+        policies: &Policies,
         principal: &Principal,
         usage: &PurposeOfUse,
+        time: i64,
     ) -> BTreeMap<String, Decision> {
         let mut open = BTreeMap::new();
-        for (table, columns) in &self.columns {
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            let decision = project.decide(principal, usage, table, &columns, Action::Read);
+        for known in self.known() {
+            let columns: Vec<&str> = known.columns.iter().map(String::as_str).collect();
+            let (dataset, facts) = (&known.name, &known.facts);
+            let action = Action::Read;
+            let decision =
+                policies.decide(&Request { principal, usage, time, dataset, columns: &columns, facts, action });
             if decision.allowed {
-                open.insert(table.clone(), decision);
+                open.insert(known.name, decision);
             }
         }
         open
+    }
+
+    /// The tables as rules are asked about them.
+    pub fn known(&self) -> impl Iterator<Item = Known> {
+        self.columns.iter().map(|(name, columns)| Known {
+            name: name.clone(),
+            columns: columns.clone(),
+            facts: self.facts.get(name).cloned().unwrap_or_default(),
+        })
     }
 }

@@ -35,6 +35,7 @@ use cordon_deid::yaml::Issues;
 use cordon_directory::DirectoryError;
 use cordon_kerberos::KerberosError;
 use cordon_pipeline::error::RunError;
+use cordon_pipeline::policies::Watch;
 use cordon_pipeline::project::OpenProject;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -92,6 +93,8 @@ pub struct Server {
     postgres: Option<TcpListener>,
     metrics: Option<TcpListener>,
     tell: Tell,
+    /// Users, roles and policies are read again while it is there.
+    _rules: Watch,
 }
 
 impl Server {
@@ -100,6 +103,7 @@ impl Server {
             Some(files) => Some(Arc::new(Tls::open(files.clone(), settings.certificates.clone())?)),
             None => None,
         };
+        let rules = project.policy_source()?.watch();
         let metrics = Arc::new(Metrics::default());
         let log_in = LogIn::open(Arc::clone(&project), &settings, Arc::clone(&metrics))?;
         let mut key = [0; 32];
@@ -108,7 +112,7 @@ impl Server {
         let postgres = listen(settings.postgres).await?;
         let for_metrics = listen(settings.metrics).await?;
         let service = Arc::new(Service::new(project, settings, metrics, log_in, &key));
-        Ok(Self { service, tls, http, postgres, metrics: for_metrics, tell })
+        Ok(Self { service, tls, http, postgres, metrics: for_metrics, tell, _rules: rules })
     }
 
     /// Where it listens, by what is spoken there: a port 0 of the configuration is another by now.

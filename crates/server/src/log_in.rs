@@ -10,12 +10,10 @@ pub mod local;
 mod oidc;
 mod throttle;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use cordon_access::AccessFile;
 use cordon_audit::{Event, Label};
 use cordon_crypto::password::PasswordHash;
 use cordon_directory::Directory;
@@ -227,7 +225,6 @@ pub struct LogIn {
     directory: Option<Directory>,
     denied: Option<Denied>,
     mfa: Option<Mfa>,
-    roles: BTreeMap<String, BTreeSet<String>>,
     throttle: Throttle,
     metrics: Arc<Metrics>,
 }
@@ -254,7 +251,6 @@ impl LogIn {
             None => None,
         };
         let denied = settings.denied.as_deref().map(Denied::open).transpose()?;
-        let roles = roles(&project.project.file.access);
         Ok(Self {
             project,
             ways,
@@ -340,22 +336,20 @@ impl LogIn {
 
     fn has_factors(&self, known: &Known) -> bool {
         let Some(mfa) = &self.mfa else { return true };
-        let guarded = self.roles_of(known).any(|role| mfa.roles.contains(role));
-        !guarded
+        !self.project.has_role(&known.name, &mfa.roles)
             || known.factors.iter().any(|(claim, value)| match *claim {
                 "acr" => mfa.acr.contains(value),
                 _ => mfa.amr.contains(value),
             })
     }
 
-    fn roles_of<'a>(&'a self, known: &'a Known) -> impl Iterator<Item = &'a String> {
-        self.roles.get(&known.name).into_iter().flatten()
-    }
-
     /// Whether one who was let in would be now. Looks at files that it knows, and asks nobody.
     pub fn still(&self, known: &Known) -> Result<(), &'static str> {
         if known.until.is_some_and(|until| SystemTime::now() >= until) {
             return Err("its credential has expired");
+        }
+        if !self.has_factors(known) {
+            return Err("it takes more than one factor now");
         }
         if self.is_denied(known) || !self.ways.iter().all(|way| way.still(known)) {
             return Err("its credential was revoked");
@@ -364,12 +358,8 @@ impl LogIn {
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.roles.contains_key(name) || self.ways.iter().any(|way| way.knows(name))
+        self.project.knows(name) || self.ways.iter().any(|way| way.knows(name))
     }
-}
-
-fn roles(access: &AccessFile) -> BTreeMap<String, BTreeSet<String>> {
-    access.users.iter().map(|user| (user.name.clone(), user.roles.iter().cloned().collect())).collect()
 }
 
 /// What can name a person or a group: on the record and in errors it stands as it is.

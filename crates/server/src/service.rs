@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use cordon_access::{Privilege, Purpose, PurposeOfUse};
 use cordon_audit::{Entry, Event, Filter, Label};
-use cordon_engine::{Described, EngineError, ExecutionProblem, PlanProblemKind};
+use cordon_engine::{Described, EngineError, ExecutionProblem, PlanProblemKind, QueryLimit};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use cordon_query::{QueryError, Question, Questions, Record, Rows, Visible, rights};
@@ -170,7 +170,9 @@ fn query_kind(error: &QueryError) -> Kind {
                 _ => Kind::Syntax,
             },
             EngineError::NoSuchTable => Kind::UnknownTable,
-            EngineError::Refused { .. } => Kind::Forbidden,
+            EngineError::Refused { .. } | EngineError::Revoked => Kind::Forbidden,
+            EngineError::Limit(QueryLimit::Time) => Kind::Late,
+            EngineError::Limit(_) => Kind::TooMany,
             EngineError::Unsupported { .. } => Kind::Unsupported,
             EngineError::Execution(problem) => match problem {
                 ExecutionProblem::Memory | ExecutionProblem::TemporarySpace => Kind::Memory,

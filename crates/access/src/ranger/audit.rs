@@ -13,12 +13,12 @@ use super::{Problem, RangerError};
 /// The configuration that holds them.
 pub(crate) const CONFIG: &str = "ranger.plugin.audit.filters";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AuditFilters {
     filters: Vec<Filter>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Filter {
     record: AuditFilter,
     matcher: Option<ResourceMatcher>,

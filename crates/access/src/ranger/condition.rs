@@ -218,8 +218,11 @@ impl Test {
                     .collect::<Result<_, _>>()?,
             ),
             "RangerHiveResourcesAccessedTogetherCondition" | "RangerHiveResourcesNotAccessedTogetherCondition" => {
-                if resources.name != "hive" {
-                    return Err("resources accessed together are of hive only".to_owned());
+                if !["database", "table", "column"]
+                    .iter()
+                    .all(|name| resources.levels.iter().any(|level| **level == **name))
+                {
+                    return Err("resources accessed together are of databases, tables and columns".to_owned());
                 }
                 let matchers = values
                     .iter()

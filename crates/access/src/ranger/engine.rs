@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::audit::{self, AuditFilters};
 use super::definition::Definition;
 use super::index::Index;
@@ -72,26 +74,65 @@ impl AuditMode {
 }
 
 /// Policies of one type, in the order in which they are asked, and the way to find them.
-#[derive(Debug, Default)]
+///
+/// The tree is shared by all engines that came of one by changes: what was changed since it was grown is known beside it, and asked
+/// always. It is grown anew when that has become too much.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     pub(crate) policies: Vec<Arc<Compiled>>,
+    tree: Arc<Tree>,
+    /// Where each policy of the tree stands now; [`GONE`] where it is not there any more.
+    places: Vec<u32>,
+    /// Where those stand that are not in the tree.
+    fresh: Vec<u32>,
+}
+
+/// An index and the policies it was made of.
+#[derive(Debug, Default)]
+struct Tree {
+    policies: Vec<Arc<Compiled>>,
     index: Index,
 }
 
+const GONE: u32 = u32::MAX;
+/// So many policies may be asked always.
+const MOST_FRESH: usize = 32;
+
 impl Group {
     fn new(mut policies: Vec<Arc<Compiled>>, by_name: bool) -> Self {
-        if by_name {
-            policies.sort_by(|left, right| left.before_by_name(right));
-        } else {
-            policies.sort_by(|left, right| left.before(right));
-        }
+        Self::sort(&mut policies, by_name);
         let index = Index::new(
             policies
                 .iter()
                 .enumerate()
                 .flat_map(|(at, policy)| policy.matchers.iter().map(move |matcher| (at as u32, matcher))),
         );
-        Self { policies, index }
+        let places = (0..policies.len() as u32).collect();
+        Self { tree: Arc::new(Tree { policies: policies.clone(), index }), policies, places, fresh: Vec::new() }
+    }
+
+    fn sort(policies: &mut [Arc<Compiled>], by_name: bool) {
+        if by_name {
+            policies.sort_by(|left, right| left.before_by_name(right));
+        } else {
+            policies.sort_by(|left, right| left.before(right));
+        }
+    }
+
+    /// The same group with other policies, most of them those of before.
+    fn changed(&self, mut policies: Vec<Arc<Compiled>>, by_name: bool) -> Self {
+        Self::sort(&mut policies, by_name);
+        let address = |policy: &Arc<Compiled>| Arc::as_ptr(policy).addr();
+        let mut now: HashMap<usize, u32> =
+            policies.iter().enumerate().map(|(at, policy)| (address(policy), at as u32)).collect();
+        let places: Vec<u32> =
+            self.tree.policies.iter().map(|policy| now.remove(&address(policy)).unwrap_or(GONE)).collect();
+        let mut fresh: Vec<u32> = now.into_values().collect();
+        if fresh.len() > MOST_FRESH || places.iter().filter(|place| **place == GONE).count() > policies.len() / 2 {
+            return Self::new(policies, by_name);
+        }
+        fresh.sort_unstable();
+        Self { policies, tree: Arc::clone(&self.tree), places, fresh }
     }
 
     /// What may match, in order.
@@ -100,13 +141,22 @@ impl Group {
         if naive {
             out.extend(0..self.policies.len() as u32);
         } else if !self.policies.is_empty() {
-            self.index.find(view, below, &mut out);
+            self.tree.index.find(view, below, &mut out);
+            if !self.is_as_grown() {
+                let place = |at: &u32| self.places.get(*at as usize).copied().filter(|place| *place != GONE);
+                out = out.iter().filter_map(place).chain(self.fresh.iter().copied()).collect();
+                out.sort_unstable();
+            }
         }
         out
     }
+
+    fn is_as_grown(&self) -> bool {
+        self.fresh.is_empty() && self.policies.len() == self.places.len()
+    }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Record {
     id: i64,
     policy: Option<Arc<Compiled>>,
@@ -114,7 +164,7 @@ struct Record {
 }
 
 /// The policies of a service, of a zone of it, or of its tags.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Repo {
     definition: Arc<Definition>,
     /// Of a tag service: the definition of the service its policies are used for.
@@ -140,7 +190,9 @@ impl Repo {
             let record = repo.compile(policy, options);
             repo.records.push(record);
         }
-        repo.arrange();
+        let tag = repo.resources.is_some();
+        let mut kinds = repo.kinds().into_iter();
+        repo.groups = std::array::from_fn(|at| Group::new(kinds.next().unwrap_or_default(), tag && at > 0));
         repo
     }
 
@@ -156,21 +208,12 @@ impl Repo {
         Record { id: policy.id, policy: compiled.map(Arc::new), problems }
     }
 
-    fn arrange(&mut self) {
-        let of = |kind: PolicyType| -> Vec<Arc<Compiled>> {
-            self.records
-                .iter()
-                .filter_map(|record| record.policy.as_ref())
-                .filter(|policy| policy.kind == kind)
-                .cloned()
-                .collect()
-        };
-        let tag = self.resources.is_some();
-        self.groups = [
-            Group::new(of(PolicyType::Access), false),
-            Group::new(of(PolicyType::DataMask), tag),
-            Group::new(of(PolicyType::RowFilter), tag),
-        ];
+    /// The policies by what they decide on.
+    fn kinds(&self) -> [Vec<Arc<Compiled>>; 3] {
+        [PolicyType::Access, PolicyType::DataMask, PolicyType::RowFilter].map(|kind| {
+            let ready = self.records.iter().filter_map(|record| record.policy.as_ref());
+            ready.filter(|policy| policy.kind == kind).cloned().collect()
+        })
     }
 
     fn apply(&mut self, deltas: &[&PolicyDelta], options: &Options) {
@@ -192,7 +235,13 @@ impl Repo {
             }
         }
         if !deltas.is_empty() {
-            self.arrange();
+            // Of access policies of tags the order is that of all others; masks and filters of tags go by name.
+            let tag = self.resources.is_some();
+            let mut kinds = self.kinds().into_iter();
+            self.groups = std::array::from_fn(|at| {
+                let policies = kinds.next().unwrap_or_default();
+                self.groups.get(at).map_or_else(Group::default, |old| old.changed(policies, tag && at > 0))
+            });
         }
     }
 
@@ -210,7 +259,7 @@ impl Repo {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ZoneRepo {
     name: String,
     repo: Repo,
@@ -219,7 +268,7 @@ struct ZoneRepo {
 }
 
 /// Which roles users and groups have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Roles {
     of_user: BTreeMap<String, BTreeSet<String>>,
     of_group: BTreeMap<String, BTreeSet<String>>,
@@ -277,7 +326,7 @@ impl Roles {
 }
 
 /// Ranger's policy engine for one service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) definition: Arc<Definition>,
     pub(crate) options: Options,
@@ -495,7 +544,7 @@ impl Engine {
             troubles: &troubles,
         };
         let zones = self.zone_matcher.as_ref().map(|zones| zones.find(&view, &bare)).unwrap_or_default();
-        let tags: Vec<TagForEval> = match (&request.tags, &self.tags) {
+        let mut tags: Vec<TagForEval> = match (&request.tags, &self.tags) {
             (Some(tags), _) => tags
                 .iter()
                 .map(|tag| TagForEval::of_request(tag, &self.options))
@@ -504,6 +553,13 @@ impl Engine {
             (None, Some(store)) => store.find(&view, request, any, &bare),
             (None, None) => Vec::new(),
         };
+        tags.extend(
+            request
+                .more_tags
+                .iter()
+                .map(|tag| TagForEval::of_request(tag, &self.options))
+                .filter(|tag| tag.is_valid_at(request.access_time, &self.options)),
+        );
         let scene = Scene { tags: &tags, zones: &zones, ..bare };
         with(&scene, &view, &troubles)
     }

@@ -14,18 +14,18 @@ use super::wildcard::fold;
 /// Of a resource with more combinations of values than this, levels are left open.
 const MAX_PATHS: usize = 1024;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     nodes: Vec<Node>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     here: Vec<u32>,
     branches: Vec<(u8, Branch)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Branch {
     exact: HashMap<Box<str>, u32>,
     /// By length in bytes, so that a value is cut and looked up once for each length there is.

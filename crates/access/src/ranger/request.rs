@@ -1,6 +1,7 @@
 //! What is asked and what is answered.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::model::{DataMaskInfo, ValiditySchedule};
 
@@ -83,6 +84,8 @@ pub struct Request {
     pub ignore_descendant_deny: bool,
     /// In place of the tags the engine knows of the resource.
     pub tags: Option<Vec<RequestTag>>,
+    /// Besides those tags.
+    pub more_tags: Vec<RequestTag>,
     /// All resources the same statement asks for.
     pub requested_resources: Option<Vec<Resource>>,
     /// Accesses that are asked for together, instead of `access_type` alone: Ranger's `ACCESSTYPES`.
@@ -122,6 +125,7 @@ impl Default for Request {
             element_matching_scopes: Vec::new(),
             ignore_descendant_deny: true,
             tags: None,
+            more_tags: Vec::new(),
             requested_resources: None,
             all_access_types: Vec::new(),
             all_access_type_groups: Vec::new(),
@@ -209,8 +213,19 @@ pub enum ItemList {
     DenyAllElse,
 }
 
+impl fmt::Display for Item {
+    /// Such as `policyItems[0]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.list {
+            ItemList::DenyAllElse => f.write_str(self.list.field()),
+            list => write!(f, "{}[{}]", list.field(), self.index),
+        }
+    }
+}
+
 impl ItemList {
-    pub(crate) fn field(self) -> &'static str {
+    /// The field of a policy's record.
+    pub fn field(self) -> &'static str {
         match self {
             Self::Allow => "policyItems",
             Self::Deny => "denyPolicyItems",

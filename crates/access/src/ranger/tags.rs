@@ -67,14 +67,14 @@ impl TagForEval {
 }
 
 /// Which resources carry which tags.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TagStore {
     tags: Vec<TagForEval>,
     entries: Vec<Entry>,
     index: Index,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     matcher: ResourceMatcher,
     tags: Vec<u32>,

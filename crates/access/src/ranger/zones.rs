@@ -10,7 +10,7 @@ use super::request::MatchType;
 use super::resource::{ResourceMatcher, View, plain};
 use super::script::Scene;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Zones {
     entries: Vec<(String, ResourceMatcher)>,
     index: Index,

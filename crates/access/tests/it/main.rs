@@ -3,6 +3,7 @@
 
 mod matrix;
 mod ranger;
+mod ranger_clinic;
 mod refused;
 
 use std::path::{Path, PathBuf};

@@ -41,7 +41,15 @@ fn letter(purpose: Purpose) -> char {
 fn decide(grants: &Grants, user: &str, purpose: Purpose, table: &Table) -> Decision {
     let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
     let (principal, usage) = (&Principal::named(user), &purpose.into());
-    grants.decide(&Request { principal, usage, time: 0, dataset: &table.name, columns: &columns, action: Action::Read })
+    grants.decide(&Request {
+        principal,
+        usage,
+        time: 0,
+        dataset: &table.name,
+        columns: &columns,
+        facts: &[],
+        action: Action::Read,
+    })
 }
 
 #[test]
@@ -100,7 +108,7 @@ fn privileged(grants: &Grants, user: &str, purpose: Purpose, privilege: Privileg
     let action = Action::Privileged(privilege);
     let (principal, usage) = (&Principal::named(user), &purpose.into());
     let columns = &["patient", "name"];
-    grants.decide(&Request { principal, usage, time: 0, dataset: "patients", columns, action })
+    grants.decide(&Request { principal, usage, time: 0, dataset: "patients", columns, facts: &[], action })
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `cordon access review`
+//! `cordon access lint|review`
 
 use std::process::ExitCode;
 
@@ -6,12 +6,13 @@ use cordon_access::{Privilege, Purpose};
 use cordon_audit::ReviewOutcome;
 use cordon_pipeline::error::ExitKind;
 
-use super::{Outcome, Place, rights};
+use super::{Outcome, Place, access_lint, rights};
 use crate::args::{AccessCommand, ReviewArgs, ReviewCommand, ReviewVerdict};
 use crate::ui::{Failure, Ui};
 
 pub fn access(ui: &Ui, place: &Place, command: AccessCommand) -> Outcome {
     match command {
+        AccessCommand::Lint => access_lint::lint(ui, &place.open()?),
         AccessCommand::Review(args) => review(ui, place, args),
     }
 }

@@ -1,9 +1,11 @@
 //! One file a command.
 
 mod access;
+mod access_lint;
 mod audit;
 mod backup;
 mod demo;
+mod explain_access;
 mod hold;
 mod init;
 mod inspect;
@@ -52,6 +54,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Retain(retain) => retain::retain(ui, &place, &retain),
         Command::Hold(hold) => hold::hold(ui, &place, hold),
         Command::Access(access) => access::access(ui, &place, access),
+        Command::ExplainAccess(args) => explain_access::explain(ui, &place, &args),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, &vault),

@@ -11,5 +11,6 @@ pub fn schema(ui: &Ui, args: &SchemaArgs) {
         SchemaOf::Project => &project,
         SchemaOf::Policy => &policy,
         SchemaOf::Pipeline => &pipeline,
+        SchemaOf::RangerServiceDef => cordon_access::SERVICE_DEF.trim_end(),
     });
 }

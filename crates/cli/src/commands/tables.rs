@@ -30,7 +30,8 @@ pub fn tables(ui: &Ui, place: &Place, args: TablesArgs) -> Outcome {
 fn list(ui: &Ui, place: &Place, user: &str, purpose: &str) -> Outcome {
     let project = place.open_as(user)?;
     let purpose = rights::purpose(&project, user, purpose)?;
-    let open = Stored::read(&project)?.authorise(&project, &Principal::named(user), &purpose.into());
+    let (policies, time) = (project.policies()?, cordon_pipeline::policies::now());
+    let open = Stored::read(&project)?.authorise(&policies, &Principal::named(user), &purpose.into(), time);
     if open.is_empty() {
         rights::denied(&project, user, Some(purpose), "*", Vec::new())?;
         return Err(Failure::query(QueryError::NothingGranted { user: user.to_owned(), purpose }));

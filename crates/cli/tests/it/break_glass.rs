@@ -1,5 +1,9 @@
 //! Reading in an emergency: at once, with a reason, on the record, and reviewed by somebody else.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
 use serde_json::Value;
 
 use crate::support::Folder;
@@ -111,6 +115,51 @@ fn an_emergency_opens_what_is_granted_for_it_and_is_reviewed_by_another() {
         (all[0]["review"]["by"].as_str(), all[0]["review"]["outcome"].as_str()),
         (Some("rita"), Some("justified"))
     );
+}
+
+#[test]
+fn the_watchman_is_told_at_once_and_holds_nobody_up() {
+    let folder = folder();
+    let watchman = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = watchman.local_addr().unwrap().port();
+    let config = folder.read("cordon.yaml");
+    let with = |port: u16| {
+        let alert = format!("review-within: 1s, alert: {{ url: \"http://127.0.0.1:{port}/alerts\" }}");
+        folder.write("cordon.yaml", config.replace("review-within: 1s", &alert));
+    };
+    with(port);
+    let told = thread::spawn(move || {
+        let (mut stream, _) = watchman.accept().unwrap();
+        let mut text = String::new();
+        let mut piece = [0; 4096];
+        while !text.ends_with('}') {
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0, "{text}");
+            text.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
+        text
+    });
+    folder.cordon(&EMERGENCY).ok();
+    let told = told.join().unwrap();
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /alerts"), "{head}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((body["event"].as_str(), body["user"].as_str()), (Some("break_glass"), Some("dana")));
+    assert_eq!(
+        (&body["query"], &body["datasets"]),
+        (&open_reviews(&folder)[0]["query"], &serde_json::json!(["visits"]))
+    );
+    assert!(!told.contains("unconscious"), "a reason may name a patient");
+    // A watchman who is away, or not to be trusted with it: the rows come all the same, and the record says that nobody was told.
+    with(1);
+    assert_eq!(folder.cordon(&EMERGENCY).ok().out, "day,code\n2020,E11\n2021,I10\n");
+    folder.write("cordon.yaml", folder.read("cordon.yaml").replace("127.0.0.1:1", "watch.example"));
+    folder.cordon(&EMERGENCY).ok();
+    let entries = folder.cordon(&["audit", "list", "--kind", "alerted", "--format", "json"]).ok().json();
+    let outcomes: Vec<&str> =
+        entries.as_array().unwrap().iter().map(|entry| entry["event"]["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["done", "failed", "failed"]);
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod postgres;
 #[path = "../../../vault/tests/it/postgres_server.rs"]
 mod postgres_server;
 mod project_folder;
+mod ranger;
 mod recipients;
 mod report;
 mod retain;

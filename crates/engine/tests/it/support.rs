@@ -124,7 +124,8 @@ pub fn tmp_dir() -> PathBuf {
 
 pub fn engine(store: &TableStore, memory_limit: usize) -> QueryEngine {
     let tmp_dir = tmp_dir();
-    QueryEngine::new(QueryOptions { memory_limit, tmp_dir, tmp_limit: 1 << 30, threads: 2 }, store.clone()).unwrap()
+    let options = QueryOptions { memory_limit, tmp_dir, tmp_limit: 1 << 30, threads: 2, ..QueryOptions::default() };
+    QueryEngine::new(options, store.clone()).unwrap()
 }
 
 pub fn full_session(store: &TableStore) -> AuthorizedSession {
