@@ -257,7 +257,6 @@ impl LogIn {
             directory,
             denied,
             mfa: settings.mfa.clone(),
-            roles,
             throttle: Throttle::default(),
             metrics,
         })
