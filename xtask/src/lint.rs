@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest: a room may name those before it, never one behind it.
 const ORDER: &[&str] = &[
-    "phi", "crypto", "access", "formats", "detect", "deid", "keystore", "vault", "audit", "storage", "engine",
+    "phi", "crypto", "access", "formats", "detect", "deid", "risk", "keystore", "vault", "audit", "storage", "engine",
     "pipeline", "synth", "cli", "trainer",
 ];
 
 /// Rooms that do no I/O, read no clock and no environment.
-const PURE: &[&str] = &["phi", "crypto", "access", "formats", "detect", "deid"];
+const PURE: &[&str] = &["phi", "crypto", "access", "formats", "detect", "deid", "risk"];
 
 const IMPURE: &[&str] =
     &["std::fs", "std::net", "std::env::", "SystemTime::now", "Utc::now", "Local::now", "std::process"];

@@ -1,0 +1,253 @@
+//! What was released to somebody before, and the differences that a new release would make.
+//!
+//! Two releases of which one covers a few subjects more than the other tell of these few by subtraction. So for each released number it
+//! is remembered which subject added how much, under keyed hashes, and a new number is refused when 1 to k-1 subjects make its difference to
+//! an earlier one, or to what parts of an earlier grouping add up to (or an earlier number to parts of the new grouping). A refusal tells
+//! something as well (Kenthapadi, Mishra and Nissim, Simulatable auditing, 2005): after [`MAX_REFUSALS`] within the time that is remembered
+//! nothing more is answered. What is not found: combinations of three and more queries beyond these, and what two users know together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cell::Contributions;
+
+/// The released cells of one grouping set, for one number: no row is in two of them.
+#[derive(Clone, Default)]
+pub struct Partition {
+    pub cells: Vec<Contributions>,
+}
+
+/// Why a release may not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the answer would differ by a few subjects from an earlier one")]
+    Difference,
+    #[error("too many queries were refused for their difference from earlier ones")]
+    TooManyRefusals,
+    #[error("the memory of earlier answers is full")]
+    Full,
+}
+
+/// The bytes are no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a memory of released answers, or of another version")]
+pub struct MemoryError;
+
+/// Refusals after which a refusal says too much.
+pub const MAX_REFUSALS: usize = 20;
+
+const MAGIC: &[u8; 8] = b"CORDOM01";
+
+/// One user's memory. No `Debug`: it holds who contributed.
+#[derive(Default)]
+pub struct Memory {
+    released: Vec<Remembered>,
+    refused: Vec<i64>,
+}
+
+struct Remembered {
+    /// Seconds since 1970.
+    at: i64,
+    partition: Partition,
+}
+
+impl Memory {
+    /// Takes the release in, or says why it may not leave; a refusal for a difference is remembered as well. `since` is the moment before
+    /// which all is forgotten, `bytes` how large the memory may become.
+    pub fn admit(&mut self, release: Vec<Partition>, smallest: usize, at: i64, since: i64, bytes: usize) -> Result<(), Refusal> {
+        self.released.retain(|remembered| remembered.at >= since);
+        self.refused.retain(|refused| *refused >= since);
+        if self.refused.len() >= MAX_REFUSALS {
+            return Err(Refusal::TooManyRefusals);
+        }
+        let told = |new: &Partition| self.released.iter().any(|old| tells_of_few(new, &old.partition, smallest));
+        if release.iter().any(told) {
+            self.refused.push(at);
+            return Err(Refusal::Difference);
+        }
+        let before = self.released.len();
+        for partition in release {
+            // Asked again, it is known already; the newer of the two is the one to keep.
+            match self.released.iter_mut().find(|old| old.partition.cells == partition.cells) {
+                Some(old) => old.at = old.at.max(at),
+                None if partition.cells.is_empty() => {}
+                None => self.released.push(Remembered { at, partition }),
+            }
+        }
+        if self.len() > bytes {
+            self.released.truncate(before);
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    /// About how many bytes [`Self::encode`] makes.
+    pub fn len(&self) -> usize {
+        let cells = self.released.iter().map(|old| old.partition.cells.iter().map(|cell| 16 + 12 * cell.len()).sum::<usize>() + 16);
+        cells.sum::<usize>() + 8 * (self.subjects().len() + self.refused.len()) + 24
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.released.is_empty() && self.refused.is_empty()
+    }
+
+    fn subjects(&self) -> BTreeSet<u64> {
+        let cells = self.released.iter().flat_map(|old| &old.partition.cells);
+        cells.flat_map(|cell| cell.0.iter().map(|(subject, _)| *subject)).collect()
+    }
+
+    /// The memory as bytes, to be sealed: each subject once, the cells by the subjects' numbers; ones, which most parts are, are not written.
+    pub fn encode(&self) -> Vec<u8> {
+        let subjects: Vec<u64> = self.subjects().into_iter().collect();
+        let number: BTreeMap<u64, u32> = subjects.iter().copied().zip(0..).collect();
+        let mut bytes = MAGIC.to_vec();
+        let mut put = |value: u64, width: usize| bytes.extend(value.to_le_bytes().into_iter().take(width));
+        put(subjects.len() as u64, 4);
+        subjects.iter().for_each(|subject| put(*subject, 8));
+        put(self.refused.len() as u64, 4);
+        self.refused.iter().for_each(|at| put(*at as u64, 8));
+        put(self.released.len() as u64, 4);
+        for old in &self.released {
+            put(old.at as u64, 8);
+            put(old.partition.cells.len() as u64, 4);
+            for cell in &old.partition.cells {
+                let ones = cell.0.iter().all(|(_, part)| part.to_bits() == 1.0_f64.to_bits());
+                put(cell.len() as u64, 4);
+                put(u64::from(ones), 1);
+                for (subject, part) in &cell.0 {
+                    put(u64::from(number.get(subject).copied().unwrap_or(u32::MAX)), 4);
+                    if !ones {
+                        put(part.to_bits(), 8);
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
+    /// What [`Self::encode`] made.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MemoryError> {
+        let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(MemoryError)?);
+        let mut subjects = Vec::new();
+        for _ in 0..reader.take(4)? {
+            subjects.push(reader.take(8)?);
+        }
+        let mut memory = Self::default();
+        for _ in 0..reader.take(4)? {
+            memory.refused.push(reader.take(8)? as i64);
+        }
+        for _ in 0..reader.take(4)? {
+            let at = reader.take(8)? as i64;
+            let mut partition = Partition::default();
+            for _ in 0..reader.take(4)? {
+                let (parts, ones) = (reader.take(4)?, reader.take(1)? == 1);
+                let mut cell = Vec::new();
+                for _ in 0..parts {
+                    let subject = subjects.get(reader.take(4)? as usize).ok_or(MemoryError)?;
+                    cell.push((*subject, if ones { 1.0 } else { f64::from_bits(reader.take(8)?) }));
+                }
+                partition.cells.push(Contributions(cell));
+            }
+            memory.released.push(Remembered { at, partition });
+        }
+        if reader.0.is_empty() { Ok(memory) } else { Err(MemoryError) }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take(&mut self, width: usize) -> Result<u64, MemoryError> {
+        let (head, rest) = self.0.split_at_checked(width).ok_or(MemoryError)?;
+        self.0 = rest;
+        Ok(head.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+}
+
+fn tells_of_few(new: &Partition, old: &Partition, smallest: usize) -> bool {
+    let few = |one: &Contributions, other: &Contributions| (1..smallest).contains(&one.differing(other, smallest));
+    new.cells.iter().any(|cell| old.cells.iter().any(|before| few(cell, before)))
+        || new.cells.iter().any(|cell| rest_is_small(cell, old, smallest))
+        || old.cells.iter().any(|cell| rest_is_small(cell, new, smallest))
+}
+
+/// Whether the cell less the parts within it leaves a few subjects.
+fn rest_is_small(whole: &Contributions, parts: &Partition, smallest: usize) -> bool {
+    let within: Vec<&Contributions> = parts.cells.iter().filter(|part| part.within(whole)).collect();
+    within.len() > 1
+        && (1..smallest).contains(&Contributions::sum(within.into_iter()).differing(whole, smallest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn cell(subjects: impl IntoIterator<Item = u64>) -> Contributions {
+        Contributions::new(subjects.into_iter().map(|subject| (subject, 1.0)).collect())
+    }
+
+    fn one(cells: Vec<Contributions>) -> Vec<Partition> {
+        vec![Partition { cells }]
+    }
+
+    fn admit(memory: &mut Memory, cells: Vec<Contributions>) -> Result<(), Refusal> {
+        memory.admit(one(cells), 11, 100, 0, 1 << 20)
+    }
+
+    #[test]
+    fn all_but_one_is_that_one() {
+        for (second, refused) in [(0..50, false), (0..49, true), (0..40, true), (0..39, false), (1..51, true)] {
+            let mut memory = Memory::default();
+            assert_eq!(admit(&mut memory, vec![cell(0..50)]), Ok(()));
+            let expected = if refused { Err(Refusal::Difference) } else { Ok(()) };
+            assert_eq!(admit(&mut memory, vec![cell(second.clone())]), expected, "{second:?}");
+        }
+    }
+
+    #[test]
+    fn the_total_after_its_large_parts_gives_the_small_part_away() {
+        let mut memory = Memory::default();
+        assert_eq!(admit(&mut memory, vec![cell(0..30), cell(30..60)]), Ok(()));
+        assert_eq!(admit(&mut memory, vec![cell(0..64)]), Err(Refusal::Difference));
+        // And the other way round.
+        let mut memory = Memory::default();
+        assert_eq!(admit(&mut memory, vec![cell(0..64)]), Ok(()));
+        assert_eq!(admit(&mut memory, vec![cell(0..30), cell(30..60)]), Err(Refusal::Difference));
+        assert_eq!(admit(&mut memory, vec![cell(0..30), cell(30..50)]), Ok(()));
+    }
+
+    #[test]
+    fn a_row_less_of_the_same_person_is_a_difference() {
+        let mut memory = Memory::default();
+        let rows = |of_first: f64| Contributions::new((0..50).map(|n| (n, if n == 0 { of_first } else { 2.0 })).collect());
+        assert_eq!(admit(&mut memory, vec![rows(3.0)]), Ok(()));
+        assert_eq!(admit(&mut memory, vec![rows(2.0)]), Err(Refusal::Difference));
+        assert_eq!(admit(&mut memory, vec![rows(3.0)]), Ok(()));
+    }
+
+    #[test]
+    fn it_is_forgotten_in_time_and_kept_in_bytes() {
+        let mut memory = Memory::default();
+        memory.admit(one(vec![cell(0..50)]), 11, 100, 0, 1 << 20).unwrap();
+        let mut memory = Memory::decode(&memory.encode()).unwrap();
+        assert_eq!(memory.admit(one(vec![cell(0..49)]), 11, 150, 100, 1 << 20), Err(Refusal::Difference));
+        let mut memory = Memory::decode(&memory.encode()).unwrap();
+        assert_eq!(memory.admit(one(vec![cell(0..49)]), 11, 201, 151, 1 << 20), Ok(()));
+        let bytes = memory.encode();
+        assert!(bytes.len() <= memory.len());
+        for cut in 0..bytes.len() {
+            assert!(Memory::decode(bytes.get(..cut).unwrap()).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_full_memory_refuses_and_so_do_many_refusals() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.admit(one(vec![cell(0..1000)]), 11, 1, 0, 4000), Err(Refusal::Full));
+        assert_eq!(memory.admit(one(vec![cell(0..100)]), 11, 1, 0, 4000), Ok(()));
+        for _ in 0..MAX_REFUSALS {
+            assert_eq!(admit(&mut memory, vec![cell(0..99)]), Err(Refusal::Difference));
+        }
+        assert_eq!(admit(&mut memory, vec![cell(0..100)]), Err(Refusal::TooManyRefusals));
+    }
+}
