@@ -49,6 +49,7 @@ mod explain;
 pub mod inputs;
 pub mod keytools;
 pub mod output;
+mod output_control;
 mod session;
 mod spill;
 mod sql;
@@ -59,6 +60,7 @@ pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind};
 pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use output::{OutputFormat, write_result};
+pub use output_control::{OutputControl, OutputRule, ReleaseMemory, SUBJECT_METADATA, Withheld};
 pub use session::{
     AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,
 };

@@ -31,13 +31,15 @@ use crate::barrier::{BarrierPlanner, GuardedTable, Policy, SecurityBarrier};
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
 use crate::explain;
 use crate::keytools::CordonEncryptionFactory;
+use crate::output_control::shape::{Controlled, ControlledTables};
+use crate::output_control::{self, HIDDEN, Outcome, OutputControl, OutputRule, WithSubject, Withheld, subject_column};
 use crate::spill::SealedSpills;
 use crate::sql::{self, VisibleNames};
 use crate::tables::{TableStore, TableVersion};
 use crate::view::{STORE_URL, VisibleTable};
 
 const CATALOG: &str = "cordon";
-const SCHEMA: &str = "main";
+pub(crate) const SCHEMA: &str = "main";
 const INFORMATION_SCHEMA: &str = "information_schema";
 /// Functions that tell where rows are stored or how a column was made.
 const WITHHELD_FUNCTIONS: [&str; 4] = ["input_file_name", "file_row_index", "arrow_metadata", "version"];
@@ -73,6 +75,8 @@ pub struct AuthorizedView {
     pub row_filter: Option<String>,
     /// Visible columns whose values are replaced.
     pub masks: BTreeMap<String, Mask>,
+    /// Of the table only statistics may leave.
+    pub output: Option<OutputControl>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +87,13 @@ pub enum VisibleColumns {
 
 impl AuthorizedView {
     pub fn all(table: impl Into<String>) -> Self {
-        Self { table: table.into(), columns: VisibleColumns::All, row_filter: None, masks: BTreeMap::new() }
+        Self {
+            table: table.into(),
+            columns: VisibleColumns::All,
+            row_filter: None,
+            masks: BTreeMap::new(),
+            output: None,
+        }
     }
 
     /// What a policy engine has decided; `None` when the dataset must look absent.
@@ -94,6 +104,7 @@ impl AuthorizedView {
             columns,
             row_filter: decision.row_filter,
             masks: decision.masks,
+            output: None,
         })
     }
 
@@ -144,6 +155,7 @@ impl QueryEngine {
         let schema = MemorySchemaProvider::new();
         let mut visible = VisibleNames::new();
         let mut versions = BTreeMap::new();
+        let mut controlled = ControlledTables::new();
         for view in views {
             let Some(version) = self.store.current(&view.table)? else {
                 continue;
@@ -157,8 +169,12 @@ impl QueryEngine {
                 continue;
             }
             versions.insert(view.table.clone(), version.manifest.version);
+            if let Some(control) = &view.output {
+                let table = self.controlled(&state, view, &version, &columns, control.clone())?;
+                controlled.insert(view.table.clone(), table);
+            }
             schema
-                .register_table(view.table.clone(), self.provider(&state, view, version, &columns)?)
+                .register_table(view.table.clone(), self.provider(&state, view, version, &columns, None)?)
                 .map_err(|_| EngineError::Internal("two views of one table"))?;
             visible.insert(view.table.clone(), columns);
         }
@@ -167,7 +183,25 @@ impl QueryEngine {
         for (name, provider) in [(SCHEMA, schema), (INFORMATION_SCHEMA, information)] {
             catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
-        Ok(AuthorizedSession { state, visible, versions })
+        Ok(AuthorizedSession { state, visible, versions, controlled })
+    }
+
+    /// A view of a table of which only statistics leave, with its subject behind its columns.
+    fn controlled(
+        &self,
+        state: &SessionState,
+        view: &AuthorizedView,
+        version: &TableVersion,
+        columns: &[String],
+        control: OutputControl,
+    ) -> Result<Controlled, EngineError> {
+        let subject = subject_column(&version.schema);
+        let is_seen = |subject: &String| columns.contains(subject) && !view.masks.contains_key(subject);
+        let provider = match &subject {
+            Some(subject) => Some(self.provider(state, view, version.clone(), columns, Some(subject))?),
+            None => None,
+        };
+        Ok(Controlled { provider, visible_subject: subject.filter(is_seen), control })
     }
 
     fn provider(
@@ -176,14 +210,31 @@ impl QueryEngine {
         view: &AuthorizedView,
         version: TableVersion,
         columns: &[String],
+        subject: Option<&String>,
     ) -> Result<Arc<dyn TableProvider>, EngineError> {
-        if view.row_filter.is_none() && view.masks.is_empty() {
-            return Ok(Arc::new(VisibleTable::new(version, columns, Arc::clone(&self.keys))));
+        let policy = if view.row_filter.is_none() && view.masks.is_empty() {
+            None
+        } else {
+            Some(Policy::read(state, &view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?)
+        };
+        let mut read: Vec<String> = columns.to_vec();
+        read.extend(policy.iter().flat_map(Policy::columns).filter(|name| !columns.contains(name)));
+        read.sort();
+        read.dedup();
+        if policy.is_none() {
+            read = columns.to_vec();
         }
-        let policy = Policy::read(state, &view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
-        let read: Vec<String> = columns.iter().cloned().chain(policy.columns()).collect();
-        let inner = VisibleTable::new(version, &read, Arc::clone(&self.keys));
-        Ok(Arc::new(GuardedTable::new(&view.table, Arc::new(inner), columns, &policy)?))
+        let all: Vec<String> = read.iter().chain(subject).cloned().collect();
+        let mut inner: Arc<dyn TableProvider> = Arc::new(VisibleTable::new(version, &all, Arc::clone(&self.keys)));
+        let mut shown = columns.to_vec();
+        if let Some(subject) = subject {
+            inner = Arc::new(WithSubject::new(&view.table, inner, &read, subject)?);
+            shown.push(HIDDEN.to_owned());
+        }
+        match policy {
+            None => Ok(inner),
+            Some(policy) => Ok(Arc::new(GuardedTable::new(&view.table, inner, &shown, &policy)?)),
+        }
     }
 
     /// Most bytes of sealed temporary files that were in use at one time.
@@ -220,6 +271,7 @@ pub struct AuthorizedSession {
     state: SessionState,
     visible: VisibleNames,
     versions: BTreeMap<String, u64>,
+    controlled: ControlledTables,
 }
 
 /// A query that is planned and not run: write the record, then [`QueryRun::execute`].
@@ -227,6 +279,7 @@ pub struct QueryRun {
     schema: SchemaRef,
     touched: Vec<Touched>,
     work: Work,
+    output: Option<(OutputRule, Outcome)>,
 }
 
 enum Work {
@@ -244,7 +297,7 @@ impl AuthorizedSession {
     pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {
-            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), work: Work::Ready(batch) });
+            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), work: Work::Ready(batch), output: None });
         }
         let known_functions = || {
             let state = &self.state;
@@ -268,17 +321,57 @@ impl AuthorizedSession {
             .map_err(|_| EngineError::Refused { reason: "only questions may run" })?;
         let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
         let touched = self.touched(&optimized)?;
+        let mut output = None;
+        let mut optimized = optimized;
+        if let Some((plan, rule)) = self.only_statistics(&logical, gated.explain).await? {
+            output = Some(rule);
+            // What is explained is the query as it was asked.
+            optimized = plan.unwrap_or(optimized);
+        }
         if gated.explain {
             let batch = explain::render(&optimized, &self.visible)?;
-            return Ok(QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch) });
+            return Ok(QueryRun { schema: batch.schema(), touched, work: Work::Ready(batch), output });
         }
-        let plan = self
+        let plan = self.physical(&optimized).await?;
+        let work = Work::Plan { plan: Arc::clone(&plan), context: self.state.task_ctx() };
+        Ok(QueryRun { schema: plan.schema(), touched, work, output })
+    }
+
+    async fn physical(&self, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+        let planner = self.state.query_planner();
+        planner.create_physical_plan(optimized, &self.state).await.map_err(|error| EngineError::execution(&error))
+    }
+
+    /// What is run in the place of a query over tables of which only statistics leave; `None` when it reads no such table.
+    async fn only_statistics(
+        &self,
+        logical: &LogicalPlan,
+        explain: bool,
+    ) -> Result<Option<(Option<LogicalPlan>, (OutputRule, Outcome))>, EngineError> {
+        use output_control::{release, shape};
+        if self.controlled.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error| EngineError::execution(&error);
+        let analyzed = self
             .state
-            .query_planner()
-            .create_physical_plan(&optimized, &self.state)
-            .await
-            .map_err(|error| EngineError::execution(&error))?;
-        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context: self.state.task_ctx() } })
+            .analyzer()
+            .execute_and_check(logical.clone(), self.state.config_options(), |_, _| {})
+            .map_err(failed)?;
+        let Some(aggregate) = shape::cut(&analyzed, &self.controlled)? else {
+            return Ok(None);
+        };
+        let below = shape::release(aggregate, &self.controlled)?;
+        let rule =
+            OutputRule { smallest: below.control.rules.smallest(), rounding: below.control.rounding };
+        let outcome = Outcome::default();
+        if explain {
+            return Ok(Some((None, (rule, outcome))));
+        }
+        let plan = self.physical(&self.state.optimize(&below.plan).map_err(failed)?).await?;
+        let leaf = release::leaf(below, plan, Arc::clone(&outcome))?;
+        let whole = self.state.optimize(&shape::put(&analyzed, aggregate, &leaf)?).map_err(failed)?;
+        Ok(Some((Some(whole), (rule, outcome))))
     }
 
     /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
@@ -359,6 +452,11 @@ impl QueryRun {
         &self.touched
     }
 
+    /// The rule under which the answer stands, where only statistics may leave.
+    pub fn output_rule(&self) -> Option<OutputRule> {
+        self.output.as_ref().map(|(rule, _)| *rule)
+    }
+
     /// Starts the query. The caller has made its audit entry durable before.
     pub fn execute(self) -> Result<QueryStream, EngineError> {
         let rows = match self.work {
@@ -367,7 +465,7 @@ impl QueryRun {
                 Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
             }
         };
-        Ok(QueryStream { schema: self.schema, rows })
+        Ok(QueryStream { schema: self.schema, rows, outcome: self.output.map(|(_, outcome)| outcome) })
     }
 }
 
@@ -375,6 +473,7 @@ impl QueryRun {
 pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
+    outcome: Option<Outcome>,
 }
 
 enum Rows {
@@ -385,6 +484,12 @@ enum Rows {
 impl QueryStream {
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// What was withheld, once that is decided. For the record and not for whoever asks.
+    pub fn withheld(&self) -> impl Fn() -> Option<Withheld> + Send + 'static {
+        let outcome = self.outcome.clone();
+        move || outcome.as_ref().and_then(|outcome| outcome.get().copied())
     }
 }
 

@@ -32,6 +32,6 @@ mod rules;
 
 pub use cell::{Cell, Contributions, Entry, Moments, Quantity};
 pub use complement::{Shown, Table};
-pub use memory::{Memory, MemoryError, Partition, Refusal};
+pub use memory::{Kind, Memory, MemoryError, Partition, Refusal};
 pub use rounding::round_to;
 pub use rules::{BadRules, Rules};

@@ -10,9 +10,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cell::Contributions;
 
+/// What a number counts or adds up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Subjects,
+    /// Rows, or values that are not null.
+    Counts,
+    /// The values of a column, which is named by a keyed hash.
+    Values(u64),
+}
+
+impl Kind {
+    /// Whether one less the other means anything. A column of zeros and ones counts rows, so values are held against counts. How many subjects
+    /// there are is not held against how many rows they have: both are told of one group at once.
+    fn is_comparable(self, other: Self) -> bool {
+        self == other || (self != Self::Subjects && other != Self::Subjects && (self == Self::Counts || other == Self::Counts))
+    }
+}
+
 /// The released cells of one grouping set, for one number: no row is in two of them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Partition {
+    pub kind: Kind,
     pub cells: Vec<Contributions>,
 }
 
@@ -67,7 +86,7 @@ impl Memory {
         let before = self.released.len();
         for partition in release {
             // Asked again, it is known already; the newer of the two is the one to keep.
-            match self.released.iter_mut().find(|old| old.partition.cells == partition.cells) {
+            match self.released.iter_mut().find(|old| old.partition.kind == partition.kind && old.partition.cells == partition.cells) {
                 Some(old) => old.at = old.at.max(at),
                 None if partition.cells.is_empty() => {}
                 None => self.released.push(Remembered { at, partition }),
@@ -82,7 +101,7 @@ impl Memory {
 
     /// About how many bytes [`Self::encode`] makes.
     pub fn len(&self) -> usize {
-        let cells = self.released.iter().map(|old| old.partition.cells.iter().map(|cell| 16 + 12 * cell.len()).sum::<usize>() + 16);
+        let cells = self.released.iter().map(|old| old.partition.cells.iter().map(|cell| 16 + 12 * cell.len()).sum::<usize>() + 32);
         cells.sum::<usize>() + 8 * (self.subjects().len() + self.refused.len()) + 24
     }
 
@@ -108,6 +127,13 @@ impl Memory {
         put(self.released.len() as u64, 4);
         for old in &self.released {
             put(old.at as u64, 8);
+            let (kind, column) = match old.partition.kind {
+                Kind::Subjects => (0, 0),
+                Kind::Counts => (1, 0),
+                Kind::Values(column) => (2, column),
+            };
+            put(kind, 1);
+            put(column, 8);
             put(old.partition.cells.len() as u64, 4);
             for cell in &old.partition.cells {
                 let ones = cell.0.iter().all(|(_, part)| part.to_bits() == 1.0_f64.to_bits());
@@ -137,7 +163,13 @@ impl Memory {
         }
         for _ in 0..reader.take(4)? {
             let at = reader.take(8)? as i64;
-            let mut partition = Partition::default();
+            let kind = match (reader.take(1)?, reader.take(8)?) {
+                (0, 0) => Kind::Subjects,
+                (1, 0) => Kind::Counts,
+                (2, column) => Kind::Values(column),
+                _ => return Err(MemoryError),
+            };
+            let mut partition = Partition { kind, cells: Vec::new() };
             for _ in 0..reader.take(4)? {
                 let (parts, ones) = (reader.take(4)?, reader.take(1)? == 1);
                 let mut cell = Vec::new();
@@ -164,6 +196,9 @@ impl Reader<'_> {
 }
 
 fn tells_of_few(new: &Partition, old: &Partition, smallest: usize) -> bool {
+    if !new.kind.is_comparable(old.kind) {
+        return false;
+    }
     let few = |one: &Contributions, other: &Contributions| (1..smallest).contains(&one.differing(other, smallest));
     new.cells.iter().any(|cell| old.cells.iter().any(|before| few(cell, before)))
         || new.cells.iter().any(|cell| rest_is_small(cell, old, smallest))
@@ -187,7 +222,7 @@ mod tests {
     }
 
     fn one(cells: Vec<Contributions>) -> Vec<Partition> {
-        vec![Partition { cells }]
+        vec![Partition { kind: Kind::Counts, cells }]
     }
 
     fn admit(memory: &mut Memory, cells: Vec<Contributions>) -> Result<(), Refusal> {
