@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Rooms from the lowest: a room may name those before it, never one behind it.
 const ORDER: &[&str] = &[
     "phi", "crypto", "access", "formats", "detect", "deid", "risk", "keystore", "vault", "audit", "storage", "engine",
-    "pipeline", "synth", "cli", "trainer",
+    "pipeline", "query", "synth", "cli", "trainer",
 ];
 
 /// Rooms that do no I/O, read no clock and no environment.

@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Purpose;
+use crate::{Principal, PurposeOfUse};
 
 /// A policy engine. It cannot fail: an engine that meets an error denies.
 pub trait Authorizer: Send + Sync {
@@ -48,10 +48,12 @@ pub enum Privilege {
     Retain,
     /// Place legal holds, and release them: what they name is not removed meanwhile.
     Hold,
+    /// Look at what others read in emergencies, and close it.
+    ReviewAccess,
 }
 
 impl Privilege {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reveal,
         Self::ApproveReveal,
         Self::Shred,
@@ -63,6 +65,7 @@ impl Privilege {
         Self::UnwrapKeys,
         Self::Retain,
         Self::Hold,
+        Self::ReviewAccess,
     ];
 
     /// As it is written in the project's file.
@@ -79,6 +82,27 @@ impl Privilege {
             Self::UnwrapKeys => "unwrap-keys",
             Self::Retain => "retain",
             Self::Hold => "hold",
+            Self::ReviewAccess => "review-access",
+        }
+    }
+}
+
+impl Privilege {
+    /// As it stands behind "may not".
+    pub fn deed(self) -> &'static str {
+        match self {
+            Self::Reveal => "ask to reveal what tokens stand for",
+            Self::ApproveReveal => "decide about revealing tokens",
+            Self::Shred => "ask to destroy what stands behind a token",
+            Self::ApproveShred => "decide about destroying what stands behind tokens",
+            Self::Translate => "ask which tokens of one recipient are which of another",
+            Self::ApproveTranslate => "decide about translating tokens between recipients",
+            Self::JoinRecipients => "query tables of several recipients together",
+            Self::ReadQuarantine => "see quarantined records",
+            Self::UnwrapKeys => "unwrap data keys",
+            Self::Retain => "remove what is past its retention",
+            Self::Hold => "place or release legal holds",
+            Self::ReviewAccess => "review what others read in emergencies",
         }
     }
 }
@@ -92,8 +116,10 @@ impl fmt::Display for Privilege {
 /// One question: may this user, for this purpose, do this with this dataset.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    pub user: &'a str,
-    pub purpose: Purpose,
+    pub principal: &'a Principal,
+    pub usage: &'a PurposeOfUse,
+    /// When it is asked, in milliseconds since 1970, UTC: no policy engine reads a clock.
+    pub time: i64,
     /// For a privileged action, what it is about: it is not compared with anything.
     pub dataset: &'a str,
     /// All columns that the dataset really has, in its own order. A decision is always about these, never about what a

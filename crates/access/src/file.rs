@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Privilege, Purpose, RevealRules};
+use crate::{Lifetime, OutputSection, Privilege, Purpose, RevealRules};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,26 @@ pub struct AccessFile {
     /// What takes two persons: for how long an approval opens something, and how many must approve.
     #[serde(default)]
     pub reveal: RevealRules,
+    /// Access in an emergency, which is reviewed afterwards.
+    #[serde(default)]
+    pub break_glass: BreakGlassRules,
+    /// Datasets of which only aggregates may leave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_control: Vec<OutputSection>,
+}
+
+/// What follows when somebody reads for the purpose `emergency` (164.312(a)(2)(ii)). What opens then is what grants name that purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct BreakGlassRules {
+    /// Within what time somebody else must have reviewed it: `24h`, `7d`; at most 30 days. Afterwards it is told as overdue.
+    pub review_within: Lifetime,
+}
+
+impl Default for BreakGlassRules {
+    fn default() -> Self {
+        Self { review_within: Lifetime::days(3) }
+    }
 }
 
 /// One person or service.
@@ -55,7 +75,7 @@ pub struct ActionGrant {
     /// which of another), `approve-translate` (be the second person there), `join-recipients` (query tables of several recipients
     /// together), `read-quarantine` (see records as they were
     /// read), `unwrap-keys` (get data keys of tables for other programs), `retain` (remove what is past its retention), `hold`
-    /// (place and release legal holds).
+    /// (place and release legal holds), `review-access` (look at what others read in emergencies, and close it).
     pub allow: Vec<Privilege>,
     /// The purposes for which they may be done; a request for any other purpose is denied.
     pub purposes: Vec<Purpose>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::decision::{Action, Authorizer, Decision, Privilege, Reason, Request};
 use crate::error::{AccessError, Problem, nearest};
 use crate::file::{AccessFile, ActionGrant, Grant, Role, User};
+use crate::output::{OutputLimits, OutputRules};
 use crate::purpose::Purpose;
 use crate::wildcard::{Wildcard, fold};
 
@@ -14,6 +15,7 @@ pub struct Grants {
     /// User to indexes into `roles`, in the order of the user's list.
     users: BTreeMap<String, Vec<usize>>,
     roles: Vec<CheckedRole>,
+    output: OutputRules,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ impl Grants {
         let mut problems = Vec::new();
         check_users(&file.users, &file.roles, &mut problems);
         check_roles(&file.roles, &mut problems);
+        let output = OutputRules::check(file.output_control, &mut problems);
         if !problems.is_empty() {
             return Err(AccessError { problems });
         }
@@ -62,7 +65,7 @@ impl Grants {
                 (user.name, of_user.collect())
             })
             .collect();
-        Ok(Self { users, roles })
+        Ok(Self { users, roles, output })
     }
 
     /// Whether the user may see anything of the dataset for the purpose, whatever its columns are. For a dataset whose
@@ -80,9 +83,9 @@ impl Grants {
     /// Only what a role's `actions` name; no grant to read counts.
     fn decide_privileged(&self, request: &Request<'_>, privilege: Privilege) -> Decision {
         let mut why = Vec::new();
-        for role in self.roles_of(request.user) {
+        for role in self.roles_of(&request.principal.name) {
             for (index, entry) in role.actions.iter().enumerate() {
-                if entry.allow.contains(&privilege) && entry.purposes.contains(&request.purpose) {
+                if entry.allow.contains(&privilege) && entry.purposes.contains(&request.usage.purpose) {
                     why.push(Reason::Action { role: role.name.clone(), action: index });
                 }
             }
@@ -108,7 +111,18 @@ impl Grants {
                 grant.unmatched(&at, datasets, &mut problems);
             }
         }
+        self.output.unmatched(datasets.iter().map(|dataset| dataset.name), &mut problems);
         problems
+    }
+
+    /// What the statistics of a dataset are held to; `None` where rows may leave.
+    pub fn output_limits(&self, dataset: &str) -> Option<OutputLimits> {
+        self.output.of(dataset)
+    }
+
+    /// For how many seconds answers are remembered, where any dataset's output is controlled.
+    pub fn output_remembered(&self) -> Option<u64> {
+        self.output.remember()
     }
 }
 
@@ -120,7 +134,7 @@ impl Authorizer for Grants {
         }
         let mut visible = vec![false; request.columns.len()];
         let mut why = Vec::new();
-        for role in self.roles_of(request.user) {
+        for role in self.roles_of(&request.principal.name) {
             for (index, grant) in role.grants.iter().enumerate() {
                 if grant.open(request, &mut visible) {
                     why.push(Reason::Grant { role: role.name.clone(), grant: index });
@@ -162,7 +176,7 @@ impl CheckedGrant {
 
     /// Marks what this grant lets the asker see; true if that is anything.
     fn open(&self, request: &Request<'_>, visible: &mut [bool]) -> bool {
-        if !self.purposes.contains(&request.purpose) || !any(&self.datasets, request.dataset) {
+        if !self.purposes.contains(&request.usage.purpose) || !any(&self.datasets, request.dataset) {
             return false;
         }
         let mut opened = false;

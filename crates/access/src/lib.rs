@@ -10,7 +10,7 @@
 //! masks that grants never set. [`ranger`] is Ranger's model itself, complete and with its own request and decision.
 //!
 //! ```
-//! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Privilege, Purpose, Request, Role, User};
+//! use cordon_access::{AccessFile, Action, Authorizer, Grant, Grants, Principal, Privilege, Purpose, Request, Role, User};
 //!
 //! let file = AccessFile {
 //!     users: vec![User { name: "ada".into(), roles: vec!["analyst".into()] }],
@@ -29,16 +29,18 @@
 //! let grants = Grants::check(file)?;
 //!
 //! let columns = ["patient", "ssn", "city"];
+//! let (ada, research) = (Principal::named("ada"), Purpose::Research.into());
 //! let request = Request {
-//!     user: "ada",
-//!     purpose: Purpose::Research,
+//!     principal: &ada,
+//!     usage: &research,
+//!     time: 1_700_000_000_000,
 //!     dataset: "fhir_patient",
 //!     columns: &columns,
 //!     action: Action::Read,
 //! };
 //! assert_eq!(grants.decide(&request).columns, ["patient", "city"]);
 //!
-//! let curious = Request { purpose: Purpose::Payment, ..request };
+//! let curious = Request { usage: &Purpose::Payment.into(), ..request };
 //! assert!(!grants.decide(&curious).allowed);
 //! // What leads back to persons is granted by name, never by reading.
 //! let reveal = Request { action: Action::Privileged(Privilege::Reveal), ..request };
@@ -50,6 +52,8 @@ mod decision;
 mod error;
 mod file;
 mod grants;
+mod output;
+mod principal;
 mod purpose;
 pub mod ranger;
 mod reveal;
@@ -57,7 +61,9 @@ mod wildcard;
 
 pub use decision::{Action, Authorizer, Decision, Mask, Privilege, Reason, Request};
 pub use error::{AccessError, Problem};
-pub use file::{AccessFile, ActionGrant, Grant, Role, User};
+pub use file::{AccessFile, ActionGrant, BreakGlassRules, Grant, Role, User};
 pub use grants::{Dataset, Grants};
+pub use output::{OutputLimits, OutputSection};
+pub use principal::{Principal, PurposeOfUse};
 pub use purpose::{Purpose, UnknownPurpose};
 pub use reveal::{Approvals, BadLifetime, Lifetime, RevealRules, same_user};

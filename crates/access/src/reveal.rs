@@ -83,6 +83,12 @@ impl Lifetime {
         if (1..=Self::MAX).contains(&seconds) { Ok(Self(seconds)) } else { Err(BadLifetime) }
     }
 
+    /// At most 30.
+    pub(crate) const fn days(days: u8) -> Self {
+        let seconds = days as u64 * 24 * 3600;
+        Self(if seconds > Self::MAX { Self::MAX } else { seconds })
+    }
+
     pub fn seconds(self) -> u64 {
         self.0
     }

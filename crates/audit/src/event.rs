@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use cordon_access::{Purpose, Reason};
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,14 @@ pub struct Crosswalk {
     pub count: u64,
 }
 
+/// What a review of an access in an emergency came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewOutcome {
+    Justified,
+    NotJustified,
+}
+
 /// How far something came that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,6 +116,16 @@ pub enum Outcome {
     Begun,
     Done,
     Failed,
+}
+
+/// What became of a query's groups where only aggregates may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldGroups {
+    pub released: u64,
+    /// Too few persons, or one of them would show.
+    pub small: u64,
+    /// Would have given a small one away.
+    pub complementary: u64,
 }
 
 macro_rules! events {
@@ -179,6 +198,12 @@ events! {
         query: String,
         principal: String,
         purpose: Purpose,
+        /// Of a query for research.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        research_project: Option<String>,
+        /// Where the query came from, if not from the machine itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<IpAddr>,
         /// The text as it was asked. Keyed: a plain hash would let anyone try literals.
         statement_tag: Tag,
         statement: Statement,
@@ -187,10 +212,27 @@ events! {
     QueryFinished = "query_finished" {
         query: String,
         rows: u64,
+        /// Of a dataset of which only aggregates leave. Whoever asked is not told it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        withheld: Option<WithheldGroups>,
     }
     QueryFailed = "query_failed" {
         query: String,
         what: Label,
+    }
+    /// Somebody reads in an emergency: durable before the first row, and open until somebody else has reviewed it.
+    BreakGlass = "break_glass" {
+        query: String,
+        principal: String,
+        reason: String,
+        datasets: Vec<String>,
+    }
+    /// Another person has looked at an access in an emergency.
+    BreakGlassReviewed = "break_glass_reviewed" {
+        query: String,
+        principal: String,
+        outcome: ReviewOutcome,
+        reason: String,
     }
     AccessDenied = "access_denied" {
         principal: String,
@@ -430,6 +472,8 @@ impl Event {
     pub fn principal(&self) -> Option<&str> {
         match self {
             Self::QueryStarted { principal, .. }
+            | Self::BreakGlass { principal, .. }
+            | Self::BreakGlassReviewed { principal, .. }
             | Self::AccessDenied { principal, .. }
             | Self::TokenRequested { principal, .. }
             | Self::RequestApproved { principal, .. }
@@ -458,6 +502,7 @@ impl Event {
             | Self::RowsRetired { table, .. } => table == dataset,
             Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
             Self::Inspected { subject, .. } => subject.as_deref() == Some(dataset),
+            Self::BreakGlass { datasets, .. } => datasets.iter().any(|one| one == dataset),
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),
             _ => false,
         }

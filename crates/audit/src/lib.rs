@@ -74,7 +74,9 @@ pub use clock::{Clock, SystemClock};
 pub use digest::Digest;
 pub use entry::{Entry, Principal, Record, WriterInfo};
 pub use error::AuditError;
-pub use event::{Crosswalk, DatasetAccess, Event, KeyOperationKind, Label, Outcome, RequestedAct, Sources, StoreUse};
+pub use event::{
+    Crosswalk, DatasetAccess, Event, KeyOperationKind, Label, Outcome, RequestedAct, ReviewOutcome, Sources, StoreUse, WithheldGroups,
+};
 pub use list::{AuditReader, Entries, Filter};
 pub use log::{AuditLog, Options, Receipt};
 pub use statement::Statement;

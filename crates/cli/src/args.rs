@@ -70,6 +70,9 @@ pub enum Command {
     /// Legal holds: while one is on a table, nothing of it is removed.
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Review what was read in emergencies.
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Read and verify the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -220,6 +223,49 @@ pub enum HoldCommand {
     List,
 }
 
+#[derive(Subcommand)]
+pub enum AccessCommand {
+    /// What was read for the purpose `emergency` and that nobody has reviewed yet; close it.
+    Review(ReviewArgs),
+}
+
+#[derive(ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ReviewArgs {
+    #[command(subcommand)]
+    pub command: Option<ReviewCommand>,
+    /// List those that were reviewed too.
+    #[arg(long)]
+    pub all: bool,
+    /// End with exit code 4 where one is overdue, for a watchman.
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ReviewCommand {
+    /// Say what came of looking at one. Nobody closes their own.
+    Close {
+        /// The query, as the list names it.
+        query: String,
+        /// Who has looked at it, as in `cordon.yaml`: it takes a role with the action `review-access` for operations.
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// Whether there was an emergency.
+        #[arg(long, value_enum)]
+        outcome: ReviewVerdict,
+        /// What was looked at and found; it goes on the record.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReviewVerdict {
+    Justified,
+    NotJustified,
+}
+
 #[derive(ClapArgs)]
 pub struct SqlArgs {
     /// One SELECT.
@@ -230,6 +276,12 @@ pub struct SqlArgs {
     /// What the answer is for.
     #[arg(long, value_name = "PURPOSE")]
     pub purpose: String,
+    /// Why. For the purpose `emergency`, which opens what grants name for it, at once; another person reviews it afterwards.
+    #[arg(long, required_if_eq("purpose", "emergency"))]
+    pub reason: Option<String>,
+    /// The research project that the answer is for.
+    #[arg(long, value_name = "ID")]
+    pub research_project: Option<String>,
     /// Write all rows to this file, in clear, as its name's ending says (.csv, .json, .arrow) or as --format does. The file
     /// is replaced when the whole result is there, and not before.
     #[arg(long, short, value_name = "FILE")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use comfy_table::{ContentArrangement, Table, presets};
 use cordon_pipeline::error::{ExitKind, RunError};
 use cordon_pipeline::progress::{Meter, Progress};
+use cordon_query::QueryError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -31,6 +32,11 @@ impl Failure {
 
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ExitKind::Usage, message)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    pub fn query(error: QueryError) -> Self {
+        Self::new(error.exit(), error.to_string())
     }
 
     pub fn exit_code(&self) -> u8 {

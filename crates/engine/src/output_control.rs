@@ -69,5 +69,5 @@ pub struct Withheld {
 pub(crate) type Outcome = Arc<OnceLock<Withheld>>;
 
 pub(crate) fn refused(reason: &'static str) -> EngineError {
-    EngineError::Refused { reason }
+    EngineError::Disclosure { kind: "output control", reason }
 }

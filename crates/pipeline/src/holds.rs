@@ -1,24 +1,22 @@
 //! Legal holds: while one is on a table, nothing of it is removed, whoever asks.
 //!
-//! The audit log is the truth: a hold is in force from its entry `hold_placed` to its entry `hold_released` or to its last day. What
-//! stands in `holds.sealed` only saves reading the log from its beginning; where it is missing, older, or of another log, more is
-//! read. So no file can be edited, removed or put back to end a hold; a log that was cut is refused by whatever opens it.
+//! The audit log is the truth ([`crate::from_log`]): a hold is in force from its entry `hold_placed` to its entry `hold_released` or to
+//! its last day. So no file can be edited, removed or put back to end a hold.
 //!
 //! Who removes something holds a lock together with others who do, from asking for holds until it is gone; who places a hold waits for
 //! that. So a hold is in force when it has been said to be.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use cordon_audit::{Anchor, Event, Filter};
+use cordon_audit::{Entry, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
+use crate::from_log::FromLog;
 use crate::project::OpenProject;
 use crate::retention::{fits, is_pattern};
-use crate::sealed::{read_sealed, write_sealed};
 
 /// One hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,16 +69,6 @@ pub struct InForce {
     pub holds: Holds,
     _lock: File,
 }
-
-/// What of the log has been read before.
-#[derive(Serialize, Deserialize)]
-struct Known {
-    upto: Anchor,
-    holds: BTreeMap<String, Hold>,
-}
-
-/// So many entries are worth being remembered.
-const WORTH: u64 = 256;
 
 impl OpenProject {
     /// The holds that are in force, which stay as they are while somebody removes something.
@@ -190,35 +178,19 @@ impl OpenProject {
 
     /// All holds that were placed and not released, also those whose last day is over.
     fn placed_holds(&self) -> Result<BTreeMap<String, Hold>, RunError> {
-        let path = self.root.join(&self.project.file.storage.state).join("holds.sealed");
-        let known = self.known_holds(&path)?;
-        let (mut holds, from) = known.map_or_else(Default::default, |known| (known.holds, known.upto.seq));
-        let (mut upto, mut told) = (None, false);
-        for entry in self.audit_log().list(Filter { after: (from > 0).then_some(from), ..Filter::default() })? {
-            let entry = entry?;
-            upto = Some(Anchor { seq: entry.seq, hash: entry.hash });
-            told |= apply(&mut holds, &entry.event, entry.time);
-        }
-        if let Some(upto) = upto.filter(|upto| told || upto.seq >= from + WORTH) {
-            // Without it more is read the next time.
-            let _ = write_sealed(&path, &self.seal_key()?, &Known { upto, holds: holds.clone() });
-        }
-        Ok(holds)
+        Ok(self.read_from_log::<Placed>()?.0)
     }
+}
 
-    /// What was read before, where it is of this log.
-    fn known_holds(&self, path: &Path) -> Result<Option<Known>, RunError> {
-        let Ok(Some(known)) = read_sealed::<Known>(path, &self.seal_key()?) else { return Ok(None) };
-        let head = self.audit_log().head()?;
-        if known.upto.seq == head.seq {
-            return Ok((known.upto.hash == head.hash).then_some(known));
-        }
-        // What comes behind it must continue it.
-        let mut next = self.audit_log().list(Filter { after: Some(known.upto.seq), ..Filter::default() })?;
-        Ok(match next.next().transpose()? {
-            Some(entry) if entry.prev == known.upto.hash => Some(known),
-            _ => None,
-        })
+/// By name.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Placed(BTreeMap<String, Hold>);
+
+impl FromLog for Placed {
+    const FILE: &'static str = "holds.sealed";
+
+    fn apply(&mut self, entry: &Entry) -> bool {
+        apply(&mut self.0, &entry.event, entry.time)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use cordon_access::{Dataset, Grants, Problem};
+use cordon_access::{Action, Authorizer, Dataset, Decision, Grants, Principal, Problem, PurposeOfUse, Request};
 use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
 use cordon_crypto::{
     AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SealKeys, SurrogateKey, VaultKey,
@@ -515,6 +515,19 @@ impl OpenProject {
             Some(place) => self.audit(&Event::KeyStoreUsed { store: place.to_string(), what }).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// What the project's policy says now.
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        usage: &PurposeOfUse,
+        dataset: &str,
+        columns: &[&str],
+        action: Action,
+    ) -> Decision {
+        let time = chrono::Utc::now().timestamp_millis();
+        self.project.grants.decide(&Request { principal, usage, time, dataset, columns, action })
     }
 
     pub fn audit_log(&self) -> &AuditLog {

@@ -16,7 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use cordon_access::{Action, Authorizer, Decision, Lifetime, Privilege, Purpose, Request, RevealRules, same_user};
+use cordon_access::{Action, Decision, Lifetime, Principal, Privilege, Purpose, RevealRules, same_user};
 use cordon_audit::{
     AuditError, AuditLog, Crosswalk, Digest, Entry, Event, Filter, Outcome, Receipt, RequestedAct, Tag,
 };
@@ -240,19 +240,7 @@ impl fmt::Display for Refusal {
                 f,
                 "the user may not {} for {purpose}\n  help: it takes a role with `actions: [{{ allow: [{privilege}], \
                  purposes: [{purpose}] }}]` in cordon.yaml; reading tables does not imply it",
-                match privilege {
-                    Privilege::Reveal => "ask to reveal what tokens stand for",
-                    Privilege::ApproveReveal => "decide about revealing tokens",
-                    Privilege::Shred => "ask to destroy what stands behind a token",
-                    Privilege::ApproveShred => "decide about destroying what stands behind tokens",
-                    Privilege::Translate => "ask which tokens of one recipient are which of another",
-                    Privilege::ApproveTranslate => "decide about translating tokens between recipients",
-                    Privilege::JoinRecipients => "query tables of several recipients together",
-                    Privilege::ReadQuarantine => "see quarantined records",
-                    Privilege::UnwrapKeys => "unwrap data keys",
-                    Privilege::Retain => "remove what is past its retention",
-                    Privilege::Hold => "place and release legal holds",
-                }
+                privilege.deed()
             ),
             Self::Own => f.write_str("who asks cannot approve\n  help: another person with the right must"),
             Self::SameSystemUser => f.write_str(
@@ -909,7 +897,7 @@ impl<'a> Desk<'a> {
 
     fn may(&self, user: &str, purpose: Purpose, privilege: Privilege) -> bool {
         let action = Action::Privileged(privilege);
-        self.project.project.grants.decide(&Request { user, purpose, dataset: "tokens", columns: &[], action }).allowed
+        self.project.decide(&Principal::named(user), &purpose.into(), "tokens", &[], action).allowed
     }
 
     fn absent<T>(&self, id: &str, by: &str) -> Decided<T> {

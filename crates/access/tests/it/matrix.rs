@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use cordon_access::{AccessFile, Action, Authorizer, Dataset, Decision, Grants, Privilege, Purpose, Reason, Request};
+use cordon_access::{
+    AccessFile, Action, Authorizer, Dataset, Decision, Grants, Principal, Privilege, Purpose, Reason, Request,
+};
 use serde::Deserialize;
 
 use crate::{cases, check_golden};
@@ -38,7 +40,8 @@ fn letter(purpose: Purpose) -> char {
 
 fn decide(grants: &Grants, user: &str, purpose: Purpose, table: &Table) -> Decision {
     let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
-    grants.decide(&Request { user, purpose, dataset: &table.name, columns: &columns, action: Action::Read })
+    let (principal, usage) = (&Principal::named(user), &purpose.into());
+    grants.decide(&Request { principal, usage, time: 0, dataset: &table.name, columns: &columns, action: Action::Read })
 }
 
 #[test]
@@ -95,7 +98,9 @@ fn the_golden_matrix() {
 
 fn privileged(grants: &Grants, user: &str, purpose: Purpose, privilege: Privilege) -> Decision {
     let action = Action::Privileged(privilege);
-    grants.decide(&Request { user, purpose, dataset: "patients", columns: &["patient", "name"], action })
+    let (principal, usage) = (&Principal::named(user), &purpose.into());
+    let columns = &["patient", "name"];
+    grants.decide(&Request { principal, usage, time: 0, dataset: "patients", columns, action })
 }
 
 #[test]

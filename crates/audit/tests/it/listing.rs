@@ -11,6 +11,8 @@ use crate::support::*;
 fn query(log: &cordon_audit::AuditLog, principal: &str, dataset: &str) -> Event {
     let sql = format!("select city from {dataset} where name = '{CANARY}'");
     Event::QueryStarted {
+        research_project: None,
+        client: None,
         query: "q1".into(),
         principal: principal.into(),
         purpose: Purpose::Research,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cordon_pipeline::error::ExitKind;
@@ -61,7 +62,7 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
     ));
 
     step(ui, 3, "cordon run nightly");
-    let project = Project::find(&dir)?.open(&ask_passphrase, &os_user())?;
+    let project = Arc::new(Project::find(&dir)?.open(&ask_passphrase, &os_user())?);
     let report = run::run_named(ui, &project, "nightly", false)?;
     run::print_report(ui, &report);
 
@@ -114,7 +115,7 @@ fn squeeze(query: &str) -> String {
     query.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn print_query(ui: &Ui, project: &OpenProject, query: &str, user: &str, purpose: &str) -> Result<(), Failure> {
+fn print_query(ui: &Ui, project: &Arc<OpenProject>, query: &str, user: &str, purpose: &str) -> Result<(), Failure> {
     let mut out = Vec::new();
     sql::query(project, query, user, purpose, OutputFormat::Text, &mut out)?;
     ui.say(String::from_utf8_lossy(&out).trim_end());
@@ -127,7 +128,7 @@ const SHOWN: [&str; 10] =
 
 /// Reads synthetic patients from the raw file and finds three of them again by their tokens. Those in quarantine are passed
 /// over: they have no row, and asking for their tokens would make some.
-fn before_and_after(ui: &Ui, project: &OpenProject, dir: &Path) -> Result<(), Failure> {
+fn before_and_after(ui: &Ui, project: &Arc<OpenProject>, dir: &Path) -> Result<(), Failure> {
     let aside: BTreeSet<u64> =
         listing(project)?.iter().filter(|line| line.dataset == "patients").map(|line| line.line).collect();
     let raw = raw_patients(&dir.join("data/csv/patients.csv"), &aside)?;

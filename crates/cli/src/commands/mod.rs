@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod access;
 mod audit;
 mod backup;
 mod demo;
@@ -49,6 +50,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Quarantine(quarantine) => quarantine::quarantine(ui, &place, quarantine),
         Command::Retain(retain) => retain::retain(ui, &place, &retain),
         Command::Hold(hold) => hold::hold(ui, &place, hold),
+        Command::Access(access) => access::access(ui, &place, access),
         Command::Audit(audit) => audit::audit(ui, &place, audit),
         Command::Keys(keys) => keys::keys(ui, &place, keys),
         Command::Vault(vault) => vault::vault(ui, &place, &vault),

@@ -1,9 +1,9 @@
 //! What leads back to persons, and the purposes that are asked for: decided in one place, refusals on the record first.
 
-use cordon_access::{Action, Authorizer, Decision, Privilege, Purpose, Request};
+use cordon_access::{Principal, Privilege, Purpose};
 use cordon_audit::{Event, Label};
-use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::project::OpenProject;
+use cordon_query::rights;
 
 use crate::ui::Failure;
 
@@ -26,34 +26,7 @@ pub fn require(
     privilege: Privilege,
     about: &str,
 ) -> Result<(), Failure> {
-    let action = Action::Privileged(privilege);
-    let decision = project.project.grants.decide(&Request { user, purpose, dataset: about, columns: &[], action });
-    if decision.allowed {
-        return Ok(());
-    }
-    denied(project, user, Some(purpose), &format!("{privilege}: {about}"), Vec::new())?;
-    Err(Failure::new(
-        ExitKind::Denied,
-        format!(
-            "`{user}` may not {} for {}\n  help: it takes a role with `actions: [{{ allow: [{privilege}], purposes: \
-             [{}] }}]` in cordon.yaml; reading tables does not imply it",
-            match privilege {
-                Privilege::Reveal => "ask to reveal what tokens stand for",
-                Privilege::ApproveReveal => "decide about revealing tokens",
-                Privilege::Shred => "ask to destroy what stands behind a token",
-                Privilege::ApproveShred => "decide about destroying what stands behind tokens",
-                Privilege::Translate => "ask which tokens of one recipient are which of another",
-                Privilege::ApproveTranslate => "decide about translating tokens between recipients",
-                Privilege::JoinRecipients => "query tables of several recipients together",
-                Privilege::ReadQuarantine => "see quarantined records",
-                Privilege::UnwrapKeys => "unwrap data keys",
-                Privilege::Retain => "remove what is past its retention",
-                Privilege::Hold => "place or release legal holds",
-            },
-            purpose.name(),
-            purpose.name(),
-        ),
-    ))
+    rights::require(project, &Principal::named(user), &purpose.into(), privilege, about).map_err(Failure::query)
 }
 
 /// What a person typed to justify an access to PHI.
@@ -71,14 +44,7 @@ pub fn denied(
     dataset: &str,
     columns: Vec<String>,
 ) -> Result<(), Failure> {
-    project.audit(&Event::AccessDenied {
-        principal: user.to_owned(),
-        purpose,
-        dataset: dataset.to_owned(),
-        columns,
-        why: Decision::denied().why,
-    })?;
-    Ok(())
+    Ok(rights::denied(project, user, purpose, dataset, columns)?)
 }
 
 /// Puts a look at lists and states on the record.

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use cordon_access::Privilege;
+use cordon_access::{Principal, Privilege};
 use cordon_audit::{Event, Label};
 use cordon_engine::tables::TableVersion;
 use cordon_pipeline::error::{ExitKind, engine_exit};
 use cordon_pipeline::project::OpenProject;
+use cordon_query::{QueryError, Stored};
 
-use super::sql::{Stored, nothing_granted};
 use super::{Outcome, Place, rights};
 use crate::args::{TablesArgs, TablesCommand};
 use crate::ui::{Failure, Ui, human_bytes, plural};
@@ -30,10 +30,10 @@ pub fn tables(ui: &Ui, place: &Place, args: TablesArgs) -> Outcome {
 fn list(ui: &Ui, place: &Place, user: &str, purpose: &str) -> Outcome {
     let project = place.open_as(user)?;
     let purpose = rights::purpose(&project, user, purpose)?;
-    let open = Stored::read(&project)?.authorise(&project, user, purpose);
+    let open = Stored::read(&project)?.authorise(&project, &Principal::named(user), &purpose.into());
     if open.is_empty() {
         rights::denied(&project, user, Some(purpose), "*", Vec::new())?;
-        return Err(nothing_granted(user, purpose));
+        return Err(Failure::query(QueryError::NothingGranted { user: user.to_owned(), purpose }));
     }
     project.audit(&Event::Inspected {
         what: Label::new("tables"),

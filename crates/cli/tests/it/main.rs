@@ -6,6 +6,7 @@ mod accept;
 mod access;
 mod backup;
 mod backup_keys;
+mod break_glass;
 mod canaries;
 mod ccda;
 mod dicom;

@@ -1,0 +1,90 @@
+//! Rows, and how it went with them.
+
+use arrow_schema::SchemaRef;
+use cordon_engine::{EngineError, OutputRule, QueryStream, Withheld};
+use cordon_pipeline::error::engine_exit;
+
+use crate::QueryError;
+use crate::asked::Asked;
+use crate::questions::blocking;
+
+/// A question that is on the record, and its rows.
+pub struct Answer {
+    rows: QueryStream,
+    record: Record,
+    rule: Option<OutputRule>,
+}
+
+/// The rows of an answer. Its errors hold no value.
+pub type Rows = QueryStream;
+
+impl Answer {
+    pub(crate) fn new(rows: QueryStream, mut record: Record, rule: Option<OutputRule>) -> Self {
+        record.withheld = Some(Box::new(rows.withheld()));
+        Self { rows, record, rule }
+    }
+
+    /// The rule under which the answer stands, where only aggregates may leave: to be told with it.
+    pub fn output_rule(&self) -> Option<OutputRule> {
+        self.rule
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    /// The rows, and what has to be told when they are where they were to go.
+    pub fn into_parts(self) -> (Rows, Record) {
+        (self.rows, self.record)
+    }
+}
+
+/// What is still to be written about a question: how it ended. Where nobody says it, because whoever asked went away, that is what is
+/// written.
+pub struct Record {
+    asked: Option<Asked>,
+    withheld: Option<Box<dyn Fn() -> Option<Withheld> + Send>>,
+}
+
+impl Record {
+    pub(crate) fn new(asked: Asked) -> Self {
+        Self { asked: Some(asked), withheld: None }
+    }
+
+    /// The question's name in the audit log.
+    pub fn id(&self) -> &str {
+        self.asked.as_ref().map_or("", Asked::id)
+    }
+
+    /// All rows are where they were to go.
+    pub async fn finished(mut self, rows: u64) -> Result<(), QueryError> {
+        let withheld = self.withheld.as_ref().and_then(|withheld| withheld());
+        match self.asked.take() {
+            Some(asked) => blocking(move || Ok(asked.finished(rows, withheld)?)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The rows ended with an error, which comes back for whoever asked; a record that could not be written comes in its place.
+    pub async fn failed(mut self, error: EngineError) -> QueryError {
+        let what = engine_exit(&error).0;
+        let written = match self.asked.take() {
+            Some(asked) => blocking(move || Ok(asked.failed(what)?)).await,
+            None => Ok(()),
+        };
+        written.err().unwrap_or(QueryError::Engine(error))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            // The entry that the question was asked is there already; nobody is left who could be told that this one is not.
+            let write = move || drop(asked.failed("abandoned"));
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(write)),
+                Err(_) => write(),
+            }
+        }
+    }
+}
