@@ -41,8 +41,8 @@ impl OpenProject {
         // Two users may not differ by case alone.
         let name = HEXLOWER.encode(&hash.derive("users").tag128(user.to_lowercase().as_bytes()));
         let memory = OutputMemory {
-            path: self.project.state_root().join(format!("output-memory-{name}.sealed")),
-            lock: self.project.state_root().join(LOCK),
+            path: self.state_root().join(format!("output-memory-{name}.sealed")),
+            lock: self.state_root().join(LOCK),
             keys,
             remember: i64::try_from(remember).unwrap_or(i64::MAX),
         };

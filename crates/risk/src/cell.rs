@@ -142,7 +142,27 @@ impl Contributions {
     /// Whether all its subjects are among those of `other`.
     pub(crate) fn within(&self, other: &Self) -> bool {
         let mut theirs = other.0.iter();
-        self.0.len() <= other.0.len() && self.0.iter().all(|(subject, _)| theirs.any(|(with, _)| with == subject))
+        // Most are told apart by their first or last.
+        let ends = |parts: &[(u64, f64)]| (parts.first().map(|part| part.0), parts.last().map(|part| part.0));
+        let ((first, last), (lowest, highest)) = (ends(&self.0), ends(&other.0));
+        if self.0.len() > other.0.len() || first < lowest || last > highest {
+            return false;
+        }
+        self.0.iter().all(|(subject, _)| theirs.any(|(with, _)| with == subject))
+    }
+
+    /// What is left without the part; `None` where it does not lie within.
+    pub(crate) fn without(&self, part: &Self) -> Option<Self> {
+        if part.is_empty() || part.len() > self.len() || !part.within(self) {
+            return None;
+        }
+        let mut gone = part.0.iter().peekable();
+        let left = self.0.iter().filter_map(|(subject, amount)| match gone.next_if(|(of, _)| of == subject) {
+            Some((_, taken)) if same(*amount, *taken) => None,
+            Some((_, taken)) => Some((*subject, amount - taken)),
+            None => Some((*subject, *amount)),
+        });
+        Some(Self(left.collect()))
     }
 
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {

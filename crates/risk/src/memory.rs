@@ -2,10 +2,12 @@
 //!
 //! Two releases of which one covers a few subjects more than the other tell of these few by subtraction. So for each released number it
 //! is remembered which subject added how much, under keyed hashes, and a new number is refused when 1 to k-1 subjects make its difference to
-//! an earlier one, or to what parts of an earlier grouping add up to (or an earlier number to parts of the new grouping). A refusal tells
+//! an earlier one, or are what is left of a whole less up to three parts of it, new or earlier (all cells of a grouping that lie within the
+//! whole are one part). A refusal tells
 //! something as well (Kenthapadi, Mishra and Nissim, Simulatable auditing, 2005): after [`MAX_REFUSALS`] within the time that is remembered
-//! nothing more is answered. What is not found: combinations of three and more queries beyond these, and what two users know together.
+//! nothing more is answered. What is not found: combinations of overlapping groups and longer sums, and what two users know together.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cell::Contributions;
@@ -42,6 +44,7 @@ pub enum Refusal {
     Difference,
     #[error("too many queries were refused for their difference from earlier ones")]
     TooManyRefusals,
+    /// Or holds more than can be held against a new answer.
     #[error("the memory of earlier answers is full")]
     Full,
 }
@@ -53,6 +56,11 @@ pub struct MemoryError;
 
 /// Refusals after which a refusal says too much.
 pub const MAX_REFUSALS: usize = 20;
+
+/// How many parts are subtracted from a whole. A grouping's cells within it count once.
+const DEPTH: usize = 3;
+/// Comparisons, each of about sixteen subjects, that the search may take. Where they do not suffice, nothing leaves.
+const MAX_STEPS: usize = 4 << 20;
 
 const MAGIC: &[u8; 8] = b"CORDOM01";
 
@@ -78,10 +86,11 @@ impl Memory {
         if self.refused.len() >= MAX_REFUSALS {
             return Err(Refusal::TooManyRefusals);
         }
-        let told = |new: &Partition| self.released.iter().any(|old| tells_of_few(new, &old.partition, smallest));
-        if release.iter().any(told) {
-            self.refused.push(at);
-            return Err(Refusal::Difference);
+        for new in &release {
+            if tells_of_few(new, &self.released, smallest, MAX_STEPS)? {
+                self.refused.push(at);
+                return Err(Refusal::Difference);
+            }
         }
         let before = self.released.len();
         for partition in release {
@@ -195,26 +204,104 @@ impl Reader<'_> {
     }
 }
 
-fn tells_of_few(new: &Partition, old: &Partition, smallest: usize) -> bool {
-    if !new.kind.is_comparable(old.kind) {
-        return false;
-    }
-    let few = |one: &Contributions, other: &Contributions| (1..smallest).contains(&one.differing(other, smallest));
-    new.cells.iter().any(|cell| old.cells.iter().any(|before| few(cell, before)))
-        || new.cells.iter().any(|cell| rest_is_small(cell, old, smallest))
-        || old.cells.iter().any(|cell| rest_is_small(cell, new, smallest))
+/// What may be subtracted from a number in one step.
+enum Part<'a> {
+    Cell(&'a Contributions),
+    /// All cells of a grouping that lie within.
+    Within(&'a Partition),
 }
 
-/// Whether the cell less the parts within it leaves a few subjects.
-fn rest_is_small(whole: &Contributions, parts: &Partition, smallest: usize) -> bool {
-    let within: Vec<&Contributions> = parts.cells.iter().filter(|part| part.within(whole)).collect();
-    within.len() > 1
-        && (1..smallest).contains(&Contributions::sum(within.into_iter()).differing(whole, smallest))
+/// The search for what is left when parts are subtracted from a whole.
+struct Search<'a> {
+    smallest: usize,
+    parts: Vec<Part<'a>>,
+    /// Steps that may still be taken.
+    budget: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(kind: Kind, smallest: usize, old: impl Iterator<Item = &'a Partition>, budget: usize) -> Self {
+        let mut parts = Vec::new();
+        for partition in old.filter(|partition| partition.kind == kind) {
+            if partition.cells.len() > 1 {
+                parts.push(Part::Within(partition));
+            }
+            parts.extend(partition.cells.iter().map(Part::Cell));
+        }
+        Self { smallest, parts, budget }
+    }
+
+    fn is_few(&self, left: &Contributions) -> bool {
+        (1..self.smallest).contains(&left.len())
+    }
+
+    /// Whether subtracting up to `depth` parts leaves a few subjects.
+    fn leaves_few(&mut self, whole: &Contributions, from: usize, depth: usize) -> Result<bool, Refusal> {
+        for at in from..self.parts.len() {
+            self.budget = self.budget.checked_sub(1 + whole.len() / 16).ok_or(Refusal::Full)?;
+            let left = match self.parts.get(at) {
+                Some(Part::Cell(cell)) => whole.without(cell),
+                Some(Part::Within(partition)) => without_within(whole, partition),
+                None => None,
+            };
+            let Some(left) = left else { continue };
+            if self.is_few(&left) || (depth > 1 && !left.is_empty() && self.leaves_few(&left, at + 1, depth - 1)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The whole less those cells of the grouping that lie within it; `None` where none does.
+fn without_within(whole: &Contributions, partition: &Partition) -> Option<Contributions> {
+    let within: Vec<&Contributions> = partition.cells.iter().filter(|cell| cell.within(whole)).collect();
+    if within.is_empty() {
+        return None;
+    }
+    whole.without(&Contributions::sum(within.into_iter()))
+}
+
+/// The cells, and all of them together.
+fn wholes(partition: &Partition) -> Vec<Cow<'_, Contributions>> {
+    let mut wholes: Vec<Cow<'_, Contributions>> = partition.cells.iter().map(Cow::Borrowed).collect();
+    if wholes.len() > 1 {
+        wholes.push(Cow::Owned(Contributions::sum(partition.cells.iter())));
+    }
+    wholes
+}
+
+/// Whether the new grouping's cells tell of a few subjects, given what was released before.
+fn tells_of_few(new: &Partition, old: &[Remembered], smallest: usize, budget: usize) -> Result<bool, Refusal> {
+    let old = || old.iter().map(|old| &old.partition);
+    for before in old().filter(|before| new.kind.is_comparable(before.kind)) {
+        let few = |one: &Contributions, other: &Contributions| (1..smallest).contains(&one.differing(other, smallest));
+        if new.cells.iter().any(|cell| before.cells.iter().any(|before| few(cell, before))) {
+            return Ok(true);
+        }
+    }
+    let mut search = Search::new(new.kind, smallest, old(), budget);
+    // What is new as the whole.
+    for whole in wholes(new) {
+        if search.leaves_few(&whole, 0, DEPTH)? {
+            return Ok(true);
+        }
+    }
+    // What was before as the whole, of which the new cells are parts.
+    for whole in old().filter(|before| before.kind == new.kind).flat_map(wholes) {
+        let all = if new.cells.len() > 1 { without_within(&whole, new) } else { None };
+        for left in new.cells.iter().filter_map(|cell| whole.without(cell)).chain(all) {
+            if search.is_few(&left) || (!left.is_empty() && search.leaves_few(&left, 0, DEPTH - 1)?) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     fn cell(subjects: impl IntoIterator<Item = u64>) -> Contributions {
@@ -249,6 +336,35 @@ mod tests {
         assert_eq!(admit(&mut memory, vec![cell(0..64)]), Ok(()));
         assert_eq!(admit(&mut memory, vec![cell(0..30), cell(30..60)]), Err(Refusal::Difference));
         assert_eq!(admit(&mut memory, vec![cell(0..30), cell(30..50)]), Ok(()));
+    }
+
+    #[test]
+    fn parts_of_several_queries_add_up() {
+        let mut memory = Memory::default();
+        for part in [cell(0..64), cell(0..30), cell(30..45)] {
+            assert_eq!(admit(&mut memory, vec![part]), Ok(()));
+        }
+        assert_eq!(admit(&mut memory, vec![cell(45..60)]), Err(Refusal::Difference));
+        assert_eq!(admit(&mut memory, vec![cell(45..64)]), Ok(()));
+        // The whole comes last.
+        let mut memory = Memory::default();
+        for part in [cell(0..30), cell(30..45), cell(45..60)] {
+            assert_eq!(admit(&mut memory, vec![part]), Ok(()));
+        }
+        assert_eq!(admit(&mut memory, vec![cell(0..64)]), Err(Refusal::Difference));
+        assert_eq!(admit(&mut memory, vec![cell(0..75)]), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_searched_is_refused() {
+        let mut memory = Memory::default();
+        for at in 0..700 {
+            let release = one(vec![cell((at * 20)..(at * 20 + 20))]);
+            if memory.admit(release, 11, 1, 0, 1 << 26).is_err() {
+                panic!("parts that are apart are no work");
+            }
+        }
+        assert_eq!(memory.admit(one(vec![cell(0..14_000)]), 11, 1, 0, 1 << 26), Err(Refusal::Full));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod foreign_files;
 mod interop;
 mod key_material;
+mod output_control;
 mod queries;
 mod scrubbing;
 #[path = "../../../keystore/tests/it/servers.rs"]
