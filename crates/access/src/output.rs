@@ -61,23 +61,26 @@ impl OutputRules {
                 wrong("smallest-group", "a smallest group has from 2 to 1000 persons", "11 is what CMS asks for");
             }
             if section.rounding.is_some_and(|base| !(2..=100).contains(&base)) {
-                wrong("rounding", "counts are rounded to multiples of 2 to 100", "write `rounding: 5`, or leave it out");
+                wrong(
+                    "rounding",
+                    "counts are rounded to multiples of 2 to 100",
+                    "write `rounding: 5`, or leave it out",
+                );
             }
         }
-        let checked = |section: OutputSection| {
-            (section.datasets.iter().map(|pattern| Wildcard::new(pattern)).collect(), section)
-        };
+        let checked =
+            |section: OutputSection| (section.datasets.iter().map(|pattern| Wildcard::new(pattern)).collect(), section);
         Self(sections.into_iter().map(checked).collect())
     }
 
     pub(crate) fn of(&self, dataset: &str) -> Option<OutputLimits> {
         let of_it = self.0.iter().filter(|(patterns, _)| patterns.iter().any(|pattern| pattern.matches(dataset)));
-        of_it.map(|(_, section)| OutputLimits { smallest_group: section.smallest_group, rounding: section.rounding }).reduce(
-            |one, other| OutputLimits {
+        of_it
+            .map(|(_, section)| OutputLimits { smallest_group: section.smallest_group, rounding: section.rounding })
+            .reduce(|one, other| OutputLimits {
                 smallest_group: one.smallest_group.max(other.smallest_group),
                 rounding: one.rounding.max(other.rounding),
-            },
-        )
+            })
     }
 
     /// For how many seconds answers are remembered.

@@ -43,7 +43,10 @@ pub trait ReleaseMemory: Send + Sync {
 
 impl fmt::Debug for OutputControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutputControl").field("rules", &self.rules).field("rounding", &self.rounding).finish_non_exhaustive()
+        f.debug_struct("OutputControl")
+            .field("rules", &self.rules)
+            .field("rounding", &self.rounding)
+            .finish_non_exhaustive()
     }
 }
 

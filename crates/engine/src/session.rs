@@ -297,7 +297,12 @@ impl AuthorizedSession {
     pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {
-            return Ok(QueryRun { schema: batch.schema(), touched: Vec::new(), work: Work::Ready(batch), output: None });
+            return Ok(QueryRun {
+                schema: batch.schema(),
+                touched: Vec::new(),
+                work: Work::Ready(batch),
+                output: None,
+            });
         }
         let known_functions = || {
             let state = &self.state;
@@ -319,11 +324,11 @@ impl AuthorizedSession {
             .with_allow_statements(false)
             .verify_plan(&logical)
             .map_err(|_| EngineError::Refused { reason: "only questions may run" })?;
-        let optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
+        let controlled = self.only_statistics(&logical, gated.explain).await?;
+        let mut optimized = self.state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
         let touched = self.touched(&optimized)?;
         let mut output = None;
-        let mut optimized = optimized;
-        if let Some((plan, rule)) = self.only_statistics(&logical, gated.explain).await? {
+        if let Some((plan, rule)) = controlled {
             output = Some(rule);
             // What is explained is the query as it was asked.
             optimized = plan.unwrap_or(optimized);
@@ -362,8 +367,7 @@ impl AuthorizedSession {
             return Ok(None);
         };
         let below = shape::release(aggregate, &self.controlled)?;
-        let rule =
-            OutputRule { smallest: below.control.rules.smallest(), rounding: below.control.rounding };
+        let rule = OutputRule { smallest: below.control.rules.smallest(), rounding: below.control.rounding };
         let outcome = Outcome::default();
         if explain {
             return Ok(Some((None, (rule, outcome))));

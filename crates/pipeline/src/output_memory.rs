@@ -101,7 +101,8 @@ impl OutputMemory {
 
     fn read(&self) -> Result<Memory, EngineError> {
         let unreadable = || refused("output control: memory", UNREADABLE);
-        let Some(text) = read_sealed::<String>(&self.path, &self.keys).map_err(|_| unreadable())?.map(Zeroizing::new) else {
+        let Some(text) = read_sealed::<String>(&self.path, &self.keys).map_err(|_| unreadable())?.map(Zeroizing::new)
+        else {
             return Ok(Memory::default());
         };
         let bytes = Zeroizing::new(BASE64.decode(text.as_bytes()).map_err(|_| unreadable())?);

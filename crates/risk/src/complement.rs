@@ -176,7 +176,9 @@ impl Table {
         let open: Vec<&Equation> = self
             .equations
             .iter()
-            .filter(|equation| number.contains_key(&equation.total) || equation.parts.iter().any(|part| number.contains_key(part)))
+            .filter(|equation| {
+                number.contains_key(&equation.total) || equation.parts.iter().any(|part| number.contains_key(part))
+            })
             .collect();
         if open.is_empty() {
             return false;
@@ -205,7 +207,8 @@ impl Table {
             }
             let cells: Vec<usize> = row.iter().filter_map(|(at, _)| unknown.get(*at).copied()).collect();
             let is_sensitive = |cell: &usize| self.cells.get(*cell).is_some_and(|place| place.fate == Fate::Sensitive);
-            (cells.iter().any(is_sensitive) && (cells.len() == 1 || !self.may_be_known(&cells, rules, shown))).then_some(cells)
+            (cells.iter().any(is_sensitive) && (cells.len() == 1 || !self.may_be_known(&cells, rules, shown)))
+                .then_some(cells)
         });
         let Some(told) = told else { return false };
         let of_them = open

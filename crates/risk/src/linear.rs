@@ -65,7 +65,8 @@ mod tests {
     fn a_bridge_between_two_squares_is_determined() {
         // Rows 0..4 and columns 0..4; two squares of unknowns, and one unknown at (1, 2) that joins them.
         let cells = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 2), (2, 3), (3, 2), (3, 3)];
-        let line = |wanted: &dyn Fn(&(usize, usize)) -> bool| cells.iter().map(|cell| u64::from(wanted(cell))).collect();
+        let line =
+            |wanted: &dyn Fn(&(usize, usize)) -> bool| cells.iter().map(|cell| u64::from(wanted(cell))).collect();
         let mut rows: Vec<Vec<u64>> = Vec::new();
         for number in 0..4 {
             rows.push(line(&|cell| cell.0 == number));

@@ -26,7 +26,8 @@ impl Kind {
     /// Whether one less the other means anything. A column of zeros and ones counts rows, so values are held against counts. How many subjects
     /// there are is not held against how many rows they have: both are told of one group at once.
     fn is_comparable(self, other: Self) -> bool {
-        self == other || (self != Self::Subjects && other != Self::Subjects && (self == Self::Counts || other == Self::Counts))
+        self == other
+            || (self != Self::Subjects && other != Self::Subjects && (self == Self::Counts || other == Self::Counts))
     }
 }
 
@@ -80,7 +81,14 @@ struct Remembered {
 impl Memory {
     /// Takes the release in, or says why it may not leave; a refusal for a difference is remembered as well. `since` is the moment before
     /// which all is forgotten, `bytes` how large the memory may become.
-    pub fn admit(&mut self, release: Vec<Partition>, smallest: usize, at: i64, since: i64, bytes: usize) -> Result<(), Refusal> {
+    pub fn admit(
+        &mut self,
+        release: Vec<Partition>,
+        smallest: usize,
+        at: i64,
+        since: i64,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
         self.released.retain(|remembered| remembered.at >= since);
         self.refused.retain(|refused| *refused >= since);
         if self.refused.len() >= MAX_REFUSALS {
@@ -95,7 +103,11 @@ impl Memory {
         let before = self.released.len();
         for partition in release {
             // Asked again, it is known already; the newer of the two is the one to keep.
-            match self.released.iter_mut().find(|old| old.partition.kind == partition.kind && old.partition.cells == partition.cells) {
+            match self
+                .released
+                .iter_mut()
+                .find(|old| old.partition.kind == partition.kind && old.partition.cells == partition.cells)
+            {
                 Some(old) => old.at = old.at.max(at),
                 None if partition.cells.is_empty() => {}
                 None => self.released.push(Remembered { at, partition }),
@@ -110,7 +122,10 @@ impl Memory {
 
     /// About how many bytes [`Self::encode`] makes.
     pub fn len(&self) -> usize {
-        let cells = self.released.iter().map(|old| old.partition.cells.iter().map(|cell| 16 + 12 * cell.len()).sum::<usize>() + 32);
+        let cells = self
+            .released
+            .iter()
+            .map(|old| old.partition.cells.iter().map(|cell| 16 + 12 * cell.len()).sum::<usize>() + 32);
         cells.sum::<usize>() + 8 * (self.subjects().len() + self.refused.len()) + 24
     }
 
@@ -370,7 +385,8 @@ mod tests {
     #[test]
     fn a_row_less_of_the_same_person_is_a_difference() {
         let mut memory = Memory::default();
-        let rows = |of_first: f64| Contributions::new((0..50).map(|n| (n, if n == 0 { of_first } else { 2.0 })).collect());
+        let rows =
+            |of_first: f64| Contributions::new((0..50).map(|n| (n, if n == 0 { of_first } else { 2.0 })).collect());
         assert_eq!(admit(&mut memory, vec![rows(3.0)]), Ok(()));
         assert_eq!(admit(&mut memory, vec![rows(2.0)]), Err(Refusal::Difference));
         assert_eq!(admit(&mut memory, vec![rows(3.0)]), Ok(()));

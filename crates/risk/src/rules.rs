@@ -126,7 +126,11 @@ mod tests {
         let entry = |(subject, value): (u64, &f64)| Entry {
             subject,
             rows: 1,
-            moments: vec![Moments { count: u64::from(!value.is_nan()), sum: if value.is_nan() { 0.0 } else { *value }, squares: 0.0 }],
+            moments: vec![Moments {
+                count: u64::from(!value.is_nan()),
+                sum: if value.is_nan() { 0.0 } else { *value },
+                squares: 0.0,
+            }],
         };
         Cell::new((0..).zip(values).map(entry).collect())
     }

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cordon_access::{Principal, PurposeOfUse};
-use cordon_engine::{EngineError, OutputRule};
 use cordon_engine::output::{OutputFormat as Format, write_result};
+use cordon_engine::{EngineError, OutputRule};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use cordon_query::{Question, Questions};

@@ -21,10 +21,8 @@ datasets:
     fields:
       ward: { kind: clinical }
 ";
-    let folder = Folder::with(
-        policy,
-        "  - { dataset: stays, path: in/stays.csv }\n  - { dataset: wards, path: in/wards.csv }",
-    );
+    let folder =
+        Folder::with(policy, "  - { dataset: stays, path: in/stays.csv }\n  - { dataset: wards, path: in/wards.csv }");
     let mut stays = "patient,ward,days\n".to_owned();
     let mut number = 0;
     for (ward, count) in [("a", 30), ("b", 3), ("c", 15)] {

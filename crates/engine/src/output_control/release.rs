@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use arrow::compute::cast;
 use arrow::row::{OwnedRow, RowConverter, SortField};
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, UInt64Array, new_null_array};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, UInt64Array,
+    new_null_array,
+};
 use arrow_schema::{DataType, SchemaRef};
 use cordon_crypto::KeyedHash;
 use cordon_risk::{Cell, Entry, Kind, Moments, Partition, Quantity, Shown, Table, round_to};
@@ -28,10 +31,15 @@ use crate::errors::{EngineError, ExecutionProblem};
 
 /// Groups and subjects that are held in memory while a release is decided on.
 const MAX_ENTRIES: usize = 8 << 20;
-const TOO_LARGE: &str = "too many groups over a table of which only aggregates leave: group by fewer columns or in fewer ways";
+const TOO_LARGE: &str =
+    "too many groups over a table of which only aggregates leave: group by fewer columns or in fewer ways";
 
 /// The released groups as a leaf of the plan: what stands above the aggregate is run over them.
-pub(crate) fn leaf(release: Release, plan: Arc<dyn ExecutionPlan>, outcome: Outcome) -> Result<LogicalPlan, EngineError> {
+pub(crate) fn leaf(
+    release: Release,
+    plan: Arc<dyn ExecutionPlan>,
+    outcome: Outcome,
+) -> Result<LogicalPlan, EngineError> {
     let schema: SchemaRef = Arc::new(nullable(&release.schema));
     let names: Vec<Expr> = schema
         .fields()
@@ -104,7 +112,8 @@ impl Gathered {
         let types = schema.fields().iter().take(release.groups).map(|field| field.data_type().clone());
         let columns = types
             .map(|data_type| {
-                let converter = RowConverter::new(vec![SortField::new(data_type)]).map_err(|error| EngineError::arrow(&error))?;
+                let converter =
+                    RowConverter::new(vec![SortField::new(data_type)]).map_err(|error| EngineError::arrow(&error))?;
                 Ok(Values { converter, numbers: HashMap::new() })
             })
             .collect::<Result<_, EngineError>>()?;
@@ -197,7 +206,12 @@ fn first_bytes(tag: [u8; 32]) -> u64 {
 }
 
 /// Decides, remembers, and only then gives out.
-fn decide(release: &Release, gathered: Gathered, schema: &SchemaRef, outcome: &Outcome) -> Result<RecordBatch, EngineError> {
+fn decide(
+    release: &Release,
+    gathered: Gathered,
+    schema: &SchemaRef,
+    outcome: &Outcome,
+) -> Result<RecordBatch, EngineError> {
     let Gathered { columns, groups, hash, .. } = gathered;
     let (values, places): (Vec<_>, Vec<_>) = columns.iter().map(Values::ordered).unzip();
     // By the order of the values and not of their coming, so that the same question has the same answer.
@@ -235,7 +249,12 @@ fn quantities(release: &Release) -> Vec<Quantity> {
     shown
 }
 
-fn remember(release: &Release, released: &[Shown<'_>], shown: &[Quantity], hash: &KeyedHash) -> Result<(), EngineError> {
+fn remember(
+    release: &Release,
+    released: &[Shown<'_>],
+    shown: &[Quantity],
+    hash: &KeyedHash,
+) -> Result<(), EngineError> {
     let column = |of: usize, what: &str| {
         let (table, name) = release.measures.get(of).map_or(("", ""), |(table, name)| (table.as_str(), name.as_str()));
         first_bytes(hash.derive("columns").tag_parts(&[table.as_bytes(), name.as_bytes(), what.as_bytes()]))
@@ -250,7 +269,8 @@ fn remember(release: &Release, released: &[Shown<'_>], shown: &[Quantity], hash:
                 Quantity::Squares(of) => Kind::Values(column(of, "squares")),
             };
             let cells = released.iter().filter(|shown| shown.set == set);
-            partitions.push(Partition { kind, cells: cells.map(|shown| shown.cell.contributions(*quantity)).collect() });
+            partitions
+                .push(Partition { kind, cells: cells.map(|shown| shown.cell.contributions(*quantity)).collect() });
         }
     }
     if released.is_empty() {
@@ -285,7 +305,8 @@ fn batch(
         let array: ArrayRef = match asked {
             Asked::GroupingId => Arc::new(released.iter().map(|shown| grouping_id(shown.key)).collect::<UInt64Array>()),
             _ => {
-                let value = |row: usize| released.get(row).and_then(|shown| number(*asked, shown.cell, &release.control));
+                let value =
+                    |row: usize| released.get(row).and_then(|shown| number(*asked, shown.cell, &release.control));
                 Arc::new((0..rows).map(value).collect::<Float64Array>())
             }
         };

@@ -10,10 +10,11 @@ use datafusion::common::{Column, DFSchemaRef, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
-use datafusion::logical_expr::expr::{AggregateFunction, Alias, Cast, GroupingSet};
-use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::expr::{AggregateFunction, Alias, BinaryExpr, Cast, GroupingSet};
+use datafusion::logical_expr::utils::{grouping_set_to_exprlist, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, cast, lit,
+    Aggregate, Expr, ExprSchemable, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    cast, lit,
 };
 
 use super::allowed::{SUBJECT, cannot_fail, check};
@@ -22,7 +23,8 @@ use super::{OutputControl, refused};
 use crate::barrier::SecurityBarrier;
 use crate::errors::EngineError;
 
-const ONLY_AGGREGATES: &str = "only aggregates may leave this table: a query groups its rows, or counts or averages all of them";
+const ONLY_AGGREGATES: &str =
+    "only aggregates may leave this table: a query groups its rows, or counts or averages all of them";
 const ONE_GROUPING: &str = "only aggregates may leave this table, of one grouping in a query: not of two that are joined, united or nested, \
                             and none in an expression";
 const BELOW: &str = "only aggregates may leave this table, and below the grouping a query may only filter, compute columns and join tables of \
@@ -91,7 +93,11 @@ pub(crate) enum Asked {
     Count(usize),
     Sum(usize),
     Mean(usize),
-    Variance { of: usize, sample: bool, root: bool },
+    Variance {
+        of: usize,
+        sample: bool,
+        root: bool,
+    },
     /// DataFusion's own bit mask of the grouping set.
     GroupingId,
 }
@@ -174,7 +180,11 @@ pub(crate) fn cut<'a>(plan: &'a LogicalPlan, tables: &ControlledTables) -> Resul
 }
 
 /// The plan with another in the place of the aggregate that [`cut`] found.
-pub(crate) fn put(plan: &LogicalPlan, aggregate: &Aggregate, instead: &LogicalPlan) -> Result<LogicalPlan, EngineError> {
+pub(crate) fn put(
+    plan: &LogicalPlan,
+    aggregate: &Aggregate,
+    instead: &LogicalPlan,
+) -> Result<LogicalPlan, EngineError> {
     if matches!(plan, LogicalPlan::Aggregate(found) if std::ptr::eq(found, aggregate)) {
         return Ok(instead.clone());
     }
@@ -192,24 +202,36 @@ pub(crate) fn put(plan: &LogicalPlan, aggregate: &Aggregate, instead: &LogicalPl
 pub(crate) fn release(aggregate: &Aggregate, tables: &ControlledTables) -> Result<Release, EngineError> {
     let Carrying { plan, subject, facts } = carry(&aggregate.input, tables)?;
     let schema = Arc::clone(plan.schema());
-    let groups: Vec<Expr> =
-        grouping_set_to_exprlist(&aggregate.group_expr).map_err(|_| refused(ONLY_AGGREGATES))?.into_iter().cloned().collect();
+    let groups: Vec<Expr> = grouping_set_to_exprlist(&aggregate.group_expr)
+        .map_err(|_| refused(ONLY_AGGREGATES))?
+        .into_iter()
+        .cloned()
+        .collect();
     groups.iter().try_for_each(|group| check(group, &schema, &facts))?;
     let position = |expr: &Expr| groups.iter().position(|group| group == expr);
-    let (sets, is_grouping_set): (Vec<Vec<bool>>, bool) = match aggregate.group_expr.as_slice() {
-        [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => {
-            let set = |exprs: &Vec<Expr>| {
-                let mut columns = vec![false; groups.len()];
-                for at in exprs.iter().filter_map(position) {
-                    if let Some(column) = columns.get_mut(at) {
-                        *column = true;
-                    }
-                }
-                columns
-            };
-            (sets.iter().map(set).collect(), true)
+    let set = |exprs: &[Expr]| {
+        let mut columns = vec![false; groups.len()];
+        for at in exprs.iter().filter_map(position) {
+            if let Some(column) = columns.get_mut(at) {
+                *column = true;
+            }
         }
-        [Expr::GroupingSet(_)] => return Err(refused(TOO_MANY_GROUPINGS)),
+        columns
+    };
+    let (sets, is_grouping_set): (Vec<Vec<bool>>, bool) = match aggregate.group_expr.as_slice() {
+        [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => (sets.iter().map(|exprs| set(exprs)).collect(), true),
+        [Expr::GroupingSet(GroupingSet::Rollup(exprs))] => {
+            ((0..=exprs.len()).map(|count| set(exprs.get(..count).unwrap_or_default())).collect(), true)
+        }
+        // More sets than are worked out anyway.
+        [Expr::GroupingSet(GroupingSet::Cube(exprs))] if exprs.len() > 6 => return Err(refused(TOO_MANY_GROUPINGS)),
+        [Expr::GroupingSet(GroupingSet::Cube(exprs))] => {
+            let chosen = |mask: usize| {
+                let kept = exprs.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, expr)| expr.clone());
+                set(&kept.collect::<Vec<_>>())
+            };
+            ((0..1_usize << exprs.len()).map(chosen).collect(), true)
+        }
         _ => (vec![vec![true; groups.len()]], false),
     };
     let distinct: BTreeSet<&Vec<bool>> = sets.iter().collect();
@@ -226,7 +248,16 @@ pub(crate) fn release(aggregate: &Aggregate, tables: &ControlledTables) -> Resul
     let width = groups.len();
     let plan = by_subject(plan, groups, subject, &measures).map_err(|_| refused(ONLY_AGGREGATES))?;
     let control = control_of(&aggregate.input, tables)?;
-    Ok(Release { plan, groups: width, sets, is_total, measures: names, asked, schema: Arc::clone(&aggregate.schema), control })
+    Ok(Release {
+        plan,
+        groups: width,
+        sets,
+        is_total,
+        measures: names,
+        asked,
+        schema: Arc::clone(&aggregate.schema),
+        control,
+    })
 }
 
 /// Of the tables' rules the narrower each.
@@ -251,7 +282,12 @@ fn control_of(plan: &LogicalPlan, tables: &ControlledTables) -> Result<OutputCon
     control.ok_or_else(|| refused(ONLY_AGGREGATES))
 }
 
-fn asked_for(expr: &Expr, facts: &Facts, schema: &datafusion::common::DFSchema, measures: &mut Vec<Column>) -> Result<Asked, EngineError> {
+fn asked_for(
+    expr: &Expr,
+    facts: &Facts,
+    schema: &datafusion::common::DFSchema,
+    measures: &mut Vec<Column>,
+) -> Result<Asked, EngineError> {
     let expr = match expr {
         Expr::Alias(Alias { expr, .. }) => expr.as_ref(),
         other => other,
@@ -313,7 +349,12 @@ fn stored_column(expr: &Expr, schema: &datafusion::common::DFSchema) -> Option<C
 }
 
 /// Rows, and count, sum and squares of each measure, by group and subject.
-fn by_subject(plan: LogicalPlan, groups: Vec<Expr>, subject: Column, measures: &[Column]) -> Result<LogicalPlan, DataFusionError> {
+fn by_subject(
+    plan: LogicalPlan,
+    groups: Vec<Expr>,
+    subject: Column,
+    measures: &[Column],
+) -> Result<LogicalPlan, DataFusionError> {
     let schema = Arc::clone(plan.schema());
     let mut keys: Vec<Expr> = groups;
     keys.push(Expr::Column(subject));
@@ -367,7 +408,9 @@ fn carry(plan: &LogicalPlan, tables: &ControlledTables) -> Result<Carrying, Engi
         LogicalPlan::Filter(filter) => {
             let below = carry(&filter.input, tables)?;
             check(&filter.predicate, below.plan.schema(), &below.facts)?;
-            let plan = Filter::try_new(filter.predicate.clone(), Arc::new(below.plan)).map(LogicalPlan::Filter).map_err(failed)?;
+            let plan = Filter::try_new(filter.predicate.clone(), Arc::new(below.plan))
+                .map(LogicalPlan::Filter)
+                .map_err(failed)?;
             Ok(Carrying { plan, ..below })
         }
         LogicalPlan::Projection(projection) => {
@@ -390,9 +433,10 @@ fn carry(plan: &LogicalPlan, tables: &ControlledTables) -> Result<Carrying, Engi
             Ok(Carrying { plan, subject: below.subject, facts })
         }
         LogicalPlan::Join(join) => carry_join(join, tables),
-        LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) | LogicalPlan::Extension(_) => {
-            Err(refused(OTHER_TABLE))
-        }
+        LogicalPlan::TableScan(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Extension(_) => Err(refused(OTHER_TABLE)),
         _ => Err(refused(BELOW)),
     }
 }
@@ -400,25 +444,37 @@ fn carry(plan: &LogicalPlan, tables: &ControlledTables) -> Result<Carrying, Engi
 fn carry_join(join: &Join, tables: &ControlledTables) -> Result<Carrying, EngineError> {
     let (left, right) = (carry(&join.left, tables)?, carry(&join.right, tables)?);
     let is_subject = |facts: &Facts, expr: &Expr| matches!(expr, Expr::Column(column) if facts.is_subject(column));
-    let of_one_person = join.on.iter().any(|(l, r)| is_subject(&left.facts, l) && is_subject(&right.facts, r));
-    if !of_one_person || !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right) || join.null_aware {
+    let joins_persons = |one: &Expr, other: &Expr| {
+        (is_subject(&left.facts, one) && is_subject(&right.facts, other))
+            || (is_subject(&left.facts, other) && is_subject(&right.facts, one))
+    };
+    // Equalities of ON are found apart only later.
+    let conditions = join.filter.as_ref().map(split_conjunction).unwrap_or_default();
+    let is_of_persons = |condition: &Expr| matches!(condition, Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if joins_persons(left, right));
+    let of_one_person =
+        join.on.iter().any(|(l, r)| joins_persons(l, r)) || conditions.iter().any(|condition| is_of_persons(condition));
+    if !of_one_person
+        || !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right)
+        || join.null_aware
+    {
         return Err(refused(NOT_BY_SUBJECT));
     }
     for (l, r) in &join.on {
-        if is_subject(&left.facts, l) && is_subject(&right.facts, r) {
+        if joins_persons(l, r) {
             continue;
         }
         check(l, left.plan.schema(), &left.facts)?;
         check(r, right.plan.schema(), &right.facts)?;
     }
-    let mut facts = left.facts;
-    facts.stored.extend(right.facts.stored);
-    facts.subjects.extend(right.facts.subjects);
-    if let Some(filter) = &join.filter {
-        check(filter, &join.schema, &facts)?;
+    let mut facts = left.facts.clone();
+    facts.stored.extend(right.facts.stored.clone());
+    facts.subjects.extend(right.facts.subjects.clone());
+    for condition in conditions.into_iter().filter(|condition| !is_of_persons(condition)) {
+        check(condition, &join.schema, &facts)?;
     }
     // The side whose rows all stay says whose a row is.
-    let (subject, other) = if join.join_type == JoinType::Right { (right.subject, left.subject) } else { (left.subject, right.subject) };
+    let (subject, other) =
+        if join.join_type == JoinType::Right { (right.subject, left.subject) } else { (left.subject, right.subject) };
     let build = || {
         let joined = Join::try_new(
             Arc::new(left.plan),
@@ -447,8 +503,8 @@ fn unaliased(expr: &Expr) -> &Expr {
 
 /// The aggregate's columns, every one of them nullable: what is withheld has no value.
 pub(crate) fn nullable(schema: &DFSchemaRef) -> Schema {
-    let fields = (0..).zip(schema.fields()).map(|(at, field): (usize, _)| {
-        arrow_schema::Field::new(format!("c{at}"), field.data_type().clone(), true)
-    });
+    let fields = (0..)
+        .zip(schema.fields())
+        .map(|(at, field): (usize, _)| arrow_schema::Field::new(format!("c{at}"), field.data_type().clone(), true));
     Schema::new(fields.collect::<Vec<_>>())
 }

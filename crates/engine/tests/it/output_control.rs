@@ -10,7 +10,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use cordon_access::Mask;
 use cordon_crypto::KeyedHash;
 use cordon_engine::{
-    AuthorizedSession, AuthorizedView, EngineError, OutputControl, QueryEngine, ReleaseMemory, SUBJECT_METADATA, TableStore,
+    AuthorizedSession, AuthorizedView, EngineError, OutputControl, QueryEngine, ReleaseMemory, SUBJECT_METADATA,
+    TableStore,
 };
 use cordon_risk::{Memory, Partition, Rules};
 use proptest::prelude::*;
@@ -48,7 +49,9 @@ fn batch(people: &[Person], subject: bool, visits: bool) -> RecordBatch {
         .enumerate()
         .flat_map(|person| std::iter::repeat_n(person, if visits { person.1.visits } else { 1 }))
         .collect();
-    let text = |make: &dyn Fn(&(usize, &Person)) -> String| rows.iter().map(|row| Some(make(row))).collect::<StringViewArray>();
+    let text = |make: &dyn Fn(&(usize, &Person)) -> String| {
+        rows.iter().map(|row| Some(make(row))).collect::<StringViewArray>()
+    };
     RecordBatch::try_new(
         schema(subject),
         vec![
@@ -76,10 +79,9 @@ struct Kept(Mutex<Memory>);
 impl ReleaseMemory for Kept {
     fn admit(&self, release: Vec<Partition>, smallest: usize) -> Result<(), EngineError> {
         let mut memory = self.0.lock().unwrap();
-        memory.admit(release, smallest, 0, 0, 1 << 24).map_err(|_| EngineError::Disclosure {
-            kind: "difference",
-            reason: "differs from an earlier answer",
-        })
+        memory
+            .admit(release, smallest, 0, 0, 1 << 24)
+            .map_err(|_| EngineError::Disclosure { kind: "difference", reason: "differs from an earlier answer" })
     }
 }
 
@@ -179,7 +181,8 @@ async fn cases() {
         let case: Case = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         *clinic.memory.0.lock().unwrap() = Memory::default();
-        let columns: Option<Vec<&str>> = case.columns.as_ref().map(|columns| columns.iter().map(String::as_str).collect());
+        let columns: Option<Vec<&str>> =
+            case.columns.as_ref().map(|columns| columns.iter().map(String::as_str).collect());
         let session = clinic.session(case.rounding, columns.as_deref(), case.guarded);
         for question in &case.asked {
             if case.forget {
@@ -194,7 +197,10 @@ async fn cases() {
             };
             if !fits {
                 let name = file.file_name().unwrap().to_string_lossy().into_owned();
-                wrong.push(format!("{name}: {}\n  came: {answer:?}\n  expected: {:?} {:?}", question.sql, question.rows, question.refused));
+                wrong.push(format!(
+                    "{name}: {}\n  came: {answer:?}\n  expected: {:?} {:?}",
+                    question.sql, question.rows, question.refused
+                ));
             }
         }
     }
@@ -207,7 +213,8 @@ async fn cases() {
 async fn explaining_is_held_to_the_same_shape() {
     let clinic = Clinic::usual();
     let session = clinic.session(None, None, false);
-    let plan = lines(&session, "explain select district, count(*) from persons group by district").await.unwrap().join("\n");
+    let plan =
+        lines(&session, "explain select district, count(*) from persons group by district").await.unwrap().join("\n");
     assert!(plan.contains("Aggregate") && !plan.contains("__cordon"), "{plan}");
     let error = lines(&session, "explain select patient from persons").await.unwrap_err();
     assert!(matches!(error, EngineError::Disclosure { .. }));

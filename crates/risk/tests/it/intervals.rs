@@ -86,7 +86,8 @@ fn search(
     // Without a constraint anything is possible: a few values show that.
     let most = of.iter().map(|number| left[*number]).min().unwrap_or(2);
     // The last cell of a constraint takes what is left.
-    let least = of.iter().filter(|number| constraints[**number].0.last() == Some(&at)).map(|number| left[*number]).max();
+    let least =
+        of.iter().filter(|number| constraints[**number].0.last() == Some(&at)).map(|number| left[*number]).max();
     for value in least.unwrap_or(0)..=most {
         of.iter().for_each(|number| left[*number] -= value);
         values[at] = value;
@@ -120,7 +121,9 @@ fn cube(columns: usize) -> Vec<Vec<bool>> {
 }
 
 fn counts(rows: &[&[u64]]) -> Counts {
-    let cells = (0..).zip(rows).flat_map(|(row, cells)| (0..).zip(cells.iter()).map(move |(column, count)| (vec![row, column], *count)));
+    let cells = (0..)
+        .zip(rows)
+        .flat_map(|(row, cells)| (0..).zip(cells.iter()).map(move |(column, count)| (vec![row, column], *count)));
     Counts(cells.filter(|(_, count)| *count > 0).collect())
 }
 
