@@ -111,6 +111,10 @@ fn rows_and_differences_are_refused_and_that_is_on_the_record() {
 fn what_is_remembered_is_sealed_and_without_it_nothing_leaves() {
     let folder = folder(STAYS);
     ask(&folder, "ana", "SELECT count(*) FROM stays").ok();
+    // New keys: what was remembered is sealed again and still held against.
+    folder.cordon(&["keys", "rotate", "--purpose", "seal"]).ok();
+    ask(&folder, "ana", "SELECT count(*) FROM stays WHERE ward <> 'b'").exits(4);
+    assert_eq!(folder.audit("query_failed").last().unwrap()["what"], "output control: difference");
     let memories: Vec<_> = folder
         .written()
         .into_iter()
@@ -126,9 +130,6 @@ fn what_is_remembered_is_sealed_and_without_it_nothing_leaves() {
     assert!(refused.err.contains("cannot be read") && refused.out.is_empty(), "{}", refused.all());
     assert_eq!(folder.audit("query_failed").last().unwrap()["what"], "output control: memory");
     ask(&folder, "ben", "SELECT count(*) FROM stays").ok();
-    // New keys: what was remembered is sealed again and still held against.
-    folder.cordon(&["keys", "rotate"]).ok();
-    ask(&folder, "ben", "SELECT count(*) FROM stays WHERE ward <> 'b'").exits(4);
 }
 
 #[test]
