@@ -118,6 +118,16 @@ pub enum Outcome {
     Failed,
 }
 
+/// What became of a query's groups where only aggregates may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldGroups {
+    pub released: u64,
+    /// Too few persons, or one of them would show.
+    pub small: u64,
+    /// Would have given a small one away.
+    pub complementary: u64,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         /// One thing that happened.
@@ -202,6 +212,9 @@ events! {
     QueryFinished = "query_finished" {
         query: String,
         rows: u64,
+        /// Of a dataset of which only aggregates leave. Whoever asked is not told it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        withheld: Option<WithheldGroups>,
     }
     QueryFailed = "query_failed" {
         query: String,

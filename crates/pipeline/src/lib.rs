@@ -22,6 +22,7 @@ pub mod holds;
 pub mod init;
 pub mod inspect;
 mod masters;
+mod output_memory;
 mod people;
 mod places;
 pub mod plan;

@@ -324,6 +324,8 @@ pub(crate) fn record(
 /// Keeps runs and other rotations out: what they have open they would write under the keys that they know.
 pub(crate) fn lock_all(project: &OpenProject) -> Result<Vec<PipelineLock>, RunError> {
     let mut locks = vec![PipelineLock::take_for(project.state_root().join("keys.lock"), "another change of keys")?];
+    let memories = project.state_root().join(crate::output_memory::LOCK);
+    locks.push(PipelineLock::take_for(memories, "a query over a table of which only aggregates leave")?);
     for pipeline in pipelines(project) {
         locks.push(project.lock_pipeline(&pipeline)?);
     }

@@ -87,8 +87,9 @@ impl Questions {
         });
         let (asked, planned) = asked.await?;
         let record = Record::new(asked);
+        let rule = planned.output_rule();
         match planned.execute() {
-            Ok(rows) => Ok(Answer::new(rows, record)),
+            Ok(rows) => Ok(Answer::new(rows, record, rule)),
             Err(error) => Err(record.failed(error).await),
         }
     }
@@ -144,7 +145,10 @@ impl Questions {
         if asked.open().is_empty() {
             return Err(asked.nothing_granted()?);
         }
-        let views = views(asked.open());
+        let mut views = views(asked.open());
+        for view in &mut views {
+            view.output = self.project.output_control(&view.table, asked.user())?;
+        }
         let engine = match self.engine() {
             Ok(engine) => engine,
             Err(error) => {

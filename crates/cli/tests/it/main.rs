@@ -25,6 +25,7 @@ mod killed;
 mod memory;
 mod notes;
 mod output;
+mod output_control;
 mod postgres;
 #[path = "../../../vault/tests/it/postgres_server.rs"]
 mod postgres_server;

@@ -1,0 +1,3 @@
+//! The rules held against small tables that are worked out completely.
+
+mod intervals;
