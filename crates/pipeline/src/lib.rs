@@ -29,6 +29,7 @@ pub mod progress;
 pub mod project;
 pub mod quarantine;
 pub mod recipient;
+pub mod rekey;
 pub mod replay;
 pub mod report;
 pub mod retain;

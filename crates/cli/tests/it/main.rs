@@ -30,6 +30,7 @@ mod postgres;
 mod postgres_server;
 mod project_folder;
 mod recipients;
+mod rekey;
 mod report;
 mod retain;
 mod retain_requests;

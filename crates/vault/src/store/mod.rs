@@ -184,8 +184,10 @@ impl TokenVault {
     ) -> Result<(Self, u32), VaultError> {
         Self::must_exist(dir)?;
         let open = || {
+            // Where none fits, opening says which of the newest two is another.
+            let newest = versions.iter().max_by_key(|(version, _)| *version);
             let none = || VaultError::WrongKey { which: "vault", dir: dir.to_owned() };
-            let (version, keys) = rekey::fitting(dir, versions)?.ok_or_else(none)?;
+            let (version, keys) = rekey::known(dir, versions)?.or(newest).ok_or_else(none)?;
             Ok((writer::open(dir, keys, Arc::clone(subjects), options.clone())?, *version))
         };
         match open() {
@@ -193,6 +195,12 @@ impl TokenVault {
             Err(VaultError::WrongKey { .. }) => open(),
             opened => opened,
         }
+    }
+
+    /// Which version of the keys the vault in `dir` is under; `None` for none of these, or where there is no vault.
+    pub fn key_version(dir: &Path, versions: &[(u32, VaultKeys)]) -> Result<Option<u32>, VaultError> {
+        Self::must_exist(dir)?;
+        Ok(rekey::known(dir, versions)?.map(|(version, _)| *version))
     }
 
     /// Opens a vault that must be there. One that is not, because its disk is not mounted, must not become a new one:

@@ -26,7 +26,7 @@ use super::{
     generation,
     link::Merge,
     log::Log,
-    manifest::{Ancestor, Keys},
+    manifest::{Ancestor, Keys, Manifest},
     writer::{self, Writer},
 };
 use crate::dossier::DossierStore;
@@ -242,19 +242,17 @@ fn reseal(
     Ok(at)
 }
 
-/// Of several versions of the keys those that the vault in `top` is under; the newest where none is, or no vault is there: opening says which.
-pub(super) fn fitting<'a>(top: &Path, versions: &'a [(u32, VaultKeys)]) -> Result<Option<&'a (u32, VaultKeys)>, VaultError> {
-    use super::manifest::Manifest;
-    let newest = versions.iter().max_by_key(|(version, _)| *version);
+/// Of several versions of the keys those that the vault in `top` is under.
+pub(super) fn known<'a>(
+    top: &Path,
+    versions: &'a [(u32, VaultKeys)],
+) -> Result<Option<&'a (u32, VaultKeys)>, VaultError> {
     let dir = generation::folder(top, generation::current(top)?);
-    if versions.len() < 2 || !Manifest::exists(&dir)? {
-        return Ok(newest);
-    }
     let id = Manifest::vault_id(&dir)?;
     for version in versions {
         if Keys::bind(&version.1, &id).are_those_of(&dir)? {
             return Ok(Some(version));
         }
     }
-    Ok(newest)
+    Ok(None)
 }

@@ -15,7 +15,7 @@ use std::{
 
 use cordon_crypto::{BlindIndexKey, VaultKey};
 use cordon_phi::{
-    Dossiers, Identifier, IdentifierKind, IdentityStore as _, KnownFacts, NameDraw, Token, TokenError,
+    Dossiers, Identifier, IdentifierKind, KnownFacts, NameDraw, Token, TokenError,
     TokenStore as _, Whose,
 };
 use cordon_vault::{
@@ -54,6 +54,9 @@ pub(crate) fn versions(numbers: std::ops::RangeInclusive<u8>) -> Vec<(u32, Vault
 
 /// The vault under whichever of the keys, with the dossiers beside it.
 fn open_with(home: &Path, numbers: std::ops::RangeInclusive<u8>) -> (Arc<TokenVault>, Arc<DossierStore>, u32) {
+    if !home.join("vault").exists() {
+        TokenVault::open(&home.join("vault"), keys_of(*numbers.start()), try_subjects(home).unwrap(), tiny()).unwrap();
+    }
     let (vault, version) = try_open(home, numbers).unwrap_or_else(|error| panic!("{error}"));
     let dossiers = dossiers(home, &vault).unwrap_or_else(|error| panic!("{error}"));
     (vault, Arc::new(dossiers), version)
@@ -107,7 +110,9 @@ pub(crate) fn fill(vault: &Arc<dyn Vault>, dossiers: &Arc<dyn DossierKeeper>) {
     }
     let people = ask(&**vault, "mrn", 0..PEOPLE);
     let mut facts = KnownFacts::default();
-    (0..TOLD).for_each(|n| facts.push(IdentifierKind::City, Whose::Subject, &town(n)));
+    for n in 0..TOLD {
+        facts.push(IdentifierKind::City, Whose::Subject, &town(n));
+    }
     dossiers.add(&people[..TOLD as usize], &facts).unwrap();
     let mut draws: Vec<NameDraw> = (0..DRAWN).map(draw).collect();
     dossiers.decide(&people[..DRAWN as usize], &mut draws).unwrap();
@@ -349,13 +354,8 @@ fn dossiers_and_vaults_of_different_keys_do_not_go_together() {
     }
     fs::write(&current, bytes).unwrap();
     try_open(home, 1..=1).unwrap();
-    let (vault, _, _) = open_with_before(home);
+    let (vault, _) = try_open(home, 1..=1).unwrap();
     assert!(matches!(vault.rekey(None, &keys_of(1), &mut |_| {}), Err(VaultError::SameKeys { .. })));
-}
-
-fn open_with_before(home: &Path) -> (Arc<TokenVault>, (), u32) {
-    let (vault, version) = try_open(home, 1..=1).unwrap();
-    (vault, (), version)
 }
 
 pub(crate) fn copy_tree(from: &Path, to: &Path, folders: &[&str]) {
@@ -574,7 +574,9 @@ fn cost_of_new_keys() {
             let people = ask(&*vault, "mrn", from..n.min(from + 8_192));
             if std::env::var("DOSSIERS").is_ok() {
                 let mut facts = KnownFacts::default();
-                people.iter().for_each(|_| facts.push(IdentifierKind::City, Whose::Subject, "Springfield"));
+                for _ in &people {
+                    facts.push(IdentifierKind::City, Whose::Subject, "Springfield");
+                }
                 dossiers.add(&people, &facts).unwrap();
             }
         }
