@@ -19,9 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cordon_audit::{Event, KeyOperationKind, Outcome};
-use cordon_crypto::{
-    AuditSealKey, AuditSigningSeed, BlindIndexKey, SealKey, SubjectSealKey, TableMasterKey, VaultKey,
-};
+use cordon_crypto::{AuditSealKey, AuditSigningSeed, BlindIndexKey, SealKey, SubjectSealKey, TableMasterKey, VaultKey};
 use cordon_engine::keytools::MasterVersion;
 use cordon_engine::tables::{KeyUse, PartCount, PartInfo, RewrapProgress, Rewrapped};
 use cordon_vault::keyring::{KeyStatus, KeyVersion, RootSecret};

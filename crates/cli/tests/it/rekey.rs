@@ -25,8 +25,7 @@ datasets:
       row: { kind: operational }
 ";
 
-const SOURCES: &str =
-    "  - { dataset: people, path: \"in/*.csv\", identity: { id: patient, mrn: mrn } }";
+const SOURCES: &str = "  - { dataset: people, path: \"in/*.csv\", identity: { id: patient, mrn: mrn } }";
 
 fn people(range: std::ops::Range<usize>, run: &str) -> String {
     let names = ["Ann", "Bob", "Cyd", "Dee", "Eve"];
@@ -132,8 +131,15 @@ fn tables_of_before_and_after_have_the_same_tokens() {
 #[test]
 fn killed_at_each_step_all_works_and_it_is_carried_on() {
     let steps = [
-        "rekey-planned", "rekey-added", "rekey-values", "rekey-index", "rekey-dossiers", "rekey-switching",
-        "rekey-switched", "rekey-written", "rekey-retired",
+        "rekey-planned",
+        "rekey-added",
+        "rekey-values",
+        "rekey-index",
+        "rekey-dossiers",
+        "rekey-switching",
+        "rekey-switched",
+        "rekey-written",
+        "rekey-retired",
     ];
     let folder = folder();
     let before = rows(&folder);

@@ -492,8 +492,7 @@ fn a_rotation_can_be_repeated_and_two_do_not_mix() {
 #[test]
 fn the_keys_of_the_vault_have_versions_in_pairs() {
     let (_scratch, root, mut ring) = Scratch::with_key_file();
-    let wanted: Vec<KeyVersion> =
-        REKEYED.iter().flat_map(|purpose| ring.next_versions(purpose).unwrap()).collect();
+    let wanted: Vec<KeyVersion> = REKEYED.iter().flat_map(|purpose| ring.next_versions(purpose).unwrap()).collect();
     assert_eq!(wanted.len(), 2);
     assert!(REKEYED.iter().all(|purpose| why_not_rotated(purpose).is_some_and(|why| why.contains("vault rekey"))));
     // One of the two alone is no version.

@@ -44,7 +44,9 @@ pub enum VaultError {
     #[error("the subject keys {} are sealed under version {version} of their key, which the key ring in use does not hold; if somebody was destroyed while this command ran, run it again, else restore the newest copy of the key ring", path.display())]
     SubjectKeysRenewed { path: PathBuf, version: u32 },
     /// What is looked up or written with the old ones would be as if nobody had ever been seen.
-    #[error("the keys of the vault were changed while this command ran, and nothing more is read or written with the old ones: {place}; run it again")]
+    #[error(
+        "the keys of the vault were changed while this command ran, and nothing more is read or written with the old ones: {place}; run it again"
+    )]
     Rekeyed { place: String },
     #[error("the vault is under these keys already: {place}")]
     SameKeys { place: String },

@@ -43,9 +43,7 @@ pub(crate) fn current(top: &Path) -> Result<u32, VaultError> {
     };
     match parse() {
         Some((VERSION, number)) if number > 0 => Ok(number),
-        Some((found, _)) if found != VERSION => {
-            Err(VaultError::Version { dir: top.to_owned(), found, known: VERSION })
-        }
+        Some((found, _)) if found != VERSION => Err(VaultError::Version { dir: top.to_owned(), found, known: VERSION }),
         _ => Err(VaultError::damaged(&path, 0, "it does not say which folder is in use")),
     }
 }

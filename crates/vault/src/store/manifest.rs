@@ -108,7 +108,19 @@ impl Manifest {
     pub fn new(vault: [u8; 16], subjects: [u8; 16]) -> Self {
         let (synced, merged) = (Log::START, Log::START);
         let (closed, runs, ancestors) = (Vec::new(), Vec::new(), Vec::new());
-        Self { vault, generation: 0, next_run: 1, synced, merged, subjects, epoch: 0, floor: 0, closed, runs, ancestors }
+        Self {
+            vault,
+            generation: 0,
+            next_run: 1,
+            synced,
+            merged,
+            subjects,
+            epoch: 0,
+            floor: 0,
+            closed,
+            runs,
+            ancestors,
+        }
     }
 
     pub fn covered(&self) -> Position {

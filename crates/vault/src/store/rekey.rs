@@ -35,10 +35,16 @@ use crate::dossier::DossierStore;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RekeyStep {
     /// Entries of the vault.
-    Values { done: u64, of: u64 },
+    Values {
+        done: u64,
+        of: u64,
+    },
     /// The index is written.
     Index,
-    Dossiers { done: u64, of: u64 },
+    Dossiers {
+        done: u64,
+        of: u64,
+    },
     /// All is written and on disk.
     Switching,
     /// The new keys are in use; what was under the old ones is still there.
@@ -219,7 +225,8 @@ fn reseal(
         new.segment(at.segment)?.sync()?;
         new.create(at)
     };
-    let elsewhere = |at: &Position| VaultError::damaged(&old.path(at.segment), at.offset.into(), "a frame has another length");
+    let elsewhere =
+        |at: &Position| VaultError::damaged(&old.path(at.segment), at.offset.into(), "a frame has another length");
     walk(old, &Log::NOWHERE, end, |frame, from| {
         while at.segment < from.segment {
             at = next(&at)?;
@@ -228,7 +235,8 @@ fn reseal(
             return Err(elsewhere(from));
         }
         let what = "an entry is not under the key of its slot";
-        let plain = each(frame).ok_or_else(|| VaultError::damaged(&old.path(from.segment), from.offset.into(), what))?;
+        let plain =
+            each(frame).ok_or_else(|| VaultError::damaged(&old.path(from.segment), from.offset.into(), what))?;
         new.append(&mut at, &plain)?;
         Ok(true)
     })?;

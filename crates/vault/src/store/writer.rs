@@ -119,7 +119,11 @@ pub(super) fn open(
     let number = generation::current(top)?;
     let dir = &generation::folder(top, number);
     if generation::is_of_another(top, number)? {
-        return Err(VaultError::damaged(&top.join("CURRENT"), 0, "it is not the one that belongs to what stands beside it"));
+        return Err(VaultError::damaged(
+            &top.join("CURRENT"),
+            0,
+            "it is not the one that belongs to what stands beside it",
+        ));
     }
     if number == 0 && !Manifest::exists(dir)? {
         make(dir, keys, &subjects)?;

@@ -86,7 +86,13 @@ fn all_is_as_before_and_the_old_keys_are_good_for_nothing() {
     assert!(matches!(vault.verify(), Err(VaultError::Rekeyed { .. })));
     assert!(matches!(old.shred(&[gone]), Err(VaultError::Rekeyed { .. })));
     assert!(matches!(try_open(base, server.port, 0..=0), Err(VaultError::WrongDatabaseKey { .. })));
-    assert_eq!(server.admin("vault", "SELECT count(*) FROM pg_tables WHERE tablename IN ('tokens', 'domains', 'dossiers', 'kinds')"), "0");
+    assert_eq!(
+        server.admin(
+            "vault",
+            "SELECT count(*) FROM pg_tables WHERE tablename IN ('tokens', 'domains', 'dossiers', 'kinds')"
+        ),
+        "0"
+    );
 
     let (vault, store, version) = world(&server, 0..=1);
     assert_eq!(version, 2);
@@ -103,7 +109,12 @@ fn all_is_as_before_and_the_old_keys_are_good_for_nothing() {
 
     // The working role may what it could, and no more.
     assert!(server.may("SELECT count(*) FROM cordon.tokens_1"));
-    for denied in ["DELETE FROM cordon.tokens_1", "DROP TABLE cordon.tokens_1", "UPDATE cordon.tokens_1 SET blind = blind", "CREATE TABLE cordon.x ()"] {
+    for denied in [
+        "DELETE FROM cordon.tokens_1",
+        "DROP TABLE cordon.tokens_1",
+        "UPDATE cordon.tokens_1 SET blind = blind",
+        "CREATE TABLE cordon.x ()",
+    ] {
         assert!(!server.may(denied), "{denied}");
     }
     let owner = config(server.port, "vault_owner", "owner.pgpass");
@@ -163,7 +174,8 @@ fn writers_at_once_are_refused_and_what_they_had_been_given_stays() {
                             try_ask(&*vault, "mrn", at..at + 50)
                         } else {
                             let values: Vec<String> = (at..at + 50).map(name).collect();
-                            let each = values.iter().map(|value| Identifier { namespace: "mrn", value: value.as_bytes() });
+                            let each =
+                                values.iter().map(|value| Identifier { namespace: "mrn", value: value.as_bytes() });
                             let (each, ends): (Vec<_>, Vec<usize>) = (each.collect(), (1..=50).collect());
                             let mut out = Vec::new();
                             vault.link(&each, &ends, &mut out).map(|_| out.into_iter().flatten().collect())
@@ -245,7 +257,8 @@ fn killed_or_cut_off_at_any_instant_it_is_under_the_old_keys_or_the_new() {
         }
         child.wait().unwrap();
         // The server may not have seen yet that somebody is gone.
-        let vault = try_open(base, port, at..=at + 1).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
+        let vault =
+            try_open(base, port, at..=at + 1).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
         if vault.key_version() == u32::from(at) + 1 {
             old += 1;
         } else {
@@ -260,7 +273,8 @@ fn killed_or_cut_off_at_any_instant_it_is_under_the_old_keys_or_the_new() {
     rekey(base, port, at, at + 1, u64::MAX).unwrap();
     let (vault, store, _) = world(&server, at + 1..=at + 1);
     assert!(seen(&vault, &store) == before);
-    let tables = server.admin("vault", "SELECT count(*) FROM pg_tables WHERE schemaname = 'cordon' AND tablename LIKE 'tokens%'");
+    let tables = server
+        .admin("vault", "SELECT count(*) FROM pg_tables WHERE schemaname = 'cordon' AND tablename LIKE 'tokens%'");
     assert_eq!(tables, "1", "nothing that was begun is left");
     eprintln!("{rounds} kills within {span:?}: {old} under the old keys, {new} under the new");
 }

@@ -191,7 +191,8 @@ impl Change<'_> {
             for rows in rows.chunks(READ_AT_ONCE) {
                 let mut people = HashSet::with_capacity(rows.len());
                 let new = self.under(rows, &mut people)?;
-                let sql = self.sql("INSERT INTO tokens{k} (blind, domain, slot, sealed) SELECT * FROM unnest($1, $2, $3, $4)");
+                let sql = self
+                    .sql("INSERT INTO tokens{k} (blind, domain, slot, sealed) SELECT * FROM unnest($1, $2, $3, $4)");
                 put(client, &sql, new, true).await?;
                 self.dossiers(client, people).await?;
             }
@@ -213,7 +214,8 @@ impl Change<'_> {
         let mut failed = None;
         let mut destroyed = 0;
         self.old.keys_of(&slots, &mut |number, key| {
-            let (Some(raw), Some(row), Some(key)) = (rows.get(number), opened.get(number).and_then(Option::as_ref), key)
+            let (Some(raw), Some(row), Some(key)) =
+                (rows.get(number), opened.get(number).and_then(Option::as_ref), key)
             else {
                 destroyed += 1;
                 return;
@@ -278,7 +280,8 @@ impl Change<'_> {
         let mut new: Vec<NewRow> = Vec::with_capacity(rows.len());
         let mut failed = None;
         self.old.keys_of(&slots, &mut |at, key| {
-            let (Some(row), Some(slot), Some(key), Some(nonce)) = (rows.get(at), slots.get(at), key, nonces.next()) else {
+            let (Some(row), Some(slot), Some(key), Some(nonce)) = (rows.get(at), slots.get(at), key, nonces.next())
+            else {
                 return;
             };
             let mut move_one = || {
@@ -309,9 +312,9 @@ impl Change<'_> {
 
     /// How many dossiers stand under no token of the vault, and that no row was lost.
     async fn count(&mut self, client: &impl GenericClient) -> Result<(), Stop> {
-        let sql = self.old.sql(
-            "SELECT place, slot FROM dossiers{k} WHERE $1::uuid IS NULL OR place > $1 ORDER BY place LIMIT 16384",
-        );
+        let sql = self
+            .old
+            .sql("SELECT place, slot FROM dossiers{k} WHERE $1::uuid IS NULL OR place > $1 ORDER BY place LIMIT 16384");
         let (mut standing, mut after) = (0, None::<Id>);
         loop {
             let rows = client.query_typed(&sql, &[(&after, Type::UUID)]).await?;
