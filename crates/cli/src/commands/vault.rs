@@ -153,7 +153,7 @@ fn change_keys(ui: &Ui, place: &Place, owner: Option<AsOwner<'_>>, keep: bool) -
     if done.resumed {
         ui.hint("This finished what had been begun; call it again for other keys.");
     }
-    if done.retired.is_empty() {
+    if keep {
         ui.hint("The keys before are still in the key ring: `cordon keys retire` removes them.");
     } else {
         ui.hint(
