@@ -78,7 +78,10 @@ fn main() {
 
 fn rekey(vault: &TokenVault, n: u64) {
     let new = VaultKeys { blind: BlindIndexKey::from_bytes([4; 32]), values: VaultKey::from_bytes([5; 32]) };
-    measure("new keys", n, || drop(vault.rekey(None, &new, &mut |_| {}).expect("new keys")));
+    measure("new keys", n, || {
+        let done = vault.rekey(None, &new, &mut |_| {}).expect("new keys");
+        assert_eq!(done.values, n);
+    });
     println!("peak memory {} MB", peak_megabytes());
 }
 
