@@ -607,6 +607,24 @@ pub enum VaultCommand {
         #[arg(long, requires = "client_certificate")]
         client_key: Option<String>,
     },
+    /// Give the vault and its blind index new keys, and write all of vault and dossiers anew under them. Tokens stay what they are, so no table
+    /// changes. Killed, it is carried on by the same command. The keys before leave the key ring: backups from before need their own copy of it.
+    Rekey {
+        /// The role that owns the tables of a vault in PostgreSQL.
+        #[arg(long, value_name = "ROLE")]
+        owner: Option<String>,
+        /// The environment variable that holds the owner's password; else `pgpass` is looked in for the owner.
+        #[arg(long, value_name = "NAME", requires = "owner")]
+        password_env: Option<String>,
+        /// The owner's certificate, PEM.
+        #[arg(long, requires_all = ["client_key", "owner"])]
+        client_certificate: Option<String>,
+        #[arg(long, requires = "client_certificate")]
+        client_key: Option<String>,
+        /// Keep the keys before in the key ring, so that it opens backups from before; `cordon keys retire` removes them.
+        #[arg(long)]
+        keep_old_keys: bool,
+    },
     /// Destroy what stands behind the token of an approved request (`cordon token request --shred`), in the vault and in every
     /// copy of it. It cannot be undone. Killed, it is carried on by the same command; done, the same command writes another certificate.
     Shred {

@@ -31,6 +31,7 @@ pub mod progress;
 pub mod project;
 pub mod quarantine;
 pub mod recipient;
+pub mod rekey;
 pub mod replay;
 pub mod report;
 pub mod retain;

@@ -638,6 +638,7 @@ impl OpenProject {
         Ok(self.open_vault()?.vault())
     }
 
+    /// The newest, for a vault that is made now.
     pub(crate) fn vault_keys(&self) -> Result<VaultKeys, RunError> {
         Ok(VaultKeys { blind: self.ring.key::<BlindIndexKey>()?, values: self.ring.key::<VaultKey>()? })
     }

@@ -32,6 +32,7 @@ mod postgres_server;
 mod project_folder;
 mod ranger;
 mod recipients;
+mod rekey;
 mod report;
 mod retain;
 mod retain_requests;
