@@ -119,7 +119,7 @@ impl Grants {
                 grant.unmatched(&at, datasets, &mut problems);
             }
         }
-        self.output.unmatched(datasets.iter().map(|dataset| dataset.name), &mut problems);
+        self.output.unmatched(datasets, &mut problems);
         problems
     }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
+use crate::grants::Dataset;
 use crate::reveal::Lifetime;
 use crate::wildcard::Wildcard;
 
@@ -89,10 +90,10 @@ impl OutputRules {
     }
 
     /// Names that fit no dataset: a slip of the pen here leaves a dataset open.
-    pub(crate) fn unmatched<'a>(&self, datasets: impl Iterator<Item = &'a str> + Clone, problems: &mut Vec<Problem>) {
+    pub(crate) fn unmatched(&self, datasets: &[Dataset<'_>], problems: &mut Vec<Problem>) {
         for (index, (patterns, section)) in self.0.iter().enumerate() {
             for (at, (pattern, text)) in patterns.iter().zip(&section.datasets).enumerate() {
-                if !datasets.clone().any(|dataset| pattern.matches(dataset)) {
+                if !datasets.iter().any(|dataset| pattern.matches(dataset.name)) {
                     problems.push(Problem {
                         at: format!("/output-control/{index}/datasets/{at}"),
                         what: format!("no dataset fits `{text}`: the output of none is controlled by it"),

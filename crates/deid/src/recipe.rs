@@ -234,7 +234,7 @@ pub fn column_metadata(kind: IdentifierKind, action: Action) -> std::collections
 }
 
 /// The schema with the named column marked as the one that says whose a row is, where there is such a column.
-pub(crate) fn with_subject(schema: Schema, name: &str) -> Schema {
+pub(crate) fn with_subject(schema: &Schema, name: &str) -> Schema {
     let mark = |field: &Arc<Field>| {
         if field.name() != name {
             return Arc::clone(field);

@@ -60,7 +60,7 @@ pub struct Shown<'a> {
 impl Table {
     /// `finest` are the cells by all columns, in an order that follows from their values; `sets` says for each grouping set which columns it
     /// groups by. `None` when there are more sets or cells than can be worked out.
-    pub fn new(finest: Vec<(Vec<u32>, Cell)>, sets: &[Vec<bool>]) -> Option<Self> {
+    pub fn new(finest: &[(Vec<u32>, Cell)], sets: &[Vec<bool>]) -> Option<Self> {
         let mut all: Vec<Vec<bool>> = sets.to_vec();
         // The common margin of two sets follows from each of them, so each gives the other away.
         let mut next = 0;
@@ -85,7 +85,7 @@ impl Table {
         let mut keys: Vec<BTreeMap<Key, usize>> = Vec::new();
         for (set, columns) in all.iter().enumerate() {
             let mut groups: BTreeMap<Key, Vec<&Cell>> = BTreeMap::new();
-            for (key, cell) in &finest {
+            for (key, cell) in finest {
                 let kept = key.iter().zip(columns).map(|(value, kept)| kept.then_some(*value)).collect();
                 groups.entry(kept).or_default().push(cell);
             }
@@ -195,7 +195,9 @@ impl Table {
                         *value = sign;
                     }
                 };
-                equation.parts.iter().for_each(|part| put(part, ONE));
+                for part in &equation.parts {
+                    put(part, ONE);
+                }
                 put(&equation.total, MINUS_ONE);
                 row
             })

@@ -15,7 +15,7 @@
 //! // 30 persons in one district, 4 in another, 20 in a third, and the total of all.
 //! let people = |from: u64, to: u64| Cell::new((from..to).map(|subject| Entry { subject, rows: 1, moments: vec![] }).collect());
 //! let finest = vec![(vec![0], people(0, 30)), (vec![1], people(30, 34)), (vec![2], people(34, 54))];
-//! let mut table = Table::new(finest, &[vec![true], vec![false]]).ok_or("too large")?;
+//! let mut table = Table::new(&finest, &[vec![true], vec![false]]).ok_or("too large")?;
 //! table.protect(&Rules::default(), &[Quantity::Rows]);
 //! let shown: Vec<usize> = table.released().map(|shown| shown.cell.subjects()).collect();
 //! // The district of 4 is withheld, and that of 20 too: otherwise the total would give the 4 away.

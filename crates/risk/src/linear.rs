@@ -13,7 +13,9 @@ pub(crate) fn reduced(mut rows: Vec<Vec<u64>>, unknowns: usize) -> Vec<Vec<(usiz
         rows.swap(rank, pivot);
         let inverse = power(at(&rows, rank, column), PRIME - 2);
         let Some(row) = rows.get_mut(rank) else { break };
-        row.iter_mut().for_each(|value| *value = times(*value, inverse));
+        for value in row.iter_mut() {
+            *value = times(*value, inverse);
+        }
         let row = row.clone();
         for (index, other) in rows.iter_mut().enumerate() {
             let factor = other.get(column).copied().unwrap_or(0);

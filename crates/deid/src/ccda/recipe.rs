@@ -109,7 +109,7 @@ impl CcdaRecipe {
                 field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
             })
             .collect();
-        Arc::new(with_subject(Schema::new(fields), "patient"))
+        Arc::new(with_subject(&Schema::new(fields), "patient"))
     }
 
     fn class_of(&self, column: &str) -> KeyClass {

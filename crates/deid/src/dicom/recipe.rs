@@ -132,5 +132,5 @@ pub(super) fn classed(schema: &SchemaRef) -> SchemaRef {
             field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
         })
         .collect();
-    Arc::new(with_subject(Schema::new(fields), "patient"))
+    Arc::new(with_subject(&Schema::new(fields), "patient"))
 }

@@ -138,5 +138,5 @@ fn classed(schema: &SchemaRef, segment: Option<&Segment>) -> SchemaRef {
             field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
         })
         .collect();
-    Arc::new(with_subject(Schema::new(fields), "patient"))
+    Arc::new(with_subject(&Schema::new(fields), "patient"))
 }

@@ -142,7 +142,7 @@ pub(super) fn tables_of(class_of: impl Fn(Name, u16, u16) -> KeyClass) -> BTreeM
             })
             .collect();
         let subject = if name == "member" { "member_id" } else { "patient_id" };
-        Some(Arc::new(with_subject(Schema::new(fields), subject)))
+        Some(Arc::new(with_subject(&Schema::new(fields), subject)))
     };
     tables::TABLES.iter().filter_map(|name| Some(((*name).to_owned(), classed(name)?))).collect()
 }

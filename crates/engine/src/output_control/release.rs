@@ -224,7 +224,7 @@ fn decide(
         .collect();
     finest.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let shown = quantities(release);
-    let mut table = Table::new(finest, &release.sets).ok_or_else(|| refused(TOO_LARGE))?;
+    let mut table = Table::new(&finest, &release.sets).ok_or_else(|| refused(TOO_LARGE))?;
     table.protect(&release.control.rules, &shown);
     let released: Vec<Shown<'_>> = table.released().collect();
     remember(release, &released, &shown, &hash)?;

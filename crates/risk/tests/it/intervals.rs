@@ -20,8 +20,8 @@ impl Counts {
             next += count;
             Cell::new((from..next).map(|subject| Entry { subject, rows: 1, moments: vec![] }).collect())
         };
-        let finest = self.0.iter().map(|(key, count)| (key.clone(), people(*count))).collect();
-        let mut table = Table::new(finest, sets).unwrap();
+        let finest: Vec<_> = self.0.iter().map(|(key, count)| (key.clone(), people(*count))).collect();
+        let mut table = Table::new(&finest, sets).unwrap();
         table.protect(&Rules::new(SMALLEST).unwrap(), &[Quantity::Rows]);
         table
     }
@@ -89,10 +89,14 @@ fn search(
     let least =
         of.iter().filter(|number| constraints[**number].0.last() == Some(&at)).map(|number| left[*number]).max();
     for value in least.unwrap_or(0)..=most {
-        of.iter().for_each(|number| left[*number] -= value);
+        for number in &of {
+            left[*number] -= value;
+        }
         values[at] = value;
         let stop = search(at + 1, cells, constraints, left, values, steps, seen);
-        of.iter().for_each(|number| left[*number] += value);
+        for number in &of {
+            left[*number] += value;
+        }
         if stop {
             return true;
         }
