@@ -101,18 +101,17 @@ pub fn rekey(
     }
     let pending: Option<Plan> = read_sealed(&project.rekey_file(), &project.seal_key()?)?;
     let resumed = pending.is_some();
-    let plan = match pending {
-        Some(plan) => plan,
-        None => {
-            is_that_of_the_tables(project)?;
-            let mut versions = Vec::new();
-            for purpose in REKEYED {
-                versions.extend(project.ring.next_versions(purpose)?);
-            }
-            let plan = Plan { begun: now(), versions };
-            write_sealed(&project.rekey_file(), &project.seal_key()?, &plan)?;
-            plan
+    let plan = if let Some(plan) = pending {
+        plan
+    } else {
+        is_that_of_the_tables(project)?;
+        let mut versions = Vec::new();
+        for purpose in REKEYED {
+            versions.extend(project.ring.next_versions(purpose)?);
         }
+        let plan = Plan { begun: now(), versions };
+        write_sealed(&project.rekey_file(), &project.seal_key()?, &plan)?;
+        plan
     };
     fail_point("rekey-planned");
     if !resumed || plan.versions.iter().any(|version| !holds(project, version)) {
