@@ -251,15 +251,7 @@ impl LogIn {
             None => None,
         };
         let denied = settings.denied.as_deref().map(Denied::open).transpose()?;
-        Ok(Self {
-            project,
-            ways,
-            directory,
-            denied,
-            mfa: settings.mfa.clone(),
-            throttle: Throttle::default(),
-            metrics,
-        })
+        Ok(Self { project, ways, directory, denied, mfa: settings.mfa.clone(), throttle: Throttle::default(), metrics })
     }
 
     /// Says who it is. Failures are on the record before the answer; what is over the throttle is counted only, or whoever
