@@ -369,13 +369,11 @@ fn streamed(mut running: Running, mut encoder: Encoder, first: Vec<u8>, stall: D
                 }
                 Err(trouble) => Err(trouble),
             };
-            match encoded {
-                Ok(bytes) => chunk = bytes,
-                Err(_) => {
-                    let _ = timeout(stall, out.send(Err(Cut))).await;
-                    return;
-                }
-            }
+            let Ok(bytes) = encoded else {
+                let _ = timeout(stall, out.send(Err(Cut))).await;
+                return;
+            };
+            chunk = bytes;
         }
     });
     // An empty chunk is the end; a channel that closes without one is an answer that ended early.
@@ -486,7 +484,7 @@ fn harden(headers: &mut HeaderMap, tls: bool) {
 }
 
 /// The metrics' own address: one path, nothing else.
-pub async fn metrics(service: Arc<Service>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub fn metrics(service: &Service, request: &Request<Incoming>) -> Response<Body> {
     let mut response = if request.uri().path() == "/metrics" && request.method() == Method::GET {
         full("text/plain; version=0.0.4; charset=utf-8", service.metrics.text(service.is_draining()).into_bytes())
     } else {
@@ -495,5 +493,5 @@ pub async fn metrics(service: Arc<Service>, request: Request<Incoming>) -> Resul
         response
     };
     harden(response.headers_mut(), false);
-    Ok(response)
+    response
 }

@@ -305,7 +305,10 @@ async fn tell_metrics(listener: TcpListener, service: Arc<Service>) {
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
         let service = Arc::clone(&service);
         tokio::spawn(async move {
-            let answer = service_fn(move |request| http::metrics(Arc::clone(&service), request));
+            let answer = service_fn(move |request| {
+                let response = http::metrics(&service, &request);
+                async move { Ok::<_, Infallible>(response) }
+            });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HANDSHAKE)

@@ -215,7 +215,9 @@ async fn begin(
             use bytes::BufMut;
             out.put_i32(3 << 16);
             out.put_i32(unknown.len() as i32);
-            unknown.iter().for_each(|name| wire::put_text(out, name));
+            for name in &unknown {
+                wire::put_text(out, name);
+            }
         });
         stream.write_all(&out.0).await?;
     }
@@ -257,28 +259,23 @@ where
     let Some(user) = parameters.get("user").filter(|user| !user.is_empty()) else {
         return Ok(Err(Trouble::NoCredential));
     };
-    let credential = match certificate {
-        Some(der) => Credential::Certificate(der),
-        None => {
-            let mut out = Out::default();
-            // In clear within TLS, or on this machine: a hash that both ends know would be one to steal.
-            out.authentication(3);
-            write.write_all(&out.0).await?;
-            write.flush().await?;
-            let message = reader.message().await?;
-            if message.kind != b'p' {
-                return Err(Broken::Malformed);
-            }
-            let shown = Zeroizing::new(Fields(message.body).text()?);
-            let is_token = !service.settings.oidc.is_empty()
-                && shown.starts_with("eyJ")
-                && shown.bytes().filter(|byte| *byte == b'.').count() == 2;
-            if is_token {
-                Credential::Token(shown)
-            } else {
-                Credential::Password { name: user.clone(), password: shown }
-            }
+    let credential = if let Some(der) = certificate {
+        Credential::Certificate(der)
+    } else {
+        let mut out = Out::default();
+        // In clear within TLS, or on this machine: a hash that both ends know would be one to steal.
+        out.authentication(3);
+        write.write_all(&out.0).await?;
+        write.flush().await?;
+        let message = reader.message().await?;
+        if message.kind != b'p' {
+            return Err(Broken::Malformed);
         }
+        let shown = Zeroizing::new(Fields(message.body).text()?);
+        let is_token = !service.settings.oidc.is_empty()
+            && shown.starts_with("eyJ")
+            && shown.bytes().filter(|byte| *byte == b'.').count() == 2;
+        if is_token { Credential::Token(shown) } else { Credential::Password { name: user.clone(), password: shown } }
     };
     Ok(service.log_in(credential, address.ip(), false).await.and_then(|session| {
         if session.principal.name == *user {

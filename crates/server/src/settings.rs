@@ -264,15 +264,12 @@ impl Wrong {
     }
 
     fn duration(&mut self, at: &At<String>, least: Duration, most: Duration) -> Duration {
-        match parse_duration(&at.value).filter(|found| (least..=most).contains(found)) {
-            Some(found) => found,
-            None => {
-                let help =
-                    format!("write a number and `s`, `m` or `h`, from {} s to {} s", least.as_secs(), most.as_secs());
-                self.say(at.position, "this is no time that can be kept to", &help);
-                most
-            }
+        if let Some(found) = parse_duration(&at.value).filter(|found| (least..=most).contains(found)) {
+            return found;
         }
+        let help = format!("write a number and `s`, `m` or `h`, from {} s to {} s", least.as_secs(), most.as_secs());
+        self.say(at.position, "this is no time that can be kept to", &help);
+        most
     }
 
     fn count(&mut self, at: &At<u32>) -> usize {
@@ -284,7 +281,7 @@ impl Wrong {
 
     fn limits(&mut self, section: &LimitsSection) -> Limits {
         const SECOND: Duration = Duration::from_secs(1);
-        const DAY: Duration = Duration::from_secs(86_400);
+        const DAY: Duration = Duration::from_hours(24);
         let request = match parse_bytes(&section.request.value) {
             Some(bytes) if (1024..=64 << 20).contains(&bytes) => bytes,
             _ => {

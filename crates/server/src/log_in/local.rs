@@ -46,11 +46,13 @@ struct File {
 }
 
 type Users = BTreeMap<String, PasswordHash>;
+/// When, and how long it is.
+type Written = (SystemTime, u64);
 
 pub struct LocalUsers {
     path: PathBuf,
     nobody: PasswordHash,
-    current: Mutex<(Option<(SystemTime, u64)>, Arc<Users>)>,
+    current: Mutex<(Option<Written>, Arc<Users>)>,
 }
 
 impl LocalUsers {
@@ -166,7 +168,10 @@ fn change(path: &Path, make: impl FnOnce(&mut Users) -> Result<(), UsersError>) 
     for (name, hash) in &users {
         // A JSON string is one of YAML.
         let name = serde_json::to_string(name).map_err(|_| UsersError::Name)?;
-        text.push_str(&format!("  {name}: \"{}\"\n", *hash.dangerous_text()));
+        let hash = hash.dangerous_text();
+        for part in ["  ", &name, ": \"", &hash, "\"\n"] {
+            text.push_str(part);
+        }
     }
     let new = beside(".new");
     let _ = fs::remove_file(&new);

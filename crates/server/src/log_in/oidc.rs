@@ -13,9 +13,9 @@ use super::{Known, Method, Refusal, Stamp, is_name};
 use crate::settings::Oidc;
 
 /// Keys are asked for again after this, so that one that a provider took back goes.
-const FRESH: Duration = Duration::from_secs(600);
+const FRESH: Duration = Duration::from_mins(10);
 /// A provider that cannot be reached does not lock everybody out at once.
-const STALE: Duration = Duration::from_secs(6 * 3600);
+const STALE: Duration = Duration::from_hours(6);
 /// Tokens with unknown keys do not make us ask more often than this.
 const PAUSE: Duration = Duration::from_secs(10);
 const PATIENCE_SECONDS: u16 = 5;

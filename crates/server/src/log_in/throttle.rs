@@ -11,9 +11,9 @@ const FREE: u32 = 4;
 const FREE_ANYWHERE: u32 = 40;
 /// Of one address, behind which may be many people.
 const FREE_OF_CLIENT: u32 = 20;
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 /// Failures older than this are forgotten.
-const MEMORY: Duration = Duration::from_secs(900);
+const MEMORY: Duration = Duration::from_mins(15);
 const MOST: usize = 20_000;
 
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -127,6 +127,7 @@ fn number(table: &str) -> u32 {
     20_000 + hash % 2_000_000_000
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "cells may be null")]
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

@@ -736,13 +736,11 @@ impl Connection {
                     () = self.reader.gone() => return Err(Broken::Gone.into()),
                     () = self.cancel.notified() => return Err(Trouble::Cancelled.into()),
                 };
-                match next {
-                    Some(batch) => source.left = Some((batch, 0)),
-                    None => {
-                        source.running = None;
-                        break;
-                    }
-                }
+                let Some(batch) = next else {
+                    source.running = None;
+                    break;
+                };
+                source.left = Some((batch, 0));
             }
             let Some((batch, mut from)) = source.left.take() else { break };
             let writer = RowWriter::new(&batch, &portal.formats)?;

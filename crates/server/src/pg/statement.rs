@@ -23,16 +23,15 @@ pub fn split(text: &str) -> Vec<&str> {
     let bytes = text.as_bytes();
     let (mut parts, mut begin, mut at) = (Vec::new(), 0, 0);
     while at < bytes.len() {
-        at = match token_end(bytes, at) {
-            Some(end) => end,
-            None => {
-                if bytes.get(at) == Some(&b';') {
-                    parts.extend(text.get(begin..at));
-                    begin = at + 1;
-                }
-                at + 1
-            }
-        };
+        if let Some(end) = token_end(bytes, at) {
+            at = end;
+            continue;
+        }
+        if bytes.get(at) == Some(&b';') {
+            parts.extend(text.get(begin..at));
+            begin = at + 1;
+        }
+        at += 1;
     }
     parts.extend(text.get(begin..));
     let told: Vec<&str> = parts.into_iter().map(str::trim).filter(|part| !is_blank(part)).collect();

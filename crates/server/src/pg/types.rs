@@ -288,7 +288,9 @@ fn numeric(out: &mut BytesMut, text: &str) -> Result<(), Unfit> {
     out.put_i16(if groups.is_empty() { 0 } else { weight });
     out.put_i16(if negative && !groups.is_empty() { 0x4000 } else { 0 });
     out.put_i16(fraction.len() as i16);
-    groups.into_iter().for_each(|group| out.put_i16(group));
+    for group in groups {
+        out.put_i16(group);
+    }
     Ok(())
 }
 
@@ -321,13 +323,7 @@ pub fn parameter(
         _ => return Err(Unfit),
     };
     let Some(bytes) = value else { return Ok(arrow_array::new_null_array(&to, 1)) };
-    if binary && !OTHER_TEXTS.contains(&said) {
-        from_binary(bytes, oid)
-    } else if binary && oid != TEXT {
-        from_binary(bytes, oid)
-    } else {
-        from_text(bytes, &to)
-    }
+    if binary { from_binary(bytes, oid) } else { from_text(bytes, &to) }
 }
 
 fn from_text(bytes: &[u8], to: &DataType) -> Result<ArrayRef, Unfit> {

@@ -80,7 +80,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

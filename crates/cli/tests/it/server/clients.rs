@@ -49,5 +49,5 @@ fn jdbc_prepares_fetches_cancels_and_knows_what_there_is() {
     for (line, expected) in lines.iter().zip(&expected) {
         assert!(line.starts_with(expected.as_str()), "{line} is not {expected}\n{}", said.all());
     }
-    site.until("nothing runs any more", 20, |site| site.metric("cordon_queries_running") == 0.0);
+    site.until("nothing runs any more", 20, |site| site.count("cordon_queries_running") == 0);
 }

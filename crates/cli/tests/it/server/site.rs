@@ -194,6 +194,10 @@ server:
         line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
+    pub fn count(&self, name: &str) -> u64 {
+        self.metric(name) as u64
+    }
+
     /// Waits for something that is to come.
     #[track_caller]
     pub fn until(&self, what: &str, seconds: u64, is: impl Fn(&Self) -> bool) {
