@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "formats",
     "detect",
     "deid",
+    "risk",
     "kerberos",
     "directory",
     "keystore",
@@ -20,13 +21,14 @@ const ORDER: &[&str] = &[
     "engine",
     "pipeline",
     "query",
+    "server",
     "synth",
     "cli",
     "trainer",
 ];
 
 /// Rooms that do no I/O, read no clock and no environment.
-const PURE: &[&str] = &["phi", "crypto", "access", "formats", "detect", "deid"];
+const PURE: &[&str] = &["phi", "crypto", "access", "formats", "detect", "deid", "risk"];
 
 const IMPURE: &[&str] =
     &["std::fs", "std::net", "std::env::", "SystemTime::now", "Utc::now", "Local::now", "std::process"];

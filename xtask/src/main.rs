@@ -152,6 +152,8 @@ fn python() -> Result<PathBuf, String> {
 /// What tests talk to that Python has not.
 fn install_servers() -> Result<(), String> {
     node_with("azurite", "test-node")?;
+    node_with("oidc-provider", "test-oidc")?;
+    install_clients()?;
     install_softhsm()?;
     install_directories()?;
     if Command::new("tcpdump").arg("--version").output().is_err() {
@@ -159,6 +161,17 @@ fn install_servers() -> Result<(), String> {
     }
     install_hdfs()?;
     install_postgresql()
+}
+
+/// Clients of the server. `psql` comes with PostgreSQL.
+fn install_clients() -> Result<(), String> {
+    if !Path::new("/usr/share/java/postgresql.jar").is_file() {
+        apt_install(&["libpostgresql-jdbc-java"])?;
+    }
+    if Command::new("curl").arg("--version").output().is_err() {
+        apt_install(&["curl"])?;
+    }
+    Ok(())
 }
 
 /// Packages of a realm of Kerberos, and of what Java has left out since the time of the Hadoop below.

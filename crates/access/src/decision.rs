@@ -48,12 +48,14 @@ pub enum Privilege {
     Retain,
     /// Place legal holds, and release them: what they name is not removed meanwhile.
     Hold,
+    /// Read the audit log from afar: who asked for what, and when.
+    ReadAudit,
     /// Look at what others read in emergencies, and close it.
     ReviewAccess,
 }
 
 impl Privilege {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Reveal,
         Self::ApproveReveal,
         Self::Shred,
@@ -65,6 +67,7 @@ impl Privilege {
         Self::UnwrapKeys,
         Self::Retain,
         Self::Hold,
+        Self::ReadAudit,
         Self::ReviewAccess,
     ];
 
@@ -82,6 +85,7 @@ impl Privilege {
             Self::UnwrapKeys => "unwrap-keys",
             Self::Retain => "retain",
             Self::Hold => "hold",
+            Self::ReadAudit => "read-audit",
             Self::ReviewAccess => "review-access",
         }
     }
@@ -103,6 +107,7 @@ impl Privilege {
             Self::Retain => "remove what is past its retention",
             Self::Hold => "place or release legal holds",
             Self::ReviewAccess => "review what others read in emergencies",
+            Self::ReadAudit => "read the audit log",
         }
     }
 }

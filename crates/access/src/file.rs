@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Lifetime, Privilege, Purpose, RangerSection, RevealRules};
+use crate::{Lifetime, OutputSection, Privilege, Purpose, RangerSection, RevealRules};
 
 /// Who may see what. Whatever is not granted here is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +25,9 @@ pub struct AccessFile {
     /// Policies of Apache Ranger decide who may read what, instead of grants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranger: Option<RangerSection>,
+    /// Datasets of which only aggregates may leave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_control: Vec<OutputSection>,
 }
 
 /// What follows when somebody reads for the purpose `emergency` (164.312(a)(2)(ii)). What opens then is what grants name that purpose.
@@ -91,7 +94,8 @@ pub struct ActionGrant {
     /// which of another), `approve-translate` (be the second person there), `join-recipients` (query tables of several recipients
     /// together), `read-quarantine` (see records as they were
     /// read), `unwrap-keys` (get data keys of tables for other programs), `retain` (remove what is past its retention), `hold`
-    /// (place and release legal holds), `review-access` (look at what others read in emergencies, and close it).
+    /// (place and release legal holds), `review-access` (look at what others read in emergencies, and close it), `read-audit`
+    /// (read the audit log through the server).
     pub allow: Vec<Privilege>,
     /// The purposes for which they may be done; a request for any other purpose is denied.
     pub purposes: Vec<Purpose>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::decision::{Action, Authorizer, Decision, Privilege, Reason, Request};
 use crate::error::{AccessError, Problem, nearest};
 use crate::file::{AccessFile, ActionGrant, Grant, Role, User};
+use crate::output::{OutputLimits, OutputRules};
 use crate::purpose::Purpose;
 use crate::wildcard::{Wildcard, fold};
 
@@ -14,6 +15,7 @@ pub struct Grants {
     /// User to indexes into `roles`, in the order of the user's list.
     users: BTreeMap<String, Vec<usize>>,
     roles: Vec<CheckedRole>,
+    output: OutputRules,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +53,7 @@ impl Grants {
         if let Some(ranger) = &file.ranger {
             ranger.check(&file.roles, &mut problems);
         }
+        let output = OutputRules::check(file.output_control, &mut problems);
         if !problems.is_empty() {
             return Err(AccessError { problems });
         }
@@ -65,7 +68,7 @@ impl Grants {
                 (user.name, of_user.collect())
             })
             .collect();
-        Ok(Self { users, roles })
+        Ok(Self { users, roles, output })
     }
 
     /// Whether the user may see anything of the dataset for the purpose, whatever its columns are. For a dataset whose
@@ -96,6 +99,11 @@ impl Grants {
         Decision { allowed: true, why, ..Decision::denied() }
     }
 
+    /// The names of a user's roles.
+    pub fn role_names(&self, user: &str) -> impl Iterator<Item = &str> {
+        self.roles_of(user).map(|role| role.name.as_str())
+    }
+
     /// The users, by name.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.users.keys().map(String::as_str)
@@ -111,7 +119,18 @@ impl Grants {
                 grant.unmatched(&at, datasets, &mut problems);
             }
         }
+        self.output.unmatched(datasets, &mut problems);
         problems
+    }
+
+    /// What the statistics of a dataset are held to; `None` where rows may leave.
+    pub fn output_limits(&self, dataset: &str) -> Option<OutputLimits> {
+        self.output.of(dataset)
+    }
+
+    /// For how many seconds answers are remembered, where any dataset's output is controlled.
+    pub fn output_remembered(&self) -> Option<u64> {
+        self.output.remember()
     }
 }
 

@@ -118,6 +118,16 @@ pub enum Outcome {
     Failed,
 }
 
+/// What became of a query's groups where only aggregates may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldGroups {
+    pub released: u64,
+    /// Too few persons, or one of them would show.
+    pub small: u64,
+    /// Would have given a small one away.
+    pub complementary: u64,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         /// One thing that happened.
@@ -202,6 +212,9 @@ events! {
     QueryFinished = "query_finished" {
         query: String,
         rows: u64,
+        /// Of a dataset of which only aggregates leave. Whoever asked is not told it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        withheld: Option<WithheldGroups>,
     }
     QueryFailed = "query_failed" {
         query: String,
@@ -441,6 +454,28 @@ events! {
         table: String,
         what: Label,
     }
+    /// Somebody logged in to the server.
+    LoggedIn = "logged_in" {
+        session: String,
+        principal: String,
+        /// How: `access token`, `client certificate`, `password`.
+        method: Label,
+        /// The client's network address.
+        client: String,
+    }
+    /// Who may log in with a password that the project keeps: `set` or `removed`.
+    LocalUserChanged = "local_user_changed" {
+        user: String,
+        what: Label,
+    }
+    /// Somebody was not let in.
+    LogInFailed = "log_in_failed" {
+        /// Of a user who is known. What else was given as a name may be a password.
+        principal: Option<String>,
+        method: Label,
+        client: String,
+        what: Label,
+    }
     /// Somebody looked at what tells about data without showing any: a list, a status.
     Inspected = "inspected" {
         what: Label,
@@ -478,8 +513,9 @@ impl Event {
             | Self::QuarantineShown { principal, .. }
             | Self::HoldPlaced { principal, .. }
             | Self::HoldReleased { principal, .. }
-            | Self::OlderVaultAccepted { principal, .. } => Some(principal),
-            Self::Inspected { principal, .. } => principal.as_deref(),
+            | Self::OlderVaultAccepted { principal, .. }
+            | Self::LoggedIn { principal, .. } => Some(principal),
+            Self::Inspected { principal, .. } | Self::LogInFailed { principal, .. } => principal.as_deref(),
             _ => None,
         }
     }

@@ -91,6 +91,8 @@ pub enum Command {
     /// Make, check and restore backups of a project.
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// Serve people and programs who log in, over HTTP and to clients of PostgreSQL, as `server` in cordon.yaml says.
+    Serve(ServeArgs),
     /// Print the JSON Schema of a configuration file, for editors.
     Schema(SchemaArgs),
     /// Generate a synthetic hospital: no person in it exists.
@@ -508,6 +510,29 @@ pub enum KeysCommand {
     },
 }
 
+#[derive(ClapArgs)]
+pub struct ServeArgs {
+    #[command(subcommand)]
+    pub command: Option<ServeCommand>,
+}
+
+#[derive(Subcommand)]
+pub enum ServeCommand {
+    /// Users whom the project keeps itself (`server.log-in.local-users`).
+    #[command(subcommand)]
+    User(ServeUserCommand),
+}
+
+#[derive(Subcommand)]
+pub enum ServeUserCommand {
+    /// Let a user log in with a password, or change it. The password is asked for, or is the first line of what comes in.
+    Add { name: String },
+    /// Let a user log in no more; open sessions end.
+    Remove { name: String },
+    /// Who may log in so.
+    List,
+}
+
 #[derive(Subcommand)]
 pub enum BackupCommand {
     /// Copy configuration, vault, dossiers, requests, audit log, state and quarantine, sealed as they are, with the key ring in a folder of its
@@ -581,6 +606,24 @@ pub enum VaultCommand {
         client_certificate: Option<String>,
         #[arg(long, requires = "client_certificate")]
         client_key: Option<String>,
+    },
+    /// Give the vault and its blind index new keys, and write all of vault and dossiers anew under them. Tokens stay what they are, so no table
+    /// changes. Killed, it is carried on by the same command. The keys before leave the key ring: backups from before need their own copy of it.
+    Rekey {
+        /// The role that owns the tables of a vault in PostgreSQL.
+        #[arg(long, value_name = "ROLE")]
+        owner: Option<String>,
+        /// The environment variable that holds the owner's password; else `pgpass` is looked in for the owner.
+        #[arg(long, value_name = "NAME", requires = "owner")]
+        password_env: Option<String>,
+        /// The owner's certificate, PEM.
+        #[arg(long, requires_all = ["client_key", "owner"])]
+        client_certificate: Option<String>,
+        #[arg(long, requires = "client_certificate")]
+        client_key: Option<String>,
+        /// Keep the keys before in the key ring, so that it opens backups from before; `cordon keys retire` removes them.
+        #[arg(long)]
+        keep_old_keys: bool,
     },
     /// Destroy what stands behind the token of an approved request (`cordon token request --shred`), in the vault and in every
     /// copy of it. It cannot be undone. Killed, it is carried on by the same command; done, the same command writes another certificate.

@@ -40,6 +40,7 @@ mod hash;
 pub mod kdf;
 mod keys;
 mod master;
+pub mod password;
 mod puncture;
 mod seal;
 mod sign;

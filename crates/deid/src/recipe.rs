@@ -32,6 +32,9 @@ pub const SHIFT_DAYS_KEY: &str = "cordon.shift-days";
 /// Arrow field metadata: the values hardly repeat, so a dictionary would only cost.
 pub const ENTROPY_KEY: &str = "cordon.entropy";
 
+/// Arrow field metadata: `true` for the column that says whose a row is, by which persons are counted where only aggregates may leave.
+pub const SUBJECT_KEY: &str = "cordon.subject";
+
 /// A checked policy, ready to run. Nothing after this re-validates.
 pub struct Recipe {
     pub name: String,
@@ -142,12 +145,21 @@ pub struct Applied {
 impl TableRecipe {
     /// The schema of the output, the same for every file.
     pub fn schema(&self) -> SchemaRef {
+        // A person must be the same in all rows and nobody else's: not so a year, a range or a made-up name.
+        let tells_persons = |rule: &&FieldRule| {
+            let is_whole = matches!(rule.action, Action::Token | Action::Hash | Action::Encrypt | Action::Keep);
+            Some(&rule.input) == self.subject.as_ref() && rule.kernel.is_some() && is_whole
+        };
+        let subject = self.rules.iter().find(tells_persons).map(|rule| &rule.output);
         let fields: Vec<Field> = self
             .rules
             .iter()
             .filter_map(|rule| {
                 let kernel = rule.kernel.as_ref()?;
                 let mut metadata = column_metadata(rule.kind, rule.action);
+                if subject == Some(&rule.output) {
+                    metadata.insert(SUBJECT_KEY.to_owned(), "true".to_owned());
+                }
                 if let Some((_, most)) = kernel.shift() {
                     metadata.insert(SHIFT_DAYS_KEY.to_owned(), most.to_string());
                 }
@@ -219,6 +231,19 @@ pub fn column_metadata(kind: IdentifierKind, action: Action) -> std::collections
         .chain(random.then_some((ENTROPY_KEY, "high")))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// The schema with the named column marked as the one that says whose a row is, where there is such a column.
+pub(crate) fn with_subject(schema: &Schema, name: &str) -> Schema {
+    let mark = |field: &Arc<Field>| {
+        if field.name() != name {
+            return Arc::clone(field);
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.insert(SUBJECT_KEY.to_owned(), "true".to_owned());
+        Arc::new(field.as_ref().clone().with_metadata(metadata))
+    };
+    Schema::new(schema.fields().iter().map(mark).collect::<Vec<_>>())
 }
 
 struct Step<'a> {

@@ -52,6 +52,9 @@ pub enum EngineError {
     Randomness,
     #[error("refused: {reason}")]
     Refused { reason: &'static str },
+    /// Statistics that would say too much. `kind` is for the record.
+    #[error("refused: {reason}")]
+    Disclosure { kind: &'static str, reason: &'static str },
     #[error("the row filter or a mask of the access policy cannot be enforced on the table")]
     Policy,
     #[error("{0}")]

@@ -52,6 +52,7 @@ mod leakproof;
 mod limits;
 mod mask;
 pub mod output;
+mod output_control;
 mod policy;
 mod session;
 mod spill;
@@ -64,8 +65,10 @@ pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use limits::{QueryLimits, StillAllowed};
 pub use output::{OutputFormat, write_result};
+pub use output_control::{OutputControl, OutputRule, ReleaseMemory, SUBJECT_METADATA, Withheld};
 pub use session::{
-    AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched, VisibleColumns,
+    AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions, QueryRun, QueryStream, Touched,
+    VisibleColumns,
 };
 pub use tables::{
     AuditAnchor, Commit, ENTROPY_METADATA, Manifest, PartCompression, PartInfo, PartOptions, PartWriter, Provenance,

@@ -9,11 +9,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use cordon_access::{Decision, Mask};
 use cordon_crypto::{KeyedHash, SealKey};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::MemTable;
 use datafusion::execution::context::SQLOptions;
@@ -39,14 +41,16 @@ use crate::keytools::CordonEncryptionFactory;
 use crate::leakproof::PushDownToBarriers;
 use crate::limits::{QueryLimits, StillAllowed, Watch};
 use crate::mask;
-use crate::policy::PolicyReader;
+use crate::output_control::shape::{Controlled, ControlledTables};
+use crate::output_control::{self, HIDDEN, Outcome, OutputControl, OutputRule, WithSubject, Withheld, subject_column};
+use crate::policy::{Policy, PolicyReader};
 use crate::spill::SealedSpills;
 use crate::sql::{self, VisibleNames};
 use crate::tables::{TableStore, TableVersion};
 use crate::view::{STORE_URL, VisibleTable};
 
 const CATALOG: &str = "cordon";
-const SCHEMA: &str = "main";
+pub(crate) const SCHEMA: &str = "main";
 const INFORMATION_SCHEMA: &str = "information_schema";
 /// Functions that tell where rows are stored or how a column was made.
 const WITHHELD_FUNCTIONS: [&str; 4] = ["input_file_name", "file_row_index", "arrow_metadata", "version"];
@@ -106,6 +110,8 @@ pub struct AuthorizedView {
     pub row_filter: Option<String>,
     /// Visible columns whose values are replaced.
     pub masks: BTreeMap<String, Mask>,
+    /// Of the table only statistics may leave.
+    pub output: Option<OutputControl>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +122,13 @@ pub enum VisibleColumns {
 
 impl AuthorizedView {
     pub fn all(table: impl Into<String>) -> Self {
-        Self { table: table.into(), columns: VisibleColumns::All, row_filter: None, masks: BTreeMap::new() }
+        Self {
+            table: table.into(),
+            columns: VisibleColumns::All,
+            row_filter: None,
+            masks: BTreeMap::new(),
+            output: None,
+        }
     }
 
     /// What a policy engine has decided; `None` when the dataset must look absent.
@@ -127,6 +139,7 @@ impl AuthorizedView {
             columns,
             row_filter: decision.row_filter,
             masks: decision.masks,
+            output: None,
         })
     }
 
@@ -184,6 +197,7 @@ impl QueryEngine {
         let schema = MemorySchemaProvider::new();
         let mut visible = VisibleNames::new();
         let mut versions = BTreeMap::new();
+        let mut controlled = ControlledTables::new();
         for view in views {
             let Some(version) = self.store.current(&view.table)? else {
                 continue;
@@ -197,8 +211,12 @@ impl QueryEngine {
                 continue;
             }
             versions.insert(view.table.clone(), version.manifest.version);
+            if let Some(control) = &view.output {
+                let table = self.controlled(&mut policies, view, &version, &columns, control.clone())?;
+                controlled.insert(view.table.clone(), table);
+            }
             schema
-                .register_table(view.table.clone(), self.provider(&mut policies, view, version, &columns)?)
+                .register_table(view.table.clone(), self.provider(&mut policies, view, version, &columns, None)?)
                 .map_err(|_| EngineError::Internal("two views of one table"))?;
             visible.insert(view.table.clone(), columns);
         }
@@ -208,7 +226,25 @@ impl QueryEngine {
             catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
         let limits = (self.options.max_rows, self.options.max_time);
-        Ok(AuthorizedSession { state, visible, versions, limits })
+        Ok(AuthorizedSession { state, visible, versions, limits, controlled })
+    }
+
+    /// A view of a table of which only statistics leave, with its subject behind its columns.
+    fn controlled(
+        &self,
+        policies: &mut Option<SessionState>,
+        view: &AuthorizedView,
+        version: &TableVersion,
+        columns: &[String],
+        control: OutputControl,
+    ) -> Result<Controlled, EngineError> {
+        let subject = subject_column(&version.schema);
+        let is_seen = |subject: &String| columns.contains(subject) && !view.masks.contains_key(subject);
+        let provider = match &subject {
+            Some(subject) => Some(self.provider(policies, view, version.clone(), columns, Some(subject))?),
+            None => None,
+        };
+        Ok(Controlled { provider, visible_subject: subject.filter(is_seen), control })
     }
 
     fn provider(
@@ -217,16 +253,30 @@ impl QueryEngine {
         view: &AuthorizedView,
         version: TableVersion,
         columns: &[String],
+        subject: Option<&String>,
     ) -> Result<Arc<dyn TableProvider>, EngineError> {
-        if view.row_filter.is_none() && view.masks.is_empty() {
-            return Ok(Arc::new(VisibleTable::new(version, columns, Arc::clone(&self.keys))));
+        let policy = if view.row_filter.is_none() && view.masks.is_empty() {
+            None
+        } else {
+            let state = policies.get_or_insert_with(|| self.state(mask::for_policies(&self.mask_key)));
+            let reader = PolicyReader { state, hash: &self.mask_key };
+            Some(reader.read(&view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?)
+        };
+        let mut read = columns.to_vec();
+        read.extend(policy.iter().flat_map(Policy::columns).filter(|name| !columns.contains(name)));
+        let all: Vec<String> = read.iter().chain(subject).cloned().collect();
+        let mut inner: Arc<dyn TableProvider> = Arc::new(VisibleTable::new(version, &all, Arc::clone(&self.keys)));
+        let mut shown = columns.to_vec();
+        if let Some(subject) = subject {
+            read.sort();
+            read.dedup();
+            inner = Arc::new(WithSubject::new(&view.table, inner, &read, subject)?);
+            shown.push(HIDDEN.to_owned());
         }
-        let state = policies.get_or_insert_with(|| self.state(mask::for_policies(&self.mask_key)));
-        let reader = PolicyReader { state, hash: &self.mask_key };
-        let policy = reader.read(&view.table, &version.schema, view.row_filter.as_deref(), &view.masks)?;
-        let read: Vec<String> = columns.iter().cloned().chain(policy.columns()).collect();
-        let inner = VisibleTable::new(version, &read, Arc::clone(&self.keys));
-        Ok(Arc::new(GuardedTable::new(&view.table, Arc::new(inner), columns, &policy)?))
+        match policy {
+            None => Ok(inner),
+            Some(policy) => Ok(Arc::new(GuardedTable::new(&view.table, inner, &shown, &policy)?)),
+        }
     }
 
     /// Most bytes of sealed temporary files that were in use at one time.
@@ -278,6 +328,13 @@ pub struct AuthorizedSession {
     visible: VisibleNames,
     versions: BTreeMap<String, u64>,
     limits: (Option<u64>, Option<Duration>),
+    controlled: ControlledTables,
+}
+
+/// What a statement answers, and the types of its parameters where it tells them.
+pub struct Described {
+    pub schema: SchemaRef,
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// A query that is planned and not run: write the record, then [`QueryRun::execute`].
@@ -287,6 +344,7 @@ pub struct QueryRun {
     work: Work,
     limits: QueryLimits,
     allowed: Option<StillAllowed>,
+    output: Option<(OutputRule, Outcome)>,
 }
 
 enum Work {
@@ -300,24 +358,106 @@ impl AuthorizedSession {
         &self.visible
     }
 
+    /// What each table that the session sees looks like.
+    pub fn schemas(&self) -> Result<BTreeMap<String, SchemaRef>, EngineError> {
+        self.visible.keys().map(|table| Ok((table.clone(), self.schema_of(table)?))).collect()
+    }
+
     /// Checks and plans one statement. Nothing is read but footers.
     pub async fn plan(&self, sql: &str) -> Result<QueryRun, EngineError> {
+        self.plan_with(sql, &[]).await
+    }
+
+    /// The same for a statement with parameters `$1`, `$2` …, each the only value of its array. They take the places of the plan's
+    /// placeholders and are never part of a text.
+    pub async fn plan_with(&self, sql: &str, parameters: &[ArrayRef]) -> Result<QueryRun, EngineError> {
         let (rows, time) = self.limits;
         let limits = QueryLimits { rows, deadline: time.map(|time| Instant::now() + time) };
-        let ready = |batch: RecordBatch, touched| QueryRun {
+        let ready = |batch: RecordBatch, touched, output| QueryRun {
             schema: batch.schema(),
             touched,
             work: Work::Ready(batch),
             limits,
             allowed: None,
+            output,
         };
         let gated = sql::gate(sql, &self.visible)?;
         if let Some(batch) = self.about_tables(&gated.statement)? {
-            return Ok(ready(batch, Vec::new()));
+            return Ok(ready(batch, Vec::new(), None));
         }
         // A query has one `now()`, which is that of its planning.
         let mut state = self.state.clone();
         state.mark_start_execution();
+        let logical = bound(self.logical(&state, &gated).await?, parameters)?;
+        let controlled = self.only_statistics(&state, &logical, gated.explain).await?;
+        let mut optimized = state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
+        let touched = self.touched(&optimized)?;
+        let mut output = None;
+        if let Some((plan, rule)) = controlled {
+            output = Some(rule);
+            // What is explained is the query as it was asked.
+            optimized = plan.unwrap_or(optimized);
+        }
+        if gated.explain {
+            let batch = explain::render(&optimized, &self.visible)?;
+            return Ok(ready(batch, touched, output));
+        }
+        let plan = physical(&state, &optimized).await?;
+        let (schema, context) = (plan.schema(), state.task_ctx());
+        Ok(QueryRun { schema, touched, work: Work::Plan { plan, context }, limits, allowed: None, output })
+    }
+
+    /// What is run in the place of a query over tables of which only statistics leave; `None` when it reads no such table.
+    async fn only_statistics(
+        &self,
+        state: &SessionState,
+        logical: &LogicalPlan,
+        explain: bool,
+    ) -> Result<Option<(Option<LogicalPlan>, (OutputRule, Outcome))>, EngineError> {
+        use output_control::{release, shape};
+        if self.controlled.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error| EngineError::execution(&error);
+        let analyzed =
+            state.analyzer().execute_and_check(logical.clone(), state.config_options(), |_, _| {}).map_err(failed)?;
+        let Some(aggregate) = shape::cut(&analyzed, &self.controlled)? else {
+            return Ok(None);
+        };
+        let below = shape::release(aggregate, &self.controlled)?;
+        let rule = OutputRule { smallest: below.control.rules.smallest(), rounding: below.control.rounding };
+        let outcome = Outcome::default();
+        if explain {
+            return Ok(Some((None, (rule, outcome))));
+        }
+        let plan = physical(state, &state.optimize(&below.plan).map_err(failed)?).await?;
+        let leaf = release::leaf(below, plan, Arc::clone(&outcome))?;
+        let whole = state.optimize(&shape::put(&analyzed, aggregate, &leaf)?).map_err(failed)?;
+        Ok(Some((Some(whole), (rule, outcome))))
+    }
+
+    /// What a statement would answer and takes, without a look at any row.
+    pub async fn describe(&self, sql: &str) -> Result<Described, EngineError> {
+        let gated = sql::gate(sql, &self.visible)?;
+        if let Some(batch) = self.about_tables(&gated.statement)? {
+            return Ok(Described { schema: batch.schema(), parameters: Vec::new() });
+        }
+        let logical = self.logical(&self.state, &gated).await?;
+        let found = logical.get_parameter_types().map_err(|error| gated.problem(&error, &self.visible, [].iter()))?;
+        let highest = found.keys().filter_map(|name| name.strip_prefix('$')?.parse::<usize>().ok()).max().unwrap_or(0);
+        if highest > MAX_PARAMETERS || found.keys().any(|name| !is_parameter(name)) {
+            return Err(EngineError::Refused { reason: PARAMETERS });
+        }
+        let parameters = (1..=highest).map(|number| found.get(&format!("${number}")).cloned().flatten()).collect();
+        let schema = if gated.explain {
+            explain::render(&logical, &self.visible)?.schema()
+        } else {
+            Arc::new(logical.schema().as_arrow().clone())
+        };
+        Ok(Described { schema, parameters })
+    }
+
+    async fn logical(&self, state: &SessionState, gated: &sql::Gated) -> Result<LogicalPlan, EngineError> {
         let known_functions = || {
             let state = &self.state;
             state
@@ -337,19 +477,7 @@ impl AuthorizedSession {
             .with_allow_statements(false)
             .verify_plan(&logical)
             .map_err(|_| EngineError::Refused { reason: "only questions may run" })?;
-        let optimized = state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
-        let touched = self.touched(&optimized)?;
-        if gated.explain {
-            let batch = explain::render(&optimized, &self.visible)?;
-            return Ok(ready(batch, touched));
-        }
-        let plan = state
-            .query_planner()
-            .create_physical_plan(&optimized, &state)
-            .await
-            .map_err(|error| EngineError::execution(&error))?;
-        let context = state.task_ctx();
-        Ok(QueryRun { schema: plan.schema(), touched, work: Work::Plan { plan, context }, limits, allowed: None })
+        Ok(logical)
     }
 
     /// SHOW TABLES, SHOW COLUMNS and DESCRIBE, answered from what the session sees.
@@ -373,15 +501,18 @@ impl AuthorizedSession {
         self.described(&table).map(Some)
     }
 
-    fn described(&self, table: &str) -> Result<RecordBatch, EngineError> {
+    fn schema_of(&self, table: &str) -> Result<SchemaRef, EngineError> {
         let provider = self
             .state
             .catalog_list()
             .catalog(CATALOG)
             .and_then(|catalog| catalog.schema(SCHEMA))
             .ok_or(EngineError::Internal("catalog"))?;
-        let schema =
-            futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema();
+        Ok(futures::executor::block_on(provider.table(table)).ok().flatten().ok_or_else(unknown_table)?.schema())
+    }
+
+    fn described(&self, table: &str) -> Result<RecordBatch, EngineError> {
+        let schema = self.schema_of(table)?;
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.name())));
         let types: ArrayRef =
             Arc::new(StringArray::from_iter_values(schema.fields().iter().map(|field| field.data_type().to_string())));
@@ -431,6 +562,11 @@ impl QueryRun {
         &self.touched
     }
 
+    /// The rule under which the answer stands, where only statistics may leave.
+    pub fn output_rule(&self) -> Option<OutputRule> {
+        self.output.as_ref().map(|(rule, _)| *rule)
+    }
+
     /// Limits of the caller's own; those of the engine stay.
     #[must_use]
     pub fn with_limits(mut self, limits: QueryLimits) -> Self {
@@ -453,7 +589,8 @@ impl QueryRun {
                 Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
             }
         };
-        Ok(QueryStream { schema: self.schema, rows, watch: Watch::new(self.limits, self.allowed) })
+        let outcome = self.output.map(|(_, outcome)| outcome);
+        Ok(QueryStream { schema: self.schema, rows, watch: Watch::new(self.limits, self.allowed), outcome })
     }
 }
 
@@ -462,6 +599,7 @@ pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
     watch: Watch,
+    outcome: Option<Outcome>,
 }
 
 enum Rows {
@@ -472,6 +610,12 @@ enum Rows {
 impl QueryStream {
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// What was withheld, once that is decided. For the record and not for whoever asks.
+    pub fn withheld(&self) -> impl Fn() -> Option<Withheld> + Send + 'static {
+        let outcome = self.outcome.clone();
+        move || outcome.as_ref().and_then(|outcome| outcome.get().copied())
     }
 }
 
@@ -495,6 +639,10 @@ impl Stream for QueryStream {
         }
         Poll::Ready(next)
     }
+}
+
+async fn physical(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+    state.query_planner().create_physical_plan(optimized, state).await.map_err(|error| EngineError::execution(&error))
 }
 
 /// For tools that ask: the same names as everywhere else, and no settings, paths or definitions.
@@ -545,6 +693,37 @@ fn information_schema(
 
 fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, EngineError> {
     RecordBatch::try_from_iter(columns).map_err(|error| EngineError::arrow(&error))
+}
+
+const MAX_PARAMETERS: usize = 1000;
+const PARAMETERS: &str = "parameters are `$1`, `$2` and so on, each with its value";
+
+fn is_parameter(name: &str) -> bool {
+    name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number > 0)
+}
+
+/// The plan with values for its placeholders. One that is left without would fail later, in words of the engine.
+fn bound(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<LogicalPlan, EngineError> {
+    let names = plan.get_parameter_names().map_err(|error| EngineError::execution(&error))?;
+    let known = |name: &String| {
+        is_parameter(name)
+            && name
+                .strip_prefix('$')
+                .and_then(|number| number.parse().ok())
+                .is_some_and(|at: usize| at <= parameters.len())
+    };
+    if !names.iter().all(known) {
+        return Err(EngineError::Refused { reason: PARAMETERS });
+    }
+    if names.is_empty() {
+        return Ok(plan);
+    }
+    let values = parameters
+        .iter()
+        .map(|array| ScalarValue::try_from_array(array, 0).map(ScalarAndMetadata::from))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| EngineError::execution(&error))?;
+    plan.with_param_values(ParamValues::List(values)).map_err(|error| EngineError::execution(&error))
 }
 
 fn last_name(name: &ObjectName) -> Option<String> {

@@ -32,6 +32,7 @@ mod azure;
 pub mod config;
 pub mod credentials;
 mod error;
+pub mod fetch;
 mod google;
 mod http;
 mod masters;

@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::retention::RetentionSection;
+use crate::server_config::ServerSection;
 
 /// The JSON Schemas of `cordon.yaml`, `policies/*.yaml` and `pipelines/*.yaml`, made from the types.
 pub fn schema_texts() -> [(&'static str, String); 3] {
@@ -54,6 +55,9 @@ pub struct ProjectFile {
     /// Users, roles, and what each role may read and do.
     #[serde(default)]
     pub access: AccessFile,
+    /// Whom `cordon serve` serves, and where.
+    #[serde(default)]
+    pub server: Option<ServerSection>,
 }
 
 /// One that gets tables: two projects of one organisation that must not join their data are two recipients.

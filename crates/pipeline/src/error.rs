@@ -150,6 +150,7 @@ pub fn engine_exit(error: &EngineError) -> (&'static str, ExitKind) {
         EngineError::KeyDenied { .. } | EngineError::KeyMaterial { .. } => ("keys", ExitKind::Keys),
         EngineError::NoSuchTable => ("no such table", ExitKind::Denied),
         EngineError::Refused { .. } => ("refused", ExitKind::Denied),
+        EngineError::Disclosure { kind, .. } => (kind, ExitKind::Denied),
         EngineError::Planning(problem) if problem.kind == PlanProblemKind::UnknownTable => {
             ("no such table", ExitKind::Denied)
         }

@@ -551,6 +551,11 @@ impl OpenProject {
         self.roles().users().any(|known| known == user)
     }
 
+    /// Whether the user has one of these roles, as far as `cordon.yaml` says now.
+    pub fn has_role(&self, user: &str, of: &BTreeSet<String>) -> bool {
+        self.roles().role_names(user).any(|role| of.contains(role))
+    }
+
     /// Users and roles. Whoever stays has them read again by what [`OpenProject::policy_source`] gives.
     fn roles(&self) -> Grants {
         let open = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -633,6 +638,7 @@ impl OpenProject {
         Ok(self.open_vault()?.vault())
     }
 
+    /// The newest, for a vault that is made now.
     pub(crate) fn vault_keys(&self) -> Result<VaultKeys, RunError> {
         Ok(VaultKeys { blind: self.ring.key::<BlindIndexKey>()?, values: self.ring.key::<VaultKey>()? })
     }

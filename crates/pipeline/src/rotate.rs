@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cordon_audit::{Event, KeyOperationKind, Outcome};
-use cordon_crypto::{AuditSealKey, AuditSigningSeed, SealKey, SubjectSealKey, TableMasterKey};
+use cordon_crypto::{AuditSealKey, AuditSigningSeed, BlindIndexKey, SealKey, SubjectSealKey, TableMasterKey, VaultKey};
 use cordon_engine::keytools::MasterVersion;
 use cordon_engine::tables::{KeyUse, PartCount, PartInfo, RewrapProgress, Rewrapped};
 use cordon_vault::keyring::{KeyStatus, KeyVersion, RootSecret};
@@ -324,6 +324,8 @@ pub(crate) fn record(
 /// Keeps runs and other rotations out: what they have open they would write under the keys that they know.
 pub(crate) fn lock_all(project: &OpenProject) -> Result<Vec<PipelineLock>, RunError> {
     let mut locks = vec![PipelineLock::take_for(project.state_root().join("keys.lock"), "another change of keys")?];
+    let memories = project.state_root().join(crate::output_memory::LOCK);
+    locks.push(PipelineLock::take_for(memories, "a query over a table of which only aggregates leave")?);
     for pipeline in pipelines(project) {
         locks.push(project.lock_pipeline(&pipeline)?);
     }
@@ -480,6 +482,8 @@ struct Counted {
     is_signed_by_newest: bool,
     /// The version that the file of subject keys is under.
     subject_keys: Option<u32>,
+    /// The version that the vault is under, and of how many stores; `None` where it cannot be asked.
+    vault: Option<(u32, u64)>,
 }
 
 impl Counted {
@@ -504,7 +508,8 @@ impl Counted {
         let log = project.evidence()?.log;
         let is_signed_by_newest = log.last_key()? == Some(project.audit_log().verifying_key());
         let subject_keys = project.subject_keys().ok().map(|keys| keys.key_version());
-        Ok(Self { tables, sealed, log: log.seal_versions()?, is_signed_by_newest, subject_keys })
+        let vault = project.vault_key_use().unwrap_or_default();
+        Ok(Self { tables, sealed, log: log.seal_versions()?, is_signed_by_newest, subject_keys, vault })
     }
 
     /// And how many of them have their key material inside.
@@ -521,6 +526,8 @@ impl Counted {
             // What it signed is verified by what stands in the log itself.
             AuditSigningSeed::PURPOSE if self.is_signed_by_newest => Some(0),
             SubjectSealKey::PURPOSE => self.subject_keys.map(|version| u64::from(version == key.version)),
+            VaultKey::PURPOSE => self.vault.map(|(version, stores)| u64::from(version == key.version) * stores),
+            BlindIndexKey::PURPOSE => self.vault.map(|(version, _)| u64::from(version == key.version)),
             _ => None,
         };
         (files, 0)

@@ -67,7 +67,7 @@ fn options(project: &OpenProject) -> DossierOptions {
 }
 
 /// The dossiers in the project's folder, where there are any.
-fn in_folder(project: &OpenProject, vault: &Arc<TokenVault>) -> Result<Option<DossierStore>, RunError> {
+pub(crate) fn in_folder(project: &OpenProject, vault: &Arc<TokenVault>) -> Result<Option<DossierStore>, RunError> {
     match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options(project)) {
         Ok(dossiers) => Ok(Some(dossiers)),
         Err(VaultError::NoDossiers { .. }) => Ok(None),
@@ -77,25 +77,45 @@ fn in_folder(project: &OpenProject, vault: &Arc<TokenVault>) -> Result<Option<Do
 
 impl OpenProject {
     pub(crate) fn open_vault(&self) -> Result<OpenVault, RunError> {
+        self.open_vault_as(&|_| {}, self.project.memory).map(|(vault, _)| vault)
+    }
+
+    /// With so much memory, and in PostgreSQL with another log-in. Gives the version of the keys that it is under too: while these are
+    /// changed it may be an older one.
+    pub(crate) fn open_vault_as(
+        &self,
+        change: &dyn Fn(&mut PostgresConfig),
+        memory: usize,
+    ) -> Result<(OpenVault, u32), RunError> {
         let mut options = VaultOptions::default();
         // The defaults fit a quarter of a gibibyte; with less to use, more is looked up on the disk.
-        let scale = |entries: usize| (entries / 1024 * (self.project.memory >> 20)).clamp(1 << 15, entries);
+        let scale = |entries: usize| (entries / 1024 * (memory >> 20)).clamp(1 << 15, entries);
         options.memory_entries = scale(options.memory_entries);
         options.cache_entries = scale(options.cache_entries);
         let subjects =
             Arc::new(SubjectKeys::open_with(&self.subject_keys_file(), &self.ring.versions::<SubjectSealKey>()?)?);
+        let keys = self.ring.vault_keys()?;
         if let Some(config) = &self.project.file.vault.postgres {
-            let vault = PostgresVault::open(
-                config,
-                &self.root,
-                self.vault_keys()?,
-                subjects,
-                options.memory_entries + options.cache_entries,
-            )?;
-            return Ok(OpenVault::Postgres(Arc::new(vault)));
+            let mut config = config.clone();
+            change(&mut config);
+            let cached = options.memory_entries + options.cache_entries;
+            let vault = PostgresVault::open_with(&config, &self.root, &keys, subjects, cached)?;
+            let version = vault.key_version();
+            return Ok((OpenVault::Postgres(Arc::new(vault)), version));
         }
-        let vault = TokenVault::open_existing(&self.vault_folder(), self.vault_keys()?, subjects, options)?;
-        Ok(OpenVault::Embedded(Arc::new(vault)))
+        let (vault, version) = TokenVault::open_with(&self.vault_folder(), &keys, &subjects, &options)?;
+        Ok((OpenVault::Embedded(Arc::new(vault)), version))
+    }
+
+    /// The version of its keys that the vault is under, and in how many stores: vault and dossiers.
+    pub(crate) fn vault_key_use(&self) -> Result<Option<(u32, u64)>, RunError> {
+        let keys = self.ring.vault_keys()?;
+        if self.project.file.vault.postgres.is_some() {
+            let (vault, version) = self.open_vault_as(&|_| {}, 0)?;
+            return Ok(Some((version, 1 + u64::from(vault.dossiers_if_any(self)?.is_some()))));
+        }
+        let version = TokenVault::key_version(&self.vault_folder(), &keys)?;
+        Ok(version.map(|version| (version, 1 + u64::from(self.dossier_folder().is_dir()))))
     }
 
     /// A run says so at once when the vault is not there, also one that will not need it.

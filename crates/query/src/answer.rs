@@ -1,7 +1,7 @@
 //! Rows, and how it went with them.
 
 use arrow_schema::SchemaRef;
-use cordon_engine::{EngineError, QueryStream};
+use cordon_engine::{EngineError, OutputRule, QueryStream, Withheld};
 use cordon_pipeline::error::engine_exit;
 
 use crate::QueryError;
@@ -12,14 +12,21 @@ use crate::questions::blocking;
 pub struct Answer {
     rows: QueryStream,
     record: Record,
+    rule: Option<OutputRule>,
 }
 
 /// The rows of an answer. Its errors hold no value.
 pub type Rows = QueryStream;
 
 impl Answer {
-    pub(crate) fn new(rows: QueryStream, record: Record) -> Self {
-        Self { rows, record }
+    pub(crate) fn new(rows: QueryStream, mut record: Record, rule: Option<OutputRule>) -> Self {
+        record.withheld = Some(Box::new(rows.withheld()));
+        Self { rows, record, rule }
+    }
+
+    /// The rule under which the answer stands, where only aggregates may leave: to be told with it.
+    pub fn output_rule(&self) -> Option<OutputRule> {
+        self.rule
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -36,11 +43,12 @@ impl Answer {
 /// written.
 pub struct Record {
     asked: Option<Asked>,
+    withheld: Option<Box<dyn Fn() -> Option<Withheld> + Send>>,
 }
 
 impl Record {
     pub(crate) fn new(asked: Asked) -> Self {
-        Self { asked: Some(asked) }
+        Self { asked: Some(asked), withheld: None }
     }
 
     /// The question's name in the audit log.
@@ -50,8 +58,9 @@ impl Record {
 
     /// All rows are where they were to go.
     pub async fn finished(mut self, rows: u64) -> Result<(), QueryError> {
+        let withheld = self.withheld.as_ref().and_then(|withheld| withheld());
         match self.asked.take() {
-            Some(asked) => blocking(move || Ok(asked.finished(rows)?)).await,
+            Some(asked) => blocking(move || Ok(asked.finished(rows, withheld)?)).await,
             None => Ok(()),
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use cordon_access::{
     Action, Authorizer, ColumnFacts, Decision, Policies, Principal, Privilege, Purpose, PurposeOfUse, Reason, Request,
 };
-use cordon_audit::{DatasetAccess, Event, Label, Statement};
-use cordon_engine::{EngineError, PlanProblemKind, StillAllowed};
+use cordon_audit::{DatasetAccess, Event, Label, Statement, WithheldGroups};
+use cordon_engine::{EngineError, PlanProblemKind, StillAllowed, Withheld};
 use cordon_pipeline::error::{RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::new_run_id;
@@ -106,7 +106,7 @@ impl Asked {
         self.open.get(table).map(|decision| decision.why.clone()).unwrap_or_default()
     }
 
-    fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         &self.question.principal.name
     }
 
@@ -122,8 +122,13 @@ impl Asked {
         Ok(QueryError::NothingGranted { user: self.user().to_owned(), purpose: self.purpose() })
     }
 
-    pub(crate) fn finished(&self, rows: u64) -> Result<(), RunError> {
-        self.project.audit(&Event::QueryFinished { query: self.id.clone(), rows })?;
+    pub(crate) fn finished(&self, rows: u64, withheld: Option<Withheld>) -> Result<(), RunError> {
+        let withheld = withheld.map(|withheld| WithheldGroups {
+            released: withheld.released as u64,
+            small: withheld.sensitive as u64,
+            complementary: withheld.complements as u64,
+        });
+        self.project.audit(&Event::QueryFinished { query: self.id.clone(), rows, withheld })?;
         Ok(())
     }
 
@@ -269,7 +274,7 @@ impl Asked {
     /// does not tell it from a slip of the pen.
     pub(crate) fn not_planned(mut self, error: EngineError) -> Result<QueryError, RunError> {
         let (what, _) = engine_exit(&error);
-        if matches!(error, EngineError::Refused { .. }) {
+        if matches!(error, EngineError::Refused { .. } | EngineError::Disclosure { .. }) {
             self.deny_named()?;
         } else if matches!(error, EngineError::Planning(_) | EngineError::NoSuchTable) {
             let sees = |table: &str, column: &str| {

@@ -14,5 +14,5 @@ mod stored;
 
 pub use answer::{Answer, Record, Rows};
 pub use error::QueryError;
-pub use questions::{Question, Questions};
+pub use questions::{Question, Questions, Visible};
 pub use stored::Stored;

@@ -1,10 +1,13 @@
 //! From a question to rows, in the order that keeps the promise: no row before its record.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cordon_access::{Principal, Purpose, PurposeOfUse};
+use arrow_array::ArrayRef;
+use arrow_schema::SchemaRef;
+use cordon_access::{Decision, Principal, Purpose, PurposeOfUse};
 use cordon_audit::DatasetAccess;
-use cordon_engine::{AuthorizedSession, AuthorizedView, QueryEngine, QueryOptions};
+use cordon_engine::{AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 
@@ -21,6 +24,13 @@ pub struct Question {
     pub principal: Principal,
     pub usage: PurposeOfUse,
     pub sql: String,
+}
+
+/// A table that exists for somebody.
+pub struct Visible {
+    pub table: String,
+    pub schema: SchemaRef,
+    pub decision: Decision,
 }
 
 /// Answers questions about one project's tables. One for the process; clones share the engine and its memory.
@@ -42,9 +52,14 @@ impl Questions {
     /// Decides, plans and puts the question on the record, which is durable when this returns. Every way in which it ends is on the
     /// record too, whichever comes first.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_with(question, &[]).await
+    }
+
+    /// The same with values for the parameters `$1`, `$2` … of the text, each the only one of its array.
+    pub async fn ask_with(&self, question: Question, parameters: &[ArrayRef]) -> Result<Answer, QueryError> {
         let questions = self.clone();
         let (asked, session) = blocking(move || questions.begin(question)).await?;
-        let planned = match session.plan(asked.sql()).await {
+        let planned = match session.plan_with(asked.sql(), parameters).await {
             Ok(planned) => planned,
             Err(error) => {
                 return blocking(move || {
@@ -72,18 +87,49 @@ impl Questions {
         });
         let (asked, planned) = asked.await?;
         let record = Record::new(asked);
+        let rule = planned.output_rule();
         match planned.execute() {
-            Ok(rows) => Ok(Answer::new(rows, record)),
+            Ok(rows) => Ok(Answer::new(rows, record, rule)),
             Err(error) => Err(record.failed(error).await),
         }
     }
 
+    /// What a question would answer, in names and types: no row is looked at, and nothing is told of what does not exist for the asker,
+    /// whose attempts are on the record.
+    pub async fn describe(&self, question: Question) -> Result<Described, QueryError> {
+        let questions = self.clone();
+        let (asked, session) = blocking(move || questions.begin(question)).await?;
+        match session.describe(asked.sql()).await {
+            Ok(described) => Ok(described),
+            Err(error) => {
+                blocking(move || {
+                    asked.started(Vec::new())?;
+                    Err(asked.not_planned(error)?)
+                })
+                .await
+            }
+        }
+    }
+
+    /// The tables that exist for somebody, as they look to them, and what decided it. Blocks.
+    pub fn visible(&self, principal: &Principal, usage: &PurposeOfUse) -> Result<Vec<Visible>, QueryError> {
+        has_reason(usage)?;
+        let stored = Stored::read(&self.project)?;
+        let (policies, time) = (self.project.policies()?, cordon_pipeline::policies::now());
+        let open = stored.authorise(&policies, principal, usage, time);
+        let views = views(&open);
+        if views.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut schemas =
+            self.engine()?.session(&views).and_then(|session| session.schemas()).map_err(QueryError::Engine)?;
+        let visible = |(table, decision)| Some(Visible { schema: schemas.remove(&table)?, table, decision });
+        Ok(open.into_iter().filter_map(visible).collect())
+    }
+
     /// What exists for the asker, and a session that knows only that.
     fn begin(&self, question: Question) -> Result<(Asked, AuthorizedSession), QueryError> {
-        let reason = question.usage.reason.as_deref().unwrap_or_default();
-        if question.usage.purpose == Purpose::Emergency && reason.trim().chars().count() < LEAST_REASON {
-            return Err(QueryError::NoReason);
-        }
+        has_reason(&question.usage)?;
         let stored = Stored::read(&self.project)?;
         let (policies, unknown) = match self.project.policies() {
             Ok(policies) => (Some(policies), None),
@@ -99,11 +145,10 @@ impl Questions {
         if asked.open().is_empty() {
             return Err(asked.nothing_granted()?);
         }
-        let views: Vec<AuthorizedView> = asked
-            .open()
-            .iter()
-            .filter_map(|(table, decision)| AuthorizedView::from_decision(table.clone(), decision.clone()))
-            .collect();
+        let mut views = views(asked.open());
+        for view in &mut views {
+            view.output = self.project.output_control(&view.table, asked.user())?;
+        }
         let engine = match self.engine() {
             Ok(engine) => engine,
             Err(error) => {
@@ -138,6 +183,18 @@ impl Questions {
         *engine = Some(Arc::clone(&made));
         Ok(made)
     }
+}
+
+fn has_reason(usage: &PurposeOfUse) -> Result<(), QueryError> {
+    let reason = usage.reason.as_deref().unwrap_or_default();
+    if usage.purpose == Purpose::Emergency && reason.trim().chars().count() < LEAST_REASON {
+        return Err(QueryError::NoReason);
+    }
+    Ok(())
+}
+
+fn views(open: &BTreeMap<String, Decision>) -> Vec<AuthorizedView> {
+    open.iter().filter_map(|(table, decision)| AuthorizedView::from_decision(table.clone(), decision.clone())).collect()
 }
 
 /// Waits for disks and stores where waiting holds up nobody else.

@@ -1,7 +1,7 @@
-//! Tokens a second and nanoseconds of CPU a value: first seen, seen in the same order, seen in another order.
+//! Tokens a second and nanoseconds of CPU a value: first seen, seen in the same order, seen in another order, put under new keys.
 //!
-//! `N=20000000 cargo bench -p cordon-vault`; also `BATCH` (8192), `DIR` (a temporary folder), `ONLY` (`first`, or `seen` or
-//! `random` with a `DIR` from before), `MEMORY` and `FAN_IN`.
+//! `N=20000000 cargo bench -p cordon-vault`; also `BATCH` (8192), `DIR` (a temporary folder), `ONLY` (`first`, or `seen`, `random`
+//! or `rekey` with a `DIR` from before), `MEMORY` and `FAN_IN`.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 #[path = "measure/mod.rs"]
@@ -46,6 +46,7 @@ fn main() {
     let sample = n.min(4_000_000);
     let shuffled = |i: u64| shuffled(i, n);
     match only.as_str() {
+        "rekey" => return rekey(&vault, n),
         "seen" => return phase("seen, same order", &vault, n, batch, |i| i),
         "random" => return phase("seen, random order", &vault, sample, batch, shuffled),
         _ => {}
@@ -72,6 +73,16 @@ fn main() {
         stats.runs,
         peak_megabytes()
     );
+    rekey(&vault, n);
+}
+
+fn rekey(vault: &TokenVault, n: u64) {
+    let new = VaultKeys { blind: BlindIndexKey::from_bytes([4; 32]), values: VaultKey::from_bytes([5; 32]) };
+    measure("new keys", n, || {
+        let done = vault.rekey(None, &new, &mut |_| {}).expect("new keys");
+        assert_eq!(done.values, n);
+    });
+    println!("peak memory {} MB", peak_megabytes());
 }
 
 fn phase(name: &str, vault: &TokenVault, n: u64, batch: u64, value: impl Fn(u64) -> u64) {

@@ -42,10 +42,11 @@ use cordon_crypto::{
 use cordon_keystore::{KeyStore, Place, StoreStatus};
 use zeroize::Zeroizing;
 
+use crate::store::VaultKeys;
 pub use error::KeyRingError;
 use file::{Entry, RingFile};
 pub use root::RootSecret;
-pub use rotate::{KeyVersion, ROTATED, why_not_rotated};
+pub use rotate::{KeyVersion, REKEYED, ROTATED, why_not_rotated};
 
 /// The master keys of tables, without their versions: the footer, and one for each class of columns.
 pub const TABLE_MASTER_KEYS: [&str; 4] = ["cordon-footer", "cordon-direct", "cordon-quasi", "cordon-clinical"];
@@ -164,6 +165,16 @@ impl KeyRing {
         let held = self.held().filter(|(entry, _)| entry.purpose == K::PURPOSE && entry.id == K::PURPOSE);
         Versions::new(held.map(|(entry, key)| (entry.version, K::from_bytes(**key))))
             .ok_or(KeyRingError::NoKey { purpose: K::PURPOSE })
+    }
+
+    /// The keys of the vault by version, the two of each together.
+    pub fn vault_keys(&self) -> Result<Vec<(u32, VaultKeys)>, KeyRingError> {
+        let (blind, values) = (self.versions::<BlindIndexKey>()?, self.versions::<VaultKey>()?);
+        let pair = |(version, values): (u32, &VaultKey)| {
+            let blind = BlindIndexKey::from_bytes(*blind.get(version)?.dangerous_expose());
+            Some((version, VaultKeys { blind, values: VaultKey::from_bytes(*values.dangerous_expose()) }))
+        };
+        Ok(values.iter().filter_map(pair).collect())
     }
 
     /// The key that signs the audit log, and those before it.

@@ -39,5 +39,6 @@ pub use dossier::{DossierMark, DossierOptions, DossierStats, DossierStore};
 pub use keyring::{KeyRing, KeyRingError, KeyStatus, KeyVersion, RootSecret, StoredRoot, TABLE_MASTER_KEYS};
 pub use seam::{DossierKeeper, Mark, Vault};
 pub use store::postgres::{self, PostgresConfig, PostgresDossiers, PostgresVault};
+pub use store::{RekeyStep, Rekeyed};
 pub use store::{Shredded, TokenVault, VaultError, VaultKeys, VaultMark, VaultOptions, VaultStats, VerifyReport};
 pub use subject_keys::{SubjectKeys, SubjectKeysHead};

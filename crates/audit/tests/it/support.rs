@@ -50,7 +50,7 @@ pub fn open_sized(dir: &Path, segment_bytes: u64) -> Result<AuditLog, AuditError
 }
 
 pub fn event(number: u64) -> Event {
-    Event::QueryFinished { query: format!("q{number}"), rows: number }
+    Event::QueryFinished { query: format!("q{number}"), rows: number, withheld: None }
 }
 
 /// A log with `entries` entries, `per_segment` to a file.

@@ -164,6 +164,12 @@ fn status(ui: &Ui, place: &Place) -> Outcome {
     if let Some(plan) = pending {
         ui.hint(format!("A rotation was interrupted: `cordon keys rotate --all` carries it on ({}).", plan.told()));
     }
+    if let Some(versions) = project.interrupted_rekey()? {
+        ui.hint(format!(
+            "New keys for the vault were begun: `cordon vault rekey` carries it on ({}).",
+            versions.join(", ")
+        ));
+    }
     if subject_keys_due {
         ui.hint(
             "Somebody was destroyed since the subject keys came under their key: `cordon keys rotate --purpose subject-keys` makes copies \

@@ -17,6 +17,7 @@ mod retain;
 mod rights;
 mod run;
 mod schema;
+mod serve;
 mod sql;
 mod synth;
 mod tables;
@@ -59,6 +60,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Vault(vault) => vault::vault(ui, &place, &vault),
         Command::Token(token) => token::token(ui, &place, token),
         Command::Backup(backup) => backup::backup(ui, &place, backup),
+        Command::Serve(args) => serve::serve(ui, &place, args),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
             Ok(ExitCode::SUCCESS)

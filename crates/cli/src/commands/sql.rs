@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cordon_access::{Principal, PurposeOfUse};
-use cordon_engine::EngineError;
 use cordon_engine::output::{OutputFormat as Format, write_result};
+use cordon_engine::{EngineError, OutputRule};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use cordon_query::{Question, Questions};
@@ -28,13 +28,24 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
     let purpose = rights::purpose(&project, &args.user, &args.purpose)?;
     let ask = |out: &mut dyn Output| asked(&project, &args.query, &args.user, usage(purpose), format, out);
     if let Some(path) = &args.output {
-        let rows = ask(&mut NewFile::at(path))?;
+        let (rows, rule) = ask(&mut NewFile::at(path))?;
         ui.object(&serde_json::json!({ "rows": rows, "output": path }));
         ui.hint(format!("{rows} row{}", plural(rows as usize)));
+        tell(ui, rule);
     } else {
-        ask(&mut BufWriter::new(io::stdout()))?;
+        let (_, rule) = ask(&mut BufWriter::new(io::stdout()))?;
+        tell(ui, rule);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// With every such answer, whether anything was withheld or not: that says something too.
+fn tell(ui: &Ui, rule: Option<OutputRule>) {
+    let Some(OutputRule { smallest, rounding }) = rule else { return };
+    let rounding = rounding.map_or(String::new(), |base| format!("; counts are rounded to multiples of {base}"));
+    ui.hint(format!(
+        "groups of fewer than {smallest} persons, and groups that would give one away, are not shown if there are any{rounding}"
+    ));
 }
 
 /// A file holds all rows, so it is never the table for people, which is cut.
@@ -129,7 +140,7 @@ pub fn query(
     out: &mut dyn Output,
 ) -> Result<u64, Failure> {
     let purpose = rights::purpose(project, user, purpose)?;
-    asked(project, sql, user, purpose.into(), format, out)
+    asked(project, sql, user, purpose.into(), format, out).map(|(rows, _)| rows)
 }
 
 /// Plans, puts the query on the record, and only then lets rows leave.
@@ -140,7 +151,7 @@ fn asked(
     usage: PurposeOfUse,
     format: OutputFormat,
     out: &mut dyn Output,
-) -> Result<u64, Failure> {
+) -> Result<(u64, Option<OutputRule>), Failure> {
     let question = Question { principal: Principal::named(user), usage, sql: sql.to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(project.project.threads)
@@ -155,6 +166,7 @@ fn asked(
     };
     let answered = runtime.block_on(async {
         let answer = Questions::new(Arc::clone(project)).ask(question).await?;
+        let rule = answer.output_rule();
         let (rows, record) = answer.into_parts();
         let written = write_result(rows, format, &mut *out).await;
         let kept = written.and_then(|rows| {
@@ -162,7 +174,7 @@ fn asked(
             out.keep().map(|()| rows).map_err(|error| EngineError::io("write the result", place, &error))
         });
         match kept {
-            Ok(rows) => record.finished(rows).await.map(|()| rows),
+            Ok(rows) => record.finished(rows).await.map(|()| (rows, rule)),
             Err(error) => Err(record.failed(error).await),
         }
     });

@@ -1,11 +1,14 @@
-//! `cordon vault status|verify|migrate|shred|accept-older|check-certificate`
+//! `cordon vault status|verify|migrate|rekey|shred|accept-older|check-certificate`
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use cordon_pipeline::accept;
 use cordon_pipeline::error::ExitKind;
+use cordon_pipeline::rekey::{self, AsOwner};
 use cordon_pipeline::shred::{self, Renewal};
+use cordon_vault::{PostgresConfig, RekeyStep};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Outcome, Place, audit, keys, rights, token};
 use crate::args::VaultCommand;
@@ -20,6 +23,13 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
     }
     if let VaultCommand::Shred { request, user, certificate } = command {
         return destroy(ui, place, request, user, certificate);
+    }
+    if let VaultCommand::Rekey { owner, password_env, client_certificate, client_key, keep_old_keys } = command {
+        let as_owner = |config: &mut PostgresConfig| {
+            log_in_as(config, owner.as_deref().unwrap_or_default(), password_env.as_deref());
+            (config.client_certificate, config.client_key) = (client_certificate.clone(), client_key.clone());
+        };
+        return change_keys(ui, place, owner.is_some().then_some(&as_owner as AsOwner<'_>), *keep_old_keys);
     }
     let project = place.open()?;
     match command {
@@ -68,10 +78,7 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
         VaultCommand::Migrate { owner, password_env, client_certificate, client_key } => {
             rights::inspected(&project, "vault migration", None)?;
             let done = project.migrate_vault(|config| {
-                config.user.clone_from(owner);
-                if password_env.is_some() {
-                    (config.password_env, config.pgpass) = (password_env.clone(), None);
-                }
+                log_in_as(config, owner, password_env.as_deref());
                 (config.client_certificate, config.client_key) = (client_certificate.clone(), client_key.clone());
             })?;
             ui.object(&serde_json::json!({ "from": done.from, "to": done.to }));
@@ -100,9 +107,66 @@ pub fn vault(ui: &Ui, place: &Place, command: &VaultCommand) -> Outcome {
             );
             Ok(ExitCode::SUCCESS)
         }
-        VaultCommand::Shred { .. } | VaultCommand::CheckCertificate { .. } => Ok(ExitCode::SUCCESS),
+        VaultCommand::Rekey { .. } | VaultCommand::Shred { .. } | VaultCommand::CheckCertificate { .. } => {
+            Ok(ExitCode::SUCCESS)
+        }
         VaultCommand::Reveal { .. } => Err(replaced()),
     }
+}
+
+fn log_in_as(config: &mut PostgresConfig, owner: &str, password_env: Option<&str>) {
+    owner.clone_into(&mut config.user);
+    if let Some(name) = password_env {
+        (config.password_env, config.pgpass) = (Some(name.to_owned()), None);
+    }
+}
+
+fn change_keys(ui: &Ui, place: &Place, owner: Option<AsOwner<'_>>, keep: bool) -> Outcome {
+    let (mut project, root) = keys::open_with_root(place)?;
+    let bar = if ui.quiet || ui.json() { ProgressBar::hidden() } else { ProgressBar::no_length() };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} {msg}  about {eta} left") {
+        bar.set_style(style);
+    }
+    let done = rekey::rekey(&mut project, &root, owner, keep, &mut |step| match step {
+        RekeyStep::Values { done, of } => count(&bar, done, of, "values"),
+        RekeyStep::Dossiers { done, of } => count(&bar, done, of, "dossiers"),
+        RekeyStep::Index => bar.set_message("values, now their index"),
+        RekeyStep::Switching | RekeyStep::Switched | RekeyStep::Removed => bar.set_message("written"),
+    });
+    bar.finish_and_clear();
+    let done = done?;
+    ui.object(&done);
+    if let Some(values) = done.values {
+        ui.say(format!(
+            "{values} value{} with their tokens, {} merges and {} dossiers are under {}. Every token is what it was.",
+            plural(values as usize),
+            done.merges.unwrap_or_default(),
+            done.dossiers.unwrap_or_default(),
+            done.versions.join(", ")
+        ));
+    } else {
+        ui.say(format!("Vault and dossiers were under {} already.", done.versions.join(", ")));
+    }
+    if let Some(unknown) = done.unknown.filter(|unknown| *unknown > 0) {
+        ui.hint(format!("{unknown} dossiers stood under tokens that the vault does not know, and were left out."));
+    }
+    if done.resumed {
+        ui.hint("This finished what had been begun; call it again for other keys.");
+    }
+    if keep {
+        ui.hint("The keys before are still in the key ring: `cordon keys retire` removes them.");
+    } else {
+        ui.hint(
+            "Make a backup, and keep a copy of the key ring: backups from before open with their own copy of it only (docs/vault.md).",
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count(bar: &ProgressBar, done: u64, of: u64, what: &'static str) {
+    bar.set_length(of);
+    bar.set_position(done);
+    bar.set_message(what);
 }
 
 fn destroy(ui: &Ui, place: &Place, request: &str, user: &str, certificate: &Path) -> Outcome {

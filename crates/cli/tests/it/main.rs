@@ -25,12 +25,14 @@ mod killed;
 mod memory;
 mod notes;
 mod output;
+mod output_control;
 mod postgres;
 #[path = "../../../vault/tests/it/postgres_server.rs"]
 mod postgres_server;
 mod project_folder;
 mod ranger;
 mod recipients;
+mod rekey;
 mod report;
 mod retain;
 mod retain_requests;
@@ -38,6 +40,7 @@ mod rewrap;
 mod rights;
 mod rotation;
 mod runs;
+mod server;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
 mod shred;

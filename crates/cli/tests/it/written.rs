@@ -78,6 +78,14 @@ const PROJECT: &[(&str, Form)] = &[
     (".cordon/dossiers/MANIFEST", Form::Signed(b"CORDDOSM")),
     (".cordon/dossiers/run-*", Form::Ends(b"CORDDOSR")),
     (".cordon/dossiers/lock", Form::Empty),
+    (".cordon/vault/CURRENT", Form::Signed(b"CORDVLTC")),
+    (".cordon/vault/rekeyed-*/MANIFEST", Form::Signed(b"CORDVLTM")),
+    (".cordon/vault/rekeyed-*/log-*", Form::Signed(b"CORDVLTL")),
+    (".cordon/vault/rekeyed-*/merges-*", Form::Signed(b"CORDVLTL")),
+    (".cordon/vault/rekeyed-*/run-*", Form::Ends(b"CORDVLTR")),
+    (".cordon/vault/rekeyed-*/lock", Form::Empty),
+    (".cordon/dossiers/rekeyed-*/MANIFEST", Form::Signed(b"CORDDOSM")),
+    (".cordon/dossiers/rekeyed-*/run-*", Form::Ends(b"CORDDOSR")),
     (".cordon/audit/audit-*.log", Form::Signed(b"CORDAUD2")),
     (".cordon/audit/head", Form::Signed(b"CORDHED1")),
     (".cordon/audit/lock", Form::Empty),
@@ -373,6 +381,12 @@ fn every_file_that_is_written_anywhere_is_sealed_or_listed_as_plain() {
         };
     }
     broad.cordon(&["keys", "rotate", "--all"]).ok();
+    // Killed with all of the vault written twice.
+    let killed = broad.command(&["vault", "rekey", "-q"]).env("CORDON_FAIL_AT", "rekey-switching").output().unwrap();
+    assert!(!killed.status.success());
+    broad.walk(&planted);
+    broad.cordon(&["vault", "rekey", "-q"]).ok();
+    broad.walk(&planted);
     let hold = ["--as", "privacy-officer", "--reason", "litigation, case 7"];
     broad.cordon(&[&["hold", "place", "case-7", "--tables", "*"][..], &hold].concat()).ok();
     broad.cordon(&[&["hold", "release", "case-7"][..], &hold].concat()).ok();

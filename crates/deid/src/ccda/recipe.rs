@@ -12,7 +12,7 @@ use crate::document::Rule;
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine};
 use crate::kernel::SpanUnit;
 use crate::policy::file::Undeclared;
-use crate::recipe::KEY_CLASS_KEY;
+use crate::recipe::{KEY_CLASS_KEY, with_subject};
 
 /// The number of a rule in [`CcdaRecipe::rules`].
 pub(super) type RuleId = u16;
@@ -109,7 +109,7 @@ impl CcdaRecipe {
                 field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
             })
             .collect();
-        Arc::new(Schema::new(fields))
+        Arc::new(with_subject(&Schema::new(fields), "patient"))
     }
 
     fn class_of(&self, column: &str) -> KeyClass {

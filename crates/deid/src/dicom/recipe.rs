@@ -11,7 +11,7 @@ use super::path::Place;
 use super::section::ProfileOption;
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine};
 use crate::policy::file::{Action, Undeclared};
-use crate::recipe::KEY_CLASS_KEY;
+use crate::recipe::{KEY_CLASS_KEY, with_subject};
 use crate::tally::Class;
 
 /// What is done with an attribute.
@@ -132,5 +132,5 @@ pub(super) fn classed(schema: &SchemaRef) -> SchemaRef {
             field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
         })
         .collect();
-    Arc::new(Schema::new(fields))
+    Arc::new(with_subject(&Schema::new(fields), "patient"))
 }

@@ -24,7 +24,7 @@ use crate::kernel::{Kernel, Parse, SpanUnit};
 use crate::policy::check::{Common, Subject, derives, limits_of, rule_kernel};
 use crate::policy::file::{Action, FieldSection, Undeclared};
 use crate::policy::method;
-use crate::recipe::{Allow, Limits, column_metadata};
+use crate::recipe::{Allow, Limits, SUBJECT_KEY, column_metadata};
 use crate::tally::Class;
 use crate::yaml::{At, Position, nearest};
 
@@ -998,7 +998,10 @@ impl Compiler<'_> {
             let id_field = |name: &str| {
                 Field::new(name, DataType::Utf8View, true).with_metadata(column_metadata(id_kind, id_action))
             };
-            let mut fields = vec![id_field("id"), id_field("subject")];
+            let subject = id_field("subject");
+            let mut marked = subject.metadata().clone();
+            marked.insert(SUBJECT_KEY.to_owned(), "true".to_owned());
+            let mut fields = vec![id_field("id"), subject.with_metadata(marked)];
             let mut columns = Vec::new();
             let written = section.columns.get(name).into_iter().flat_map(|columns| columns.value.keys());
             for (at, name) in (0..).zip(written) {

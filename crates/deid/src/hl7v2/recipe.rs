@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::path::Place;
 use crate::fhir::recipe::{GatherRule, RuleLine, Settled};
 use crate::policy::file::Undeclared;
-use crate::recipe::KEY_CLASS_KEY;
+use crate::recipe::{KEY_CLASS_KEY, with_subject};
 use crate::tally::Class;
 
 /// The number of a node in [`Hl7v2Recipe::nodes`].
@@ -138,5 +138,5 @@ fn classed(schema: &SchemaRef, segment: Option<&Segment>) -> SchemaRef {
             field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
         })
         .collect();
-    Arc::new(Schema::new(fields))
+    Arc::new(with_subject(&Schema::new(fields), "patient"))
 }

@@ -13,7 +13,7 @@ use super::path::{Name, Place, segment_name, text_of};
 use crate::fhir::recipe::{GatherRule, Gathered, RuleLine, Settled};
 use crate::kernel::Kernel;
 use crate::policy::file::Undeclared;
-use crate::recipe::KEY_CLASS_KEY;
+use crate::recipe::{KEY_CLASS_KEY, with_subject};
 use crate::tally::Class;
 
 /// Compiled rules for X12 transaction sets.
@@ -141,7 +141,8 @@ pub(super) fn tables_of(class_of: impl Fn(Name, u16, u16) -> KeyClass) -> BTreeM
                 field.as_ref().clone().with_metadata([(KEY_CLASS_KEY.to_owned(), class)].into())
             })
             .collect();
-        Some(Arc::new(Schema::new(fields)))
+        let subject = if name == "member" { "member_id" } else { "patient_id" };
+        Some(Arc::new(with_subject(&Schema::new(fields), subject)))
     };
     tables::TABLES.iter().filter_map(|name| Some(((*name).to_owned(), classed(name)?))).collect()
 }

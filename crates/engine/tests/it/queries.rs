@@ -250,6 +250,23 @@ async fn a_row_filter_and_masks_hold_on_every_path() {
 }
 
 #[tokio::test]
+async fn a_policy_has_the_time_of_the_query() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = hospital(dir.path(), 50);
+    for (filter, count) in [
+        ("birth < current_date", "50"),
+        ("birth > current_date", "0"),
+        ("now() > timestamp '2020-01-01'", "50"),
+        ("birth + interval '1 day' < now() and current_date < date '2020-01-01'", "0"),
+    ] {
+        let mut view = AuthorizedView::all("patients");
+        view.row_filter = Some(filter.into());
+        let session = engine(&store, 64 << 20).session(&[view]).unwrap();
+        assert_eq!(lines(&session, "select count(*) from patients").await.unwrap(), [count], "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn a_view_that_cannot_be_enforced_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = hospital(dir.path(), 10);

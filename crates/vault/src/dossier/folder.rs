@@ -23,7 +23,7 @@ use super::{
     run::{self, Run, RunWriter},
 };
 use crate::{
-    store::{TokenVault, error::VaultError, table::Key, writer::Exclusive},
+    store::{TokenVault, error::VaultError, generation, table::Key, writer::Exclusive},
     subject_keys::{LeafReader, SubjectKeys, Tombstone},
 };
 
@@ -35,9 +35,12 @@ const MOST_SLOTS: u64 = 1 << 16;
 
 /// Runs in a folder, and which there are.
 pub struct Folder {
-    dir: PathBuf,
-    vault: Arc<TokenVault>,
-    keys: KeyedHash,
+    /// What the store is named by.
+    pub(super) top: PathBuf,
+    /// Where its files are: as often as the vault's keys were changed, it is another.
+    pub(super) dir: PathBuf,
+    pub(super) vault: Arc<TokenVault>,
+    pub(super) keys: KeyedHash,
     /// So many runs of one size become one.
     fan_in: usize,
     lock: File,
@@ -48,24 +51,30 @@ pub struct Folder {
     slots: Mutex<(Range<u64>, u64)>,
 }
 
-struct State {
+pub(super) struct State {
     generation: u64,
     /// The oldest first.
-    runs: Arc<[Arc<Run>]>,
+    pub(super) runs: Arc<[Arc<Run>]>,
 }
 
 impl DossierStore {
     /// Opens the store in `dir`, or makes a new one where there is none. It belongs to this one vault.
-    pub fn open(dir: &Path, vault: Arc<TokenVault>, options: DossierOptions) -> Result<Self, VaultError> {
+    pub fn open(top: &Path, vault: Arc<TokenVault>, options: DossierOptions) -> Result<Self, VaultError> {
+        let number = vault.number;
+        let dir = &generation::folder(top, number);
+        if top.is_dir() && generation::is_of_another(top, number)? {
+            return Err(VaultError::OtherVault { dir: top.to_owned() });
+        }
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(dir).map_err(VaultError::io("create", dir))?;
-        let lock_path = dir.join("lock");
+        let lock_path = top.join("lock");
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = open.open(&lock_path).map_err(VaultError::io("open for writing", &lock_path))?;
         let keys = vault.hash_for("dossiers v1");
         let folder = Folder {
-            dir: dir.to_owned(),
+            top: top.to_owned(),
+            dir: dir.clone(),
             vault,
             keys,
             fan_in: options.fan_in.max(2),
@@ -75,7 +84,8 @@ impl DossierStore {
             slots: Mutex::new((0..0, 0)),
         };
         {
-            let _held = Exclusive::take(dir, &folder.lock)?;
+            let _held = folder.hold()?;
+            folder.vault.must_be_current()?;
             if !Manifest::exists(dir)? {
                 if runs_on_disk(dir).next().is_some() {
                     return Err(VaultError::damaged(&dir.join("MANIFEST"), 0, "the file is missing"));
@@ -92,17 +102,21 @@ impl DossierStore {
                 }
             }
         }
+        // What whoever changed the keys had not got to; what cannot be removed now is tried again.
+        let _ = generation::remove_before(top, number);
         // What somebody who was killed had not got to.
         folder.sweep()?;
         Ok(Self::on(folder, options))
     }
 
     /// Opens a store that must be there: without what was known, notes would be cleared with less knowledge than promised.
-    pub fn open_existing(dir: &Path, vault: Arc<TokenVault>, options: DossierOptions) -> Result<Self, VaultError> {
-        if !Manifest::exists(dir)? && runs_on_disk(dir).next().is_none() {
-            return Err(VaultError::NoDossiers { dir: dir.to_owned() });
+    pub fn open_existing(top: &Path, vault: Arc<TokenVault>, options: DossierOptions) -> Result<Self, VaultError> {
+        let dir = generation::folder(top, vault.number);
+        let is_of_another = top.is_dir() && generation::is_of_another(top, vault.number)?;
+        if !is_of_another && !Manifest::exists(&dir)? && runs_on_disk(&dir).next().is_none() {
+            return Err(VaultError::NoDossiers { dir: top.to_owned() });
         }
-        Self::open(dir, vault, options)
+        Self::open(top, vault, options)
     }
 
     /// Where the store stands, for who wants to know later that it is still the same and no older copy. After a
@@ -167,6 +181,10 @@ impl DossierStore {
 }
 
 impl Folder {
+    pub(super) fn hold(&self) -> Result<Exclusive<'_>, VaultError> {
+        Exclusive::take(&self.top, &self.lock)
+    }
+
     /// Nothing if all is known already.
     fn write_run(&self, id: u64, buffer: &Buffer, runs: &[Arc<Run>]) -> Result<Option<Run>, VaultError> {
         let subjects = &self.vault.subjects;
@@ -288,7 +306,8 @@ impl Folder {
             return Ok(0);
         }
         let _one = self.writer();
-        let _held = Exclusive::take(&self.dir, &self.lock)?;
+        let _held = self.hold()?;
+        self.vault.must_be_current()?;
         let slots = self.slots_of(&tombstones)?;
         if !slots.is_empty() {
             subjects.destroy(&slots, &[])?;
@@ -298,14 +317,18 @@ impl Folder {
 
     /// Those that other processes wrote among them.
     fn newest_runs(&self) -> Result<Arc<[Arc<Run>]>, VaultError> {
-        if Manifest::generation(&self.dir)? != self.read().generation {
-            self.refresh()?;
-        }
-        Ok(Arc::clone(&self.read().runs))
+        let look = || {
+            if Manifest::generation(&self.dir)? != self.read().generation {
+                self.refresh()?;
+            }
+            Ok(Arc::clone(&self.read().runs))
+        };
+        // What was removed when the keys were changed is not damaged.
+        look().or_else(|error| self.vault.must_be_current().and(Err(error)))
     }
 
     /// Takes over the manifest that another process wrote.
-    fn refresh(&self) -> Result<Manifest, VaultError> {
+    pub(super) fn refresh(&self) -> Result<Manifest, VaultError> {
         /// Whoever reads without the lock may be overtaken by a merge, though hardly often in a row.
         const ATTEMPTS: usize = 100;
         for _ in 0..ATTEMPTS {
@@ -337,7 +360,7 @@ impl Folder {
         Err(VaultError::damaged(&self.dir, 0, "a run of dossiers is missing"))
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -345,7 +368,7 @@ impl Folder {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn writer(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, ()> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -363,7 +386,8 @@ impl Shelf for Folder {
 
     fn put(&self, buffer: &Buffer) -> Result<(), VaultError> {
         let _one = self.writer();
-        let _held = Exclusive::take(&self.dir, &self.lock)?;
+        let _held = self.hold()?;
+        self.vault.must_be_current()?;
         let mut manifest = self.refresh()?;
         let runs = Arc::clone(&self.read().runs);
         if let Some(run) = self.write_run(manifest.next_run, buffer, &runs)? {

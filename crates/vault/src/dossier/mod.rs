@@ -55,6 +55,7 @@ mod folder;
 pub(crate) mod keeper;
 mod manifest;
 pub(crate) mod pieces;
+mod rekey;
 mod run;
 
 use serde::{Deserialize, Serialize};

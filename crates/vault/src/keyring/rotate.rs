@@ -21,15 +21,17 @@ pub const ROTATED: [&str; 5] = [
     SubjectSealKey::PURPOSE,
 ];
 
+/// The purposes whose keys are changed together, with all that stands under them ([`crate::TokenVault::rekey`]).
+pub const REKEYED: [&str; 2] = [VaultKey::PURPOSE, BlindIndexKey::PURPOSE];
+
 /// From the first version of these, names are derived that must not change: of files in manifests, and tags in the audit log.
 const NAMING: [&str; 2] = [SealKey::PURPOSE, AuditSealKey::PURPOSE];
 
-/// Why a purpose's key keeps its one version; `None` for one that is rotated.
+/// Why a purpose's key gets no new version by itself; `None` for one that does.
 pub fn why_not_rotated(purpose: &str) -> Option<&'static str> {
     const PSEUDONYMS: &str = "pseudonyms are made with it, and under another key the same people would get others: old and new \
                               tables would no longer join, and whoever holds both could link them";
-    const VAULT: &str =
-        "it is bound into every file of the token vault, and what is found by it would not be found again";
+    const VAULT: &str = "all of vault and dossiers has to be written anew under it, which `cordon vault rekey` does";
     match purpose {
         HashKey::PURPOSE | FpeKey::PURPOSE | DateShiftKey::PURPOSE | SurrogateKey::PURPOSE => Some(PSEUDONYMS),
         VaultKey::PURPOSE | BlindIndexKey::PURPOSE => Some(VAULT),
@@ -92,7 +94,7 @@ impl KeyRing {
 
     /// What a rotation of a purpose would add: the next version of each of its keys.
     pub fn next_versions(&self, purpose: &str) -> Result<Vec<KeyVersion>, KeyRingError> {
-        if let Some(why) = why_not_rotated(purpose) {
+        if let Some(why) = why_not_rotated(purpose).filter(|_| !REKEYED.contains(&purpose)) {
             return Err(KeyRingError::NotRotated { purpose: purpose.to_owned(), why });
         }
         let newest = self.newest().into_iter().filter(|key| key.purpose == purpose);

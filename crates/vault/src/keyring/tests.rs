@@ -479,7 +479,7 @@ fn a_rotation_can_be_repeated_and_two_do_not_mix() {
 
     let skipped = KeyVersion { version: 9, ..wanted[0].clone() };
     assert!(matches!(ring.rotate(&root, &[skipped], NOW), Err(KeyRingError::NotRotated { .. })));
-    for purpose in ["hash", "fpe", "date-shift", "surrogate", "vault", "blind-index", "moon"] {
+    for purpose in ["hash", "fpe", "date-shift", "surrogate", "moon"] {
         assert!(matches!(ring.next_versions(purpose), Err(KeyRingError::NotRotated { .. })), "{purpose}");
         let wanted = KeyVersion { purpose: purpose.to_owned(), id: purpose.to_owned(), version: 2 };
         assert!(matches!(ring.rotate(&root, &[wanted], NOW), Err(KeyRingError::NotRotated { .. })), "{purpose}");
@@ -487,6 +487,20 @@ fn a_rotation_can_be_repeated_and_two_do_not_mix() {
     let wrong = RootSecret::passphrase("not the root of this ring");
     assert!(ring.rotate(&wrong, &next(&ring), NOW).is_err());
     assert_eq!(all(&KeyRing::open(&scratch.ring(), &root).unwrap()), after);
+}
+
+#[test]
+fn the_keys_of_the_vault_have_versions_in_pairs() {
+    let (_scratch, root, mut ring) = Scratch::with_key_file();
+    let wanted: Vec<KeyVersion> = REKEYED.iter().flat_map(|purpose| ring.next_versions(purpose).unwrap()).collect();
+    assert_eq!(wanted.len(), 2);
+    assert!(REKEYED.iter().all(|purpose| why_not_rotated(purpose).is_some_and(|why| why.contains("vault rekey"))));
+    // One of the two alone is no version.
+    ring.rotate(&root, &wanted[..1], NOW).unwrap();
+    assert_eq!(ring.vault_keys().unwrap().iter().map(|(version, _)| *version).collect::<Vec<_>>(), [1]);
+    ring.rotate(&root, &wanted, NOW).unwrap();
+    let both = ring.vault_keys().unwrap();
+    assert!(both.len() == 2 && both[0].1.blind.dangerous_expose() != both[1].1.blind.dangerous_expose());
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub enum VaultError {
     Uneven { what: &'static str },
     #[error("there are no dossiers in {}; if their disk is not mounted, mount it; else restore them from a backup", dir.display())]
     NoDossiers { dir: PathBuf },
-    #[error("the dossiers in {} belong to another vault", dir.display())]
+    #[error("the dossiers in {} belong to another vault, or to this one as it was under other keys", dir.display())]
     OtherVault { dir: PathBuf },
     #[error("there are no subject keys at {}: without them no token and no value of the vault can be read; if their disk is not mounted, mount it; else restore the newest copy of that file", path.display())]
     NoSubjectKeys { path: PathBuf },
@@ -43,6 +43,13 @@ pub enum VaultError {
     /// Somebody was destroyed, and the file sealed under a new key of the ring.
     #[error("the subject keys {} are sealed under version {version} of their key, which the key ring in use does not hold; if somebody was destroyed while this command ran, run it again, else restore the newest copy of the key ring", path.display())]
     SubjectKeysRenewed { path: PathBuf, version: u32 },
+    /// What is looked up or written with the old ones would be as if nobody had ever been seen.
+    #[error(
+        "the keys of the vault were changed while this command ran, and nothing more is read or written with the old ones: {place}; run it again"
+    )]
+    Rekeyed { place: String },
+    #[error("the vault is under these keys already: {place}")]
+    SameKeys { place: String },
     #[error("people are being destroyed faster than the vault can answer; try again")]
     Busy,
     /// Records that were written already may show another made-up name than the one that stands.

@@ -16,7 +16,7 @@
 //! associated data are the vault's id, the place in the log and the header: a frame that is moved, repeated, left out
 //! or taken from another vault does not open or does not chain.
 
-use cordon_crypto::Sealer;
+use cordon_crypto::{KeyedHash, Sealer, random_bytes};
 use cordon_phi::Token;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -238,6 +238,37 @@ impl Frame {
             let mask = Mask::new(leaves.leaf(slot)?);
             Some((self.entry(key, slot, masked, &mask), mask.read_value(value)?))
         })
+    }
+
+    /// The same frame under other blind indexes, those of the domain's `hash`, or as it is where its entries have none; and how many
+    /// entries are not destroyed. Of those that are, noise stands in the place of all. Nothing where what came out is no value.
+    pub fn under(&self, hash: Option<&KeyedHash>, leaves: &mut LeafReader<'_>) -> Option<(Plain, u64)> {
+        let mut bytes = self.plain.clone();
+        let (mut live, mut all_marks) = (0, Vec::with_capacity(self.count));
+        let (marks_at, width) = (PREFIX + 16 * self.count, marks(self.linked));
+        let mut value_at = self.head() + self.domain;
+        for (number, (_, slot, _, class)) in self.masked().enumerate() {
+            let value = value_at..value_at + class_bytes(class);
+            value_at = value.end;
+            let (key, marks) = (PREFIX + 16 * number, marks_at + width * number);
+            if let Some(leaf) = leaves.leaf(slot) {
+                live += 1;
+                if let Some(hash) = hash {
+                    let value = Mask::new(leaf).read_value(self.plain.get(value)?)?;
+                    bytes.get_mut(key..key + 16)?.copy_from_slice(&hash.tag128(&value));
+                }
+            } else {
+                if hash.is_some() {
+                    random_bytes(bytes.get_mut(key..key + 16)?).ok()?;
+                }
+                random_bytes(bytes.get_mut(marks..marks + width)?).ok()?;
+                random_bytes(bytes.get_mut(value)?).ok()?;
+            }
+            let mut kept = [0; MARKS];
+            kept.iter_mut().zip(bytes.get(marks..marks + width)?).for_each(|(mark, byte)| *mark = *byte);
+            all_marks.push(kept);
+        }
+        Some((Plain { bytes, linked: self.linked, marks: all_marks }, live))
     }
 
     /// What whoever has the key of the log sees.

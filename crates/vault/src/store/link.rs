@@ -28,7 +28,7 @@ use super::{
     sets::Sets,
     table::Key,
     write,
-    writer::{Exclusive, Writer, cut_torn_end, random_bytes},
+    writer::{Writer, cut_torn_end, random_bytes},
 };
 use crate::subject_keys::LeafReader;
 
@@ -93,6 +93,8 @@ impl Merge {
 impl TokenVault {
     /// Sees whom other processes destroyed.
     pub(crate) fn see_shreds(&self) -> Result<(), VaultError> {
+        // Under new keys people may turn out to be one, which nobody sees with the old.
+        self.must_be_current()?;
         if self.subjects.refresh()? != self.shreds.load(Ordering::Acquire) {
             self.exclusive(|_| Ok(()))?;
         }
@@ -258,7 +260,7 @@ impl TokenVault {
 
         let random = random_bytes(batch.groups() * 16)?;
         let mut writer = self.writer();
-        let _held = Exclusive::take(&self.dir, &self.lock)?;
+        let _held = self.hold()?;
         self.catch_up(&mut writer)?;
         self.look_again(&mut asked, &writer)?;
         asked.spread(&mut found);

@@ -46,6 +46,14 @@ pub(super) struct Manifest {
     pub closed: Vec<u32>,
     /// In the order of the log, without gaps.
     pub runs: Vec<RunMeta>,
+    /// Where the logs ended under each of the keys before, the oldest first.
+    pub ancestors: Vec<Ancestor>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ancestor {
+    pub end: Position,
+    pub merged: Position,
 }
 
 #[derive(Clone)]
@@ -73,6 +81,18 @@ impl Keys {
         Self { blind: KeyedHash::for_key(&keys.blind), values }
     }
 
+    /// What tombstones, and places in dossiers, are made with.
+    pub fn people(&self) -> KeyedHash {
+        self.values.derive("people v1")
+    }
+
+    /// Whether the vault in `dir` says that it is under these keys.
+    pub fn are_those_of(&self, dir: &Path) -> Result<bool, VaultError> {
+        let (_, head) = read_head(dir)?;
+        let [blind, values] = self.checks(&head.vault);
+        Ok(same_tag(&head.blind, &blind) && same_tag(&head.values, &values))
+    }
+
     fn checks(&self, vault: &[u8; 16]) -> [[u8; 16]; 2] {
         // A label that no domain can have: a domain's name is at least one byte and its hash derived from it alone.
         [&self.blind, &self.values].map(|hash| hash.derive("").derive("key check").tag128(vault))
@@ -87,8 +107,20 @@ impl Keys {
 impl Manifest {
     pub fn new(vault: [u8; 16], subjects: [u8; 16]) -> Self {
         let (synced, merged) = (Log::START, Log::START);
-        let (closed, runs) = (Vec::new(), Vec::new());
-        Self { vault, generation: 0, next_run: 1, synced, merged, subjects, epoch: 0, floor: 0, closed, runs }
+        let (closed, runs, ancestors) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            vault,
+            generation: 0,
+            next_run: 1,
+            synced,
+            merged,
+            subjects,
+            epoch: 0,
+            floor: 0,
+            closed,
+            runs,
+            ancestors,
+        }
     }
 
     pub fn covered(&self) -> Position {
@@ -178,6 +210,14 @@ impl Manifest {
         out.extend_from_slice(&self.subjects);
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.floor.to_le_bytes());
+        // A vault whose keys were never changed says nothing of it.
+        if !self.ancestors.is_empty() {
+            out.extend_from_slice(&(self.ancestors.len() as u32).to_le_bytes());
+            for ancestor in &self.ancestors {
+                put_position(&mut out, &ancestor.end);
+                put_position(&mut out, &ancestor.merged);
+            }
+        }
         out
     }
 
@@ -200,7 +240,14 @@ impl Manifest {
         }
         let merged = from.position()?;
         let (subjects, epoch, floor) = (from.array()?, from.u64()?, from.u64()?);
-        let manifest = Self { vault, generation, next_run, synced, merged, subjects, epoch, floor, closed, runs };
+        let mut ancestors = Vec::new();
+        if !from.0.is_empty() {
+            for _ in 0..from.u32()? {
+                ancestors.push(Ancestor { end: from.position()?, merged: from.position()? });
+            }
+        }
+        let manifest =
+            Self { vault, generation, next_run, synced, merged, subjects, epoch, floor, closed, runs, ancestors };
         from.0.is_empty().then_some(manifest)
     }
 }
@@ -312,5 +359,10 @@ mod tests {
         assert!(back.merged == merged && back.next_run == 5 && back.subjects == [2; 16]);
         assert!(back.epoch == 8 && back.floor == 9);
         assert!((0..body.len()).all(|cut| Manifest::decode([1; 16], 9, &body[..cut]).is_none()));
+
+        let ancestor = Ancestor { end: merged, merged: Log::START };
+        let body = Manifest { ancestors: vec![ancestor; 2], ..manifest }.encode();
+        assert!(Manifest::decode([1; 16], 9, &body).unwrap().ancestors == [ancestor; 2]);
+        assert!(Manifest::decode([1; 16], 9, &body[..body.len() - 1]).is_none());
     }
 }

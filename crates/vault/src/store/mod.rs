@@ -7,6 +7,7 @@
 //! | `MANIFEST` | which runs there are; up to where the log is on disk | an error |
 //! | `merges-NNNNNNNN` | sealed batches of (token, token that stands for it now), appended only | an error, nothing is touched |
 //! | `lock` | empty; held (`flock`) by the process that appends | |
+//! | `CURRENT` | once the keys were changed: which of the folders `rekeyed-NNNN` holds all the rest but `lock` | an error |
 //!
 //! Token and value of each entry are masked with a key that serves this entry only, and that can be destroyed:
 //! [`crate::subject_keys`], [`TokenVault::shred`]. What was destroyed counts as never seen.
@@ -22,6 +23,7 @@ mod check;
 pub(crate) mod error;
 pub(crate) mod filter;
 mod frame;
+pub(crate) mod generation;
 mod groups;
 mod link;
 mod log;
@@ -29,6 +31,7 @@ pub(crate) mod manifest;
 mod marks;
 mod mask;
 pub mod postgres;
+mod rekey;
 mod run;
 mod sets;
 mod shred;
@@ -61,7 +64,12 @@ use self::{
     table::{Entry, Key, Lookup, Table},
     writer::Writer,
 };
-pub use self::{check::VerifyReport, error::VaultError, shred::Shredded};
+pub use self::{
+    check::VerifyReport,
+    error::VaultError,
+    rekey::{RekeyStep, Rekeyed},
+    shred::Shredded,
+};
 use crate::subject_keys::SubjectKeys;
 
 /// How many look-ups are prepared together: as many cache lines as a core has in flight, or so.
@@ -86,6 +94,9 @@ pub struct VaultMark {
     /// Of the merges. A mark from before there were any has none.
     #[serde(default)]
     merged: Option<frame::Position>,
+    /// How often the vault's keys had been changed.
+    #[serde(default)]
+    rekeyed: u32,
 }
 
 /// Sizes. The defaults keep a process at about 350 MB at ten million tokens.
@@ -124,6 +135,11 @@ pub struct VaultStats {
 
 /// Random tokens for values, remembered. See the [module's](self) words on how.
 pub struct TokenVault {
+    /// What the vault is named by.
+    top: PathBuf,
+    /// How often its keys were changed.
+    pub(crate) number: u32,
+    /// Where its files are.
     dir: PathBuf,
     options: VaultOptions,
     keys: Keys,
@@ -159,6 +175,34 @@ impl TokenVault {
         writer::open(dir, &keys, subjects, options)
     }
 
+    /// Opens a vault that must be there with whichever version of its keys it is under. Gives the version too.
+    pub fn open_with(
+        dir: &Path,
+        versions: &[(u32, VaultKeys)],
+        subjects: &Arc<SubjectKeys>,
+        options: &VaultOptions,
+    ) -> Result<(Self, u32), VaultError> {
+        Self::must_exist(dir)?;
+        let open = || {
+            // Where none fits, opening says which of the newest two is another.
+            let newest = versions.iter().max_by_key(|(version, _)| *version);
+            let none = || VaultError::WrongKey { which: "vault", dir: dir.to_owned() };
+            let (version, keys) = rekey::known(dir, versions)?.or(newest).ok_or_else(none)?;
+            Ok((writer::open(dir, keys, Arc::clone(subjects), options.clone())?, *version))
+        };
+        match open() {
+            // They may have been changed between two looks.
+            Err(VaultError::WrongKey { .. }) => open(),
+            opened => opened,
+        }
+    }
+
+    /// Which version of the keys the vault in `dir` is under; `None` for none of these, or where there is no vault.
+    pub fn key_version(dir: &Path, versions: &[(u32, VaultKeys)]) -> Result<Option<u32>, VaultError> {
+        Self::must_exist(dir)?;
+        Ok(rekey::known(dir, versions)?.map(|(version, _)| *version))
+    }
+
     /// Opens a vault that must be there. One that is not, because its disk is not mounted, must not become a new one:
     /// people who have a token would get a second.
     pub fn open_existing(
@@ -173,7 +217,7 @@ impl TokenVault {
 
     /// Whether there is a vault, whole or not; [`VaultError::Missing`] if not.
     pub fn must_exist(dir: &Path) -> Result<(), VaultError> {
-        if manifest::Manifest::exists(dir)? || log::is_begun(dir) {
+        if manifest::Manifest::exists(dir)? || log::is_begun(dir) || generation::current(dir)? > 0 {
             return Ok(());
         }
         Err(VaultError::Missing { dir: dir.to_owned() })
@@ -183,17 +227,25 @@ impl TokenVault {
     pub fn mark(&self) -> Result<VaultMark, VaultError> {
         self.exclusive(|writer| {
             let (vault, position) = (HEXLOWER.encode(&writer.manifest.vault), writer.position);
-            Ok(VaultMark { vault, position, merged: Some(writer.merged) })
+            Ok(VaultMark { vault, position, merged: Some(writer.merged), rekeyed: self.number })
         })
     }
 
-    /// Whether everything that was in the vault when `mark` was taken is in it.
+    /// Whether everything that was in the vault when `mark` was taken is in it. Of a mark from before its keys were changed, whether it
+    /// lies before the end that the vault had then: that it belonged to this history is for who changes them to have asked.
     pub fn contains(&self, mark: &VaultMark) -> Result<bool, VaultError> {
         self.exclusive(|writer| {
             if HEXLOWER.encode(&writer.manifest.vault) != mark.vault {
                 return Ok(false);
             }
             let merged = mark.merged.unwrap_or(Log::START);
+            if mark.rekeyed != self.number {
+                let before = |then: &frame::Position, end: &frame::Position| {
+                    then.sequence < end.sequence || (then.sequence == end.sequence && then.tag == end.tag)
+                };
+                let ancestor = writer.manifest.ancestors.get(mark.rekeyed as usize);
+                return Ok(ancestor.is_some_and(|of| before(&mark.position, &of.end) && before(&merged, &of.merged)));
+            }
             Ok(follows(&self.log, &writer.position, &mark.position)?
                 && follows(&self.merges.log, &writer.merged, &merged)?)
         })

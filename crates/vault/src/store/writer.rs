@@ -25,6 +25,7 @@ use super::{
     cache::Cache,
     error::{Fault, RunDamage, VaultError},
     frame::{Frame, New, Plain, Position, TARGET_BYTES},
+    generation,
     link::Merges,
     log::{Follow, Log, SEGMENT_HEADER, Step},
     manifest::{Keys, Manifest, RunMeta},
@@ -98,7 +99,7 @@ impl Drop for Exclusive<'_> {
 }
 
 pub(super) fn open(
-    dir: &Path,
+    top: &Path,
     keys: &VaultKeys,
     subjects: Arc<SubjectKeys>,
     mut options: VaultOptions,
@@ -108,14 +109,23 @@ pub(super) fn open(
     options.segment_bytes = options.segment_bytes.clamp(1 << 12, 2 << 30);
 
     let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir).map_err(VaultError::io("create", dir))?;
-    let lock_path = dir.join("lock");
+    builder.recursive(true).mode(0o700).create(top).map_err(VaultError::io("create", top))?;
+    let lock_path = top.join("lock");
     let mut open = OpenOptions::new();
     open.read(true).write(true).create(true).truncate(false).mode(0o600);
     let lock = open.open(&lock_path).map_err(VaultError::io("open for writing", &lock_path))?;
-    let held = Exclusive::take(dir, &lock)?;
+    let held = Exclusive::take(top, &lock)?;
 
-    if !Manifest::exists(dir)? {
+    let number = generation::current(top)?;
+    let dir = &generation::folder(top, number);
+    if generation::is_of_another(top, number)? {
+        return Err(VaultError::damaged(
+            &top.join("CURRENT"),
+            0,
+            "it is not the one that belongs to what stands beside it",
+        ));
+    }
+    if number == 0 && !Manifest::exists(dir)? {
         make(dir, keys, &subjects)?;
     }
     let keys = Keys::bind(keys, &Manifest::vault_id(dir)?);
@@ -126,11 +136,15 @@ pub(super) fn open(
     let log = Log::new(dir, manifest.vault, keys.values.clone());
     check_segments(&log, &manifest)?;
     let merges = Merges::open(Log::of_merges(dir, manifest.vault, &keys.values), &manifest)?;
+    // Whoever changed the keys may have been killed before he had; what cannot be removed now is tried again.
+    let _ = generation::remove_before(top, number);
     drop(held);
 
     let vault = TokenVault {
-        dir: dir.to_owned(),
-        tombs: keys.values.derive("people v1"),
+        top: top.to_owned(),
+        number,
+        dir: dir.clone(),
+        tombs: keys.people(),
         keys,
         log,
         lock,
@@ -212,9 +226,13 @@ impl TokenVault {
         work: impl FnOnce(&mut Writer) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let mut writer = self.writer();
-        let _held = Exclusive::take(&self.dir, &self.lock)?;
+        let _held = self.hold()?;
         self.catch_up(&mut writer)?;
         work(&mut writer)
+    }
+
+    pub(super) fn hold(&self) -> Result<Exclusive<'_>, VaultError> {
+        Exclusive::take(&self.top, &self.lock)
     }
 
     /// Gives tokens to what has none.
@@ -222,7 +240,7 @@ impl TokenVault {
         let random = random_bytes(asked.answers.iter().filter(|answer| **answer == NONE).count() * 16)?;
 
         let mut writer = self.writer();
-        let _held = Exclusive::take(&self.dir, &self.lock)?;
+        let _held = self.hold()?;
         self.catch_up(&mut writer)?;
         self.look_again(asked, &writer)?;
         let mut new = Vec::with_capacity(random.len() / 16);
@@ -345,6 +363,8 @@ impl TokenVault {
 
     /// Reads what other processes wrote since.
     pub(super) fn catch_up(&self, writer: &mut Writer) -> Result<(), VaultError> {
+        // Whoever gets past this under the lock is alone until he lets go of it.
+        self.must_be_current()?;
         let epoch = self.subjects.refresh()?;
         if epoch != writer.epoch {
             self.forget(writer, epoch)?;
@@ -446,7 +466,7 @@ impl TokenVault {
     }
 
     /// Writes the table as a run.
-    fn flush(&self, writer: &mut Writer) -> Result<(), VaultError> {
+    pub(super) fn flush(&self, writer: &mut Writer) -> Result<(), VaultError> {
         let table = read(&self.table);
         if table.is_empty() {
             return Ok(());

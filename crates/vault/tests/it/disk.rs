@@ -8,10 +8,10 @@ use cordon_vault::{DossierOptions, DossierStore};
 use crate::{name, open, same, scratch, tokens, try_open, try_tokens};
 
 /// A file system of its own, gone when dropped.
-struct Mounted<'a>(&'a Path);
+pub(crate) struct Mounted<'a>(pub &'a Path);
 
 impl<'a> Mounted<'a> {
-    fn new(at: &'a Path, options: &str) -> Option<Self> {
+    pub fn new(at: &'a Path, options: &str) -> Option<Self> {
         let mounted = mount(&["-t", "tmpfs", "-o", options, "tmpfs"], at);
         if !mounted {
             eprintln!("skipped: cannot mount a small file system here (needs root)");
@@ -26,7 +26,7 @@ impl Drop for Mounted<'_> {
     }
 }
 
-fn mount(how: &[&str], at: &Path) -> bool {
+pub(crate) fn mount(how: &[&str], at: &Path) -> bool {
     Command::new("mount").args(how).arg(at).status().is_ok_and(|status| status.success())
 }
 

@@ -49,9 +49,9 @@ pub fn migrated() -> Server {
     let server = Server::start();
     let owner = config(server.port, "vault_owner", "owner.pgpass");
     let done = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
-    assert_eq!((done.from, done.to), (0, 2));
+    assert_eq!((done.from, done.to), (0, 3));
     let again = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
-    assert_eq!((again.from, again.to), (2, 2));
+    assert_eq!((again.from, again.to), (3, 3));
     server
 }
 
@@ -236,12 +236,12 @@ fn what_is_not_trusted_is_refused_and_no_credential_is_shown() {
     let owner = config(server.port, "vault_owner", "owner.pgpass");
     migrate(&by_cert, &owner, base, &keys(), &subject_keys(base)).unwrap();
     assert!(open_as(&by_cert, base).is_ok());
-    server.admin("vault", "INSERT INTO cordon.migrations (format) VALUES (3)");
+    server.admin("vault", "INSERT INTO cordon.migrations (format) VALUES (4)");
     assert!(matches!(
         migrate(&work(&server), &owner, base, &keys(), &subject_keys(base)),
-        Err(VaultError::DatabaseVersion { found: 3, .. })
+        Err(VaultError::DatabaseVersion { found: 4, .. })
     ));
-    assert!(matches!(open_as(&work(&server), base), Err(VaultError::DatabaseVersion { found: 3, .. })));
+    assert!(matches!(open_as(&work(&server), base), Err(VaultError::DatabaseVersion { found: 4, .. })));
 }
 
 #[test]
@@ -251,12 +251,16 @@ fn an_older_format_is_refused_until_it_is_migrated() {
     }
     let server = migrated();
     let given = tokens(&open(&server), "mrn", &named(0..10));
-    server.admin("vault", "DELETE FROM cordon.migrations WHERE format = 2; DROP TABLE cordon.dossiers, cordon.kinds");
+    server.admin(
+        "vault",
+        "DELETE FROM cordon.migrations WHERE format >= 2; DROP TABLE cordon.dossiers, cordon.kinds; \
+         ALTER TABLE cordon.vault DROP COLUMN rekeyed",
+    );
     let error = open_as(&work(&server), server.dir.path()).err().unwrap().to_string();
     assert!(error.contains("has format 1") && error.contains("cordon vault migrate"), "{error}");
     let owner = config(server.port, "vault_owner", "owner.pgpass");
     let done = migrate(&work(&server), &owner, server.dir.path(), &keys(), &subject_keys(server.dir.path())).unwrap();
-    assert_eq!((done.from, done.to), (1, 2));
+    assert_eq!((done.from, done.to), (1, 3));
     assert!(tokens(&open(&server), "mrn", &named(0..10)) == given);
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Database {
     most: usize,
     pool: Mutex<Pool>,
     returned: Condvar,
+    /// How often the vault's keys had been changed when it was opened.
+    rekeyed: OnceLock<i32>,
 }
 
 #[derive(Default)]
@@ -99,8 +101,14 @@ impl Database {
             most: config.connections.into(),
             pool: Mutex::default(),
             returned: Condvar::new(),
+            rekeyed: OnceLock::new(),
             place,
         })
+    }
+
+    /// From here on, tables that are missing are told from those that went with the old keys.
+    pub fn is_rekeyed(&self, times: i32) {
+        let _ = self.rekeyed.set(times);
     }
 
     /// Does `work` on a connection. Where the connection is lost, or the server undid it, it is done again: whatever it
@@ -125,6 +133,7 @@ impl Database {
             if !passing || Instant::now() + pause > until {
                 return Err(match stop {
                     Stop::Sql(error) if passing => self.error(doing, self.words(&error) + WAIT),
+                    Stop::Sql(error) if self.was_rekeyed(&error) => VaultError::Rekeyed { place: self.place.clone() },
                     Stop::Sql(error) => self.trouble(doing, &error),
                     _ => self.error(doing, "other processes were faster each time; run again"),
                 });
@@ -132,6 +141,18 @@ impl Database {
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Whether a table is missing since somebody changed the vault's keys.
+    fn was_rekeyed(&self, error: &tokio_postgres::Error) -> bool {
+        let Some(known) = self.rekeyed.get().filter(|_| error.code() == Some(&SqlState::UNDEFINED_TABLE)) else {
+            return false;
+        };
+        let mut look = async |client: &mut Client| {
+            let rows = client.query_typed("SELECT rekeyed FROM vault", &[]).await?;
+            Ok(rows.first().map(|row| row.try_get::<_, i32>(0)).transpose()?)
+        };
+        matches!(self.once(&mut look), Ok(Ok(Some(now))) if now != *known)
     }
 
     fn once<T>(
@@ -219,6 +240,8 @@ impl Database {
             return format!("the role `{}` lacks a privilege; run `cordon vault migrate`", self.user);
         } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
             "the server is a standby or set to read only"
+        } else if *code == SqlState::LOCK_NOT_AVAILABLE {
+            "others are at work in it for longer than is waited"
         } else if *code == SqlState::DISK_FULL {
             "the server's disk is full"
         } else if *code == SqlState::TOO_MANY_CONNECTIONS {

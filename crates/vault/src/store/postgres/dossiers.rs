@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use cordon_crypto::KeyedHash;
 use cordon_phi::{NameDraw, Token};
 use tokio_postgres::{GenericClient, Row, types::ToSql, types::Type};
 use zeroize::Zeroizing;
@@ -38,7 +39,7 @@ use crate::{
 
 /// People whose rows are read or written together.
 const AT_ONCE: usize = 1 << 11;
-const DOSSIER: &[u8; 8] = b"dossier\0";
+pub(super) const DOSSIER: &[u8; 8] = b"dossier\0";
 
 /// What is known of each person, in the same database as the vault.
 pub type PostgresDossiers = Keeper<Rows>;
@@ -71,12 +72,13 @@ impl PostgresDossiers {
     /// The dossiers of a vault that [`super::migrate`] has made.
     pub fn open(vault: Arc<PostgresVault>, options: DossierOptions) -> Result<Self, VaultError> {
         let names = facts::kind_names().collect::<Vec<_>>().join("\n");
-        let own = vault.values.derive("kinds of facts").tag128(names.as_bytes());
+        let own = kinds_tag(&vault.values, &names);
         let sealed = vault.names.seal(&own, names.as_bytes())?;
         vault.database.run("open the dossiers", async |client| {
-            let known = client.query_typed("SELECT 1 FROM kinds WHERE tag = $1", &[(&Id(own), Type::UUID)]).await?;
+            let known = vault.sql("SELECT 1 FROM kinds{k} WHERE tag = $1");
+            let known = client.query_typed(&known, &[(&Id(own), Type::UUID)]).await?;
             if known.is_empty() {
-                let add = "INSERT INTO kinds (tag, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+                let add = &vault.sql("INSERT INTO kinds{k} (tag, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING");
                 client.execute_typed(add, &[(&Id(own), Type::UUID), (&sealed, Type::BYTEA)]).await?;
             }
             Ok(())
@@ -88,7 +90,7 @@ impl PostgresDossiers {
     /// Whether anything was ever written.
     pub fn is_begun(&self) -> Result<bool, VaultError> {
         self.shelf.vault.database.run("look for dossiers", async |client| {
-            Ok(!client.query_typed("SELECT 1 FROM dossiers LIMIT 1", &[]).await?.is_empty())
+            Ok(!client.query_typed(&self.shelf.vault.sql("SELECT 1 FROM dossiers{k} LIMIT 1"), &[]).await?.is_empty())
         })
     }
 }
@@ -110,7 +112,8 @@ impl DossierKeeper for PostgresDossiers {
     fn stats(&self) -> Result<DossierStats, VaultError> {
         let database = &self.shelf.vault.database;
         let rows = database.run("count dossiers", async |client| {
-            Ok(client.query_typed("SELECT count(*), pg_total_relation_size('dossiers') FROM dossiers", &[]).await?)
+            let sql = self.shelf.vault.sql("SELECT count(*), pg_total_relation_size('dossiers{k}') FROM dossiers{k}");
+            Ok(client.query_typed(&sql, &[]).await?)
         })?;
         let row = rows.first().ok_or_else(|| database.damaged("nothing can be counted in it"))?;
         Ok(DossierStats { runs: 0, people: self.shelf.vault.number(row, 0)?, bytes: self.shelf.vault.number(row, 1)? })
@@ -123,8 +126,10 @@ impl DossierKeeper for PostgresDossiers {
         let mut after = None::<Id>;
         loop {
             let found = database.run("read all dossiers", async |client| {
-                let sql = "SELECT place, slot, sealed FROM dossiers WHERE $1::uuid IS NULL OR place > $1 ORDER BY place LIMIT 2048";
-                let rows = client.query_typed(sql, &[(&after, Type::UUID)]).await?;
+                let sql = self.shelf.vault.sql(
+                    "SELECT place, slot, sealed FROM dossiers{k} WHERE $1::uuid IS NULL OR place > $1 ORDER BY place LIMIT 2048",
+                );
+                let rows = client.query_typed(&sql, &[(&after, Type::UUID)]).await?;
                 let last = rows.last().map(|row| row.try_get::<_, Id>(0)).transpose()?;
                 Ok((self.shelf.open(client, &rows).await?, last))
             })?;
@@ -290,21 +295,21 @@ impl Rows {
             let columns = if standing.is_some() { &mut old } else { &mut new };
             columns.push(*place, slot, sealed);
             if columns.bytes > MOST_BYTES {
-                std::mem::take(columns).write(client, standing.is_some()).await?;
+                std::mem::take(columns).write(&self.vault, client, standing.is_some()).await?;
             }
         }
-        old.write(client, true).await?;
-        new.write(client, false).await
+        old.write(&self.vault, client, true).await?;
+        new.write(&self.vault, client, false).await
     }
 
     /// The rows at these places, which come in order; for who is going to write them, under their locks.
     async fn look(&self, client: &impl GenericClient, places: &[Id], to_write: bool) -> Result<Found, Stop> {
-        let sql = if to_write {
-            "SELECT place, slot, sealed FROM dossiers WHERE place = ANY($1) ORDER BY place FOR NO KEY UPDATE"
+        let sql = self.vault.sql(if to_write {
+            "SELECT place, slot, sealed FROM dossiers{k} WHERE place = ANY($1) ORDER BY place FOR NO KEY UPDATE"
         } else {
-            "SELECT place, slot, sealed FROM dossiers WHERE place = ANY($1)"
-        };
-        let rows = client.query_typed(sql, &[(&places, Type::UUID_ARRAY)]).await?;
+            "SELECT place, slot, sealed FROM dossiers{k} WHERE place = ANY($1)"
+        });
+        let rows = client.query_typed(&sql, &[(&places, Type::UUID_ARRAY)]).await?;
         self.open(client, &rows).await
     }
 
@@ -348,7 +353,8 @@ impl Rows {
         if let Some(known) = known {
             return Ok(known);
         }
-        let rows = client.query_typed("SELECT sealed FROM kinds WHERE tag = $1", &[(&Id(tag), Type::UUID)]).await?;
+        let sql = self.vault.sql("SELECT sealed FROM kinds{k} WHERE tag = $1");
+        let rows = client.query_typed(&sql, &[(&Id(tag), Type::UUID)]).await?;
         let read = || {
             let plain = self.vault.names.open(&tag, rows.first()?.try_get(0).ok()?).ok()?;
             String::from_utf8(plain).ok()
@@ -378,21 +384,26 @@ impl Columns {
     }
 
     /// `standing` rows are locked by now; where others stand in the place of new ones, all has to be looked at again.
-    async fn write(self, client: &impl GenericClient, standing: bool) -> Result<(), Stop> {
+    async fn write(self, vault: &PostgresVault, client: &impl GenericClient, standing: bool) -> Result<(), Stop> {
         if self.places.is_empty() {
             return Ok(());
         }
-        let sql = if standing {
-            "UPDATE dossiers SET sealed = new.sealed FROM unnest($1, $2, $3) AS new (place, slot, sealed) \
-             WHERE dossiers.place = new.place AND dossiers.slot = new.slot"
+        let sql = vault.sql(if standing {
+            "UPDATE dossiers{k} SET sealed = new.sealed FROM unnest($1, $2, $3) AS new (place, slot, sealed) \
+             WHERE dossiers{k}.place = new.place AND dossiers{k}.slot = new.slot"
         } else {
-            "INSERT INTO dossiers (place, slot, sealed) SELECT * FROM unnest($1, $2, $3) ON CONFLICT DO NOTHING"
-        };
+            "INSERT INTO dossiers{k} (place, slot, sealed) SELECT * FROM unnest($1, $2, $3) ON CONFLICT DO NOTHING"
+        });
         let params: [(&(dyn ToSql + Sync), Type); 3] =
             [(&self.places, Type::UUID_ARRAY), (&self.slots, Type::INT8_ARRAY), (&self.sealed, Type::BYTEA_ARRAY)];
-        let written = client.execute_typed(sql, &params).await?;
+        let written = client.execute_typed(&sql, &params).await?;
         if written == self.places.len() as u64 { Ok(()) } else { Err(Stop::Again) }
     }
+}
+
+/// What a list of kinds is found by.
+pub(super) fn kinds_tag(values: &KeyedHash, names: &str) -> [u8; 16] {
+    values.derive("kinds of facts").tag128(names.as_bytes())
 }
 
 fn ids(new: &[&New]) -> Vec<Id> {
@@ -412,8 +423,8 @@ impl PostgresVault {
         places: &[Tombstone],
     ) -> Result<Vec<u64>, Stop> {
         let ids: Vec<Id> = places.iter().map(|place| Id(*place)).collect();
-        let sql = "SELECT slot FROM dossiers WHERE place = ANY($1)";
-        let rows = client.query_typed(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+        let sql = self.sql("SELECT slot FROM dossiers{k} WHERE place = ANY($1)");
+        let rows = client.query_typed(&sql, &[(&ids, Type::UUID_ARRAY)]).await?;
         let slots = rows.iter().map(|row| self.number(row, 0)).collect::<Result<Vec<u64>, _>>()?;
         Ok(slots.into_iter().filter(|slot| !self.subject_keys.is_destroyed(*slot)).collect())
     }

@@ -9,6 +9,7 @@ use super::{
     config::{PostgresConfig, is_name},
     database::{Database, Stop},
     row::Id,
+    suffix,
 };
 use crate::{
     store::{VaultError, VaultKeys},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// The format that this program reads and writes.
-pub(super) const FORMAT: i32 = 2;
+pub(super) const FORMAT: i32 = 3;
 
 /// What leads from each format to the next, from none to the first. In the schema of the vault.
 const STEPS: [&str; FORMAT as usize] = [
@@ -66,6 +67,9 @@ const STEPS: [&str; FORMAT as usize] = [
         sealed bytea NOT NULL
     );
 ",
+    "
+    ALTER TABLE vault ADD COLUMN rekeyed integer NOT NULL DEFAULT 0;
+",
 ];
 
 /// What the working role may do: read, add, put a new row's content in the place of one whose key is destroyed, and write a dossier
@@ -76,9 +80,9 @@ const GRANTS: &str = "
     REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC, {role};
     GRANT USAGE ON SCHEMA {schema} TO {role};
     GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-    GRANT INSERT ON domains, tokens, merges, epochs, marks, dossiers, kinds TO {role};
-    GRANT UPDATE (slot, sealed) ON tokens TO {role};
-    GRANT UPDATE (sealed) ON dossiers TO {role};
+    GRANT INSERT ON domains{k}, tokens{k}, merges, epochs, marks, dossiers{k}, kinds{k} TO {role};
+    GRANT UPDATE (slot, sealed) ON tokens{k} TO {role};
+    GRANT UPDATE (sealed) ON dossiers{k} TO {role};
     GRANT USAGE ON SEQUENCE slots, origins TO {role};
 ";
 
@@ -146,10 +150,17 @@ async fn step(
         &[(&Id(id), Type::UUID), (&blind, Type::UUID), (&values, Type::UUID), (&Id(subject_keys), Type::UUID)],
     )
     .await?;
-    let quoted = if is_name(role) { role.to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) };
-    all.batch_execute(&GRANTS.replace("{schema}", schema).replace("{role}", &quoted)).await?;
+    let rows = all.query_typed("SELECT rekeyed FROM vault", &[]).await?;
+    let rekeyed = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    all.batch_execute(&grants(schema, role, rekeyed)).await?;
     all.commit().await?;
     Ok(Migrated { from, to: FORMAT })
+}
+
+/// What gives the working role its rights, once the keys were changed so often.
+pub(super) fn grants(schema: &str, role: &str, rekeyed: i32) -> String {
+    let quoted = if is_name(role) { role.to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) };
+    GRANTS.replace("{schema}", schema).replace("{role}", &quoted).replace("{k}", &suffix(rekeyed))
 }
 
 pub(super) fn format_of(rows: &[tokio_postgres::Row]) -> Result<i32, Stop> {

@@ -8,11 +8,14 @@
 //! | `dossiers` | one row a token: what records say of the person, sealed | how many there are |
 //! | `kinds` | which kinds of identifiers numbers in dossiers mean, sealed | |
 //! | `epochs` | how often keys of persons were destroyed | |
+//! | `vault` | the vault's id, check values of its keys, and how often these were changed | all of it |
 //! | `marks` | random numbers, one for each time that somebody wants to know later that this is no older copy | |
 //!
 //! A row's content is sealed under the key of its *slot*, a number that no two rows share. Blind indexes are HMAC-SHA256 under the domain's
 //! own key, so that equal values of two domains have nothing in common; sizes are padded. What a thief learns of a stolen
 //! database is numbers of rows, sizes to a power of two, and, as from any PostgreSQL, which rows were written together.
+//!
+//! Once the vault's keys were changed, `tokens`, `domains`, `dossiers` and `kinds` are called `tokens_1` and so on, by how often (`rekey.rs`).
 //!
 //! A token is given out when its row is committed, which the server has then on disk. Batches add what nobody has seen by
 //! `INSERT … ON CONFLICT DO NOTHING`, in the order of their keys, and read what others added in their place: each value gets one token
@@ -25,6 +28,7 @@ mod database;
 mod dossiers;
 mod migrate;
 mod probe;
+mod rekey;
 mod row;
 mod shred;
 mod tls;
@@ -95,6 +99,10 @@ pub struct PostgresVault {
     /// What tombstones, and places of dossiers, are made with.
     tombs: KeyedHash,
     names: Sealer,
+    /// The version of the keys, of those that were given.
+    key_version: u32,
+    /// How often they were changed.
+    rekeyed: i32,
     domains: Mutex<HashMap<String, i32>>,
     cache: RwLock<Generations>,
     cache_entries: usize,
@@ -158,13 +166,55 @@ struct NewRow<'a> {
     value: &'a [u8],
 }
 
+/// A vault as it was found.
+struct Checked<'a> {
+    id: [u8; 16],
+    keys: &'a VaultKeys,
+    version: u32,
+    rekeyed: i32,
+}
+
+/// What a vault's keys become.
+struct Derived {
+    blind: KeyedHash,
+    values: KeyedHash,
+    names: Sealer,
+    tombs: KeyedHash,
+}
+
+impl Derived {
+    fn of(keys: &VaultKeys, id: &[u8; 16]) -> Self {
+        let name = HEXLOWER.encode(id);
+        let values = KeyedHash::for_key(&keys.values).derive("database v1").derive(&name);
+        Self {
+            blind: KeyedHash::for_key(&keys.blind).derive("database v1").derive(&name),
+            names: Sealer::new(&Zeroizing::new(values.tag(b"names of domains"))),
+            tombs: values.derive("people v1"),
+            values,
+        }
+    }
+
+    /// What a domain is found by.
+    fn domain(&self, name: &str) -> Id {
+        domain_tag(&self.values, name)
+    }
+}
+
+fn domain_tag(values: &KeyedHash, name: &str) -> Id {
+    Id(values.derive("domain").tag128(name.as_bytes()))
+}
+
+/// What the names of tables end with.
+fn suffix(rekeyed: i32) -> String {
+    if rekeyed == 0 { String::new() } else { format!("_{rekeyed}") }
+}
+
 /// A merge: the token, the one that stands for it, and the place of that one's origin.
 type Opened = (Token, Token, u64);
 
 impl PostgresVault {
     /// Opens a vault that [`migrate`] has made. Paths of `config` are relative to `base`; up to `cache_entries` values that
     /// were looked up stay in memory, at about 54 bytes.
-    #[expect(clippy::needless_pass_by_value, reason = "keys are handed over, and wiped here")]
     pub fn open(
         config: &PostgresConfig,
         base: &Path,
@@ -172,19 +222,32 @@ impl PostgresVault {
         subject_keys: Arc<SubjectKeys>,
         cache_entries: usize,
     ) -> Result<Self, VaultError> {
+        Self::open_with(config, base, &[(1, keys)], subject_keys, cache_entries)
+    }
+
+    /// The same, with whichever version of its keys the vault is under.
+    pub fn open_with(
+        config: &PostgresConfig,
+        base: &Path,
+        versions: &[(u32, VaultKeys)],
+        subject_keys: Arc<SubjectKeys>,
+        cache_entries: usize,
+    ) -> Result<Self, VaultError> {
         let database = Database::new(config, None, base)?;
-        let id = database.run("open the vault", async |client| {
-            Box::pin(Self::check(client, &database, &keys, &subject_keys)).await
+        let found = database.run("open the vault", async |client| {
+            Box::pin(Self::check(client, &database, versions, &subject_keys)).await
         })?;
-        let name = HEXLOWER.encode(&id);
-        let hash = KeyedHash::for_key(&keys.values).derive("database v1").derive(&name);
+        database.is_rekeyed(found.rekeyed);
+        let Derived { blind, values, names, tombs } = Derived::of(found.keys, &found.id);
         let vault = Self {
-            id,
+            id: found.id,
             subject_keys,
-            blind: KeyedHash::for_key(&keys.blind).derive("database v1").derive(&name),
-            names: Sealer::new(&Zeroizing::new(hash.tag(b"names of domains"))),
-            tombs: hash.derive("people v1"),
-            values: hash,
+            blind,
+            names,
+            tombs,
+            values,
+            key_version: found.version,
+            rekeyed: found.rekeyed,
             domains: Mutex::default(),
             cache: RwLock::new(Generations::new(cache_entries)),
             cache_entries,
@@ -198,12 +261,12 @@ impl PostgresVault {
         Ok(vault)
     }
 
-    async fn check(
+    async fn check<'a>(
         client: &mut Client,
         database: &Database,
-        keys: &VaultKeys,
+        versions: &'a [(u32, VaultKeys)],
         subject_keys: &SubjectKeys,
-    ) -> Result<[u8; 16], Stop> {
+    ) -> Result<Checked<'a>, Stop> {
         let format = format_of(&client.query_typed("SELECT max(format) FROM migrations", &[]).await?)?;
         if format != FORMAT {
             let place = database.place.clone();
@@ -214,19 +277,32 @@ impl PostgresVault {
             let what = "the server runs with fsync off: tokens that were given out could be lost";
             return Err(database.error("open the vault", what).into());
         }
-        let rows = client.query_typed("SELECT id, blind_check, values_check, subject_keys, (SELECT coalesce(max(epoch), 0) FROM epochs) FROM vault", &[]).await?;
+        let rows = client.query_typed("SELECT id, blind_check, values_check, subject_keys, (SELECT coalesce(max(epoch), 0) FROM epochs), rekeyed FROM vault", &[]).await?;
         let row = rows.first().ok_or_else(|| database.damaged("it has no name"))?;
         let Id(id) = row.try_get(0)?;
-        let [blind, values] = checks(keys, &id);
-        for (number, check, which) in [(1, blind, "blind index"), (2, values, "value")] {
-            if row.try_get::<_, Id>(number)? != check {
-                return Err(VaultError::WrongDatabaseKey { which, place: database.place.clone() }.into());
-            }
-        }
+        let standing: [Id; 2] = [row.try_get(1)?, row.try_get(2)?];
+        let fitting = versions.iter().find(|(_, keys)| checks(keys, &id) == standing);
+        let Some((version, keys)) = fitting else {
+            let newest = versions.iter().max_by_key(|(version, _)| *version);
+            let is_blind = newest.is_some_and(|(_, keys)| checks(keys, &id)[0] != standing[0]);
+            let which = if is_blind { "blind index" } else { "value" };
+            return Err(VaultError::WrongDatabaseKey { which, place: database.place.clone() }.into());
+        };
         // Of an older copy, people who were destroyed since could be read again.
         let epoch: i64 = row.try_get(4)?;
         subject_keys.check(&row.try_get::<_, Id>(3)?.0, epoch as u64)?;
-        Ok(id)
+        Ok(Checked { id, keys, version: *version, rekeyed: row.try_get(5)? })
+    }
+
+    /// The version of the keys that the vault is under, of those it was opened with.
+    pub fn key_version(&self) -> u32 {
+        self.key_version
+    }
+
+    /// Each change of the keys makes tables of other names, and removes the ones before: who has the old keys finds nothing that he could
+    /// look up or write in. `{k}` behind a name stands for which they are.
+    fn sql(&self, text: &str) -> String {
+        text.replace("{k}", &suffix(self.rekeyed))
     }
 
     /// How the vault is called in messages.
@@ -355,9 +431,11 @@ impl PostgresVault {
         let ids: Vec<Id> = wanted.iter().map(|(key, _)| Id::from(*key)).collect();
         // Row by row through the index. Asked for `= ANY`, the planner reads the whole table for a batch as soon as it takes that for
         // cheaper, which it is not by far.
-        let sql = "SELECT found.* FROM unnest($1) AS wanted (blind), LATERAL \
-                   (SELECT blind, domain, slot, sealed FROM tokens WHERE tokens.blind = wanted.blind LIMIT 1) AS found";
-        let rows = client.query_typed(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+        let sql = self.sql(
+            "SELECT found.* FROM unnest($1) AS wanted (blind), LATERAL \
+             (SELECT blind, domain, slot, sealed FROM tokens{k} WHERE tokens{k}.blind = wanted.blind LIMIT 1) AS found",
+        );
+        let rows = client.query_typed(&sql, &[(&ids, Type::UUID_ARRAY)]).await?;
         let rows = rows.iter().map(|row| self.raw(row)).collect::<Result<Vec<_>, Stop>>()?;
         self.open_rows(&rows, |row, opened| {
             match opened {
@@ -411,11 +489,11 @@ impl PostgresVault {
                 None => fresh.push(row, slot, 0, sealed),
             }
             if fresh.bytes > MOST_BYTES {
-                written.extend(std::mem::take(&mut fresh).insert(client).await?);
+                written.extend(std::mem::take(&mut fresh).insert(client, &self.sql(INSERT)).await?);
             }
         }
-        written.extend(fresh.insert(client).await?);
-        written.extend(again.replace(client).await?);
+        written.extend(fresh.insert(client, &self.sql(INSERT)).await?);
+        written.extend(again.replace(client, &self.sql(REPLACE)).await?);
         Ok(written)
     }
 
@@ -524,11 +602,11 @@ impl PostgresVault {
         if let Some(number) = known(&self.domains) {
             return Ok(number);
         }
-        let tag = Id(self.values.derive("domain").tag128(name.as_bytes()));
+        let tag = domain_tag(&self.values, name);
         let sealed = self.names.seal(&tag.0, &padded_name(name))?;
         let number = self.database.run("name a domain", async |client| {
-            let find = "SELECT number FROM domains WHERE tag = $1";
-            let add = "INSERT INTO domains (tag, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+            let find = &self.sql("SELECT number FROM domains{k} WHERE tag = $1");
+            let add = &self.sql("INSERT INTO domains{k} (tag, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING");
             let rows = client.query_typed(find, &[(&tag, Type::UUID)]).await?;
             if let Some(row) = rows.first() {
                 return Ok(row.try_get(0)?);
@@ -547,7 +625,7 @@ impl PostgresVault {
     }
 
     async fn names_of_domains(&self, client: &impl GenericClient) -> Result<BTreeMap<i32, String>, Stop> {
-        let rows = client.query_typed("SELECT number, tag, sealed FROM domains", &[]).await?;
+        let rows = client.query_typed(&self.sql("SELECT number, tag, sealed FROM domains{k}"), &[]).await?;
         let damaged = || self.database.damaged("a domain's name is not authentic");
         let read = |row: &Row| {
             let (number, Id(tag), sealed): (i32, Id, &[u8]) =
@@ -689,9 +767,11 @@ impl PostgresVault {
         domain: Option<i32>,
         after: Option<Id>,
     ) -> Result<Vec<Raw>, Stop> {
-        let sql = "SELECT blind, domain, slot, sealed FROM tokens WHERE ($1::uuid IS NULL OR blind > $1) \
-                   AND ($2::integer IS NULL OR domain = $2) ORDER BY blind LIMIT 16384";
-        let rows = client.query_typed(sql, &[(&after, Type::UUID), (&domain, Type::INT4)]).await?;
+        let sql = self.sql(
+            "SELECT blind, domain, slot, sealed FROM tokens{k} WHERE ($1::uuid IS NULL OR blind > $1) \
+             AND ($2::integer IS NULL OR domain = $2) ORDER BY blind LIMIT 16384",
+        );
+        let rows = client.query_typed(&sql, &[(&after, Type::UUID), (&domain, Type::INT4)]).await?;
         rows.iter().map(|row| self.raw(row)).collect()
     }
 }
@@ -855,6 +935,12 @@ impl PostgresVault {
     }
 }
 
+const INSERT: &str = "INSERT INTO tokens{k} (blind, domain, slot, sealed) SELECT * FROM unnest($1, $2, $3, $4) \
+                      ON CONFLICT DO NOTHING RETURNING blind";
+const REPLACE: &str = "UPDATE tokens{k} SET slot = new.slot, sealed = new.sealed \
+                       FROM unnest($1, $2, $3, $4) AS new (blind, old, slot, sealed) \
+                       WHERE tokens{k}.blind = new.blind AND tokens{k}.slot = new.old RETURNING tokens{k}.blind";
+
 /// Columns of rows that go to the server together.
 #[derive(Default)]
 struct Parts {
@@ -876,13 +962,11 @@ impl Parts {
         self.sealed.push(sealed);
     }
 
-    async fn insert(self, client: &impl GenericClient) -> Result<Vec<Key>, Stop> {
+    async fn insert(self, client: &impl GenericClient, sql: &str) -> Result<Vec<Key>, Stop> {
         if self.keys.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<Id> = self.keys.iter().map(|key| Id::from(*key)).collect();
-        let sql = "INSERT INTO tokens (blind, domain, slot, sealed) SELECT * FROM unnest($1, $2, $3, $4) \
-                   ON CONFLICT DO NOTHING RETURNING blind";
         let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
             (&ids, Type::UUID_ARRAY),
             (&self.domains, Type::INT4_ARRAY),
@@ -892,14 +976,11 @@ impl Parts {
         keys_of(&client.query_typed(sql, &params).await?)
     }
 
-    async fn replace(self, client: &impl GenericClient) -> Result<Vec<Key>, Stop> {
+    async fn replace(self, client: &impl GenericClient, sql: &str) -> Result<Vec<Key>, Stop> {
         if self.keys.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<Id> = self.keys.iter().map(|key| Id::from(*key)).collect();
-        let sql = "UPDATE tokens SET slot = new.slot, sealed = new.sealed \
-                   FROM unnest($1, $2, $3, $4) AS new (blind, old, slot, sealed) \
-                   WHERE tokens.blind = new.blind AND tokens.slot = new.old RETURNING tokens.blind";
         let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
             (&ids, Type::UUID_ARRAY),
             (&self.old, Type::INT8_ARRAY),
@@ -1067,10 +1148,13 @@ impl Vault for PostgresVault {
         self.fresh()?;
         let names = self.domain_names()?;
         let (counts, sizes) = self.database.run("count", async |client| {
-            let counts = client.query_typed("SELECT domain, count(*) FROM tokens GROUP BY domain", &[]).await?;
-            let sizes = "SELECT pg_table_size('tokens') + pg_table_size('merges'), \
-                         pg_indexes_size('tokens') + pg_indexes_size('merges')";
-            Ok((counts, client.query_typed(sizes, &[]).await?))
+            let counts = self.sql("SELECT domain, count(*) FROM tokens{k} GROUP BY domain");
+            let counts = client.query_typed(&counts, &[]).await?;
+            let sizes = self.sql(
+                "SELECT pg_table_size('tokens{k}') + pg_table_size('merges'), \
+                 pg_indexes_size('tokens{k}') + pg_indexes_size('merges')",
+            );
+            Ok((counts, client.query_typed(&sizes, &[]).await?))
         })?;
         let mut domains = Vec::new();
         for row in &counts {

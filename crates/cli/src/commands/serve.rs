@@ -1,0 +1,157 @@
+//! `cordon serve`, `cordon serve user add|remove|list`
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cordon_audit::{Event, Label};
+use cordon_pipeline::error::{ExitKind, RunError};
+use cordon_pipeline::project::Project;
+use cordon_server::log_in::local::{self, UsersError};
+use cordon_server::settings::Settings;
+use cordon_server::{Server, StartError};
+use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
+
+use super::{Outcome, Place, ask_passphrase};
+use crate::args::{ServeArgs, ServeCommand, ServeUserCommand};
+use crate::ui::{self, Failure, Ui};
+
+pub fn serve(ui: &Ui, place: &Place, args: ServeArgs) -> Outcome {
+    match args.command {
+        None => run(ui, place),
+        Some(ServeCommand::User(command)) => user(ui, place, command),
+    }
+}
+
+fn run(ui: &Ui, place: &Place) -> Outcome {
+    let project = place.project()?;
+    let section = project.file.server.as_ref();
+    let settings = Settings::check(section, &project.file.access, &project.root).map_err(RunError::from)?;
+    let threads = project.threads;
+    let project = Arc::new(project.open(&ask_passphrase, "server")?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(2))
+        .enable_all()
+        .build()
+        .map_err(|_| RunError::Internal("the server's runtime"))?;
+    runtime.block_on(async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return Err(RunError::Internal("signals").into());
+        };
+        let json = ui.json();
+        let tell = move |text: &str| {
+            ui::line_to_stderr(&if json { serde_json::json!({ "server": text }).to_string() } else { text.to_owned() });
+        };
+        let server = Server::bind(project, settings, Arc::new(tell)).await.map_err(|error| told(&error))?;
+        let addresses = server.addresses();
+        if ui.json() {
+            let places: serde_json::Map<_, _> =
+                addresses.iter().map(|(what, at)| ((*what).to_owned(), at.to_string().into())).collect();
+            ui.result(&serde_json::json!({ "listening": places }).to_string());
+        }
+        for (what, at) in &addresses {
+            ui.say(format!("{what:<10}{at}"));
+        }
+        ui.hint("Stop it with SIGTERM: queries that run may end.");
+        server
+            .run(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await;
+        Ok::<(), Failure>(())
+    })?;
+    // What blocks still, such as a store that does not answer, does not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(error: &StartError) -> Failure {
+    let exit = match error {
+        StartError::Run(error) => error.exit(),
+        StartError::Settings(_) | StartError::Directory(_) => ExitKind::Usage,
+        StartError::Users(_) | StartError::Tls(_) | StartError::Kerberos(_) => ExitKind::Keys,
+        StartError::Listen(..) => ExitKind::Storage,
+        StartError::Randomness => ExitKind::Failure,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn user(ui: &Ui, place: &Place, command: ServeUserCommand) -> Outcome {
+    let project = place.project()?;
+    let path = users_file(&project)?;
+    match command {
+        ServeUserCommand::Add { name } => {
+            let password = password()?;
+            local::check(&name, &password).map_err(|error| wrong(&error))?;
+            record(place, &name, "set")?;
+            local::put(&path, &name, &password).map_err(|error| wrong(&error))?;
+            ui.object(&serde_json::json!({ "user": name }));
+            ui.hint(format!("`{name}` may log in from now on, also at a server that runs. What `{name}` may see stands under `access`."));
+        }
+        ServeUserCommand::Remove { name } => {
+            if !local::names(&path).map_err(|error| wrong(&error))?.contains(&name) {
+                return Err(wrong(&UsersError::Unknown));
+            }
+            record(place, &name, "removed")?;
+            local::remove(&path, &name).map_err(|error| wrong(&error))?;
+            ui.object(&serde_json::json!({ "user": name }));
+            ui.hint(format!("`{name}` may not log in any more, and has no session."));
+        }
+        ServeUserCommand::List => {
+            let names = local::names(&path).map_err(|error| wrong(&error))?;
+            ui.object(&names);
+            for name in &names {
+                ui.say(name);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// On the record before it is done.
+fn record(place: &Place, name: &str, what: &'static str) -> Result<(), Failure> {
+    place.open()?.audit(&Event::LocalUserChanged { user: name.to_owned(), what: Label::new(what) })?;
+    Ok(())
+}
+
+fn users_file(project: &Project) -> Result<PathBuf, Failure> {
+    let users = project.file.server.as_ref().and_then(|server| server.log_in.local_users.as_ref());
+    users.map(|users| project.root.join(&users.file.value)).ok_or_else(|| {
+        Failure::usage(
+            "this project keeps no users of its own\n  help: name a file for them in cordon.yaml, under \
+             `server.log-in.local-users`; docs/server.md says when to",
+        )
+    })
+}
+
+/// From the terminal, twice; or the first line of what comes in.
+fn password() -> Result<Zeroizing<String>, Failure> {
+    let unreadable = |_| Failure::usage("the password cannot be read");
+    if !std::io::stdin().is_terminal() {
+        let mut line = Zeroizing::new(String::new());
+        std::io::stdin().read_line(&mut line).map_err(unreadable)?;
+        return Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    let first = Zeroizing::new(rpassword::prompt_password("New password: ").map_err(unreadable)?);
+    let again = Zeroizing::new(rpassword::prompt_password("Again: ").map_err(unreadable)?);
+    if *first != *again {
+        return Err(Failure::usage("these are two passwords"));
+    }
+    Ok(first)
+}
+
+fn wrong(error: &UsersError) -> Failure {
+    let exit = match error {
+        UsersError::Name | UsersError::Password | UsersError::Unknown => ExitKind::Usage,
+        UsersError::Write(..) => ExitKind::Storage,
+        UsersError::Busy => ExitKind::Busy,
+        UsersError::Unreadable(_) | UsersError::Malformed(_) | UsersError::Hash => ExitKind::Keys,
+    };
+    Failure::new(exit, error.to_string())
+}

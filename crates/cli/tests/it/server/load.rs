@@ -1,0 +1,121 @@
+//! Too much at once, clients that go or take nothing, and the end of the server.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::postgres::psql;
+use super::site::{PASSWORD, Site};
+use crate::servers::Running;
+
+/// Far more rows than any pipe or socket holds.
+const LONG: &str = "SELECT a.code, b.code, c.points FROM visits a, visits b, visits c";
+
+/// A client that has asked and takes nothing.
+fn stalled(site: &Site, user: &str, sql: &str) -> Running {
+    let question = json!({ "sql": sql, "purpose": "research" }).to_string();
+    let child = Command::new("curl")
+        .args([
+            "-sS",
+            "-N",
+            "--noproxy",
+            "*",
+            "--cacert",
+            &site.pki.path("ca.pem"),
+            "-u",
+            &format!("{user}:{PASSWORD} of {user}"),
+        ])
+        .args(["-H", "content-type: application/json", "-d", &question, &site.url("/v1/query")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Running(child)
+}
+
+#[test]
+fn what_is_too_much_is_refused_at_once_and_clients_that_vanish_make_room() {
+    let Some(site) = Site::start("", "    queries: 2\n    queries-per-principal: 1") else { return };
+    let ana = stalled(&site, "ana", LONG);
+    site.until("one runs", 20, |site| site.count("cordon_queries_running") == 1);
+    let shed = site.ask("ana", "SELECT 1", "research").is(429);
+    assert!(shed.header("retry-after").is_some());
+    let ben = stalled(&site, "ben", LONG);
+    site.until("two run", 20, |site| site.count("cordon_queries_running") == 2);
+    let credential = format!("ida:{PASSWORD} of ida");
+    let question = json!({ "sql": "SELECT 1", "purpose": "oversight" });
+    let shed = site.ask_as(&["-u", &credential], &question, &[]).is(503);
+    assert!(shed.header("retry-after").is_some() && shed.header("content-type") == Some("application/problem+json"));
+    if let Some(said) = psql(&site, "ida", "-c cordon.purpose=oversight", &["-c", "SELECT 1"]) {
+        assert!(said.code != 0 && said.err.contains("53300"), "{}", said.err);
+    }
+    site.curl(&[&site.url("/readyz")]).is(200);
+    // Who waits for a socket to be read holds a few batches and no more.
+    let before = site.metric("cordon_resident_memory_bytes");
+    let rows = site.metric("cordon_rows_total");
+    sleep(Duration::from_secs(3));
+    assert!(site.metric("cordon_rows_total") - rows < 100_000.0, "rows are computed that nobody takes");
+    assert!(site.metric("cordon_resident_memory_bytes") - before < 64e6);
+    drop((ana, ben));
+    site.until("both are gone", 20, |site| site.count("cordon_queries_running") == 0);
+    site.ask("ana", "SELECT 1", "research").is(200);
+    site.until("the record says so", 10, |site| {
+        site.folder.audit("query_failed").iter().filter(|event| event["what"] == "abandoned").count() >= 2
+    });
+}
+
+#[test]
+fn a_client_that_vanishes_while_nothing_is_ready_ends_its_query() {
+    let Some(site) = Site::start("", "") else { return };
+    // No row comes of it for a long time.
+    let busy = "SELECT count(*) FROM visits a, visits b, visits c, visits d WHERE a.points + b.points + c.points + d.points = -1";
+    let ana = stalled(&site, "ana", busy);
+    site.until("it runs", 20, |site| site.count("cordon_queries_running") == 1);
+    drop(ana);
+    site.until("it is gone", 20, |site| site.count("cordon_queries_running") == 0);
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_too_long_and_a_query_that_takes_too_long_are_ended() {
+    let Some(site) = Site::start("", "    stall-timeout: 3s\n    query-timeout: 6s") else { return };
+    let _ana = stalled(&site, "ana", LONG);
+    site.until("it runs", 20, |site| site.count("cordon_queries_running") == 1);
+    site.until("it is given up", 20, |site| site.count("cordon_queries_running") == 0);
+    let busy = "SELECT count(*) FROM visits a, visits b, visits c, visits d WHERE a.points + b.points + c.points + d.points = -1";
+    site.ask("ben", busy, "research").is(504);
+}
+
+#[test]
+fn a_server_that_is_stopped_lets_what_runs_end_and_takes_nothing_new() {
+    let Some(site) = Site::start("", "    drain: 60s") else { return };
+    let sql = "SELECT a.points FROM visits a, visits b, visits c LIMIT 3000000";
+    let mut running = stalled(&site, "ana", sql);
+    site.until("it runs", 20, |site| site.count("cordon_queries_running") == 1);
+    site.running.signal("-TERM");
+    site.until("it drains", 20, |site| site.count("cordon_draining") == 1);
+    assert_ne!(site.curl(&["--max-time", "5", &site.url("/healthz")]).status, 200, "no new connection");
+    let mut answer = Vec::new();
+    running.0.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
+    assert!(running.0.wait().unwrap().success());
+    assert_eq!(answer.split(|byte| *byte == b'\n').count(), 3_000_001, "the answer is whole");
+    let (folder, code) = site.stop();
+    assert_eq!(code, 0);
+    assert!(folder.audit("query_finished").iter().any(|event| event["rows"] == 3_000_000));
+}
+
+#[test]
+fn what_does_not_end_in_time_is_cut_and_no_half_answer_looks_whole() {
+    let Some(site) = Site::start("", "    drain: 1s") else { return };
+    let mut running = stalled(&site, "ana", LONG);
+    site.until("it runs", 20, |site| site.count("cordon_queries_running") == 1);
+    site.running.signal("-TERM");
+    let mut answer = Vec::new();
+    running.0.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
+    assert!(!running.0.wait().unwrap().success(), "curl is told that the answer ended early");
+    let (folder, code) = site.stop();
+    assert_eq!(code, 0);
+    assert!(folder.audit("query_failed").len() == 1);
+}

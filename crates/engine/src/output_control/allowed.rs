@@ -1,0 +1,157 @@
+//! Which expressions may choose and group the rows of a table of which only statistics leave.
+//!
+//! What is computed below the aggregate is computed for each person. Nothing there may fail, since whether it fails tells of a person (a
+//! division by `age - 104`, a cast of a text that holds no number, and constants as well, which are evaluated only where a row comes
+//! that far), nothing may be random, and nothing may ask a table of its own. So it is an allow-list.
+
+use arrow_schema::DataType;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::{Alias, BinaryExpr, Case, Cast, InList, Like, ScalarFunction, TryCast};
+use datafusion::logical_expr::{Between, Expr, ExprSchemable, Operator};
+
+use super::refused;
+use super::shape::Facts;
+use crate::errors::EngineError;
+
+const EXPRESSION: &str = "only aggregates may leave this table, and its rows may be chosen and grouped only by comparisons, AND, OR, NOT, \
+                          IN, LIKE, CASE, simple arithmetic and a few functions that cannot fail (docs/output-control.md lists them)";
+pub(crate) const SUBJECT: &str = "only aggregates may leave this table, and the column that says whose a row is may only join and be \
+                                  counted";
+
+/// Units that `date_trunc` and `date_part` know; with others they fail.
+const UNITS: [&str; 8] = ["year", "quarter", "month", "week", "day", "hour", "dow", "doy"];
+
+pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(), EngineError> {
+    let each = |exprs: &[&Expr]| exprs.iter().try_for_each(|expr| check(expr, schema, facts));
+    let data_type = |expr: &Expr| expr.get_type(schema).map_err(|_| refused(EXPRESSION));
+    match expr {
+        Expr::Column(column) if facts.is_subject(column) => Err(refused(SUBJECT)),
+        Expr::Column(_) | Expr::Literal(..) => Ok(()),
+        Expr::Alias(Alias { expr, .. })
+        | Expr::Not(expr)
+        | Expr::IsNull(expr)
+        | Expr::IsNotNull(expr)
+        | Expr::IsTrue(expr)
+        | Expr::IsFalse(expr)
+        | Expr::IsUnknown(expr)
+        | Expr::IsNotTrue(expr)
+        | Expr::IsNotFalse(expr)
+        | Expr::IsNotUnknown(expr)
+        | Expr::TryCast(TryCast { expr, .. }) => check(expr, schema, facts),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            each(&[left.as_ref(), right.as_ref()])?;
+            let is_number = |data_type: &DataType| data_type.is_integer() || data_type.is_floating();
+            match op {
+                Operator::Eq
+                | Operator::NotEq
+                | Operator::Lt
+                | Operator::LtEq
+                | Operator::Gt
+                | Operator::GtEq
+                | Operator::And
+                | Operator::Or
+                | Operator::IsDistinctFrom
+                | Operator::IsNotDistinctFrom
+                | Operator::StringConcat => Ok(()),
+                Operator::Plus | Operator::Minus | Operator::Multiply
+                    if is_number(&data_type(left)?) && is_number(&data_type(right)?) =>
+                {
+                    Ok(())
+                }
+                Operator::Divide | Operator::Modulo if is_number(&data_type(left)?) && is_positive(right) => Ok(()),
+                _ => Err(refused(EXPRESSION)),
+            }
+        }
+        Expr::Negative(inner) if matches!(inner.as_ref(), Expr::Literal(..)) => Ok(()),
+        Expr::Like(Like { expr, pattern, escape_char: None, .. }) if is_literal(pattern) => {
+            each(&[expr.as_ref(), pattern.as_ref()])
+        }
+        Expr::Between(Between { expr, low, high, .. }) => each(&[expr.as_ref(), low.as_ref(), high.as_ref()]),
+        Expr::InList(InList { expr, list, .. }) => {
+            check(expr, schema, facts)?;
+            list.iter().try_for_each(|expr| check(expr, schema, facts))
+        }
+        Expr::Case(Case { expr, when_then_expr, else_expr }) => {
+            let whens = when_then_expr.iter().flat_map(|(when, then)| [when.as_ref(), then.as_ref()]);
+            let others = expr.iter().chain(else_expr).map(AsRef::as_ref);
+            whens.chain(others).try_for_each(|expr| check(expr, schema, facts))
+        }
+        Expr::Cast(Cast { expr: inner, field }) => {
+            check(inner, schema, facts)?;
+            let to = field.data_type();
+            let is_safe = match inner.as_ref() {
+                Expr::Literal(value, _) => value.cast_to(to).is_ok(),
+                // Of a column itself: nothing that the query says can drive the date out of its range.
+                Expr::Column(_) if data_type(inner)? == DataType::Date32 => to.is_temporal() || is_text(to),
+                _ => cannot_fail(&data_type(inner)?, to),
+            };
+            if is_safe { Ok(()) } else { Err(refused(EXPRESSION)) }
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args }) => {
+            let is_known_unit = || matches!(args.first(), Some(Expr::Literal(unit, _)) if unit_of(unit));
+            let is_allowed = match func.name() {
+                "lower" | "upper" | "btrim" | "ltrim" | "rtrim" | "character_length" => args.len() == 1,
+                "coalesce" | "nullif" | "concat" | "starts_with" => true,
+                "left" | "right" => args.get(1).is_some_and(is_literal),
+                "date_trunc" | "date_part" => args.len() == 2 && is_known_unit(),
+                _ => false,
+            };
+            if !is_allowed {
+                return Err(refused(EXPRESSION));
+            }
+            args.iter().try_for_each(|expr| check(expr, schema, facts))
+        }
+        _ => Err(refused(EXPRESSION)),
+    }
+}
+
+fn unit_of(value: &ScalarValue) -> bool {
+    value.try_as_str().flatten().is_some_and(|unit| UNITS.contains(&unit.to_ascii_lowercase().as_str()))
+}
+
+fn is_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(..) => true,
+        Expr::Cast(Cast { expr, .. }) => is_literal(expr),
+        _ => false,
+    }
+}
+
+/// A number above zero: dividing by it cannot fail.
+fn is_positive(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => {
+            matches!(value.cast_to(&DataType::Float64), Ok(ScalarValue::Float64(Some(number))) if number >= 1.0)
+        }
+        // Made smaller it could become nothing.
+        Expr::Cast(Cast { expr, field }) => {
+            is_positive(expr) && (field.data_type().is_integer() || field.data_type().is_floating())
+        }
+        _ => false,
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Conversions that give every value another.
+pub(crate) fn cannot_fail(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Boolean, Date32, Decimal128, Float32, Float64};
+    let width = |data_type: &DataType| data_type.primitive_width().unwrap_or(0);
+    match (from, to) {
+        (from, to) if from == to => true,
+        (from, to) if is_text(to) => is_text(from) || from.is_integer() || matches!(from, Boolean | Date32),
+        (from, Float64) => from.is_integer() || matches!(from, Float32 | Decimal128(..)),
+        (from, Float32) => from.is_integer(),
+        (from, to) if from.is_integer() && to.is_integer() => {
+            width(from) < width(to) && (to.is_signed_integer() || from.is_unsigned_integer())
+        }
+        (Decimal128(p, s), Decimal128(wider, scale)) => {
+            scale >= s && i16::from(*wider) - i16::from(*scale) >= i16::from(*p) - i16::from(*s)
+        }
+        // A whole number of 64 bits has up to 20 digits.
+        (from, Decimal128(p, s)) if from.is_integer() => i16::from(*p) - i16::from(*s) >= 20,
+        _ => false,
+    }
+}

@@ -1,0 +1,350 @@
+//! The server: people and programs log in and ask, over HTTP or as clients of PostgreSQL.
+//!
+//! This crate exists so that every way in is the same way: a front end carries a credential to [`log_in`], gets a
+//! [`session`], and asks through [`service`], which is where `cordon-query` decides, records and answers. It refuses to start without a way
+//! to log in, to listen beyond this machine without TLS, to answer without a purpose of use, and to queue what it cannot do now.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`settings`] | the section `server` of `cordon.yaml`, checked |
+//! | [`log_in`] | a credential in, a principal out; throttling, the list of the denied, factors, the record |
+//! | [`session`] | who it is, for how long, and how much at one time |
+//! | [`service`] | asking, within the limits that hold for all |
+//! | [`http`] | the HTTP front end |
+//! | [`pg`] | the front end for clients of PostgreSQL |
+
+pub mod http;
+pub mod log_in;
+pub mod metrics;
+pub mod pg;
+pub mod service;
+pub mod session;
+pub mod settings;
+mod stream;
+pub mod tls;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cordon_deid::yaml::Issues;
+use cordon_directory::DirectoryError;
+use cordon_kerberos::KerberosError;
+use cordon_pipeline::error::RunError;
+use cordon_pipeline::policies::Watch;
+use cordon_pipeline::project::OpenProject;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::http::{Body, Peer};
+use crate::log_in::LogIn;
+use crate::log_in::local::UsersError;
+use crate::metrics::Metrics;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::stream::Stalling;
+use crate::tls::{Inside, Tls, TlsError};
+
+/// Why the server does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Settings(#[from] Issues),
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("users: {0}")]
+    Users(#[from] UsersError),
+    #[error("cannot listen at {0}: {1}")]
+    Listen(SocketAddr, io::ErrorKind),
+    #[error("Kerberos: {0}")]
+    Kerberos(#[from] KerberosError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("the operating system gives no random bytes")]
+    Randomness,
+}
+
+/// How long a handshake, and the head of a request, may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How often files that may change are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What happens that the operator may want to know; no value and no name of a principal is in it.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    service: Arc<Service>,
+    tls: Option<Arc<Tls>>,
+    http: Option<TcpListener>,
+    postgres: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+    tell: Tell,
+    /// Users, roles and policies are read again while it is there.
+    _rules: Watch,
+}
+
+impl Server {
+    pub async fn bind(project: Arc<OpenProject>, settings: Settings, tell: Tell) -> Result<Self, StartError> {
+        let tls = match &settings.tls {
+            Some(files) => Some(Arc::new(Tls::open(files.clone(), settings.certificates.clone())?)),
+            None => None,
+        };
+        let rules = project.policy_source()?.watch();
+        let metrics = Arc::new(Metrics::default());
+        let log_in = LogIn::open(Arc::clone(&project), &settings, Arc::clone(&metrics))?;
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| StartError::Randomness)?;
+        let http = listen(settings.http).await?;
+        let postgres = listen(settings.postgres).await?;
+        let for_metrics = listen(settings.metrics).await?;
+        let service = Arc::new(Service::new(project, settings, metrics, log_in, &key));
+        Ok(Self { service, tls, http, postgres, metrics: for_metrics, tell, _rules: rules })
+    }
+
+    /// Where it listens, by what is spoken there: a port 0 of the configuration is another by now.
+    pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        [("http", &self.http), ("postgres", &self.postgres), ("metrics", &self.metrics)]
+            .into_iter()
+            .filter_map(|(what, listener)| Some((what, listener.as_ref()?.local_addr().ok()?)))
+            .collect()
+    }
+
+    /// Serves until `stop` comes; then takes nothing new, lets what runs end within the time that is set for it, and ends the rest.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (drained, _) = watch::channel(false);
+        let room = Arc::new(Semaphore::new(self.service.limits().connections));
+        let mut accepting = JoinSet::new();
+        for (listener, inside) in [(self.http, Inside::Http), (self.postgres, Inside::Postgres)] {
+            let Some(listener) = listener else { continue };
+            let front = Front {
+                service: Arc::clone(&self.service),
+                tls: self.tls.clone(),
+                room: Arc::clone(&room),
+                drained: drained.subscribe(),
+                inside,
+            };
+            accepting.spawn(accept(listener, front));
+        }
+        // Health and metrics are told while everything else is being stopped.
+        let watching = tokio::spawn({
+            let (service, listener) = (Arc::clone(&self.service), self.metrics);
+            async move {
+                match listener {
+                    Some(listener) => tell_metrics(listener, service).await,
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let looking = tokio::spawn(look(Arc::clone(&self.service), self.tls.clone(), Arc::clone(&self.tell)));
+        stop.await;
+        self.service.drain();
+        drained.send_replace(true);
+        let until = Instant::now() + self.service.limits().drain;
+        while self.service.sessions.running() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.service.stop();
+        // What was told to end puts that on the record and says so to its client.
+        let _ = timeout(Duration::from_secs(5), async { while accepting.join_next().await.is_some() {} }).await;
+        accepting.shutdown().await;
+        looking.abort();
+        watching.abort();
+    }
+}
+
+async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        None => Ok(None),
+        Some(address) => match TcpListener::bind(address).await {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) => Err(StartError::Listen(address, error.kind())),
+        },
+    }
+}
+
+/// What every connection of one listener has in common.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    tls: Option<Arc<Tls>>,
+    room: Arc<Semaphore>,
+    drained: watch::Receiver<bool>,
+    inside: Inside,
+}
+
+/// Takes connections until the server is being stopped, and waits for those that it took.
+async fn accept(listener: TcpListener, front: Front) {
+    let mut connections = JoinSet::new();
+    let mut drained = front.drained.clone();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = drained.wait_for(|drained| *drained) => break,
+        };
+        let Ok((socket, address)) = accepted else {
+            // Out of file descriptors, most likely: some will be given back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&front.room).try_acquire_owned() else {
+            front.service.metrics.count("shed", "connection");
+            drop(socket);
+            continue;
+        };
+        let _ = socket.set_nodelay(true);
+        let front = front.clone();
+        connections.spawn(async move {
+            let service = Arc::clone(&front.service);
+            let _present = service.metrics.connection();
+            match front.inside {
+                Inside::Http => http_connection(front, socket, address).await,
+                Inside::Postgres => {
+                    let config = front.tls.as_ref().map(|tls| tls.config(Inside::Postgres));
+                    pg::connection(front.service, config, socket, address, front.drained).await;
+                }
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
+    let stall = front.service.limits().stall_timeout;
+    let Some(tls) = &front.tls else {
+        let peer = Peer { address: address.ip(), tls: false, certificate: None };
+        return http1_connection(front, Stalling::new(socket, stall), peer).await;
+    };
+    let acceptor = TlsAcceptor::from(tls.config(Inside::Http));
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(socket)).await else {
+        return front.service.metrics.count("handshakes", "failed");
+    };
+    let (_, connection) = stream.get_ref();
+    let certificate = connection.peer_certificates().and_then(|chain| chain.first()).map(|one| one.to_vec());
+    let http2 = connection.alpn_protocol() == Some(b"h2");
+    let peer = Peer { address: address.ip(), tls: true, certificate };
+    let stream = Stalling::new(stream, stall);
+    if http2 { http2_connection(front, stream, peer).await } else { http1_connection(front, stream, peer).await }
+}
+
+type Answered = Result<::http::Response<Body>, Infallible>;
+
+async fn http1_connection<S>(front: Front, stream: S, peer: Peer)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (service, peer) = (front.service, Arc::new(peer));
+    let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
+        Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HANDSHAKE)
+            .max_buf_size(64 * 1024)
+            .max_headers(64)
+            .serve_connection(TokioIo::new(stream), answer)
+    );
+    let mut drained = front.drained;
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = drained.wait_for(|drained| *drained) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn http2_connection<S>(front: Front, stream: S, peer: Peer)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (service, peer) = (front.service, Arc::new(peer));
+    let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
+        Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
+    });
+    let mut connection = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(Duration::from_secs(20)))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .max_concurrent_streams(32)
+            .max_header_list_size(32 * 1024)
+            .max_send_buf_size(256 * 1024)
+            .serve_connection(TokioIo::new(stream), answer)
+    );
+    let mut drained = front.drained;
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = drained.wait_for(|drained| *drained) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn tell_metrics(listener: TcpListener, service: Arc<Service>) {
+    let room = Arc::new(Semaphore::new(8));
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let response = http::metrics(&service, &request);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HANDSHAKE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(socket), answer);
+            let _ = timeout(HANDSHAKE, served).await;
+            drop(place);
+        });
+    }
+}
+
+/// Reads certificates again when their files change, and forgets sessions that are over.
+async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell) {
+    let mut said = String::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let (sessions, tls) = (Arc::clone(&service.sessions), tls.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            sessions.sweep();
+            tls.map_or(Ok(false), |tls| tls.refresh())
+        });
+        match looked.await {
+            Ok(Ok(true)) => {
+                said.clear();
+                service.metrics.count("certificates", "read again");
+                tell("certificates were read again");
+            }
+            Ok(Err(error)) => {
+                service.metrics.count("certificates", "unreadable");
+                let text = format!("certificates changed and cannot be used; those of before are: {error}");
+                if text != said {
+                    tell(&text);
+                    said = text;
+                }
+            }
+            Ok(Ok(false)) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Who is not let in any more, whatever they show.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use cordon_deid::yaml::{self, Issues};
+use serde::Deserialize;
+
+use super::Known;
+use crate::tls::stamp;
+
+/// How old what is known of the file may be.
+const FRESH: Duration = Duration::from_secs(1);
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    principals: BTreeSet<String>,
+    /// `jti`.
+    tokens: BTreeSet<String>,
+    /// SHA-256 of certificates.
+    certificates: BTreeSet<String>,
+}
+
+pub struct Denied {
+    path: PathBuf,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    looked: Instant,
+    stamp: Option<(SystemTime, u64)>,
+    list: Arc<File>,
+    readable: bool,
+}
+
+impl Denied {
+    pub fn open(path: &Path) -> Result<Self, Issues> {
+        let stamp = stamp(path);
+        let list = read(path)?;
+        let current = Current { looked: Instant::now(), stamp, list: Arc::new(list), readable: true };
+        Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
+    }
+
+    /// Whether this is on the list. A list that became unreadable lets nobody in: it may name anybody.
+    pub fn names(&self, name: &str, known: &Known) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked.elapsed() >= FRESH {
+            let now = stamp(&self.path);
+            if now != current.stamp || now.is_none() {
+                match read(&self.path) {
+                    Ok(list) => (current.list, current.readable) = (Arc::new(list), true),
+                    Err(_) => current.readable = false,
+                }
+                current.stamp = now;
+            }
+            current.looked = Instant::now();
+        }
+        if !current.readable {
+            return true;
+        }
+        let list = Arc::clone(&current.list);
+        drop(current);
+        list.principals.contains(name)
+            || known.stamp.token.as_ref().is_some_and(|token| list.tokens.contains(token))
+            || known.stamp.certificate.as_ref().is_some_and(|print| {
+                list.certificates.iter().any(|listed| listed.replace(':', "").eq_ignore_ascii_case(print))
+            })
+    }
+}
+
+fn read(path: &Path) -> Result<File, Issues> {
+    let unreadable = |error: std::io::Error| {
+        Issues(vec![yaml::Issue {
+            file: path.to_owned(),
+            position: yaml::Position::default(),
+            message: format!("cannot be read: {}", error.kind()),
+            help: Some("an empty list is `{}`".to_owned()),
+        }])
+    };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    yaml::parse(&text, path)
+}
