@@ -302,13 +302,11 @@ fn batch(
     }
     let asked = schema.fields().iter().skip(columns.len());
     for (asked, field) in release.asked.iter().zip(asked) {
-        let array: ArrayRef = match asked {
-            Asked::GroupingId => Arc::new(released.iter().map(|shown| grouping_id(shown.key)).collect::<UInt64Array>()),
-            _ => {
-                let value =
-                    |row: usize| released.get(row).and_then(|shown| number(*asked, shown.cell, &release.control));
-                Arc::new((0..rows).map(value).collect::<Float64Array>())
-            }
+        let array: ArrayRef = if matches!(asked, Asked::GroupingId) {
+            Arc::new(released.iter().map(|shown| Some(grouping_id(shown.key))).collect::<UInt64Array>())
+        } else {
+            let value = |row: usize| released.get(row).and_then(|shown| number(*asked, shown.cell, &release.control));
+            Arc::new((0..rows).map(value).collect::<Float64Array>())
         };
         arrays.push(cast(&array, field.data_type()).map_err(arrow)?);
     }
@@ -317,8 +315,8 @@ fn batch(
 }
 
 /// A bit for each column, the first the highest: set where the column is summed over.
-fn grouping_id(key: &[Option<u32>]) -> Option<u64> {
-    Some(key.iter().fold(0, |id, value| id << 1 | u64::from(value.is_none())))
+fn grouping_id(key: &[Option<u32>]) -> u64 {
+    key.iter().fold(0, |id, value| id << 1 | u64::from(value.is_none()))
 }
 
 /// What is told of a released cell. Under rounding an average stays and the sum follows from it and from the rounded count, so that one divided
