@@ -273,7 +273,7 @@ urllib.request.urlopen(request, context=ssl.create_default_context(cafile=ca)).r
     }
 
     /// A shared access signature for the container `tables`: what it may, and until when.
-    fn signature(&self, permissions: &str, until: &str) -> String {
+    fn signature(permissions: &str, until: &str) -> String {
         let script = r#"
 import base64, hashlib, hmac, sys, urllib.parse
 account, key, permissions, until = sys.argv[1:]

@@ -303,7 +303,7 @@ fn batch(
     let asked = schema.fields().iter().skip(columns.len());
     for (asked, field) in release.asked.iter().zip(asked) {
         let array: ArrayRef = if matches!(asked, Asked::GroupingId) {
-            Arc::new(UInt64Array::from_iter_values(released.iter().map(|shown| grouping_id(shown.key))))
+            Arc::new(released.iter().map(|shown| Some(grouping_id(shown.key))).collect::<UInt64Array>())
         } else {
             let value = |row: usize| released.get(row).and_then(|shown| number(*asked, shown.cell, &release.control));
             Arc::new((0..rows).map(value).collect::<Float64Array>())

@@ -231,7 +231,7 @@ mod tests {
             r#"{"alg":"RS1"}"#,
             r#"{"alg":"ES256K"}"#,
             r#"{"alg":""}"#,
-            r#"{}"#,
+            "{}",
             r#"{"alg":["ES256"]}"#,
             r#"{"alg":"ES256","crit":["exp"]}"#,
             r#"{"alg":"ES256","b64":false,"crit":["b64"]}"#,

@@ -68,14 +68,14 @@ fn who_may_not_and_what_is_not_there_is_told_and_the_run_goes_on_with_who_may() 
         command.env_remove("AZURE_STORAGE_ACCOUNT_KEY").env("AZURE_STORAGE_SAS_TOKEN", signature);
         said(command.output().unwrap())
     };
-    let reader = azure.signature("rl", "2099-01-01T00:00:00Z");
+    let reader = Azure::signature("rl", "2099-01-01T00:00:00Z");
     signed(&reader, &sql).ok();
     s3.put("in/b.csv", rows(200..300).as_bytes());
     let refused = signed(&reader, &["run", "test", "-q"]).exits(6);
     told(&refused, &["az://tables"]);
     assert!(!refused.all().contains(reader.rsplit('=').next().unwrap()), "{}", refused.all());
     for (permissions, until) in [("rl", "2020-01-01T00:00:00Z"), ("w", "2099-01-01T00:00:00Z")] {
-        told(&signed(&azure.signature(permissions, until), &sql).exits(6), &["az://tables"]);
+        told(&signed(&Azure::signature(permissions, until), &sql).exits(6), &["az://tables"]);
     }
     assert_eq!(clinic.count("SELECT count(DISTINCT mrn) FROM visits"), 200);
     assert_eq!(clinic.run(0)["rows_out"], 100, "nothing of it was lost");
