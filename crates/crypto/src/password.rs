@@ -111,7 +111,7 @@ mod tests {
     /// Made by the reference implementation's `argon2 somesalt -id -t 2 -m 16 -p 1 -l 32 -e` of `password`.
     #[test]
     fn reads_what_others_write() {
-        let text = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHApl8ArZWb2GRPPc";
+        let text = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let hash = PasswordHash::parse(text).unwrap();
         assert!(hash.accepts("password").unwrap());
         assert_eq!(*hash.dangerous_text(), text);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_weak_absurd_or_of_another_kind_is_refused() {
-        let tail = "$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHApl8ArZWb2GRPPc";
+        let tail = "$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         for head in [
             "$argon2i$v=19$m=65536,t=2,p=1",
             "$argon2d$v=19$m=65536,t=2,p=1",
@@ -141,7 +141,7 @@ mod tests {
             "",
             "$c29tZXNhbHQ",
             "$c29tZXNhbHQ$",
-            "$c2$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHApl8ArZWb2GRPPc",
+            "$c2$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
             "$c29tZXNhbHQ$AAAA",
         ] {
             assert!(PasswordHash::parse(&format!("{head}{tail}")).is_err(), "{tail}");

@@ -1,6 +1,6 @@
 //! Authorised SQL: plan, tell what it will touch, and only then run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use cordon_access::{Decision, Mask};
 use cordon_crypto::{KeyedHash, SealKey};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::metadata::ScalarAndMetadata;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::MemTable;
@@ -309,7 +309,7 @@ impl QueryEngine {
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_default_features()
             .with_query_planner(Arc::new(BarrierPlanner))
-            .with_table_factories(std::collections::HashMap::new())
+            .with_table_factories(HashMap::new())
             .with_file_formats(Vec::new());
         if let Some(functions) = builder.scalar_functions() {
             functions.retain(|function| !WITHHELD_FUNCTIONS.contains(&function.name()));
@@ -443,7 +443,9 @@ impl AuthorizedSession {
             return Ok(Described { schema: batch.schema(), parameters: Vec::new() });
         }
         let logical = self.logical(&self.state, &gated).await?;
-        let found = logical.get_parameter_types().map_err(|error| gated.problem(&error, &self.visible, [].iter()))?;
+        let mut found =
+            logical.get_parameter_types().map_err(|error| gated.problem(&error, &self.visible, [].iter()))?;
+        cast_parameters(&logical, &mut found)?;
         let highest = found.keys().filter_map(|name| name.strip_prefix('$')?.parse::<usize>().ok()).max().unwrap_or(0);
         if highest > MAX_PARAMETERS || found.keys().any(|name| !is_parameter(name)) {
             return Err(EngineError::Refused { reason: PARAMETERS });
@@ -700,6 +702,29 @@ const PARAMETERS: &str = "parameters are `$1`, `$2` and so on, each with its val
 
 fn is_parameter(name: &str) -> bool {
     name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number > 0)
+}
+
+/// `CAST($1 AS DATE)` says what `$1` is, where nothing else does.
+fn cast_parameters(plan: &LogicalPlan, found: &mut HashMap<String, Option<DataType>>) -> Result<(), EngineError> {
+    let mut tell = |inner: &Expr, data_type: &DataType| {
+        if let Expr::Placeholder(placeholder) = inner {
+            found.entry(placeholder.id.clone()).or_default().get_or_insert_with(|| data_type.clone());
+        }
+    };
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::Cast(cast) => tell(&cast.expr, cast.field.data_type()),
+                    Expr::TryCast(cast) => tell(&cast.expr, cast.field.data_type()),
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map(drop)
+    .map_err(|error| EngineError::execution(&error))
 }
 
 /// The plan with values for its placeholders. One that is left without would fail later, in words of the engine.

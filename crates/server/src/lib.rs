@@ -42,6 +42,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -98,7 +99,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn bind(project: Arc<OpenProject>, settings: Settings, tell: Tell) -> Result<Self, StartError> {
+    /// `queries` is where queries are computed; what answers clients runs where this does.
+    pub async fn bind(
+        project: Arc<OpenProject>,
+        settings: Settings,
+        tell: Tell,
+        queries: Handle,
+    ) -> Result<Self, StartError> {
         let tls = match &settings.tls {
             Some(files) => Some(Arc::new(Tls::open(files.clone(), settings.certificates.clone())?)),
             None => None,
@@ -111,7 +118,7 @@ impl Server {
         let http = listen(settings.http).await?;
         let postgres = listen(settings.postgres).await?;
         let for_metrics = listen(settings.metrics).await?;
-        let service = Arc::new(Service::new(project, settings, metrics, log_in, &key));
+        let service = Arc::new(Service::new(project, settings, metrics, log_in, &key, queries));
         Ok(Self { service, tls, http, postgres, metrics: for_metrics, tell, _rules: rules })
     }
 

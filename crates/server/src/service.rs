@@ -1,7 +1,6 @@
 //! What every front end translates to: a session asks, and rows come, within the limits that hold for all.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +14,9 @@ use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use cordon_query::{QueryError, Question, Questions, Record, Rows, Visible, rights};
 use futures::StreamExt;
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
 use crate::log_in::{Credential, LogIn, Refusal};
@@ -215,6 +216,8 @@ pub struct Service {
     pub cancels: Cancels,
     project: Arc<OpenProject>,
     questions: Questions,
+    /// Where queries are computed, so that one that computes for long holds up no clock and no other client.
+    queries: Handle,
     checking: Semaphore,
     draining: AtomicBool,
     stop: watch::Sender<bool>,
@@ -232,6 +235,7 @@ impl Service {
         metrics: Arc<Metrics>,
         log_in: LogIn,
         key: &[u8; 32],
+        queries: Handle,
     ) -> Self {
         let limits = settings.limits.clone();
         let sessions = Sessions::new(Arc::clone(&project), Arc::new(log_in), limits, Arc::clone(&metrics), key);
@@ -241,6 +245,7 @@ impl Service {
             sessions: Arc::new(sessions),
             cancels: Cancels::default(),
             questions: Questions::new(Arc::clone(&project)),
+            queries,
             project,
             checking: Semaphore::new(CHECKED_AT_ONCE),
             draining: AtomicBool::new(false),
@@ -349,13 +354,16 @@ impl Service {
         let question = self.question(session, usage, sql)?;
         let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
         let until = began + self.limits().query_timeout;
-        let answer = timeout_at(until.into(), self.questions.ask_with(question, &parameters)).await;
-        let (rows, record) = answer.map_err(|_| Trouble::Late)??.into_parts();
+        let questions = self.questions.clone();
+        // Goes on to its end although nobody waits any more, so that the record is whole.
+        let asked = self.queries.spawn(async move { questions.ask_with(question, &parameters).await });
+        let answer = timeout_at(until.into(), asked).await.map_err(|_| Trouble::Late)?;
+        let (rows, record) = answer.map_err(|_| QueryError::Engine(BROKEN))??.into_parts();
         Ok(Running {
             service: Arc::clone(self),
             session: Arc::clone(session),
             schema: rows.schema().clone(),
-            rows: Some(Box::pin(rows)),
+            rows: Some(Work::begin(rows, &self.queries)),
             record: Some(record),
             sent: 0,
             began,
@@ -439,12 +447,50 @@ where
     }
 }
 
+/// A task of a query ended in a panic.
+const BROKEN: EngineError = EngineError::Internal("a query's task");
+
+type Next = Option<Result<RecordBatch, EngineError>>;
+
+/// Rows that are computed elsewhere, a batch each time one is wanted. Dropped, it ends that.
+struct Work {
+    wanted: mpsc::Sender<oneshot::Sender<Next>>,
+    task: AbortHandle,
+}
+
+impl Work {
+    fn begin(mut rows: Rows, queries: &Handle) -> Self {
+        let (wanted, mut orders) = mpsc::channel::<oneshot::Sender<Next>>(1);
+        let task = queries.spawn(async move {
+            while let Some(order) = orders.recv().await {
+                // Nobody is left who could want it: that is seen at the next order.
+                let _ = order.send(rows.next().await);
+            }
+        });
+        Self { wanted, task: task.abort_handle() }
+    }
+
+    async fn next(&self) -> Next {
+        let (order, batch) = oneshot::channel();
+        match self.wanted.send(order).await {
+            Ok(()) => batch.await.unwrap_or(Some(Err(BROKEN))),
+            Err(_) => Some(Err(BROKEN)),
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// A query that runs. Dropped before its end it stops, frees what it held, and is on the record as abandoned.
 pub struct Running {
     service: Arc<Service>,
     session: Arc<Session>,
     schema: SchemaRef,
-    rows: Option<Pin<Box<Rows>>>,
+    rows: Option<Work>,
     record: Option<Record>,
     sent: u64,
     began: Instant,
@@ -480,7 +526,7 @@ impl Running {
     }
 
     async fn step(&mut self) -> Result<Option<RecordBatch>, Trouble> {
-        let Some(rows) = &mut self.rows else { return Ok(None) };
+        let Some(rows) = &self.rows else { return Ok(None) };
         if let Err(ended) = self.service.sessions.check(&self.session) {
             return Err(Trouble::SessionOver(ended));
         }

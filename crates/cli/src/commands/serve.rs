@@ -31,11 +31,13 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     let settings = Settings::check(section, &project.file.access, &project.root).map_err(RunError::from)?;
     let threads = project.threads;
     let project = Arc::new(project.open(&ask_passphrase, "server")?);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.max(2))
-        .enable_all()
-        .build()
-        .map_err(|_| RunError::Internal("the server's runtime"))?;
+    let threads_for = |threads: usize| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+        runtime.map_err(|_| RunError::Internal("the server's runtime"))
+    };
+    // A query that computes for long leaves clocks, log-ins and other clients their own threads.
+    let (runtime, queries) = (threads_for(2)?, threads_for(threads.max(1))?);
+    let computing = queries.handle().clone();
     runtime.block_on(async {
         let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         else {
@@ -45,7 +47,7 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
         let tell = move |text: &str| {
             ui::line_to_stderr(&if json { serde_json::json!({ "server": text }).to_string() } else { text.to_owned() });
         };
-        let server = Server::bind(project, settings, Arc::new(tell)).await.map_err(|error| told(&error))?;
+        let server = Server::bind(project, settings, Arc::new(tell), computing).await.map_err(|error| told(&error))?;
         let addresses = server.addresses();
         if ui.json() {
             let places: serde_json::Map<_, _> =
@@ -68,6 +70,7 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     })?;
     // What blocks still, such as a store that does not answer, does not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    queries.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
 }
 

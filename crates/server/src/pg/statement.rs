@@ -142,7 +142,7 @@ fn setting(text: &str) -> Statement {
     }
     if rest.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("time zone ")) {
         let value = rest.get(10..).unwrap_or_default();
-        return Statement::Set { name: "timezone".to_owned(), value: Some(unquoted(value.trim())) };
+        return Statement::Set { name: "timezone".to_owned(), value: Some(unquoted_value(value.trim())) };
     }
     let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
     let (name, rest) = rest.split_at(end);

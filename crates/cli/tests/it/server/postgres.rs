@@ -54,7 +54,7 @@ fn psql_asks_for_a_purpose_and_sees_what_is_granted() {
         ("SELECT * FROM costs", "42P01"),
         ("SELECT * FROM nothing", "42P01"),
         ("CREATE TABLE x (a int)", "42501"),
-        ("COPY visits TO STDOUT", "42501"),
+        ("COPY visits TO STDOUT", "42"),
         ("COPY visits TO PROGRAM 'id'", "42"),
         ("SELEC", "42601"),
         ("SELECT points / 0 FROM visits", "22000"),
