@@ -39,6 +39,8 @@ pub struct Cut;
 
 /// How long a request's body may take to come.
 const BODY: Duration = Duration::from_secs(15);
+/// And the rest of one that is not read.
+const REST: Duration = Duration::from_secs(5);
 const MOST_ENTRIES: usize = 1000;
 
 /// One client's connection.
@@ -62,9 +64,12 @@ const PATHS: [(&str, Method); 8] = [
 pub async fn answer(
     service: Arc<Service>,
     peer: Arc<Peer>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let answered = routed(&service, &peer, request).await;
+    let answered = routed(&service, &peer, &mut request).await;
+    if answered.is_err() {
+        let _ = timeout(REST, discarded(request.body_mut(), service.limits().request)).await;
+    }
     let mut response = match answered {
         Ok(response) => {
             service.metrics.count("http_requests", "answered");
@@ -96,7 +101,11 @@ fn with_status(status: StatusCode, what: &str) -> Refused {
     Refused { trouble: Trouble::Request(what.to_owned()), status: Some(status), allow: None }
 }
 
-async fn routed(service: &Arc<Service>, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+async fn routed(
+    service: &Arc<Service>,
+    peer: &Peer,
+    request: &mut Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
     let path = request.uri().path().to_owned();
     let Some((_, method)) = PATHS.iter().find(|(known, _)| *known == path) else {
         return Err(Trouble::NotFound.into());
@@ -131,7 +140,7 @@ async fn for_session(
     service: &Arc<Service>,
     session: &Arc<Session>,
     path: &str,
-    request: Request<Incoming>,
+    request: &mut Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     if path == "/v1/query" {
         return query(service, session, request).await;
@@ -291,7 +300,7 @@ fn unescaped(text: &str) -> Option<String> {
 async fn query(
     service: &Arc<Service>,
     session: &Arc<Session>,
-    request: Request<Incoming>,
+    request: &mut Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let form = Form::accepted(request.headers()).ok_or_else(|| {
         with_status(StatusCode::NOT_ACCEPTABLE, &format!("answers are {}", Form::ALL.map(Form::media_type).join(", ")))
@@ -305,7 +314,7 @@ async fn query(
         return Err(with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a query comes as application/json"));
     }
     let most = service.limits().request;
-    let body = match timeout(BODY, collected(request.into_body(), most)).await {
+    let body = match timeout(BODY, collected(request.body_mut(), most)).await {
         Err(_) => return Err(with_status(StatusCode::REQUEST_TIMEOUT, "the request did not come in time")),
         Ok(Err(_)) => return Err(Trouble::Request("the request broke off".to_owned()).into()),
         Ok(Ok(None)) => return Err(Trouble::TooLarge.into()),
@@ -339,20 +348,29 @@ async fn query(
     Ok(response)
 }
 
-/// `None` for what is larger than may be. That is read to its end and thrown away, within reason: a client that still sends does not look
-/// for an answer, and over HTTP/2 would see a broken stream.
-async fn collected(mut body: Incoming, most: usize) -> Result<Option<Vec<u8>>, hyper::Error> {
-    let (mut all, mut seen) = (Vec::new(), 0_usize);
+/// `None` for what is larger than may be.
+async fn collected(body: &mut Incoming, most: usize) -> Result<Option<Vec<u8>>, hyper::Error> {
+    let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        seen = seen.saturating_add(data.len());
-        if seen <= most {
-            all.extend_from_slice(&data);
-        } else if seen > most.saturating_mul(16) {
+        if all.len() + data.len() > most {
+            return Ok(None);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(Some(all))
+}
+
+/// Reads what a refused client still sends and throws it away, within reason: it does not look for an answer before, and over HTTP/2
+/// would see a broken stream in its place.
+async fn discarded(body: &mut Incoming, most: usize) {
+    let mut seen = 0_usize;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen = seen.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if seen > most.saturating_mul(16) {
             break;
         }
     }
-    Ok((seen <= most).then_some(all))
 }
 
 /// Rows go out as the client takes them: one chunk is ahead, no more. A client that is gone, or takes nothing for too long, ends the
