@@ -35,8 +35,9 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
         runtime.map_err(|_| RunError::Internal("the server's runtime"))
     };
-    // A query that computes for long leaves clocks, log-ins and other clients their own threads.
-    let (runtime, queries) = (threads_for(2)?, threads_for(threads.max(1))?);
+    // A query that computes for long leaves clocks, log-ins and other clients their own threads; and since some joins look up from their
+    // work only when it is done, also when nobody wants it any more, there are more threads than processors for the others.
+    let (runtime, queries) = (threads_for(2)?, threads_for(4 * threads.max(1) + 4)?);
     let computing = queries.handle().clone();
     runtime.block_on(async {
         let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
