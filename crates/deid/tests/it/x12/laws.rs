@@ -484,7 +484,7 @@ fn every_table_has_its_schema() {
     assert_eq!(names, want);
     let class = |table: &str, column: &str| {
         let (_, schema) = schemas.iter().find(|(name, _)| name == table).unwrap();
-        schema.field_with_name(column).unwrap().metadata().values().next().unwrap().clone()
+        schema.field_with_name(column).unwrap().metadata()["cordon.key-class"].clone()
     };
     for (table, column, want) in [
         ("transaction", "text", "direct"),
