@@ -5,17 +5,15 @@
 //! a node that lets no condition pass down that could tell anything, neither in the logical plan nor in the physical one. The policy's own filter
 //! still prunes the files, and columns that nobody asks for are still not read.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchemaRef};
-use datafusion::datasource::{TableType, provider_as_source};
+use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -29,75 +27,34 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use crate::errors::EngineError;
 use crate::leakproof::is_leakproof;
+use crate::planned::PlannedTable;
 use crate::policy::Policy;
 
-/// A table behind its policy: what the session gets instead of the table.
-pub(crate) struct GuardedTable {
-    schema: SchemaRef,
-    plan: LogicalPlan,
-}
-
-impl GuardedTable {
-    /// `inner` shows the columns of `visible` and those that the policy itself reads.
-    pub(crate) fn new(
-        table: &str,
-        inner: Arc<dyn TableProvider>,
-        visible: &[String],
-        policy: &Policy,
-    ) -> Result<Self, EngineError> {
-        let build = || {
-            let mut plan = LogicalPlanBuilder::scan(table, provider_as_source(inner), None)?;
-            if let Some(filter) = &policy.filter {
-                plan = plan.filter(filter.clone())?;
-            }
-            let columns: Vec<Expr> = visible
-                .iter()
-                .map(|name| {
-                    let column = Expr::Column(Column::new(Some(table), name));
-                    policy.masks.get(name).map_or(column, |mask| mask.clone().alias_qualified(Some(table), name))
-                })
-                .collect();
-            let input = plan.project(columns)?.build()?;
-            let schema = Arc::clone(input.schema().inner());
-            let open = visible.iter().filter(|name| !policy.masks.contains_key(*name)).cloned().collect();
-            let node = SecurityBarrier { table: table.to_owned(), open, passed: Vec::new(), input };
-            Ok(Self { schema, plan: LogicalPlan::Extension(Extension { node: Arc::new(node) }) })
-        };
-        build().map_err(|_: DataFusionError| EngineError::Policy)
-    }
-}
-
-impl fmt::Debug for GuardedTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GuardedTable")
-    }
-}
-
-#[async_trait]
-impl TableProvider for GuardedTable {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    /// A table like any other: nothing tells whether a policy stands before it.
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
-        Some(Cow::Borrowed(&self.plan))
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        _: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        // The planner puts the plan above in the place of this table; if it ever does not, there is no way round.
-        Err(EngineError::Internal("a guarded table is scanned directly").into_datafusion())
-    }
+/// A table behind its policy. `inner` shows the columns of `visible` and those that the policy itself reads.
+pub(crate) fn guarded(
+    table: &str,
+    inner: Arc<dyn TableProvider>,
+    visible: &[String],
+    policy: &Policy,
+) -> Result<PlannedTable, EngineError> {
+    let build = || {
+        let mut plan = LogicalPlanBuilder::scan(table, provider_as_source(inner), None)?;
+        if let Some(filter) = &policy.filter {
+            plan = plan.filter(filter.clone())?;
+        }
+        let columns: Vec<Expr> = visible
+            .iter()
+            .map(|name| {
+                let column = Expr::Column(Column::new(Some(table), name));
+                policy.masks.get(name).map_or(column, |mask| mask.clone().alias_qualified(Some(table), name))
+            })
+            .collect();
+        let input = plan.project(columns)?.build()?;
+        let open = visible.iter().filter(|name| !policy.masks.contains_key(*name)).cloned().collect();
+        let node = SecurityBarrier { table: table.to_owned(), open, passed: Vec::new(), input };
+        Ok(PlannedTable::new(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+    };
+    build().map_err(|_: DataFusionError| EngineError::Policy)
 }
 
 /// Passes rows up and lets no condition down but those of [`crate::leakproof`].

@@ -53,6 +53,7 @@ mod limits;
 mod mask;
 pub mod output;
 mod output_control;
+mod planned;
 mod policy;
 mod session;
 mod spill;

@@ -19,7 +19,7 @@ use cordon_risk::{Partition, Rules};
 
 use crate::errors::EngineError;
 
-pub(crate) use subject::{HIDDEN, WithSubject, subject_column};
+pub(crate) use subject::{HIDDEN, subject_column, with_subject};
 
 /// Arrow field metadata: `true` for the column that says whose a row is.
 pub const SUBJECT_METADATA: &str = "cordon.subject";

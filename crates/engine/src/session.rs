@@ -34,7 +34,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementIn, Statement};
 use futures::Stream;
 
-use crate::barrier::{BarrierPlanner, GuardedTable, SecurityBarrier};
+use crate::barrier::{BarrierPlanner, SecurityBarrier, guarded};
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
 use crate::explain;
 use crate::keytools::CordonEncryptionFactory;
@@ -42,7 +42,7 @@ use crate::leakproof::PushDownToBarriers;
 use crate::limits::{QueryLimits, StillAllowed, Watch};
 use crate::mask;
 use crate::output_control::shape::{Controlled, ControlledTables};
-use crate::output_control::{self, HIDDEN, Outcome, OutputControl, OutputRule, WithSubject, Withheld, subject_column};
+use crate::output_control::{self, HIDDEN, Outcome, OutputControl, OutputRule, Withheld, subject_column, with_subject};
 use crate::policy::{Policy, PolicyReader};
 use crate::spill::SealedSpills;
 use crate::sql::{self, VisibleNames};
@@ -270,12 +270,12 @@ impl QueryEngine {
         if let Some(subject) = subject {
             read.sort();
             read.dedup();
-            inner = Arc::new(WithSubject::new(&view.table, inner, &read, subject)?);
+            inner = Arc::new(with_subject(&view.table, inner, &read, subject)?);
             shown.push(HIDDEN.to_owned());
         }
         match policy {
             None => Ok(inner),
-            Some(policy) => Ok(Arc::new(GuardedTable::new(&view.table, inner, &shown, &policy)?)),
+            Some(policy) => Ok(Arc::new(guarded(&view.table, inner, &shown, &policy)?)),
         }
     }
 

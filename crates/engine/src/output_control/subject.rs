@@ -1,20 +1,17 @@
 //! A table with its subject in a column that no query can name.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use arrow_schema::{Schema, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
+use arrow_schema::Schema;
+use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
-use datafusion::datasource::{TableType, provider_as_source};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 
 use super::SUBJECT_METADATA;
 use crate::errors::EngineError;
+use crate::planned::PlannedTable;
 
 /// Never part of what a query is planned over.
 pub(crate) const HIDDEN: &str = "__cordon_subject";
@@ -32,56 +29,17 @@ pub(crate) fn subject_column(schema: &Schema) -> Option<String> {
 }
 
 /// The columns of a table and, behind them, its subject.
-pub(crate) struct WithSubject {
-    schema: SchemaRef,
-    plan: LogicalPlan,
-}
-
-impl WithSubject {
-    pub(crate) fn new(
-        table: &str,
-        inner: Arc<dyn TableProvider>,
-        columns: &[String],
-        subject: &str,
-    ) -> Result<Self, EngineError> {
-        let build = || {
-            let column = |name: &str| Expr::Column(Column::new(Some(table), name));
-            let hidden = column(subject).alias_qualified(Some(table), HIDDEN);
-            let shown = columns.iter().map(|name| column(name)).chain([hidden]);
-            LogicalPlanBuilder::scan(table, provider_as_source(inner), None)?.project(shown)?.build()
-        };
-        let plan = build().map_err(|_: DataFusionError| EngineError::Policy)?;
-        Ok(Self { schema: Arc::clone(plan.schema().inner()), plan })
-    }
-}
-
-impl fmt::Debug for WithSubject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WithSubject")
-    }
-}
-
-#[async_trait]
-impl TableProvider for WithSubject {
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
-        Some(Cow::Borrowed(&self.plan))
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        _: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Err(EngineError::Internal("a table with its subject is scanned directly").into_datafusion())
-    }
+pub(crate) fn with_subject(
+    table: &str,
+    inner: Arc<dyn TableProvider>,
+    columns: &[String],
+    subject: &str,
+) -> Result<PlannedTable, EngineError> {
+    let build = || {
+        let column = |name: &str| Expr::Column(Column::new(Some(table), name));
+        let hidden = column(subject).alias_qualified(Some(table), HIDDEN);
+        let shown = columns.iter().map(|name| column(name)).chain([hidden]);
+        LogicalPlanBuilder::scan(table, provider_as_source(inner), None)?.project(shown)?.build()
+    };
+    build().map(PlannedTable::new).map_err(|_: DataFusionError| EngineError::Policy)
 }
