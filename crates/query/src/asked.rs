@@ -9,7 +9,7 @@ use cordon_access::{
     Action, Authorizer, ColumnFacts, Decision, Policies, Principal, Privilege, Purpose, PurposeOfUse, Reason, Request,
 };
 use cordon_audit::{DatasetAccess, Event, Label, Statement, WithheldGroups};
-use cordon_engine::{EngineError, PlanProblemKind, StillAllowed, Withheld};
+use cordon_engine::{EngineError, PlanProblemKind, StillAllowed, Touched, Withheld};
 use cordon_pipeline::error::{RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::new_run_id;
@@ -122,6 +122,13 @@ impl Asked {
         Ok(QueryError::NothingGranted { user: self.user().to_owned(), purpose: self.purpose() })
     }
 
+    /// Nobody can be asked what is open: the question and that go on the record.
+    pub(crate) fn not_decided(&self, error: RunError) -> Result<QueryError, RunError> {
+        self.started(Vec::new())?;
+        self.failed(error.kind())?;
+        Ok(error.into())
+    }
+
     pub(crate) fn finished(&self, rows: u64, withheld: Option<Withheld>) -> Result<(), RunError> {
         let withheld = withheld.map(|withheld| WithheldGroups {
             released: withheld.released as u64,
@@ -148,34 +155,38 @@ impl Asked {
 
     /// Whether the asker may still see what the query reads as it was decided: asked at each batch, answered anew when rules changed,
     /// and every few seconds, since rules may hold for a time only.
-    pub(crate) fn watch(&self, touched: Vec<(String, Vec<String>)>) -> Result<StillAllowed, RunError> {
+    pub(crate) fn watch(&self, touched: &[Touched]) -> Result<StillAllowed, RunError> {
         let source = self.project.policy_source()?;
         let decided: Vec<_> = touched
-            .into_iter()
-            .filter_map(|(table, read)| {
-                let (columns, facts) =
-                    (self.stored.columns.get(&table)?.clone(), self.stored.facts.get(&table)?.clone());
-                let decision = self.open.get(&table)?.clone();
-                Some(Seen { table, read, columns, facts, decision })
+            .iter()
+            .filter_map(|Touched { table, columns: read, .. }| {
+                let (columns, facts) = (self.stored.columns.get(table)?.clone(), self.stored.facts.get(table)?.clone());
+                let decision = self.open.get(table)?.clone();
+                Some(Seen { table: table.clone(), read: read.clone(), columns, facts, decision })
             })
             .collect();
         let Question { principal, usage, .. } = self.question.clone();
-        let last = Mutex::new((source.generation(), Instant::now(), true));
+        // The rules may have changed since the decision: the first batch asks anew.
+        let last: Mutex<Option<(u64, Instant, bool)>> = Mutex::new(None);
         Ok(Arc::new(move || {
             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            let (generation, asked, allowed) = *last;
             let now = source.generation();
-            if allowed && (now != generation || asked.elapsed() > AGAIN) {
-                let policies = source.current();
-                *last = (now, Instant::now(), decided.iter().all(|seen| seen.holds(&policies, &principal, &usage)));
+            match *last {
+                Some((_, _, false)) => return false,
+                Some((generation, asked, true)) if generation == now && asked.elapsed() <= AGAIN => return true,
+                _ => {}
             }
-            last.2
+            let policies = source.current();
+            let allowed = decided.iter().all(|seen| seen.holds(&policies, &principal, &usage));
+            *last = Some((now, Instant::now(), allowed));
+            allowed
         }))
     }
 
     /// In an emergency somebody else has to look at it afterwards: on the list before the first row.
-    pub(crate) fn break_glass(&self, datasets: Vec<String>) -> Result<(), RunError> {
+    pub(crate) fn break_glass(&self, touched: &[Touched]) -> Result<(), RunError> {
         if self.purpose() == Purpose::Emergency {
+            let datasets: Vec<String> = touched.iter().map(|touched| touched.table.clone()).collect();
             let reason = self.question.usage.reason.clone().unwrap_or_default();
             let (query, principal) = (self.id.clone(), self.user().to_owned());
             let told = (Arc::clone(&self.project), query.clone(), principal.clone(), datasets.clone());
@@ -201,16 +212,14 @@ impl Asked {
 
     /// Tables that were made for different recipients are not put together, in whatever way: what their tokens hide, their other columns
     /// may show. It takes an action of its own.
-    pub(crate) fn for_one_recipient<'t>(
-        &self,
-        tables: impl Iterator<Item = &'t str> + Clone,
-    ) -> Result<(), QueryError> {
+    pub(crate) fn for_one_recipient(&self, touched: &[Touched]) -> Result<(), QueryError> {
+        let tables = || touched.iter().map(|touched| touched.table.as_str());
         let recipients: BTreeSet<Option<&str>> =
-            tables.clone().map(|table| self.stored.recipients.get(table).and_then(Option::as_deref)).collect();
+            tables().map(|table| self.stored.recipients.get(table).and_then(Option::as_deref)).collect();
         if recipients.len() < 2 {
             return Ok(());
         }
-        let about = tables.collect::<Vec<_>>().join(", ");
+        let about = tables().collect::<Vec<_>>().join(", ");
         let Question { principal, usage, .. } = &self.question;
         rights::require(&self.project, principal, usage, Privilege::JoinRecipients, &about).or_else(|refused| {
             self.failed("denied")?;
@@ -224,10 +233,10 @@ impl Asked {
     }
 
     /// What policies allow apart they may forbid in one query.
-    pub(crate) fn together(&self, touched: &[(String, Vec<String>)]) -> Result<(), QueryError> {
+    pub(crate) fn together(&self, touched: &[Touched]) -> Result<(), QueryError> {
         let read: Vec<(&str, Vec<&str>, Vec<ColumnFacts>)> = touched
             .iter()
-            .map(|(table, columns)| {
+            .map(|Touched { table, columns, .. }| {
                 let all = self.stored.columns.get(table).into_iter().flatten();
                 let facts = self.stored.facts.get(table).into_iter().flatten();
                 let read = all.zip(facts).filter(|(name, _)| columns.contains(name));
@@ -240,7 +249,7 @@ impl Asked {
         if self.policies.as_ref().is_some_and(|policies| policies.together(&requests)) {
             return Ok(());
         }
-        for (table, columns) in touched {
+        for Touched { table, columns, .. } in touched {
             self.deny(table, columns.clone())?;
         }
         self.failed("denied")?;
@@ -273,6 +282,7 @@ impl Asked {
     /// Why there is no plan. What exists and looks absent to the user is a denial on the record, although the answer
     /// does not tell it from a slip of the pen.
     pub(crate) fn not_planned(mut self, error: EngineError) -> Result<QueryError, RunError> {
+        self.started(Vec::new())?;
         let (what, _) = engine_exit(&error);
         if matches!(error, EngineError::Refused { .. } | EngineError::Disclosure { .. }) {
             self.deny_named()?;

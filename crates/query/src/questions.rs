@@ -13,10 +13,7 @@ use cordon_pipeline::project::OpenProject;
 
 use crate::answer::{Answer, Record};
 use crate::asked::Asked;
-use crate::{QueryError, Stored};
-
-/// Characters of a reason that says something.
-const LEAST_REASON: usize = 8;
+use crate::{QueryError, Stored, rights};
 
 /// What is asked, by whom and what for.
 #[derive(Clone)]
@@ -62,28 +59,23 @@ impl Questions {
         let planned = match session.plan_with(asked.sql(), parameters).await {
             Ok(planned) => planned,
             Err(error) => {
-                return blocking(move || {
-                    asked.started(Vec::new())?;
-                    Err(asked.not_planned(error)?)
-                })
-                .await;
+                return blocking(move || Err(asked.not_planned(error)?)).await;
             }
         };
         let asked = blocking(move || {
-            let access = planned.touched().iter().map(|touched| DatasetAccess {
+            let touched = planned.touched();
+            let access = touched.iter().map(|touched| DatasetAccess {
                 dataset: touched.table.clone(),
                 columns: touched.columns.clone(),
                 why: asked.why(&touched.table),
             });
             // Durable before the first row leaves.
             asked.started(access.collect())?;
-            asked.for_one_recipient(planned.touched().iter().map(|touched| touched.table.as_str()))?;
-            let touched: Vec<_> =
-                planned.touched().iter().map(|touched| (touched.table.clone(), touched.columns.clone())).collect();
-            asked.together(&touched)?;
-            asked.break_glass(planned.touched().iter().map(|touched| touched.table.clone()).collect())?;
-            let planned = planned.while_allowed(asked.watch(touched)?);
-            Ok((asked, planned))
+            asked.for_one_recipient(touched)?;
+            asked.together(touched)?;
+            asked.break_glass(touched)?;
+            let still_allowed = asked.watch(touched)?;
+            Ok((asked, planned.while_allowed(still_allowed)))
         });
         let (asked, planned) = asked.await?;
         let record = Record::new(asked);
@@ -101,13 +93,7 @@ impl Questions {
         let (asked, session) = blocking(move || questions.begin(question)).await?;
         match session.describe(asked.sql()).await {
             Ok(described) => Ok(described),
-            Err(error) => {
-                blocking(move || {
-                    asked.started(Vec::new())?;
-                    Err(asked.not_planned(error)?)
-                })
-                .await
-            }
+            Err(error) => blocking(move || Err(asked.not_planned(error)?)).await,
         }
     }
 
@@ -138,9 +124,7 @@ impl Questions {
         let time = cordon_pipeline::policies::now();
         let asked = Asked::new(Arc::clone(&self.project), stored, policies, time, question);
         if let Some(error) = unknown {
-            asked.started(Vec::new())?;
-            asked.failed(error.kind())?;
-            return Err(error.into());
+            return Err(asked.not_decided(error)?);
         }
         if asked.open().is_empty() {
             return Err(asked.nothing_granted()?);
@@ -151,18 +135,11 @@ impl Questions {
         }
         let engine = match self.engine() {
             Ok(engine) => engine,
-            Err(error) => {
-                asked.started(Vec::new())?;
-                asked.failed(error.kind())?;
-                return Err(error.into());
-            }
+            Err(error) => return Err(asked.not_decided(error)?),
         };
         match engine.session(&views) {
             Ok(session) => Ok((asked, session)),
-            Err(error) => {
-                asked.started(Vec::new())?;
-                Err(asked.not_planned(error)?)
-            }
+            Err(error) => Err(asked.not_planned(error)?),
         }
     }
 
@@ -186,8 +163,7 @@ impl Questions {
 }
 
 fn has_reason(usage: &PurposeOfUse) -> Result<(), QueryError> {
-    let reason = usage.reason.as_deref().unwrap_or_default();
-    if usage.purpose == Purpose::Emergency && reason.trim().chars().count() < LEAST_REASON {
+    if usage.purpose == Purpose::Emergency && !rights::says_why(usage.reason.as_deref().unwrap_or_default()) {
         return Err(QueryError::NoReason);
     }
     Ok(())

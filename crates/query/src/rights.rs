@@ -40,3 +40,8 @@ pub fn denied(
     })?;
     Ok(())
 }
+
+/// Whether a reason that a person typed is long enough to say something.
+pub fn says_why(reason: &str) -> bool {
+    reason.trim().chars().count() >= 8
+}

@@ -4,6 +4,7 @@ use cordon_access::{Principal, Privilege, Purpose};
 use cordon_audit::{Event, Label};
 use cordon_pipeline::project::OpenProject;
 use cordon_query::rights;
+pub use cordon_query::rights::denied;
 
 use crate::ui::Failure;
 
@@ -31,20 +32,10 @@ pub fn require(
 
 /// What a person typed to justify an access to PHI.
 pub fn check_reason(text: &str) -> Result<(), Failure> {
-    if text.trim().chars().count() < 8 {
+    if !rights::says_why(text) {
         return Err(Failure::usage("say why in `--reason`, in at least 8 characters: it goes on the record"));
     }
     Ok(())
-}
-
-pub fn denied(
-    project: &OpenProject,
-    user: &str,
-    purpose: Option<Purpose>,
-    dataset: &str,
-    columns: Vec<String>,
-) -> Result<(), Failure> {
-    Ok(rights::denied(project, user, purpose, dataset, columns)?)
 }
 
 /// Puts a look at lists and states on the record.
