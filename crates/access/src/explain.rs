@@ -66,23 +66,8 @@ impl Matrix {
     }
 }
 
-/// The letter of a purpose in a matrix.
-fn letter(purpose: Purpose) -> char {
-    match purpose {
-        Purpose::Treatment => 'T',
-        Purpose::Payment => 'P',
-        Purpose::Operations => 'O',
-        Purpose::Research => 'R',
-        Purpose::PublicHealth => 'H',
-        Purpose::Oversight => 'V',
-        Purpose::RequiredByLaw => 'L',
-        Purpose::IndividualAccess => 'I',
-        Purpose::Emergency => 'E',
-    }
-}
-
 fn letters(purposes: &[Purpose]) -> String {
-    purposes.iter().copied().map(letter).collect()
+    purposes.iter().map(|purpose| purpose.letter()).collect()
 }
 
 /// A mask in words.
@@ -99,7 +84,7 @@ impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Who may see what, for which purpose:")?;
         for purpose in Purpose::ALL {
-            write!(f, " {}={purpose}", letter(purpose))?;
+            write!(f, " {}={purpose}", purpose.letter())?;
         }
         f.write_str("\nA small letter: masked. `rows`: only those that pass the filter.\n")?;
         let mut datasets: Vec<&str> = Vec::new();
@@ -145,8 +130,8 @@ impl Matrix {
                     .map(|purpose| {
                         let entry = of_user().find(|entry| entry.purposes.contains(&purpose));
                         match entry.and_then(|entry| entry.sight.columns.get(at)) {
-                            Some(seen) if seen.visible && seen.mask.is_some() => letter(purpose).to_ascii_lowercase(),
-                            Some(seen) if seen.visible => letter(purpose),
+                            Some(seen) if seen.visible && seen.mask.is_some() => purpose.letter().to_ascii_lowercase(),
+                            Some(seen) if seen.visible => purpose.letter(),
                             _ => '.',
                         }
                     })

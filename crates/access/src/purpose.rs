@@ -63,6 +63,21 @@ impl Purpose {
         }
     }
 
+    /// As a matrix shows it.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Treatment => 'T',
+            Self::Payment => 'P',
+            Self::Operations => 'O',
+            Self::Research => 'R',
+            Self::PublicHealth => 'H',
+            Self::Oversight => 'V',
+            Self::RequiredByLaw => 'L',
+            Self::IndividualAccess => 'I',
+            Self::Emergency => 'E',
+        }
+    }
+
     /// The clause that allows a use for this purpose.
     pub fn clause(self) -> &'static str {
         match self {

@@ -24,20 +24,6 @@ fn load() -> (Grants, Vec<Table>) {
     (Grants::check(file).unwrap(), serde_saphyr::from_str(&read("datasets.yaml")).unwrap())
 }
 
-fn letter(purpose: Purpose) -> char {
-    match purpose {
-        Purpose::Treatment => 'T',
-        Purpose::Payment => 'P',
-        Purpose::Operations => 'O',
-        Purpose::Research => 'R',
-        Purpose::PublicHealth => 'H',
-        Purpose::Oversight => 'V',
-        Purpose::RequiredByLaw => 'L',
-        Purpose::IndividualAccess => 'I',
-        Purpose::Emergency => 'E',
-    }
-}
-
 fn decide(grants: &Grants, user: &str, purpose: Purpose, table: &Table) -> Decision {
     let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
     let (principal, usage) = (&Principal::named(user), &purpose.into());
@@ -58,7 +44,7 @@ fn the_golden_matrix() {
     let users: Vec<&str> = grants.users().chain([STRANGER]).collect();
     let mut out = String::from("Who may see what, for which purpose:");
     for purpose in Purpose::ALL {
-        write!(out, " {}={}", letter(purpose), purpose).unwrap();
+        write!(out, " {}={}", purpose.letter(), purpose).unwrap();
     }
     out.push('\n');
     for table in &tables {
@@ -75,7 +61,7 @@ fn the_golden_matrix() {
                     .into_iter()
                     .map(|purpose| {
                         let seen = decide(&grants, user, purpose, table).columns.contains(column);
-                        if seen { letter(purpose) } else { '.' }
+                        if seen { purpose.letter() } else { '.' }
                     })
                     .collect();
                 write!(out, " {cell:<12}").unwrap();
@@ -95,7 +81,7 @@ fn the_golden_matrix() {
         for user in &users {
             let allows = |purpose: &Purpose| privileged(&grants, user, *purpose, privilege).allowed;
             let cell: String =
-                Purpose::ALL.iter().map(|purpose| if allows(purpose) { letter(*purpose) } else { '.' }).collect();
+                Purpose::ALL.iter().map(|purpose| if allows(purpose) { purpose.letter() } else { '.' }).collect();
             write!(out, " {cell:<12}").unwrap();
         }
         out.truncate(out.trim_end().len());
