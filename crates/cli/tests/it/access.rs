@@ -25,25 +25,19 @@ datasets:
     );
     folder.write("in/visits.csv", "patient,day,code\np1,2020-01-02,E11\np2,2021-05-06,I10\n");
     folder.write("in/costs.csv", "amount\n10.5\n");
-    let config = folder.read("cordon.yaml");
-    let (head, _) = config.split_once("\naccess:").unwrap();
-    folder.write(
-        "cordon.yaml",
-        format!(
-            "{head}
-access:
+    folder.access(
+        "access:
   roles:
     - name: research
       grants:
-        - {{ datasets: [visits], columns: [day, code], purposes: [research] }}
+        - { datasets: [visits], columns: [day, code], purposes: [research] }
     - name: engineering
       grants:
-        - {{ datasets: [\"*\"], columns: [\"*\"], purposes: [operations] }}
+        - { datasets: [\"*\"], columns: [\"*\"], purposes: [operations] }
   users:
-    - {{ name: ana, roles: [research] }}
-    - {{ name: engineer, roles: [engineering] }}
-"
-        ),
+    - { name: ana, roles: [research] }
+    - { name: engineer, roles: [engineering] }
+",
     );
     folder.run_json("test", 0);
     folder

@@ -34,31 +34,25 @@ datasets:
 ";
     let folder = Folder::with(policy, "  - { dataset: visits, path: in/visits.csv }");
     folder.write("in/visits.csv", "patient,day,code\np1,2020-01-02,E11\np2,2021-05-06,I10\n");
-    let config = folder.read("cordon.yaml");
-    let (head, _) = config.split_once("\naccess:").unwrap();
-    folder.write(
-        "cordon.yaml",
-        format!(
-            "{head}
-access:
+    folder.access(
+        "access:
   roles:
     - name: clinician
       grants:
-        - {{ datasets: [visits], columns: [code], purposes: [treatment] }}
-        - {{ datasets: [visits], columns: [code, day], purposes: [emergency] }}
+        - { datasets: [visits], columns: [code], purposes: [treatment] }
+        - { datasets: [visits], columns: [code, day], purposes: [emergency] }
     - name: clerk
       grants:
-        - {{ datasets: [visits], columns: [code], purposes: [payment] }}
+        - { datasets: [visits], columns: [code], purposes: [payment] }
     - name: reviewer
       actions:
-        - {{ allow: [review-access], purposes: [operations] }}
+        - { allow: [review-access], purposes: [operations] }
   users:
-    - {{ name: dana, roles: [clinician, reviewer] }}
-    - {{ name: carl, roles: [clerk] }}
-    - {{ name: rita, roles: [reviewer] }}
-  break-glass: {{ review-within: 1s }}
-"
-        ),
+    - { name: dana, roles: [clinician, reviewer] }
+    - { name: carl, roles: [clerk] }
+    - { name: rita, roles: [reviewer] }
+  break-glass: { review-within: 1s }
+",
     );
     folder.run_json("test", 0);
     folder

@@ -33,13 +33,8 @@ datasets:
     }
     folder.write("in/stays.csv", stays);
     folder.write("in/wards.csv", "ward\na\nb\nc\n");
-    let config = folder.read("cordon.yaml");
-    let (head, _) = config.split_once("\naccess:").unwrap();
-    folder.write(
-        "cordon.yaml",
-        format!(
-            "{head}
-access:
+    folder.access(&format!(
+        "access:
   roles:
     - name: research
       grants:
@@ -53,8 +48,7 @@ access:
     - {{ name: engineer, roles: [engineering] }}
   output-control:
 {control}"
-        ),
-    );
+    ));
     folder.run_json("test", 0);
     folder
 }

@@ -88,9 +88,7 @@ fn folder(ranger: &str) -> Folder {
     );
     folder.write("in/visits.csv", "patient,day,code\np1,2020-01-02,E11\np2,2021-05-06,I10\n");
     folder.write("in/costs.csv", "amount\n10.5\n");
-    let config = folder.read("cordon.yaml");
-    let (head, _) = config.split_once("\naccess:").unwrap();
-    folder.write("cordon.yaml", format!("{head}\naccess:\n  ranger: {ranger}\n"));
+    folder.access(&format!("access:\n  ranger: {ranger}\n"));
     folder.run_json("test", 0);
     folder
 }

@@ -75,6 +75,13 @@ impl Folder {
         fs::read_to_string(self.path().join(name)).unwrap()
     }
 
+    /// Who may see what, in the place of the template's.
+    pub fn access(&self, access: &str) {
+        let config = self.read("cordon.yaml");
+        let (head, _) = config.split_once("\naccess:").unwrap();
+        self.write("cordon.yaml", format!("{head}\n{access}"));
+    }
+
     pub fn cordon(&self, args: &[&str]) -> Said {
         Self::cordon_at(&self.path(), args)
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cordon_directory::{Directory, DirectoryConfig, Kind};
 use zeroize::Zeroizing;
 
-use crate::open_ldap::{absent, pki};
+use crate::servers::{Pki, absent};
 use crate::settings::config;
 
 const FOLDER: &str = "CORDON_TEST_SAMBA";
@@ -73,7 +73,7 @@ async fn inside() {
     );
     let settings = dir.join("d/etc/smb.conf").display().to_string();
     // Its own certificate names nobody in the way that is asked for today.
-    pki(&dir);
+    Pki::make(&dir).unwrap();
     fs::set_permissions(dir.join("server.key"), fs::Permissions::from_mode(0o600)).unwrap();
     let tls = [("keyfile", "server.key"), ("certfile", "server.pem"), ("cafile", "ca.pem")];
     let tls = tls.map(|(what, file)| format!("--option=tls {what}={}", dir.join(file).display()));

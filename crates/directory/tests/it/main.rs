@@ -3,4 +3,6 @@
 
 mod active_directory;
 mod open_ldap;
+#[path = "../../../keystore/tests/it/servers.rs"]
+mod servers;
 mod settings;

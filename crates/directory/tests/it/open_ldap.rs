@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cordon_directory::{Directory, DirectoryConfig, DirectoryError, Kind};
 use zeroize::Zeroizing;
 
+use crate::servers::{Pki, absent};
 use crate::settings::config;
 
 const PASSWORD: &str = "only in this test";
@@ -26,33 +27,9 @@ impl Drop for Slapd {
     }
 }
 
-pub fn absent<T>(what: &str) -> Option<T> {
-    assert!(std::env::var_os("CORDON_TEST_NO_SKIP").is_none(), "{what} is not installed");
-    eprintln!("skipped: {what} is not installed; `cargo xtask test` installs it");
-    None
-}
-
 fn run(program: &str, args: &[&str], at: &Path) {
     let done = Command::new(program).args(args).current_dir(at).output().unwrap();
     assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn authority(dir: &Path, name: &str) {
-    let (key, pem, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN=test {name}"));
-    let curve = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-    run("openssl", &[&curve[..], &["-subj", &subject, "-keyout", &key, "-out", &pem]].concat(), dir);
-}
-
-/// `ca.pem`, which issued `server.pem` for this machine, and `other.pem`, which did not.
-pub fn pki(at: &Path) {
-    authority(at, "ca");
-    authority(at, "other");
-    let key = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost"];
-    run("openssl", &[&key[..], &["-keyout", "server.key", "-out", "server.csr"]].concat(), at);
-    fs::write(at.join("server.ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1").unwrap();
-    let sign =
-        ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"];
-    run("openssl", &[&sign[..], &["-extfile", "server.ext", "-out", "server.pem"]].concat(), at);
 }
 
 impl Slapd {
@@ -64,7 +41,8 @@ impl Slapd {
         }
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
-        pki(at);
+        // `other` issued nothing.
+        Pki::make(at)?.authority("other");
         fs::create_dir(at.join("db")).unwrap();
         let w = at.display();
         let settings = format!(

@@ -47,13 +47,8 @@ datasets:
 }
 
 fn configure(folder: &Folder, server: &str) {
-    let config = folder.read("cordon.yaml");
-    let (head, _) = config.split_once("\naccess:").unwrap();
-    folder.write(
-        "cordon.yaml",
-        format!(
-            "{head}
-access:
+    folder.access(&format!(
+        "access:
   roles:
     - name: research
       grants:
@@ -74,8 +69,7 @@ access:
     - {{ name: ida, roles: [auditing] }}
 {server}
 "
-        ),
-    );
+    ));
 }
 
 /// A project and its server.
