@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let ui = ui::Ui::new(args.format, args.quiet);
-    match commands::dispatch(args, &ui) {
+    let done = commands::dispatch(args, &ui);
+    cordon_storage::close();
+    match done {
         Ok(code) => code,
         Err(failure) => {
             ui.failure(&failure);

@@ -34,5 +34,6 @@ pub use error::{Kerberos, StorageError, Trouble};
 pub use location::{Location, LocationError, Scheme};
 pub use object_store::ObjectStore;
 pub use reader::ObjectReader;
+pub use runtime::close;
 pub use settings::{KmsKey, ServerEncryption, StoreSettings};
 pub use store::{Object, Store};

@@ -1,20 +1,44 @@
 //! The threads on which requests run.
 
 use std::future::Future;
-use std::sync::OnceLock;
 use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{StorageError, Trouble};
 
-/// Two are enough to wait for the network with; they live as long as the process.
+/// Two are enough to wait for the network with.
 const THREADS: usize = 2;
+/// What does not look up from its work within this is left behind.
+const END: Duration = Duration::from_secs(2);
 
-fn runtime() -> Option<&'static Runtime> {
-    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
-    let make = || Builder::new_multi_thread().worker_threads(THREADS).thread_name("storage").enable_all().build().ok();
-    RUNTIME.get_or_init(make).as_ref()
+/// They live until [`close`]; whoever has the handle meanwhile finds them ended.
+struct Threads {
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+static THREADS_OF_PROCESS: OnceLock<Option<Threads>> = OnceLock::new();
+
+fn threads() -> Option<&'static Threads> {
+    let make = || {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(THREADS).thread_name("storage").enable_all().build().ok()?;
+        Some(Threads { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+    };
+    THREADS_OF_PROCESS.get_or_init(make).as_ref()
+}
+
+/// Ends the threads, before the process ends: a library of the system that one of them is in, Kerberos' above all, is taken down with the
+/// process, and takes it amiss when it is still in use. Requests that come later are told that they were interrupted.
+pub fn close() {
+    let threads = THREADS_OF_PROCESS.get().and_then(Option::as_ref);
+    let runtime = threads.and_then(|threads| threads.runtime.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if let Some(runtime) = runtime {
+        runtime.shutdown_timeout(END);
+    }
 }
 
 /// Runs a future there and waits for it, on whatever thread the caller is.
@@ -33,10 +57,10 @@ pub(crate) fn wait<T: Send + 'static>(
 }
 
 /// For requests that others begin on runtimes of their own, which may end before a connection does.
-pub(crate) fn handle() -> Option<tokio::runtime::Handle> {
-    runtime().map(|runtime| runtime.handle().clone())
+pub(crate) fn handle() -> Option<Handle> {
+    threads().map(|threads| threads.handle.clone())
 }
 
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::JoinHandle<()>> {
-    runtime().map(|runtime| runtime.spawn(future))
+    handle().map(|handle| handle.spawn(future))
 }
