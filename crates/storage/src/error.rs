@@ -19,7 +19,7 @@ pub enum Trouble {
     NotFound,
     #[error("the object exists already")]
     Exists,
-    #[error("the object changed while it was read")]
+    #[error("the object changed while it was read, or is still being written")]
     Changed,
     #[error("the store refuses these credentials: they may be wrong, expired or not allowed to do this")]
     Denied,
