@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "keystore",
     "vault",
     "audit",
+    "custody",
     "storage",
     "engine",
     "pipeline",

@@ -182,6 +182,22 @@ events! {
         run: String,
         what: Label,
     }
+    /// A program has de-identified rows by the library, or is about to have a cluster do it; durable before it gets any. How many rows is
+    /// not known of a cluster.
+    RowsDeidentified = "rows_deidentified" {
+        policy_hash: Digest,
+        dataset: String,
+        /// Whom they were made for, if not for the project itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recipient: Option<String>,
+        /// `python` or `spark`.
+        by: Label,
+        rows_read: Option<u64>,
+        rows_written: Option<u64>,
+        /// Rows that a rule could not handle.
+        failed: Option<u64>,
+        key_ids: Vec<String>,
+    }
     /// A table's new version is about to become visible.
     TableCommitted = "table_committed" {
         run: String,

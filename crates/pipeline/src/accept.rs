@@ -33,7 +33,7 @@ pub struct Accepted {
 pub fn accept_older(project: &OpenProject, user: &str, reason: &str) -> Result<Accepted, RunError> {
     let _locks = lock_all(project)?;
     let opened = project.open_vault()?;
-    let (vault, dossiers) = (opened.vault(), opened.dossiers_if_any(project)?);
+    let (vault, dossiers) = (opened.vault(), opened.dossiers_if_any(&project.vault_places())?);
     let mut accepted = Accepted { pipelines: Vec::new(), vault: false, dossiers: false };
     let mut behind = Vec::new();
     for pipeline in with_state(project)? {

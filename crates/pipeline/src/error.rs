@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cordon_audit::AuditError;
 use cordon_crypto::CryptoError;
+use cordon_custody::CustodyError;
 use cordon_deid::kernel::KernelError;
 use cordon_deid::yaml::Issues;
 use cordon_engine::{EngineError, PlanProblemKind};
@@ -186,17 +187,27 @@ impl From<StorageError> for RunError {
     }
 }
 
+impl From<CustodyError> for RunError {
+    fn from(error: CustodyError) -> Self {
+        match error {
+            CustodyError::Config(issues) => Self::Config(issues),
+            CustodyError::Usage { message, help } => Self::Usage { message, help },
+            CustodyError::NoSpace { what, path } => Self::NoSpace { what, path },
+            CustodyError::Io { what, path, kind } => Self::Io { what, path, kind },
+            CustodyError::OtherVersion { path } => Self::OtherVersion { path },
+            CustodyError::Damaged { path, how } => Self::Damaged { path, how },
+            CustodyError::Keys(error) => Self::Keys(error),
+            CustodyError::Crypto(error) => Self::Crypto(error),
+            CustodyError::VaultKey(error) => Self::VaultKey(error),
+            CustodyError::Vault(error) => Self::Vault(error),
+            CustodyError::Audit(error) => Self::Audit(error),
+        }
+    }
+}
+
 impl From<VaultError> for RunError {
     fn from(error: VaultError) -> Self {
-        match &error {
-            VaultError::Io { doing, path, source } => Self::io(doing, path, source),
-            VaultError::DatabaseConfig { place, what } => {
-                Self::usage(format!("{place}: {what}"), "docs/vault.md says how a vault in PostgreSQL is configured")
-            }
-            VaultError::WrongKey { .. } | VaultError::WrongDatabaseKey { .. } => Self::VaultKey(error.to_string()),
-            VaultError::SubjectKeysRenewed { path, .. } => Self::OtherVersion { path: path.clone() },
-            _ => Self::Vault(error.into()),
-        }
+        CustodyError::from(error).into()
     }
 }
 

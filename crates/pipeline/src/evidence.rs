@@ -8,11 +8,11 @@ use std::fmt;
 
 use cordon_audit::{Anchor, AuditReader, Event, Filter, VerifyReport};
 use cordon_crypto::{AuditSealKey, SealKey};
+use cordon_custody::AuditMark;
 use cordon_engine::tables::TableStore;
 use cordon_vault::keyring::KeyRing;
 use serde::Serialize;
 
-use crate::anchor::AuditMark;
 use crate::error::RunError;
 use crate::project::{AskPassphrase, Existing, OpenProject, Project, Warehouse};
 use crate::retain::STOPPED;

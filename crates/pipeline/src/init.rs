@@ -10,7 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::config::schema_texts;
 use crate::error::RunError;
-use crate::project::{Existing, OpenProject, Project, open_store, parse_root};
+use cordon_custody::root::open_store;
+
+use crate::project::{Existing, OpenProject, Project, parse_root};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {

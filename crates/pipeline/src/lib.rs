@@ -10,7 +10,6 @@
 //! ```
 
 pub mod accept;
-mod anchor;
 pub mod backup;
 pub mod break_glass;
 pub mod config;

@@ -12,29 +12,29 @@ use cordon_access::{
 };
 use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
 use cordon_crypto::{
-    AuditSealKey, BlindIndexKey, DateShiftKey, FpeKey, HashKey, KeyedHash, SealKey, SealKeys, SurrogateKey, VaultKey,
+    AuditSealKey, BlindIndexKey, HashKey, KeyedHash, SealKey, SealKeys, VaultKey,
 };
-use cordon_deid::kernel::{DeidKeys, Env};
+use cordon_custody::AuditMark;
+pub use cordon_custody::root::AskPassphrase;
+use cordon_custody::root;
+pub(crate) use cordon_custody::vaults::Existing;
+use cordon_deid::kernel::Env;
 use cordon_deid::policy::check::{CompileOptions, compile};
 use cordon_deid::recipe::{ACTION_KEY, KEY_CLASS_KEY, KIND_KEY, Recipe};
 use cordon_deid::yaml::{self, Issue, Issues, Position};
 use cordon_engine::tables::{TableStore, valid_name};
 use cordon_formats::NotesReader;
-use cordon_keystore::StoreConfig;
-use cordon_phi::{Dossiers, TokenStore};
 use cordon_storage::Location;
 use cordon_vault::keyring::{KeyRing, RootSecret};
-use cordon_vault::{DossierKeeper, KeyRingError, TokenVault, Vault, VaultKeys, VaultOptions};
+use cordon_vault::{DossierKeeper, TokenVault, Vault, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
-use zeroize::Zeroizing;
 
-use crate::anchor::AuditMark;
 use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
 use crate::places::Places;
 use crate::policies::PolicySource;
-use crate::recipient::{self, is_recipient_name};
+use crate::recipient::is_recipient_name;
 use crate::retention::Retention;
 use crate::run::PipelineLock;
 use crate::stores::Stores;
@@ -67,9 +67,6 @@ pub struct Pipeline {
     pub policy_path: PathBuf,
     policy_text: String,
 }
-
-/// How a passphrase is asked for when the configuration says `prompt`.
-pub type AskPassphrase<'a> = &'a dyn Fn() -> std::io::Result<Zeroizing<String>>;
 
 impl Project {
     /// Reads `cordon.yaml` in `root` or in the nearest folder above.
@@ -304,40 +301,7 @@ impl Project {
 
     /// The secret of a root as `keys.root` would name it. A key store is not asked yet.
     pub fn secret_of(&self, root: &RootSection, ask: AskPassphrase<'_>) -> Result<RootSecret, RunError> {
-        match root {
-            RootSection::KeyFile(path) => Ok(RootSecret::KeyFile(self.root.join(path))),
-            RootSection::PassphraseEnv(name) => match std::env::var(name) {
-                Ok(passphrase) if !passphrase.is_empty() => Ok(RootSecret::Passphrase(Zeroizing::new(passphrase))),
-                _ => Err(RunError::usage(
-                    format!("the environment variable `{name}` holds no passphrase"),
-                    format!("set it, or choose another `keys.root` in cordon.yaml; `{name}` is named there"),
-                )),
-            },
-            RootSection::PassphraseFile(path) => {
-                let path = self.root.join(path);
-                let text = Zeroizing::new(read_text(&path)?);
-                let line = text.lines().next().unwrap_or_default();
-                if line.is_empty() {
-                    return Err(RunError::usage(
-                        format!("{} holds no passphrase", path.display()),
-                        "write it in the first line".to_owned(),
-                    ));
-                }
-                Ok(RootSecret::Passphrase(Zeroizing::new(line.to_owned())))
-            }
-            RootSection::Transit(_)
-            | RootSection::Pkcs11(_)
-            | RootSection::AwsKms(_)
-            | RootSection::AzureKeyVault(_)
-            | RootSection::GoogleKms(_) => {
-                open_store(&root.store().ok_or(RunError::Internal("a root's key store"))?, &self.root)
-            }
-            RootSection::Prompt => {
-                let passphrase = ask()
-                    .map_err(|error| RunError::io("ask for a passphrase on", Path::new("the terminal"), &error))?;
-                Ok(RootSecret::Passphrase(passphrase))
-            }
-        }
+        Ok(root::secret_of(&self.root, root, ask)?)
     }
 
     pub fn audit_folder(&self) -> PathBuf {
@@ -386,20 +350,6 @@ pub(crate) enum Warehouse {
 /// Reads a root as it stands in `keys.root`; `said_by` is where the text comes from.
 pub fn parse_root(text: &str, said_by: &str) -> Result<RootSection, RunError> {
     Ok(yaml::parse(text, Path::new(said_by))?)
-}
-
-pub(crate) fn open_store(store: &StoreConfig, base: &Path) -> Result<RootSecret, RunError> {
-    let store =
-        cordon_keystore::open(store, base).map_err(|error| KeyRingError::Store { error, also: String::new() })?;
-    Ok(RootSecret::Store(store))
-}
-
-/// Whether audit log and vault must be there already. Only a new project makes them: where one is missing later, its disk
-/// is not mounted or somebody removed it, and a new one in its place would hide that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
-    Must,
-    New,
 }
 
 const NOTES_HELP: &str = "name files as in `notes: { name: \"{mrn}_{number}_{date}.txt\", encoding: utf-8 }`";
@@ -609,7 +559,7 @@ impl OpenProject {
 
     /// The dossiers, where there are any.
     pub fn dossiers(&self) -> Result<Option<Arc<dyn DossierKeeper>>, RunError> {
-        self.open_vault()?.dossiers_if_any(self)
+        Ok(self.open_vault()?.dossiers_if_any(&self.vault_places())?)
     }
 
     /// Opens the vault, and the dossiers where they are asked for, and makes what kernels need. Dossiers that `must` be there are not made
@@ -617,20 +567,10 @@ impl OpenProject {
     /// follows from keys of its own.
     pub(crate) fn open_people(&self, dossiers: Option<Existing>, recipient: Option<&str>) -> Result<People, RunError> {
         let opened = self.open_vault()?;
-        let keys = DeidKeys {
-            hash: KeyedHash::for_key(&self.ring.key::<HashKey>()?),
-            shift: KeyedHash::for_key(&self.ring.key::<DateShiftKey>()?),
-            surrogate: KeyedHash::for_key(&self.ring.key::<SurrogateKey>()?),
-            fpe: self.ring.key::<FpeKey>()?,
-        };
-        let dossiers = dossiers.map(|existing| opened.dossiers(self, existing)).transpose()?;
+        let places = self.vault_places();
+        let dossiers = dossiers.map(|existing| opened.dossiers(&places, existing)).transpose()?;
         let vault = opened.vault();
-        let own = Env {
-            tokens: Arc::clone(&vault) as Arc<dyn TokenStore>,
-            keys: Arc::new(keys),
-            dossiers: dossiers.clone().map(|dossiers| dossiers as Arc<dyn Dossiers>),
-        };
-        let env = recipient.map_or(own.clone(), |recipient| recipient::env(&own, &vault, recipient));
+        let env = cordon_custody::env::env(&self.ring, &vault, dossiers.clone(), recipient)?;
         Ok(People { vault, dossiers, env })
     }
 

@@ -3,14 +3,10 @@
 //! A recipient's rows have tokens of its own, made of the project's own in the vault, and all that is derived (shifts, made-up values,
 //! hashes, encryption) is under keys of its own. So of two recipients neither finds its people in the other's tables.
 
-use std::sync::Arc;
-
-use cordon_crypto::{FpeKey, sub_key};
-use cordon_deid::kernel::{DeidKeys, Env};
 use cordon_deid::recipe::Recipe;
-use cordon_phi::{Dossiers, Token, TokenStore};
+use cordon_phi::Token;
 use cordon_vault::Vault;
-use cordon_vault::recipient::{RecipientDossiers, RecipientTokens, given_to, owners};
+use cordon_vault::recipient::{given_to, owners};
 
 use crate::error::RunError;
 use crate::project::{OpenProject, Pipeline, Project};
@@ -23,22 +19,6 @@ pub(crate) fn is_recipient_name(name: &str) -> bool {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     let rest = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
     first && rest && name.len() <= 64 && name != PROJECT
-}
-
-/// What kernels need to make rows for a recipient.
-pub(crate) fn env(own: &Env, vault: &Arc<dyn Vault>, recipient: &str) -> Env {
-    let tokens = Arc::new(RecipientTokens::new(Arc::clone(vault), recipient));
-    let label = format!("recipient {recipient}");
-    let keys = DeidKeys {
-        hash: own.keys.hash.derive(&label),
-        shift: own.keys.shift.derive(&label),
-        surrogate: own.keys.surrogate.derive(&label),
-        fpe: FpeKey::from_bytes(*sub_key(&own.keys.fpe, &label)),
-    };
-    let dossiers = own.dossiers.as_ref().map(|dossiers| {
-        Arc::new(RecipientDossiers::new(Arc::clone(dossiers), Arc::clone(&tokens))) as Arc<dyn Dossiers>
-    });
-    Env { tokens: tokens as Arc<dyn TokenStore>, keys: Arc::new(keys), dossiers }
 }
 
 /// Rows of two recipients never stand in one table: where the pipeline's is another than its tables', a run makes all of them again first.

@@ -29,7 +29,7 @@ use crate::rotate::{self, lock_all, record};
 use crate::run::{fail_point, now};
 use crate::sealed::{self, read_sealed, write_sealed};
 use crate::state::Done;
-use crate::vaults::{OpenVault, in_folder};
+use crate::vaults::OpenVault;
 
 /// Of the memory that the project may use, the part for each of the two indexes that are held.
 const SHARE: usize = 3;
@@ -180,7 +180,7 @@ fn write_anew(
     if version == target {
         // What was under the old keys, and left by whoever was killed, goes when these are opened.
         if let OpenVault::Embedded(vault) = &vault {
-            in_folder(project, vault)?;
+            project.vault_places().dossiers_in_folder(vault)?;
         }
         record(project, KeyOperationKind::Resealed, &plan.versions, Outcome::Done)?;
         return Ok(None);
@@ -202,7 +202,7 @@ fn write_anew(
     };
     let done = match &vault {
         OpenVault::Embedded(vault) => {
-            let dossiers = in_folder(project, vault)?;
+            let dossiers = project.vault_places().dossiers_in_folder(vault)?;
             vault.rekey(dossiers.as_ref(), new, &mut tell)
         }
         OpenVault::Postgres(vault) => {

@@ -11,59 +11,32 @@ use zeroize::Zeroizing;
 
 use crate::error::RunError;
 
-/// State and journals have a key of their own below the seal key.
-const SUB_KEY: &str = "cordon/state/v1";
+pub use cordon_custody::sealed::{beside, label, sync_folder};
+use cordon_custody::sealed::{self as custody, SUB_KEY, TEMPORARY};
 
 /// Replaces `path` by the sealed `value`: readers see the old content or the new, never half.
 pub fn write_sealed<T: Serialize>(path: &Path, key: &SealKeys, value: &T) -> Result<(), RunError> {
-    let text = serde_json::to_vec(value).map_err(|_| RunError::damaged(path, "could not be encoded"))?;
-    let sealed = key.seal(SUB_KEY, &label(path), &text)?;
-    write_atomically(path, &sealed)
+    Ok(custody::write_sealed(path, key, value)?)
 }
 
 /// Reads what [`write_sealed`] wrote; `None` when there is no such file.
 pub fn read_sealed<T: DeserializeOwned>(path: &Path, key: &SealKeys) -> Result<Option<T>, RunError> {
-    let sealed = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(RunError::io("read", path, &error)),
-    };
-    let text = key.open(SUB_KEY, &label(path), &sealed).map_err(|error| unopened(path, &error))?;
-    serde_json::from_slice(&text).map(Some).map_err(|_| RunError::damaged(path, "was written by another version"))
+    Ok(custody::read_sealed(path, key)?)
 }
 
-/// Why something sealed does not open: another version of the key asks for another remedy than damage.
 pub(crate) fn unopened(path: &Path, error: &CryptoError) -> RunError {
-    match error {
-        CryptoError::UnknownVersion { .. } => RunError::OtherVersion { path: path.to_path_buf() },
-        _ => RunError::damaged(path, "does not open under the project's key"),
-    }
+    custody::unopened(path, error).into()
 }
 
 /// Writes `bytes` beside `path`, flushes them to the disk and renames.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    make_folder(folder)?;
-    let beside = beside(path);
-    let written = File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path))
-        .and_then(|()| sync_folder(folder));
-    written.map_err(|error| {
-        // Best effort: what remains is sealed, and the next run of the pipeline clears it.
-        let _ = fs::remove_file(&beside);
-        RunError::io("write", path, &error)
-    })
+    Ok(custody::write_atomically(path, bytes)?)
 }
 
-/// The name under which a file is written before it takes its place.
-pub(crate) fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}{TEMPORARY}", std::process::id()));
-    path.with_file_name(name)
+/// Makes a folder, and its name and its parent's durable.
+pub fn make_folder(folder: &Path) -> Result<(), RunError> {
+    Ok(custody::make_folder(folder)?)
 }
-
-const TEMPORARY: &str = ".tmp";
 
 /// Removes what a killed [`write_atomically`] left in the folder. Its owner holds the lock of what is written there.
 pub fn clear_temporary(folder: &Path) -> Result<(), RunError> {
@@ -73,28 +46,6 @@ pub fn clear_temporary(folder: &Path) -> Result<(), RunError> {
         }
     }
     Ok(())
-}
-
-/// A rename is durable once its folder is.
-pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Makes a folder, and its name and its parent's durable.
-pub fn make_folder(folder: &Path) -> Result<(), RunError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder)
-        .and_then(|()| folder.ancestors().skip(1).take(2).filter(|above| above.is_dir()).try_for_each(sync_folder))
-        .map_err(|error| RunError::io("create", folder, &error))
-}
-
-/// The file's name and its folder's, which is the pipeline's, are bound to its content: one sealed file cannot stand in
-/// for another.
-pub fn label(path: &Path) -> Vec<u8> {
-    let name = |path: Option<&std::ffi::OsStr>| path.unwrap_or_default().as_encoded_bytes().to_vec();
-    [name(path.parent().and_then(Path::file_name)), name(path.file_name())].join(&0)
 }
 
 /// An append-only journal: each entry is durable when `append` returns; a torn tail is dropped.

@@ -103,7 +103,7 @@ pub(crate) struct Destroyed {
 impl OpenProject {
     /// Destroys the person behind a token.
     pub(crate) fn destroy(&self, token: Token) -> Result<Destroyed, RunError> {
-        let domains = self.open_vault()?.destroy(self, token)?;
+        let domains = self.open_vault()?.destroy(&self.vault_places(), token)?;
         Ok(Destroyed { domains, epoch: self.subject_keys()?.epoch() })
     }
 

@@ -4,80 +4,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cordon_crypto::SubjectSealKey;
-use cordon_phi::Token;
+pub(crate) use cordon_custody::vaults::OpenVault;
+use cordon_custody::vaults::VaultPlaces;
 use cordon_vault::postgres::{Migrated, migrate};
-use cordon_vault::{DossierKeeper, DossierOptions, DossierStore, TokenVault, Vault, VaultError, VaultOptions};
-use cordon_vault::{PostgresConfig, PostgresDossiers, PostgresVault, SubjectKeys};
+use cordon_vault::{PostgresConfig, SubjectKeys, TokenVault};
 
 use crate::error::RunError;
-use crate::project::{Existing, OpenProject};
+use crate::project::OpenProject;
 
-/// A project's vault. Dossiers are opened beside it.
-pub(crate) enum OpenVault {
-    Embedded(Arc<TokenVault>),
-    Postgres(Arc<PostgresVault>),
-}
-
-impl OpenVault {
-    pub fn vault(&self) -> Arc<dyn Vault> {
-        match self {
-            Self::Embedded(vault) => vault.clone(),
-            Self::Postgres(vault) => vault.clone(),
+impl OpenProject {
+    pub(crate) fn vault_places(&self) -> VaultPlaces<'_> {
+        VaultPlaces {
+            root: &self.root,
+            section: &self.project.file.vault,
+            keyring: self.project.keyring_path(),
+            memory: self.project.memory,
         }
     }
 
-    pub fn dossiers(&self, project: &OpenProject, existing: Existing) -> Result<Arc<dyn DossierKeeper>, RunError> {
-        let options = options(project);
-        Ok(match self {
-            Self::Embedded(vault) => {
-                let open = match existing {
-                    Existing::New => DossierStore::open,
-                    Existing::Must => DossierStore::open_existing,
-                };
-                Arc::new(open(&project.dossier_folder(), Arc::clone(vault), options)?)
-            }
-            // Their table is made with the vault's.
-            Self::Postgres(vault) => Arc::new(PostgresDossiers::open(Arc::clone(vault), options)?),
-        })
-    }
-
-    /// Nothing where no pipeline has made any yet.
-    pub fn dossiers_if_any(&self, project: &OpenProject) -> Result<Option<Arc<dyn DossierKeeper>>, RunError> {
-        Ok(match self {
-            Self::Embedded(vault) => in_folder(project, vault)?.map(|dossiers| Arc::new(dossiers) as _),
-            Self::Postgres(vault) => {
-                let dossiers = PostgresDossiers::open(Arc::clone(vault), options(project))?;
-                if dossiers.is_begun()? { Some(Arc::new(dossiers)) } else { None }
-            }
-        })
-    }
-
-    /// Destroys the keys of all that is kept of the person of a token. Says how many tokens nothing stands behind any more, by domain.
-    pub fn destroy(&self, project: &OpenProject, token: Token) -> Result<Vec<(String, u64)>, RunError> {
-        let done = match self {
-            Self::Embedded(vault) => vault.shred(&[token], in_folder(project, vault)?.as_ref())?,
-            Self::Postgres(vault) => vault.shred(&[token])?,
-        };
-        Ok(done.domains)
-    }
-}
-
-fn options(project: &OpenProject) -> DossierOptions {
-    DossierOptions { memory_bytes: project.project.memory / 16, ..DossierOptions::default() }
-}
-
-/// The dossiers in the project's folder, where there are any.
-pub(crate) fn in_folder(project: &OpenProject, vault: &Arc<TokenVault>) -> Result<Option<DossierStore>, RunError> {
-    match DossierStore::open_existing(&project.dossier_folder(), Arc::clone(vault), options(project)) {
-        Ok(dossiers) => Ok(Some(dossiers)),
-        Err(VaultError::NoDossiers { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-impl OpenProject {
     pub(crate) fn open_vault(&self) -> Result<OpenVault, RunError> {
-        self.open_vault_as(&|_| {}, self.project.memory).map(|(vault, _)| vault)
+        Ok(self.vault_places().open(&self.ring)?)
     }
 
     /// With so much memory, and in PostgreSQL with another log-in. Gives the version of the keys that it is under too: while these are
@@ -87,24 +33,7 @@ impl OpenProject {
         change: &dyn Fn(&mut PostgresConfig),
         memory: usize,
     ) -> Result<(OpenVault, u32), RunError> {
-        let mut options = VaultOptions::default();
-        // The defaults fit a quarter of a gibibyte; with less to use, more is looked up on the disk.
-        let scale = |entries: usize| (entries / 1024 * (memory >> 20)).clamp(1 << 15, entries);
-        options.memory_entries = scale(options.memory_entries);
-        options.cache_entries = scale(options.cache_entries);
-        let subjects =
-            Arc::new(SubjectKeys::open_with(&self.subject_keys_file(), &self.ring.versions::<SubjectSealKey>()?)?);
-        let keys = self.ring.vault_keys()?;
-        if let Some(config) = &self.project.file.vault.postgres {
-            let mut config = config.clone();
-            change(&mut config);
-            let cached = options.memory_entries + options.cache_entries;
-            let vault = PostgresVault::open_with(&config, &self.root, &keys, subjects, cached)?;
-            let version = vault.key_version();
-            return Ok((OpenVault::Postgres(Arc::new(vault)), version));
-        }
-        let (vault, version) = TokenVault::open_with(&self.vault_folder(), &keys, &subjects, &options)?;
-        Ok((OpenVault::Embedded(Arc::new(vault)), version))
+        Ok(self.vault_places().open_as(&self.ring, change, memory)?)
     }
 
     /// The version of its keys that the vault is under, and in how many stores: vault and dossiers.
@@ -112,7 +41,7 @@ impl OpenProject {
         let keys = self.ring.vault_keys()?;
         if self.project.file.vault.postgres.is_some() {
             let (vault, version) = self.open_vault_as(&|_| {}, 0)?;
-            return Ok(Some((version, 1 + u64::from(vault.dossiers_if_any(self)?.is_some()))));
+            return Ok(Some((version, 1 + u64::from(vault.dossiers_if_any(&self.vault_places())?.is_some()))));
         }
         let version = TokenVault::key_version(&self.vault_folder(), &keys)?;
         Ok(version.map(|version| (version, 1 + u64::from(self.dossier_folder().is_dir()))))
@@ -148,15 +77,15 @@ impl OpenProject {
 
     /// Beside the key ring, and not with the data.
     pub(crate) fn subject_keys_file(&self) -> PathBuf {
-        self.project.keyring_path().with_file_name("subject-keys")
+        self.vault_places().subject_keys()
     }
 
     pub(crate) fn vault_folder(&self) -> PathBuf {
-        self.root.join(&self.project.file.vault.path)
+        self.vault_places().folder()
     }
 
     pub(crate) fn dossier_folder(&self) -> PathBuf {
-        self.root.join(&self.project.file.vault.dossiers)
+        self.vault_places().dossiers()
     }
 
     /// Where the vault is, for messages.

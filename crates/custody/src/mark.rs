@@ -8,11 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use cordon_audit::Anchor;
 use cordon_crypto::SealKeys;
 
-use crate::error::RunError;
+use crate::error::CustodyError;
 use crate::sealed::{read_sealed, write_sealed};
 
 /// The last entry that this project has seen on the record.
-pub(crate) struct AuditMark {
+pub struct AuditMark {
     path: PathBuf,
     key: SealKeys,
     /// Threads write one after the other, and never an older entry over a newer one.
@@ -24,12 +24,12 @@ impl AuditMark {
         Self { path: state.join("audit.sealed"), key, last: Mutex::default() }
     }
 
-    pub fn read(&self) -> Result<Option<Anchor>, RunError> {
+    pub fn read(&self) -> Result<Option<Anchor>, CustodyError> {
         read_sealed(&self.path, &self.key)
     }
 
     /// Remembers the entry. Another process may have been faster: an older mark is only a weaker one.
-    pub fn raise(&self, anchor: Anchor) -> Result<(), RunError> {
+    pub fn raise(&self, anchor: Anchor) -> Result<(), CustodyError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if anchor.seq > *last {
             write_sealed(&self.path, &self.key, &anchor)?;
