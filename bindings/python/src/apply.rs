@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
+use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64Array, new_null_array};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::take::take_record_batch;
@@ -49,6 +49,8 @@ pub(crate) struct Fitted<'r> {
     bound: BoundTable<'r>,
     names: Vec<String>,
     schema: SchemaRef,
+    /// Where each of `names` stands in what comes in; `None` for what was left behind because no rule reads it.
+    places: Vec<Option<usize>>,
 }
 
 #[derive(Debug)]
@@ -73,10 +75,26 @@ fn policy(error: impl ToString) -> Trouble {
 impl<'r> Fitted<'r> {
     pub fn new(table: &'r TableRecipe, input: &Schema, failures: Failures) -> Result<Self, Trouble> {
         let names = text_names(input).map_err(policy)?;
+        Self::without(table, names, input, failures)
+    }
+
+    /// To a table of which only the columns come in that a rule reads; `names` are those of all.
+    pub fn without(
+        table: &'r TableRecipe,
+        names: Vec<String>,
+        input: &Schema,
+        failures: Failures,
+    ) -> Result<Self, Trouble> {
         no_floats(table, input)?;
         let bound = table.bind(&names).map_err(policy)?;
+        let there = text_names(input).map_err(policy)?;
+        let places: Vec<Option<usize>> =
+            names.iter().map(|name| there.iter().position(|there| there == name)).collect();
+        if bound.needed.iter().any(|at| places.get(*at).copied().flatten().is_none()) {
+            return Err(policy("a column that a rule reads was left behind"));
+        }
         let schema = output(&bound.schema(), failures);
-        Ok(Self { bound, names, schema })
+        Ok(Self { bound, names, schema, places })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -127,20 +145,21 @@ impl<'r> Fitted<'r> {
     fn piece(&self, batch: &RecordBatch, env: &Env, first: u64, failures: Failures) -> Result<Made, Trouble> {
         let shape = |_| Trouble::Kernel(KernelError::Shape);
         let rows = batch.num_rows();
-        let text = text_columns(batch, |column| self.bound.needed.contains(&column)).map_err(policy)?;
+        let is_needed = |place: usize| self.bound.needed.iter().any(|at| self.places.get(*at) == Some(&Some(place)));
+        let text = text_columns(batch, is_needed).map_err(policy)?;
         let mut why: BTreeMap<usize, (String, String)> = BTreeMap::new();
         for (row, column) in text.unreadable.into_iter().rev() {
-            let field = self.names.get(column).cloned().unwrap_or_default();
+            let at = self.places.iter().position(|place| *place == Some(column));
+            let field = at.and_then(|at| self.names.get(at)).cloned().unwrap_or_default();
             why.insert(row, (field, "a value outside its type's calendar".to_owned()));
         }
         // A value without a form as text would count as none.
         let read: Vec<usize> = (0..rows).filter(|row| !why.contains_key(row)).collect();
-        let text = if why.is_empty() {
-            text.batch
-        } else {
+        let mut text = self.whole(text.batch)?;
+        if !why.is_empty() {
             let places: UInt64Array = read.iter().map(|row| *row as u64).collect();
-            take_record_batch(&text.batch, &places).map_err(shape)?
-        };
+            text = take_record_batch(&text, &places).map_err(shape)?;
+        }
         let applied = self.bound.apply(&text, env).map_err(Trouble::Kernel)?;
         for failure in applied.failures {
             let Some(row) = read.get(failure.row) else { continue };
@@ -160,6 +179,23 @@ impl<'r> Fitted<'r> {
         };
         let failed = why.into_iter().map(|(row, (field, reason))| Failed { row: first + row as u64, field, reason });
         Ok(Made { batch: batch.ok_or(Trouble::Kernel(KernelError::Shape))?, failed: failed.collect() })
+    }
+}
+
+impl Fitted<'_> {
+    /// With nothing in the columns that were left behind.
+    fn whole(&self, text: RecordBatch) -> Result<RecordBatch, Trouble> {
+        if self.places.iter().enumerate().all(|(at, place)| *place == Some(at)) {
+            return Ok(text);
+        }
+        let nothing = new_null_array(&DataType::Utf8View, text.num_rows());
+        let column =
+            |place: &Option<usize>| place.and_then(|place| text.columns().get(place)).unwrap_or(&nothing).clone();
+        let fields: Vec<Field> = self.names.iter().map(|name| Field::new(name, DataType::Utf8View, true)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(text.num_rows()));
+        let columns = self.places.iter().map(column).collect();
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(|_| Trouble::Kernel(KernelError::Shape))
     }
 }
 

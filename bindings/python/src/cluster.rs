@@ -28,6 +28,8 @@ struct Handle {
     /// Of the policy's text: a plan that was changed on its way is not followed.
     hash: String,
     dataset: String,
+    /// The columns of the table, of which only those travel that a rule reads.
+    columns: Vec<String>,
     recipient: Option<String>,
     project: PathBuf,
     /// The key ring that the driver has.
@@ -39,6 +41,7 @@ struct Handle {
 pub(crate) fn handle(
     of: &Recipe,
     dataset: &str,
+    columns: Vec<String>,
     project: PathBuf,
     ring: String,
     recipient: Option<String>,
@@ -46,7 +49,7 @@ pub(crate) fn handle(
 ) -> PyResult<Vec<u8>> {
     of.table(dataset)?;
     let (written, hash, dataset) = (of.written.clone(), of.recipe.hash.clone(), dataset.to_owned());
-    let handle = Handle { written, hash, dataset, recipient, project, ring, keep_failures };
+    let handle = Handle { written, hash, dataset, columns, recipient, project, ring, keep_failures };
     serde_json::to_vec(&handle).map_err(|_| PolicyError::new_err("the policy cannot be handed on"))
 }
 
@@ -56,13 +59,14 @@ static OPENED: LazyLock<Mutex<HashMap<(PathBuf, String, Option<String>), Env>>> 
 struct Work {
     recipe: recipe::Recipe,
     dataset: String,
+    columns: Vec<String>,
     env: Env,
     failures: Failures,
 }
 
 fn open(handle: &[u8]) -> PyResult<Work> {
-    let handle: Handle =
-        serde_json::from_slice(handle).map_err(|_| PolicyError::new_err("the handle is of another version of Cordon"))?;
+    let handle: Handle = serde_json::from_slice(handle)
+        .map_err(|_| PolicyError::new_err("the handle is of another version of Cordon"))?;
     let recipe = handle.written.compile()?;
     if recipe.hash != handle.hash {
         return Err(PolicyError::new_err("the policy was changed on its way"));
@@ -85,7 +89,7 @@ fn open(handle: &[u8]) -> PyResult<Work> {
         env
     };
     let failures = if handle.keep_failures { Failures::Kept } else { Failures::Aside };
-    Ok(Work { recipe, dataset: handle.dataset, env, failures })
+    Ok(Work { recipe, dataset: handle.dataset, columns: handle.columns, env, failures })
 }
 
 /// De-identifies one batch after the other, for `mapInArrow`.
@@ -116,7 +120,8 @@ impl Batches {
 
 impl Work {
     fn apply(&self, batch: &RecordBatch) -> PyResult<RecordBatch> {
-        let fitted = Fitted::new(table(&self.recipe, &self.dataset)?, &batch.schema(), self.failures)?;
+        let rules = table(&self.recipe, &self.dataset)?;
+        let fitted = Fitted::without(rules, self.columns.clone(), &batch.schema(), self.failures)?;
         let made = fitted.apply(batch, &self.env, 0, self.failures, 1)?;
         if self.failures == Failures::Aside
             && let Some(failed) = made.iter().flat_map(|made| &made.failed).next()

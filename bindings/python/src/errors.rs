@@ -9,7 +9,12 @@ use pyo3::prelude::*;
 
 create_exception!(cordon, CordonError, PyException, "Whatever Cordon refuses. No message holds a value of the data.");
 create_exception!(cordon, PolicyError, CordonError, "A policy, or data that do not fit what it declares.");
-create_exception!(cordon, KeysError, CordonError, "Keys, vault or record cannot be had, or are not those that were meant.");
+create_exception!(
+    cordon,
+    KeysError,
+    CordonError,
+    "Keys, vault or record cannot be had, or are not those that were meant."
+);
 create_exception!(
     cordon,
     DataError,

@@ -41,10 +41,7 @@ pub(crate) fn detect(
             byte = place;
             chars
         };
-        spans
-            .iter()
-            .map(|span| (at(span.start), at(span.end), span.kind.name(), span.score, span.source))
-            .collect()
+        spans.iter().map(|span| (at(span.start), at(span.end), span.kind.name(), span.score, span.source)).collect()
     })
 }
 

@@ -117,7 +117,8 @@ impl Recipe {
 
     /// What is done to each field and why, as JSON.
     fn explain(&self) -> PyResult<String> {
-        serde_json::to_string(&explain(&self.recipe)).map_err(|_| PolicyError::new_err("the policy cannot be explained"))
+        serde_json::to_string(&explain(&self.recipe))
+            .map_err(|_| PolicyError::new_err("the policy cannot be explained"))
     }
 
     /// What executors of a cluster need to know to apply it: no key is in it.
@@ -125,12 +126,15 @@ impl Recipe {
         &self,
         py: Python<'py>,
         dataset: &str,
+        schema: PySchema,
         project: PathBuf,
         ring: String,
         recipient: Option<String>,
         keep_failures: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let handle = cluster::handle(self, dataset, project, ring, recipient, keep_failures)?;
+        let columns = cordon_formats::text_names(&schema.into_inner())
+            .map_err(|error| PolicyError::new_err(error.to_string()))?;
+        let handle = cluster::handle(self, dataset, columns, project, ring, recipient, keep_failures)?;
         Ok(PyBytes::new(py, &handle))
     }
 

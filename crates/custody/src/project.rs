@@ -1,5 +1,6 @@
 //! A project's keys, vault and record without its tables: for a Python process, and for executors of a cluster.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ struct ProjectFile {
     #[serde(default)]
     storage: StateSection,
     #[serde(default)]
-    recipients: std::collections::BTreeMap<String, IgnoredAny>,
+    recipients: BTreeMap<String, serde_json::Value>,
     #[serde(default, rename = "run")]
     _run: IgnoredAny,
     #[serde(default, rename = "retention")]

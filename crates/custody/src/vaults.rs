@@ -56,8 +56,7 @@ impl VaultPlaces<'_> {
         let scale = |entries: usize| (entries / 1024 * (memory >> 20)).clamp(1 << 15, entries);
         options.memory_entries = scale(options.memory_entries);
         options.cache_entries = scale(options.cache_entries);
-        let subjects =
-            Arc::new(SubjectKeys::open_with(&self.subject_keys(), &ring.versions::<SubjectSealKey>()?)?);
+        let subjects = Arc::new(SubjectKeys::open_with(&self.subject_keys(), &ring.versions::<SubjectSealKey>()?)?);
         let keys = ring.vault_keys()?;
         if let Some(config) = &self.section.postgres {
             let mut config = config.clone();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use cordon_access::AccessFile;
+pub use cordon_custody::config::{AuditSection, KeysSection, MastersSection, RootSection, VaultSection};
 use cordon_deid::policy::file::PolicyFile;
 use cordon_deid::yaml::At;
 use cordon_formats::{CsvOptions, NotesOptions};
-pub use cordon_custody::config::{AuditSection, KeysSection, MastersSection, RootSection, VaultSection};
 use cordon_keystore::config::TransitMastersConfig;
 use cordon_storage::StoreSettings;
 use indexmap::IndexMap;

@@ -11,12 +11,10 @@ use cordon_access::{
     Request,
 };
 use cordon_audit::{AuditLog, Event, Receipt, StoreUse, WriterInfo};
-use cordon_crypto::{
-    AuditSealKey, BlindIndexKey, HashKey, KeyedHash, SealKey, SealKeys, VaultKey,
-};
+use cordon_crypto::{AuditSealKey, BlindIndexKey, HashKey, KeyedHash, SealKey, SealKeys, VaultKey};
 use cordon_custody::AuditMark;
-pub use cordon_custody::root::AskPassphrase;
 use cordon_custody::root;
+pub use cordon_custody::root::AskPassphrase;
 pub(crate) use cordon_custody::vaults::Existing;
 use cordon_deid::kernel::Env;
 use cordon_deid::policy::check::{CompileOptions, compile};

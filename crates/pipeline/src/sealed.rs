@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::error::RunError;
 
-pub use cordon_custody::sealed::{beside, label, sync_folder};
 use cordon_custody::sealed::{self as custody, SUB_KEY, TEMPORARY};
+pub use cordon_custody::sealed::{beside, label, sync_folder};
 
 /// Replaces `path` by the sealed `value`: readers see the old content or the new, never half.
 pub fn write_sealed<T: Serialize>(path: &Path, key: &SealKeys, value: &T) -> Result<(), RunError> {

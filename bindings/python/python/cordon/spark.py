@@ -54,17 +54,20 @@ def deidentify(
         recipe = _compile(policy, project=project, recipient=recipient, identities=identities, run_date=run_date)
     of = recipe._dataset(dataset)
     # What no rule reads does not leave the JVM.
-    needed = recipe._native.needed(of, to_arrow_schema(df.schema))
+    columns = to_arrow_schema(df.schema)
+    needed = recipe._native.needed(of, columns)
     if not needed:
         raise PolicyError("no rule of the dataset reads any column of the rows")
     schema = _spark_schema(recipe.schema(of))
     if failures == "keep":
         schema = schema.add(StructField("cordon_failure", StringType(), True))
     opened: Project = recipe.project
-    handle = recipe._native.handle(of, str(opened.path), opened._native.ring, recipe._recipient, failures == "keep")
+    handle = recipe._native.handle(
+        of, columns, str(opened.path), opened._native.ring, recipe._recipient, failures == "keep"
+    )
     opened._native.record_cluster(recipe._native, of, recipe._recipient)
-    columns = [df["`" + name.replace("`", "``") + "`"] for name in needed]
-    return df.select(*columns).mapInArrow(functools.partial(_apply, handle), schema)
+    wanted = [df["`" + name.replace("`", "``") + "`"] for name in needed]
+    return df.select(*wanted).mapInArrow(functools.partial(_apply, handle), schema)
 
 
 def register_view(spark: Any, name: str, df: Any, policy: Any, dataset: str | None = None, **options: Any) -> Any:

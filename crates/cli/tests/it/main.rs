@@ -30,6 +30,7 @@ mod postgres;
 #[path = "../../../vault/tests/it/postgres_server.rs"]
 mod postgres_server;
 mod project_folder;
+mod python;
 mod ranger;
 mod recipients;
 mod rekey;
@@ -45,6 +46,7 @@ mod server;
 mod servers;
 mod shred;
 mod six_formats;
+mod spark;
 mod storage;
 mod stores;
 mod support;
