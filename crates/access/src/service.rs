@@ -348,9 +348,11 @@ impl Service {
         let principal = request.principal;
         let mut groups = principal.groups.clone();
         groups.extend(self.groups(&principal.name).map(str::to_owned));
-        let project = request.usage.project.clone().unwrap_or_default();
         // What came with a log-in is put into filters as it is: no text that could end a literal there.
-        let plain = |value: &String| !value.contains(['\'', '"', '`', '\\', ';']);
+        let plain = |value: &String| ranger::is_plain(value);
+        // Whoever asks says it, so that it holds nothing but a name, in or out of a literal.
+        let named = |project: &&String| project.chars().all(|c| c.is_alphanumeric() || "._-:/".contains(c));
+        let project = request.usage.project.as_ref().filter(named).cloned().unwrap_or_default();
         let told: BTreeMap<String, String> = principal
             .attributes
             .iter()

@@ -41,7 +41,7 @@ pub(crate) use material::{keys_digest, material_name, material_owner, read_exter
 pub use used::MasterVersion;
 pub(crate) use used::masters_in;
 
-use crate::errors::EngineError;
+use crate::errors::{EngineError, ExecutionProblem};
 use crate::tables::TableStore;
 
 /// Arrow field metadata: the class of the master key that protects the column. Absent or unknown means
@@ -67,6 +67,8 @@ struct Inner {
     /// By master key. Held while one is made: of many writers one asks the service.
     keks: Mutex<HashMap<String, Kek>>,
     unwrapped: Mutex<HashMap<CacheKey, Arc<Slot>>>,
+    /// The last key that was not given.
+    refused: Mutex<Option<(Instant, KeyError)>>,
 }
 
 /// What is unwrapped by what: the wrapped text is public, it stands in the file.
@@ -156,8 +158,8 @@ impl KeyTools {
     }
 
     pub fn with_layout(masters: Arc<dyn MasterKeys>, names: MasterKeyNames, layout: EncryptionLayout) -> Self {
-        let inner = Inner { masters, names, layout, keks: Mutex::default(), unwrapped: Mutex::default() };
-        Self(Arc::new(inner))
+        let (keks, unwrapped, refused) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { masters, names, layout, keks, unwrapped, refused }))
     }
 
     /// Fresh keys for one file. Never use the result for a second file.
@@ -305,7 +307,25 @@ impl KeyTools {
             *held = Some(Unwrapped { key: key.clone(), since: Instant::now() });
             key
         };
-        key.map_err(|source| KeyError::Denied { master: master.to_owned(), source })
+        key.map_err(|source| {
+            let refused = KeyError::Denied { master: master.to_owned(), source };
+            *self.0.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), refused.clone()));
+            refused
+        })
+    }
+
+    /// Readers of Parquet keep of an error below them its text only, which is not used. Where one that began at `since` failed at what is
+    /// stored, and a key has been refused meanwhile, that is why.
+    pub(crate) fn explained(&self, error: EngineError, since: Instant) -> EngineError {
+        let unclear = [ExecutionProblem::StoredForm, ExecutionProblem::Storage, ExecutionProblem::Other];
+        if !matches!(error, EngineError::Execution(problem) if unclear.contains(&problem)) {
+            return error;
+        }
+        let refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refused {
+            Some((at, refused)) if *at >= since => refused.clone().into(),
+            _ => error,
+        }
     }
 
     fn slot(&self, key: CacheKey) -> Arc<Slot> {

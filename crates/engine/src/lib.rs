@@ -44,6 +44,7 @@
 //! ```
 
 mod barrier;
+mod bounds;
 pub mod errors;
 mod explain;
 pub mod inputs;
@@ -61,6 +62,7 @@ mod sql;
 pub mod tables;
 mod view;
 
+pub use bounds::STACK;
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind, QueryLimit};
 pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};

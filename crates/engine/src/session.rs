@@ -37,7 +37,7 @@ use futures::Stream;
 use crate::barrier::{BarrierPlanner, SecurityBarrier, guarded};
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
 use crate::explain;
-use crate::keytools::CordonEncryptionFactory;
+use crate::keytools::{CordonEncryptionFactory, KeyTools};
 use crate::leakproof::PushDownToBarriers;
 use crate::limits::{QueryLimits, StillAllowed, Watch};
 use crate::mask;
@@ -226,7 +226,7 @@ impl QueryEngine {
             catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
         let limits = (self.options.max_rows, self.options.max_time);
-        Ok(AuthorizedSession { state, visible, versions, limits, controlled })
+        Ok(AuthorizedSession { state, visible, versions, limits, controlled, keys: self.store.keys().clone() })
     }
 
     /// A view of a table of which only statistics leave, with its subject behind its columns.
@@ -329,6 +329,7 @@ pub struct AuthorizedSession {
     versions: BTreeMap<String, u64>,
     limits: (Option<u64>, Option<Duration>),
     controlled: ControlledTables,
+    keys: KeyTools,
 }
 
 /// What a statement answers, and the types of its parameters where it tells them.
@@ -348,7 +349,7 @@ pub struct QueryRun {
 }
 
 enum Work {
-    Plan { plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext> },
+    Plan { plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>, keys: KeyTools },
     Ready(RecordBatch),
 }
 
@@ -404,7 +405,14 @@ impl AuthorizedSession {
         }
         let plan = physical(&state, &optimized).await?;
         let (schema, context) = (plan.schema(), state.task_ctx());
-        Ok(QueryRun { schema, touched, work: Work::Plan { plan, context }, limits, allowed: None, output })
+        Ok(QueryRun {
+            schema,
+            touched,
+            work: Work::Plan { plan, context, keys: self.keys.clone() },
+            limits,
+            allowed: None,
+            output,
+        })
     }
 
     /// What is run in the place of a query over tables of which only statistics leave; `None` when it reads no such table.
@@ -587,8 +595,11 @@ impl QueryRun {
     pub fn execute(self) -> Result<QueryStream, EngineError> {
         let rows = match self.work {
             Work::Ready(batch) => Rows::Ready(Some(batch)),
-            Work::Plan { plan, context } => {
-                Rows::Plan(execute_stream(plan, context).map_err(|error| EngineError::execution(&error))?)
+            Work::Plan { plan, context, keys } => {
+                let begun = Instant::now();
+                let stream = execute_stream(plan, context);
+                let stream = stream.map_err(|error| keys.explained(EngineError::execution(&error), begun))?;
+                Rows::Plan { stream, keys, begun }
             }
         };
         let outcome = self.output.map(|(_, outcome)| outcome);
@@ -605,7 +616,7 @@ pub struct QueryStream {
 }
 
 enum Rows {
-    Plan(SendableRecordBatchStream),
+    Plan { stream: SendableRecordBatchStream, keys: KeyTools, begun: Instant },
     Ready(Option<RecordBatch>),
 }
 
@@ -630,9 +641,11 @@ impl Stream for QueryStream {
             (Rows::Ready(None), _) => return Poll::Ready(None),
             (_, Err(over)) => Some(Err(over)),
             (Rows::Ready(batch), _) => batch.take().map(Ok),
-            (Rows::Plan(stream), _) => match stream.as_mut().poll_next(context) {
+            (Rows::Plan { stream, keys, begun }, _) => match stream.as_mut().poll_next(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(next) => next.map(|batch| batch.map_err(|error| EngineError::execution(&error))),
+                Poll::Ready(next) => {
+                    next.map(|batch| batch.map_err(|error| keys.explained(EngineError::execution(&error), *begun)))
+                }
             },
         };
         let next = next.map(|batch| batch.and_then(|batch| this.watch.rows(batch.num_rows()).map(|()| batch)));

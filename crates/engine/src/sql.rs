@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
+use crate::bounds;
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind, parser_position};
 
 /// Deep enough for any query that a person writes; the parser recurses.
@@ -47,6 +48,7 @@ const ONLY: &str = "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or 
 
 /// Parses and refuses everything that is not a question.
 pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineError> {
+    bounds::check(sql)?;
     let statements = DFParserBuilder::new(sql)
         .with_recursion_limit(MAX_DEPTH)
         .build()
@@ -82,6 +84,9 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
     }
     let mut reader = NameReader::default();
     let _ = VisitMut::visit(inner.as_mut(), &mut reader);
+    if reader.names.iter().filter(|named| named.kind == NameKind::Table).count() > bounds::RELATIONS {
+        return Err(bounds::too_much());
+    }
     let tables: BTreeSet<String> = reader
         .names
         .iter()

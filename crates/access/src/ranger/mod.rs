@@ -45,6 +45,7 @@ pub use request::{
     ResourceAccessInfo,
 };
 pub use resource::ResourceMatcher;
+pub(crate) use script::is_plain;
 pub use time::Zone;
 
 use std::fmt;

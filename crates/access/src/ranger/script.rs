@@ -690,6 +690,11 @@ impl Template {
 
     /// The text for this request; none where an expression cannot be interpreted.
     pub(crate) fn text(&self, scene: &Scene<'_>) -> Result<String, Fault> {
+        let told = self.parts.iter().any(|part| matches!(part, TemplatePart::Expression(_)));
+        let names = scene.request.user.iter().chain(scene.groups).chain(scene.roles);
+        if told && !names.map(String::as_str).all(is_plain) {
+            return Err(Fault::Unsupported("a name in the request has signs that could end a literal".to_owned()));
+        }
         let mut out = String::new();
         for part in &self.parts {
             match part {
@@ -704,6 +709,11 @@ impl Template {
         }
         Ok(out)
     }
+}
+
+/// Whether a text can stand in a filter as it is: nothing in it ends a literal there.
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.contains(['\'', '"', '`', '\\', ';'])
 }
 
 /// Ranger's short form `[[expr,'|']]` for a text that is split into a list.

@@ -268,6 +268,31 @@ fn changes_come_to_what_a_full_download_is() {
     assert!(apply_deltas(&mut before.policies.clone(), &odd).is_err());
 }
 
+/// What the asker says of himself stands in a filter as a literal, whatever he says.
+#[test]
+fn nobody_writes_into_a_row_filter() {
+    let mut documents = documents("policies.json");
+    let filter = "study = '${{ctx.getRequestContextAttribute('RESEARCH_PROJECT')}}' and owner = '${{USER._name}}'";
+    documents.policies["policies"].as_array_mut().unwrap().push(json!({
+        "id": 51, "name": "own study", "policyType": 2, "policyPriority": 1,
+        "resources": { "database": { "values": ["cordon"] }, "table": { "values": ["claims"] } },
+        "rowFilterPolicyItems": [{ "accesses": [{ "type": "select" }], "users": ["bill", "o'brien"], "groups": ["billing"],
+            "rowFilterInfo": { "filterExpr": filter } }]
+    }));
+    let policies = Policies::of_ranger(roles(), service(&documents));
+    let filter = |user: &str, project: &str| {
+        let principal = Principal { groups: ["billing".to_owned()].into(), ..Principal::named(user) };
+        let usage = PurposeOfUse { project: Some(project.to_owned()), ..Purpose::Operations.into() };
+        decide(&policies, &principal, &usage, "claims").row_filter
+    };
+    assert_eq!(filter("bill", "heart-2.a").unwrap(), "study = 'heart-2.a' and owner = 'bill'");
+    for project in ["x' OR 'a'='a", "1 OR TRUE", "a;b", "x\\"] {
+        assert_eq!(filter("bill", project).unwrap(), "study = '' and owner = 'bill'");
+    }
+    let nobody = filter("o'brien", "heart").unwrap();
+    assert!(!nobody.contains("brien") && !nobody.contains("study"), "{nobody}");
+}
+
 #[test]
 fn columns_that_may_not_be_read_together() {
     let mut documents = documents("policies.json");

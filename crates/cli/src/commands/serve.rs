@@ -32,7 +32,8 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     let threads = project.threads;
     let project = Arc::new(project.open(&ask_passphrase, "server")?);
     let threads_for = |threads: usize| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(threads).thread_stack_size(cordon_engine::STACK).enable_all().build();
         runtime.map_err(|_| RunError::Internal("the server's runtime"))
     };
     // A query that computes for long leaves clocks, log-ins and other clients their own threads; and since some joins look up from their

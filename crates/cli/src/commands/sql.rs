@@ -155,6 +155,7 @@ fn asked(
     let question = Question { principal: Principal::named(user), usage, sql: sql.to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(project.project.threads)
+        .thread_stack_size(cordon_engine::STACK)
         .enable_all()
         .build()
         .map_err(|_| RunError::Internal("the query runtime"))?;

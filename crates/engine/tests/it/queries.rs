@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use cordon_access::Mask;
-use cordon_crypto::CryptoError;
+use cordon_crypto::{CryptoError, TableMasterKey};
 use cordon_engine::{
-    AuthorizedView, EngineError, KeyTools, OutputFormat, PlanProblemKind, Touched, VisibleColumns, write_result,
+    AuthorizedView, EngineError, KeyTools, MasterKeyNames, OutputFormat, PlanProblemKind, Touched, VisibleColumns,
+    write_result,
 };
 
 use crate::support::{
@@ -164,6 +165,49 @@ async fn names_fit_whatever_their_case_and_errors_suggest_what_is_visible() {
     }
 }
 
+/// Long chains are refused before anything recurses over them; those at the limit pass on half the stack that a server has.
+#[test]
+fn a_chain_that_is_too_long_is_refused_and_no_stack_is_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = hospital(dir.path(), 10);
+    let ask = |sql: String| {
+        let store = store.clone();
+        let small = std::thread::Builder::new().stack_size(8 << 20).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async { rows(&full_session(&store), &sql).await.map(drop) })
+        });
+        small.unwrap().join().unwrap()
+    };
+    let chain = |first: &str, more: &str, times: usize, last: &str| format!("{first}{}{last}", more.repeat(times));
+    let chains = |times: usize| {
+        [
+            chain("select age", " + age", times, " from patients"),
+            chain("select age from patients where age = 1", " or age = 2", times / 2, ""),
+            chain("select gender", " || gender", times, " from patients"),
+            chain("select age", "::int", times / 2, " from patients"),
+            chain("select age is null", " is null", times / 2, " from patients"),
+        ]
+    };
+    for sql in chains(900) {
+        let shown = sql.chars().take(60).collect::<String>();
+        assert!(ask(sql).is_ok(), "{shown}");
+    }
+    let too_deep = |outcome: Result<(), EngineError>| matches!(outcome, Err(EngineError::Planning(problem)) if problem.kind == PlanProblemKind::TooDeep);
+    for sql in chains(200_000) {
+        let shown = sql.chars().take(60).collect::<String>();
+        assert!(too_deep(ask(sql)), "{shown}");
+    }
+    for (more, last) in [(" except select 1", ""), (" union all select 1", ""), (" intersect select 1", "")] {
+        assert!(ask(chain("select 1", more, 100, last)).is_ok(), "{more}");
+        assert!(too_deep(ask(chain("select 1", more, 60_000, last))), "{more}");
+    }
+    assert!(too_deep(ask(chain("select 1 from patients a", ", patients", 60_000, ""))));
+    assert!(too_deep(ask(chain("select 1 from patients a", " cross join patients", 60_000, ""))));
+    // A list is long and not deep.
+    let list: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    assert!(ask(format!("select age from patients where age in ({})", list.join(", "))).is_ok());
+}
+
 #[tokio::test]
 async fn a_key_that_is_withheld_fails_only_queries_of_its_columns() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,6 +224,22 @@ async fn a_key_that_is_withheld_fails_only_queries_of_its_columns() {
     let session = full_session(&store_with(dir.path(), keys));
     let error = rows(&session, "select age from patients").await.unwrap_err();
     assert!(matches!(error, EngineError::KeyDenied { .. }), "{error:?}");
+
+    // And where another part than the first is under it, which is met while rows are read.
+    let old = || masters(&["footer", "direct", "quasi", "clinical"]);
+    let new = TableMasterKey::from_bytes([5; 32]);
+    let names = MasterKeyNames { quasi: "cordon-quasi.v2".into(), ..MasterKeyNames::default() };
+    let keys = KeyTools::with_names(std::sync::Arc::new(old().with("cordon-quasi.v2", &new)), names);
+    let store = store_with(dir.path(), keys);
+    let part = stage(&store, "patients", "run-2", &patients(50, 60), "b.csv");
+    store.commit("patients", &commit("run-2", &patients_schema(), vec![part])).unwrap();
+    assert_eq!(lines(&full_session(&store), "select count(age) from patients").await.unwrap(), ["60"]);
+    let session = full_session(&store_with(dir.path(), KeyTools::new(std::sync::Arc::new(old()))));
+    for sql in ["select age from patients", "select gender, avg(age) from patients group by 1 order by 1"] {
+        let error = rows(&session, sql).await.unwrap_err();
+        let unknown = CryptoError::UnknownMasterKey { id: "cordon-quasi.v2".into() };
+        assert_eq!(error, EngineError::KeyDenied { master: "cordon-quasi.v2".into(), reason: unknown }, "{sql}");
+    }
 }
 
 #[tokio::test]
