@@ -68,7 +68,8 @@ impl From<Trouble> for PyErr {
     }
 }
 
-fn policy(error: impl ToString) -> Trouble {
+#[allow(clippy::needless_pass_by_value, reason = "it is what errors are mapped with")]
+fn policy(error: impl std::fmt::Display) -> Trouble {
     Trouble::Policy(error.to_string())
 }
 
@@ -174,7 +175,7 @@ impl<'r> Fitted<'r> {
                 let batch = take_record_batch(&applied.batch, &places).map_err(shape)?;
                 let reason = |row| why.get(&row).map(|(field, reason)| format!("{field}: {reason}"));
                 let reasons: StringArray = (0..rows).map(reason).collect();
-                recast(&batch, &self.schema, Some(Arc::new(reasons)))
+                recast(&batch, &self.schema, Some(&(Arc::new(reasons) as ArrayRef)))
             }
         };
         let failed = why.into_iter().map(|(row, (field, reason))| Failed { row: first + row as u64, field, reason });
@@ -238,11 +239,11 @@ fn output(schema: &Schema, failures: Failures) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn recast(batch: &RecordBatch, schema: &SchemaRef, more: Option<ArrayRef>) -> Option<RecordBatch> {
+fn recast(batch: &RecordBatch, schema: &SchemaRef, more: Option<&ArrayRef>) -> Option<RecordBatch> {
     let columns: Option<Vec<ArrayRef>> = batch
         .columns()
         .iter()
-        .chain(more.as_ref())
+        .chain(more)
         .zip(schema.fields())
         .map(|(column, field)| {
             if column.data_type() == field.data_type() {

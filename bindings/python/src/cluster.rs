@@ -42,8 +42,7 @@ pub(crate) fn handle(
     of: &Recipe,
     dataset: &str,
     columns: Vec<String>,
-    project: PathBuf,
-    ring: String,
+    (project, ring): (PathBuf, String),
     recipient: Option<String>,
     keep_failures: bool,
 ) -> PyResult<Vec<u8>> {
@@ -54,7 +53,9 @@ pub(crate) fn handle(
 }
 
 /// What a process has opened, by project, ring and recipient. Its workers do one task after the other.
-static OPENED: LazyLock<Mutex<HashMap<(PathBuf, String, Option<String>), Env>>> = LazyLock::new(Mutex::default);
+static OPENED: LazyLock<Mutex<HashMap<Opened, Env>>> = LazyLock::new(Mutex::default);
+
+type Opened = (PathBuf, String, Option<String>);
 
 struct Work {
     recipe: recipe::Recipe,
@@ -77,7 +78,7 @@ fn open(handle: &[u8]) -> PyResult<Work> {
     let env = if let Some(env) = opened.get(&key) {
         env.clone()
     } else {
-        let custody = custody(&key.0, None)?;
+        let custody = custody(key.0.clone(), None)?;
         if custody.ring_id() != key.1 {
             return Err(KeysError::new_err(
                 "the project that this executor has is under another key ring than the driver's\n  help: give executors the same \

@@ -47,11 +47,7 @@ pub(crate) fn detect(
 
 /// What each column of some rows seems to hold.
 #[pyfunction]
-pub(crate) fn inspect<'py>(
-    py: Python<'py>,
-    data: AnyRecordBatch,
-    most: usize,
-) -> PyResult<Vec<(String, Bound<'py, PyDict>)>> {
+pub(crate) fn inspect(py: Python<'_>, data: AnyRecordBatch, most: usize) -> PyResult<Vec<(String, Bound<'_, PyDict>)>> {
     let reader = data.into_reader()?;
     let verdicts = py.detach(|| profile(reader, most))?;
     verdicts

@@ -27,8 +27,8 @@ pub(crate) struct Project {
 }
 
 /// Finds the project at a folder or above it, and opens its keys.
-pub(crate) fn custody(start: &std::path::Path, passphrase: Option<String>) -> PyResult<Custody> {
-    let place = Place::find(start).map_err(|error| of_custody(&error))?.ok_or_else(|| {
+pub(crate) fn custody(start: PathBuf, passphrase: Option<String>) -> PyResult<Custody> {
+    let place = Place::find(&start).map_err(|error| of_custody(&error))?.ok_or_else(|| {
         KeysError::new_err(
             "there is no `cordon.yaml` in this folder or above\n  help: say where the project is: `project=…`",
         )
@@ -39,6 +39,11 @@ pub(crate) fn custody(start: &std::path::Path, passphrase: Option<String>) -> Py
 }
 
 impl Project {
+    /// Where it is, and which key ring it has.
+    pub(crate) fn place(&self) -> (PathBuf, String) {
+        (self.custody.root().to_path_buf(), self.custody.ring_id())
+    }
+
     fn env(&self, recipient: Option<&str>) -> PyResult<Env> {
         let mut envs = self.envs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(env) = envs.get(&recipient.map(str::to_owned)) {
@@ -74,10 +79,10 @@ impl Project {
     /// `passphrase` is for a project whose `keys.root` is `prompt`.
     #[new]
     #[pyo3(signature = (start, user, passphrase=None))]
-    fn new(py: Python<'_>, start: PathBuf, user: String, passphrase: Option<String>) -> PyResult<Self> {
+    fn new(py: Python<'_>, start: PathBuf, user: &str, passphrase: Option<String>) -> PyResult<Self> {
         py.detach(|| {
-            let custody = custody(&start, passphrase)?;
-            let record = custody.record(&user).map_err(|error| of_custody(&error))?;
+            let custody = custody(start, passphrase)?;
+            let record = custody.record(user).map_err(|error| of_custody(&error))?;
             Ok(Self { custody, record, envs: Mutex::default() })
         })
     }

@@ -1,6 +1,6 @@
 //! A compiled policy.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::portable;
 use crate::cluster;
 use crate::errors::{PolicyError, of_policy};
+use crate::project::Project;
 
 /// Of each dataset the columns that mean a person, each with its namespace.
 pub(crate) type Identities = IndexMap<String, IndexMap<String, String>>;
@@ -127,14 +128,13 @@ impl Recipe {
         py: Python<'py>,
         dataset: &str,
         schema: PySchema,
-        project: PathBuf,
-        ring: String,
+        project: &Project,
         recipient: Option<String>,
         keep_failures: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let columns = cordon_formats::text_names(&schema.into_inner())
             .map_err(|error| PolicyError::new_err(error.to_string()))?;
-        let handle = cluster::handle(self, dataset, columns, project, ring, recipient, keep_failures)?;
+        let handle = cluster::handle(self, dataset, columns, project.place(), recipient, keep_failures)?;
         Ok(PyBytes::new(py, &handle))
     }
 

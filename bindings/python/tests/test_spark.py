@@ -96,9 +96,12 @@ def test_streaming(spark: SparkSession, hospital: Hospital, tmp_path: pathlib.Pa
 def test_executors_with_other_keys_do_nothing(spark: SparkSession, hospital: Hospital, tmp_path: pathlib.Path) -> None:
     other = Hospital(tmp_path / "other", 20)
     recipe = cordon.compile(hospital.policy)
-    handle = recipe._native.handle("patients", pyarrow.Table.from_pylist(hospital.raw("patients")).schema, str(other.path), recipe.project._native.ring, None, False)
+    schema = pyarrow.Table.from_pylist(hospital.raw("patients")).schema
+    handle = recipe._native.handle("patients", schema, recipe.project._native, None, False)
+    moved = handle.replace(str(hospital.path).encode(), str(other.path).encode())
+    assert moved != handle
     with pytest.raises(cordon.KeysError, match="another key ring"):
-        next(iter(cordon._cordon.apply_to_batches(handle, iter([]))))
+        cordon._cordon.apply_to_batches(moved, iter([]))
     with pytest.raises(cordon.PolicyError):
         cordon._cordon.apply_to_batches(handle.replace(b"safe-harbor-hospital", b"safe-harbor-hospitaL"), iter([]))
 

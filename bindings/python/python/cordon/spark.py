@@ -63,7 +63,7 @@ def deidentify(
         schema = schema.add(StructField("cordon_failure", StringType(), True))
     opened: Project = recipe.project
     handle = recipe._native.handle(
-        of, columns, str(opened.path), opened._native.ring, recipe._recipient, failures == "keep"
+        of, columns, opened._native, recipe._recipient, failures == "keep"
     )
     opened._native.record_cluster(recipe._native, of, recipe._recipient)
     wanted = [df["`" + name.replace("`", "``") + "`"] for name in needed]
