@@ -78,7 +78,7 @@ fn open(handle: &[u8]) -> PyResult<Work> {
     let env = if let Some(env) = opened.get(&key) {
         env.clone()
     } else {
-        let custody = custody(key.0.clone(), None)?;
+        let custody = custody(&key.0, None)?;
         if custody.ring_id() != key.1 {
             return Err(KeysError::new_err(
                 "the project that this executor has is under another key ring than the driver's\n  help: give executors the same \

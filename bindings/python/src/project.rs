@@ -1,7 +1,7 @@
 //! A project's keys, opened by a program.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{RecordBatch, StringArray, UInt64Array};
@@ -27,8 +27,8 @@ pub(crate) struct Project {
 }
 
 /// Finds the project at a folder or above it, and opens its keys.
-pub(crate) fn custody(start: PathBuf, passphrase: Option<String>) -> PyResult<Custody> {
-    let place = Place::find(&start).map_err(|error| of_custody(&error))?.ok_or_else(|| {
+pub(crate) fn custody(start: &Path, passphrase: Option<String>) -> PyResult<Custody> {
+    let place = Place::find(start).map_err(|error| of_custody(&error))?.ok_or_else(|| {
         KeysError::new_err(
             "there is no `cordon.yaml` in this folder or above\n  help: say where the project is: `project=…`",
         )
@@ -75,13 +75,14 @@ impl Project {
 }
 
 #[pymethods]
+#[allow(clippy::needless_pass_by_value, reason = "what Python hands over is owned")]
 impl Project {
     /// `passphrase` is for a project whose `keys.root` is `prompt`.
     #[new]
     #[pyo3(signature = (start, user, passphrase=None))]
     fn new(py: Python<'_>, start: PathBuf, user: &str, passphrase: Option<String>) -> PyResult<Self> {
         py.detach(|| {
-            let custody = custody(start, passphrase)?;
+            let custody = custody(&start, passphrase)?;
             let record = custody.record(user).map_err(|error| of_custody(&error))?;
             Ok(Self { custody, record, envs: Mutex::default() })
         })

@@ -25,7 +25,7 @@ pub fn pytest(file: &str, only: &str) {
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
-    println!("{}", said.lines().last().unwrap_or_default());
+    eprintln!("{}", said.lines().last().unwrap_or_default());
 }
 
 #[test]
