@@ -143,3 +143,19 @@ spark.stop()
     table = pyarrow.parquet.read_table(tmp_path / "safe.parquet")
     want = cordon.compile(hospital.policy).apply(pyarrow.Table.from_pylist(hospital.raw("claims")), "claims", failures="return")
     assert sorted(table["claim_id"].to_pylist()) == sorted(want[0]["claim_id"].to_pylist())
+
+
+def test_what_the_readme_says_runs_as_written(hospital: Hospital, tmp_path: pathlib.Path) -> None:
+    """The second snippet, in a process of its own beside a folder `clinic`; a session of Connect."""
+    snippet = (pathlib.Path(os.environ["CORDON_PYTHON"]) / "README.md").read_text().split("```python\n")[2].split("```")[0]
+    copy = tmp_path / "clinic"
+    shutil.copytree(hospital.path, copy)
+    shutil.copy(hospital.policy, copy / "policies" / "safe-harbor.yaml")
+    before = """
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.remote("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+patients = spark.read.csv("clinic/data/csv/patients.csv", header=True)
+"""
+    after = "\nassert safe.count() == patients.count() and 'ssn' not in safe.columns\nspark.stop()\n"
+    done = subprocess.run([sys.executable, "-c", before + snippet + after], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
