@@ -27,7 +27,7 @@ def told(work):
         return work()
     except adbc_driver_manager.Error as error:
         return {"status": error.status_code.name, "error": str(error)}
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:
         return {"status": type(error).__name__, "error": str(error)}
 
 
