@@ -177,6 +177,7 @@ fn python() -> Result<PathBuf, String> {
         "polars",
         "duckdb",
         "pytest",
+        "adbc-driver-flightsql",
     ];
     python_with(&packages, "test-venv")
 }

@@ -13,6 +13,8 @@ pub struct ServerSection {
     pub http: Option<At<String>>,
     /// Address and port at which clients of PostgreSQL are served, such as `127.0.0.1:5433`. Beyond this machine it takes `tls`.
     pub postgres: Option<At<String>>,
+    /// Address and port at which clients of Arrow Flight SQL are served, such as `127.0.0.1:32010`. Beyond this machine it takes `tls`.
+    pub flight: Option<At<String>>,
     /// Address and port at which Prometheus finds the metrics, without log-in: of this machine only.
     pub metrics: Option<At<String>>,
     /// With it every connection is TLS 1.3 or 1.2, also on this machine.

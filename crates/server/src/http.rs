@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cordon_access::PurposeOfUse;
 use cordon_audit::{Event, Filter};
-use data_encoding::BASE64;
+use data_encoding::{BASE64, BASE64_NOPAD};
 use futures::stream;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -217,15 +217,15 @@ async fn for_session(
 }
 
 /// What the client shows: a header before the certificate of its connection, which a proxy may share.
-fn credential(headers: &HeaderMap, peer: &Peer) -> Result<Credential, Refused> {
+pub fn credential(headers: &HeaderMap, peer: &Peer) -> Result<Credential, Trouble> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = given.next() else {
         return match &peer.certificate {
             Some(certificate) => Ok(Credential::Certificate(certificate.clone())),
-            None => Err(Trouble::NoCredential.into()),
+            None => Err(Trouble::NoCredential),
         };
     };
-    let malformed = || Refused::from(Trouble::LogIn(Refusal::NotTaken));
+    let malformed = || Trouble::LogIn(Refusal::NotTaken);
     if given.next().is_some() {
         return Err(malformed());
     }
@@ -234,7 +234,9 @@ fn credential(headers: &HeaderMap, peer: &Peer) -> Result<Credential, Refused> {
         "negotiate" => Ok(Credential::Ticket(BASE64.decode(shown.trim().as_bytes()).map_err(|_| malformed())?)),
         "bearer" => Ok(Credential::Token(Zeroizing::new(shown.trim().to_owned()))),
         "basic" => {
-            let bytes = Zeroizing::new(BASE64.decode(shown.trim().as_bytes()).map_err(|_| malformed())?);
+            // Clients of Flight leave the padding away.
+            let shown = shown.trim().trim_end_matches('=');
+            let bytes = Zeroizing::new(BASE64_NOPAD.decode(shown.as_bytes()).map_err(|_| malformed())?);
             let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;
             let (name, password) = text.split_once(':').ok_or_else(malformed)?;
             Ok(Credential::Password { name: name.to_owned(), password: Zeroizing::new(password.to_owned()) })

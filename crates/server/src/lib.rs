@@ -1,4 +1,4 @@
-//! The server: people and programs log in and ask, over HTTP or as clients of PostgreSQL.
+//! The server: people and programs log in and ask, over HTTP, as clients of PostgreSQL or of Arrow Flight SQL.
 //!
 //! This crate exists so that every way in is the same way: a front end carries a credential to [`log_in`], gets a
 //! [`session`], and asks through [`service`], which is where `cordon-query` decides, records and answers. It refuses to start without a way
@@ -12,7 +12,9 @@
 //! | [`service`] | asking, within the limits that hold for all |
 //! | [`http`] | the HTTP front end |
 //! | [`pg`] | the front end for clients of PostgreSQL |
+//! | [`flight`] | the front end for clients of Arrow Flight SQL |
 
+pub mod flight;
 pub mod http;
 pub mod log_in;
 pub mod metrics;
@@ -92,6 +94,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     http: Option<TcpListener>,
     postgres: Option<TcpListener>,
+    flight: Option<TcpListener>,
     metrics: Option<TcpListener>,
     tell: Tell,
     /// Users, roles and policies are read again while it is there.
@@ -117,14 +120,15 @@ impl Server {
         getrandom::fill(&mut key).map_err(|_| StartError::Randomness)?;
         let http = listen(settings.http).await?;
         let postgres = listen(settings.postgres).await?;
+        let flight = listen(settings.flight).await?;
         let for_metrics = listen(settings.metrics).await?;
         let service = Arc::new(Service::new(project, settings, metrics, log_in, &key, queries));
-        Ok(Self { service, tls, http, postgres, metrics: for_metrics, tell, _rules: rules })
+        Ok(Self { service, tls, http, postgres, flight, metrics: for_metrics, tell, _rules: rules })
     }
 
     /// Where it listens, by what is spoken there: a port 0 of the configuration is another by now.
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        [("http", &self.http), ("postgres", &self.postgres), ("metrics", &self.metrics)]
+        [("http", &self.http), ("postgres", &self.postgres), ("flight", &self.flight), ("metrics", &self.metrics)]
             .into_iter()
             .filter_map(|(what, listener)| Some((what, listener.as_ref()?.local_addr().ok()?)))
             .collect()
@@ -135,7 +139,8 @@ impl Server {
         let (drained, _) = watch::channel(false);
         let room = Arc::new(Semaphore::new(self.service.limits().connections));
         let mut accepting = JoinSet::new();
-        for (listener, inside) in [(self.http, Inside::Http), (self.postgres, Inside::Postgres)] {
+        let fronts = [(self.http, Inside::Http), (self.postgres, Inside::Postgres), (self.flight, Inside::Flight)];
+        for (listener, inside) in fronts {
             let Some(listener) = listener else { continue };
             let front = Front {
                 service: Arc::clone(&self.service),
@@ -219,7 +224,7 @@ async fn accept(listener: TcpListener, front: Front) {
             let service = Arc::clone(&front.service);
             let _present = service.metrics.connection();
             match front.inside {
-                Inside::Http => http_connection(front, socket, address).await,
+                Inside::Http | Inside::Flight => http_connection(front, socket, address).await,
                 Inside::Postgres => {
                     let config = front.tls.as_ref().map(|tls| tls.config(Inside::Postgres));
                     pg::connection(front.service, config, socket, address, front.drained).await;
@@ -236,15 +241,19 @@ async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
     let stall = front.service.limits().stall_timeout;
     let Some(tls) = &front.tls else {
         let peer = Peer { address: address.ip(), tls: false, certificate: None };
-        return http1_connection(front, Stalling::new(socket, stall), peer).await;
+        let stream = Stalling::new(socket, stall);
+        return match front.inside {
+            Inside::Flight => http2_connection(front, stream, peer).await,
+            _ => http1_connection(front, stream, peer).await,
+        };
     };
-    let acceptor = TlsAcceptor::from(tls.config(Inside::Http));
+    let acceptor = TlsAcceptor::from(tls.config(front.inside));
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(socket)).await else {
         return front.service.metrics.count("handshakes", "failed");
     };
     let (_, connection) = stream.get_ref();
     let certificate = connection.peer_certificates().and_then(|chain| chain.first()).map(|one| one.to_vec());
-    let http2 = connection.alpn_protocol() == Some(b"h2");
+    let http2 = front.inside == Inside::Flight || connection.alpn_protocol() == Some(b"h2");
     let peer = Peer { address: address.ip(), tls: true, certificate };
     let stream = Stalling::new(stream, stall);
     if http2 { http2_connection(front, stream, peer).await } else { http1_connection(front, stream, peer).await }
@@ -280,9 +289,13 @@ async fn http2_connection<S>(front: Front, stream: S, peer: Peer)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (service, peer) = (front.service, Arc::new(peer));
+    let (service, peer, inside) = (front.service, Arc::new(peer), front.inside);
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
-        Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
+        let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
+        match inside {
+            Inside::Flight => Box::pin(flight::answer(service, peer, request)),
+            _ => Box::pin(http::answer(service, peer, request)),
+        }
     });
     let mut connection = pin!(
         http2::Builder::new(TokioExecutor::new())
@@ -332,9 +345,10 @@ async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell) {
     let mut said = String::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        let (sessions, tls) = (Arc::clone(&service.sessions), tls.clone());
+        let (kept, tls) = (Arc::clone(&service), tls.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            sessions.sweep();
+            kept.sessions.sweep();
+            kept.flight.sweep();
             tls.map_or(Ok(false), |tls| tls.refresh())
         });
         match looked.await {

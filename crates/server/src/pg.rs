@@ -2,7 +2,7 @@
 //!
 //! Written here and not with `pgwire`: see `docs/decisions/0031-a-server-of-few-parts.md`.
 
-mod catalog;
+pub(crate) mod catalog;
 mod connection;
 mod statement;
 mod types;

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
+use crate::flight::Kept;
 use crate::log_in::{Credential, LogIn, Refusal};
 use crate::metrics::Metrics;
 use crate::pg::Cancels;
@@ -214,6 +215,7 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     pub sessions: Arc<Sessions>,
     pub cancels: Cancels,
+    pub flight: Kept,
     project: Arc<OpenProject>,
     questions: Questions,
     /// Where queries are computed, so that one that computes for long holds up no clock and no other client.
@@ -244,6 +246,7 @@ impl Service {
             metrics,
             sessions: Arc::new(sessions),
             cancels: Cancels::default(),
+            flight: Kept::default(),
             questions: Questions::new(Arc::clone(&project)),
             queries,
             project,

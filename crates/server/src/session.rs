@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use cordon_access::Principal;
 use cordon_audit::{Event, Label};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
+use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 use crate::log_in::{Credential, Known, LogIn};
 use crate::metrics::Metrics;
@@ -22,6 +25,9 @@ pub struct Session {
     known: Known,
     began: Instant,
     last: Mutex<Instant>,
+    /// It goes by a token of its own, so that whoever has that may end it.
+    by_token: AtomicBool,
+    closed: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -100,6 +106,8 @@ impl Drop for Permit {
 }
 
 const REMEMBERED: usize = 10_000;
+/// Sessions of one principal that go by tokens of their own.
+const BY_TOKEN: usize = 256;
 
 impl Sessions {
     pub fn new(
@@ -133,6 +141,8 @@ impl Sessions {
             known,
             began: Instant::now(),
             last: Mutex::new(Instant::now()),
+            by_token: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             metrics: Arc::clone(&self.metrics),
         };
         self.metrics.sessions(1);
@@ -170,6 +180,33 @@ impl Sessions {
         }
     }
 
+    /// A token for what follows in a session, from the same client. It holds as long as the session does. `None` where there are as many as
+    /// may be.
+    pub fn token(&self, session: &Arc<Session>, client: IpAddr) -> Option<Zeroizing<String>> {
+        let mut random = Zeroizing::new([0; 32]);
+        getrandom::fill(random.as_mut_slice()).ok()?;
+        let token = Zeroizing::new(format!("cordon-{}", BASE64URL_NOPAD.encode(random.as_slice())));
+        {
+            let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            let of = |other: &&Arc<Session>| {
+                other.by_token.load(Ordering::Relaxed) && other.principal.name == session.principal.name
+            };
+            if remembered.len() >= REMEMBERED || remembered.values().filter(of).count() >= BY_TOKEN {
+                return None;
+            }
+        }
+        session.by_token.store(true, Ordering::Relaxed);
+        self.remember(&Credential::Token(token.clone()), client, session);
+        Some(token)
+    }
+
+    /// Ends a session that goes by a token of its own. Says whether it is one: another is also that of others who show the same credential.
+    pub fn close(&self, session: &Session) -> bool {
+        let ours = session.by_token.load(Ordering::Relaxed);
+        session.closed.fetch_or(ours, Ordering::Relaxed);
+        ours
+    }
+
     /// Forgets those that are over.
     pub fn sweep(&self) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +235,9 @@ impl Sessions {
 
     /// Whether the session holds still: asked before each query and each batch of its answer.
     pub fn check(&self, session: &Session) -> Result<(), Ended> {
+        if session.closed.load(Ordering::Relaxed) {
+            return Err(Ended("it was closed"));
+        }
         if session.began.elapsed() >= self.limits.session_lifetime {
             return Err(Ended("it has lasted as long as a session may"));
         }

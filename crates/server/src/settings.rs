@@ -17,6 +17,7 @@ use cordon_pipeline::server_config::{CertificateName, LimitsSection, ServerSecti
 pub struct Settings {
     pub http: Option<SocketAddr>,
     pub postgres: Option<SocketAddr>,
+    pub flight: Option<SocketAddr>,
     /// Of this machine.
     pub metrics: Option<SocketAddr>,
     pub tls: Option<TlsFiles>,
@@ -102,11 +103,12 @@ impl Settings {
             .map(|tls| TlsFiles { certificate: path(&tls.certificate.value), key: path(&tls.key.value) });
         let mut http = wrong.address(section.http.as_ref());
         let postgres = wrong.address(section.postgres.as_ref());
+        let flight = wrong.address(section.flight.as_ref());
         let metrics = wrong.address(section.metrics.as_ref());
-        if section.http.is_none() && section.postgres.is_none() {
+        if section.http.is_none() && section.postgres.is_none() && section.flight.is_none() {
             http = LISTEN.parse().ok();
         }
-        for (at, address) in [(&section.http, http), (&section.postgres, postgres)] {
+        for (at, address) in [(&section.http, http), (&section.postgres, postgres), (&section.flight, flight)] {
             if let (Some(at), Some(address)) = (at, address)
                 && tls.is_none()
                 && !address.ip().is_loopback()
@@ -220,6 +222,7 @@ impl Settings {
         Ok(Self {
             http,
             postgres,
+            flight,
             metrics,
             tls,
             oidc,
@@ -334,7 +337,7 @@ mod tests {
     fn it_listens_to_this_machine_alone_where_nothing_else_is_said() {
         let settings = check(USERS).unwrap();
         assert_eq!(settings.http, Some(LISTEN.parse().unwrap()));
-        assert!(settings.postgres.is_none() && settings.metrics.is_none());
+        assert!(settings.postgres.is_none() && settings.flight.is_none() && settings.metrics.is_none());
         assert_eq!(settings.local_users, Some(PathBuf::from("/p/users.yaml")));
     }
 
@@ -344,6 +347,7 @@ mod tests {
             ("http: 127.0.0.1:1\n".to_owned(), "no way to log in"),
             (format!("http: 0.0.0.0:8443\n{USERS}"), "without TLS"),
             (format!("postgres: 192.0.2.1:5432\n{USERS}"), "without TLS"),
+            (format!("flight: 0.0.0.0:32010\n{USERS}"), "without TLS"),
             (format!("metrics: 0.0.0.0:9464\n{USERS}"), "for this machine only"),
             (format!("http: nowhere\n{USERS}"), "not an address"),
             (format!("limits: {{ queries: 0 }}\n{USERS}"), "this limit is none"),

@@ -27,6 +27,7 @@ pub struct TlsError {
 pub enum Inside {
     Http,
     Postgres,
+    Flight,
 }
 
 /// The server's identity and whom it trusts; connections that are open keep what they began with.
@@ -40,6 +41,7 @@ struct Current {
     stamps: Vec<Option<(SystemTime, u64)>>,
     http: Arc<ServerConfig>,
     postgres: Arc<ServerConfig>,
+    flight: Arc<ServerConfig>,
 }
 
 impl Tls {
@@ -53,6 +55,7 @@ impl Tls {
         Arc::clone(match inside {
             Inside::Http => &current.http,
             Inside::Postgres => &current.postgres,
+            Inside::Flight => &current.flight,
         })
     }
 
@@ -121,10 +124,11 @@ fn load(files: &TlsFiles, clients: Option<&Certificates>) -> Result<Current, Tls
     http.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     http.send_tls13_tickets = 0;
     http.max_early_data_size = 0;
-    let mut postgres = http.clone();
+    let (mut postgres, mut flight) = (http.clone(), http.clone());
     http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     postgres.alpn_protocols = vec![b"postgresql".to_vec()];
-    Ok(Current { stamps, http: Arc::new(http), postgres: Arc::new(postgres) })
+    flight.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Current { stamps, http: Arc::new(http), postgres: Arc::new(postgres), flight: Arc::new(flight) })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

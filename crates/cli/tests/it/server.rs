@@ -1,6 +1,7 @@
 //! `cordon serve` and real clients of it: who is let in, what they get, and what happens when there is too much.
 
 mod clients;
+mod flight;
 mod http;
 mod kerberos;
 mod load;

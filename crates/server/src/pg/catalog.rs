@@ -104,7 +104,7 @@ fn like(pattern: &[char], text: &[char]) -> bool {
     }
 }
 
-fn is_like(pattern: Option<&str>, text: &str) -> bool {
+pub fn is_like(pattern: Option<&str>, text: &str) -> bool {
     // More than a few of them would be work for whoever sends it.
     let Some(pattern) = pattern else { return true };
     let pattern: Vec<char> = pattern.replace("\\\\", "\\").chars().collect();

@@ -10,10 +10,11 @@ use std::time::Duration;
 use data_encoding::{BASE64URL_NOPAD as BASE64, HEXLOWER};
 use serde_json::{Value, json};
 
+use super::flight;
 use super::site::{Got, Site, folder};
 use crate::servers::{Pki, Running, absent, free_port, output};
 
-struct Provider {
+pub struct Provider {
     _running: Running,
     port: u16,
     ca: String,
@@ -21,7 +22,7 @@ struct Provider {
 }
 
 impl Provider {
-    fn start(pki: &Pki, port: u16, algorithm: &str) -> Option<Self> {
+    pub fn start(pki: &Pki, port: u16, algorithm: &str) -> Option<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
             || Path::new(env!("CARGO_BIN_EXE_cordon")).ancestors().nth(2).unwrap().to_path_buf(),
             PathBuf::from,
@@ -52,7 +53,7 @@ impl Provider {
         Some(Self { _running: running, port, ca: pki.path("ca.pem"), public })
     }
 
-    fn token(&self, client: &str, resource: &str) -> String {
+    pub fn token(&self, client: &str, resource: &str) -> String {
         let said = output(Command::new("curl").args([
             "-sS",
             "--noproxy",
@@ -95,7 +96,7 @@ fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
 }
 
 /// A project that trusts a provider which is not started yet.
-fn site(port: u16, more: &str) -> Option<Site> {
+pub fn site(port: u16, more: &str) -> Option<Site> {
     let project = folder("");
     project.write("denied.yaml", "{}");
     let ca = project.dir.path().join("pki/ca.pem");
@@ -178,9 +179,12 @@ fn a_token_of_the_provider_lets_in_and_forgeries_do_not() {
         let got = status(&site, forgery);
         assert!(matches!(got.status, 401 | 429), "{what}: {} {}", got.status, got.body);
         assert!(!got.body.contains("engineer") && !got.headers.contains(forgery.as_str()), "{what}");
+        let got = flight::call(&site, &flight::bearer(forgery), "ListActions", &[]);
+        assert!(matches!(got.status, 8 | 16), "{what}: {} {}", got.status, got.words);
     }
     // The one that holds goes on holding meanwhile.
     status(&site, &token).is(200);
+    flight::call(&site, &flight::bearer(&token), "ListActions", &[]).is(0);
     let failed = site.folder.audit("log_in_failed");
     for what in
         ["for another audience", "no key of its issuer signed it", "not an access token of an algorithm that is taken"]

@@ -79,6 +79,7 @@ pub struct Site {
     pub running: Running,
     pub http: u16,
     pub postgres: u16,
+    pub flight: u16,
     pub metrics: u16,
 }
 
@@ -132,6 +133,7 @@ impl Site {
 server:
   http: 127.0.0.1:0
   postgres: 127.0.0.1:0
+  flight: 127.0.0.1:0
   metrics: 127.0.0.1:0
   tls: {{ certificate: {pki_folder}/server.pem, key: {pki_folder}/server.key }}
   limits:
@@ -146,8 +148,8 @@ server:
         for name in ["ana", "ben", "engineer", "ida"] {
             add_user(&folder, name, &format!("{PASSWORD} of {name}"));
         }
-        let (running, [http, postgres, metrics]) = serve(&folder);
-        Some(Self { folder, pki, running, http, postgres, metrics })
+        let (running, [http, postgres, flight, metrics]) = serve_at(&folder, ["http", "postgres", "flight", "metrics"]);
+        Some(Self { folder, pki, running, http, postgres, flight, metrics })
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -237,6 +239,11 @@ pub fn add_user(folder: &Folder, name: &str, password: &str) {
 
 /// The server, and the ports of HTTP, PostgreSQL's protocol and metrics.
 pub fn serve(folder: &Folder) -> (Running, [u16; 3]) {
+    serve_at(folder, ["http", "postgres", "metrics"])
+}
+
+/// The server, and where it speaks what.
+fn serve_at<const N: usize>(folder: &Folder, what: [&str; N]) -> (Running, [u16; N]) {
     let log = fs::File::create(folder.dir.path().join("server.log")).unwrap();
     let mut child = binary()
         .args(["serve", "--format", "json"])
@@ -254,7 +261,7 @@ pub fn serve(folder: &Folder) -> (Running, [u16; 3]) {
         let at = said["listening"][name].as_str().unwrap_or("-:0");
         at.rsplit_once(':').unwrap().1.parse().unwrap()
     };
-    (running, ["http", "postgres", "metrics"].map(port))
+    (running, what.map(port))
 }
 
 /// A certificate for a client, of an authority of [`Pki`]: the paths of it and of its key.
