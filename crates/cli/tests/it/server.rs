@@ -1,6 +1,7 @@
 //! `cordon serve` and real clients of it: who is let in, what they get, and what happens when there is too much.
 
 mod clients;
+mod directory;
 mod http;
 mod kerberos;
 mod load;
@@ -9,3 +10,6 @@ mod postgres;
 #[path = "../../../kerberos/tests/it/realm.rs"]
 mod realm;
 mod site;
+#[path = "../../../directory/tests/it/slapd.rs"]
+mod slapd;
+mod tokens;

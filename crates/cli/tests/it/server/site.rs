@@ -122,6 +122,11 @@ impl Site {
     }
 
     pub fn start_in(folder: Folder, log_in: &str, limits: &str) -> Option<Self> {
+        Self::start_with(folder, log_in, limits, &[])
+    }
+
+    /// With variables of the environment.
+    pub fn start_with(folder: Folder, log_in: &str, limits: &str, variables: &[(&str, &str)]) -> Option<Self> {
         let pki = Pki::make(&folder.dir.path().join("pki"))?;
         let pki_folder = pki.dir.display();
         let config = folder.read("cordon.yaml");
@@ -146,7 +151,7 @@ server:
         for name in ["ana", "ben", "engineer", "ida"] {
             add_user(&folder, name, &format!("{PASSWORD} of {name}"));
         }
-        let (running, [http, postgres, metrics]) = serve(&folder);
+        let (running, [http, postgres, metrics]) = serve_with(&folder, variables);
         Some(Self { folder, pki, running, http, postgres, metrics })
     }
 
@@ -237,9 +242,14 @@ pub fn add_user(folder: &Folder, name: &str, password: &str) {
 
 /// The server, and the ports of HTTP, PostgreSQL's protocol and metrics.
 pub fn serve(folder: &Folder) -> (Running, [u16; 3]) {
+    serve_with(folder, &[])
+}
+
+fn serve_with(folder: &Folder, variables: &[(&str, &str)]) -> (Running, [u16; 3]) {
     let log = fs::File::create(folder.dir.path().join("server.log")).unwrap();
     let mut child = binary()
         .args(["serve", "--format", "json"])
+        .envs(variables.iter().copied())
         .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(log)
