@@ -34,7 +34,8 @@ pub struct RangerSection {
     pub admin: Option<AdminSection>,
 }
 
-/// A Ranger Admin. The log-in is in the environment, `CORDON_RANGER_USER` and `CORDON_RANGER_PASSWORD`, or is a client certificate.
+/// A Ranger Admin. The log-in is in the environment, `CORDON_RANGER_USER` and `CORDON_RANGER_PASSWORD`, or is a client certificate, or
+/// Kerberos.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AdminSection {
@@ -58,9 +59,24 @@ pub struct AdminSection {
     /// Its private key, PEM, which only its owner can read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Log in by Kerberos: with the tickets of whoever runs this, or a keytab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kerberos: Option<AdminKerberos>,
     /// After so long without an answer the Admin counts as down.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u16,
+}
+
+/// Who this program is to the Admin. With nothing in it, whoever runs it, by the tickets of `kinit` (`KRB5CCNAME`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AdminKerberos {
+    /// Such as `cordon/host.hospital.example@HOSPITAL.EXAMPLE`; else the first that there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// A file with the principal's key, which only its owner can read; relative to the project folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keytab: Option<String>,
 }
 
 fn default_database() -> String {
@@ -121,6 +137,10 @@ impl RangerSection {
             }
             if admin.certificate.is_some() != admin.key.is_some() {
                 tell("/ranger/admin".to_owned(), "`certificate` and `key` belong together", "name both or neither");
+            }
+            if admin.kerberos.is_some() && admin.certificate.is_some() {
+                let what = "the log-in is by Kerberos and by a certificate";
+                tell("/ranger/admin/kerberos".to_owned(), what, "keep one of `kerberos` and `certificate`");
             }
             if admin.max_age < admin.poll {
                 let what = "policies are out of force before they are asked for again";

@@ -28,7 +28,8 @@ pub struct DirectoryConfig {
     /// Below what groups are looked for; where users are, if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
-    /// Seconds for which an answer holds, 1 to 3600: a user who left a group is in it for so long.
+    /// Seconds for which an answer holds, 1 to 3600: a user who left a group is in it for so long. Sessions that are open end then, and after
+    /// twice as long where the directory cannot be asked.
     #[serde(default = "sixty")]
     pub keep_seconds: u16,
     /// Seconds that one question may take, 1 to 60.

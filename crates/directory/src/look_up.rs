@@ -110,9 +110,14 @@ impl Directory {
         Ok(Self { config, tls, password, kept: Mutex::default() })
     }
 
+    /// For how long an answer is given again.
+    pub fn keep(&self) -> Duration {
+        Duration::from_secs(self.config.keep_seconds.into())
+    }
+
     /// `None` for one whom the directory does not know, or has disabled.
     pub async fn groups_of(&self, user: &str) -> Result<Option<Found>, DirectoryError> {
-        let keep = Duration::from_secs(self.config.keep_seconds.into());
+        let keep = self.keep();
         if let Some((asked, found)) = self.kept().get(user)
             && asked.elapsed() < keep
         {

@@ -100,6 +100,7 @@ pub enum PlanProblemKind {
     WrongTypes,
     NotGrouped,
     TooDeep,
+    Parameters,
     NotSupported,
     Other,
 }
@@ -115,6 +116,7 @@ impl PlanProblemKind {
             Self::WrongTypes => "an operator or function does not take values of these types",
             Self::NotGrouped => "a column is neither grouped by nor aggregated",
             Self::TooDeep => "the query is nested too deeply",
+            Self::Parameters => "parameters are `$1`, `$2` and so on, each with its value",
             Self::NotSupported => "the query uses something that is not supported",
             Self::Other => "the query cannot be planned",
         }

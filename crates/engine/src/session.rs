@@ -456,7 +456,7 @@ impl AuthorizedSession {
         cast_parameters(&logical, &mut found)?;
         let highest = found.keys().filter_map(|name| name.strip_prefix('$')?.parse::<usize>().ok()).max().unwrap_or(0);
         if highest > MAX_PARAMETERS || found.keys().any(|name| !is_parameter(name)) {
-            return Err(EngineError::Refused { reason: PARAMETERS });
+            return Err(problem(PlanProblemKind::Parameters));
         }
         let parameters = (1..=highest).map(|number| found.get(&format!("${number}")).cloned().flatten()).collect();
         let schema = if gated.explain {
@@ -711,7 +711,6 @@ fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, 
 }
 
 const MAX_PARAMETERS: usize = 1000;
-const PARAMETERS: &str = "parameters are `$1`, `$2` and so on, each with its value";
 
 fn is_parameter(name: &str) -> bool {
     name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number > 0)
@@ -751,7 +750,7 @@ fn bound(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<LogicalPlan, Engi
                 .is_some_and(|at: usize| at <= parameters.len())
     };
     if !names.iter().all(known) {
-        return Err(EngineError::Refused { reason: PARAMETERS });
+        return Err(problem(PlanProblemKind::Parameters));
     }
     if names.is_empty() {
         return Ok(plan);
@@ -770,5 +769,9 @@ fn last_name(name: &ObjectName) -> Option<String> {
 }
 
 fn unknown_table() -> EngineError {
-    EngineError::Planning(PlanProblem { kind: PlanProblemKind::UnknownTable, position: None, did_you_mean: None })
+    problem(PlanProblemKind::UnknownTable)
+}
+
+fn problem(kind: PlanProblemKind) -> EngineError {
+    EngineError::Planning(PlanProblem { kind, position: None, did_you_mean: None })
 }

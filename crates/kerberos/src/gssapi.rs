@@ -1,7 +1,7 @@
 //! The calls into the system's GSS-API (RFC 2744), and nothing else.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -21,6 +21,10 @@ const SPNEGO: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x02];
 /// 1.2.840.113554.1.2.1.4
 const HOSTBASED_SERVICE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x01, 0x04];
 
+/// 1.2.840.113554.1.2.2.1
+const KRB5_PRINCIPAL: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02, 0x01];
+
+const INITIATE: c_int = 1;
 const ACCEPT: c_int = 2;
 const INDEFINITE: u32 = 0xffff_ffff;
 
@@ -96,6 +100,21 @@ type AcceptSecContext = unsafe extern "C" fn(
     *mut u32,
     *mut Handle,
 ) -> u32;
+type InitSecContext = unsafe extern "C" fn(
+    *mut u32,
+    Handle,
+    *mut Handle,
+    Handle,
+    *const Oid,
+    u32,
+    u32,
+    *const c_void,
+    *const Buffer,
+    *mut *const Oid,
+    *mut Buffer,
+    *mut u32,
+    *mut u32,
+) -> u32;
 type DisplayName = unsafe extern "C" fn(*mut u32, Handle, *mut Buffer, *mut *const Oid) -> u32;
 type DisplayStatus = unsafe extern "C" fn(*mut u32, u32, c_int, *const Oid, *mut u32, *mut Buffer) -> u32;
 type Release = unsafe extern "C" fn(*mut u32, *mut Handle) -> u32;
@@ -107,6 +126,7 @@ struct Gss {
     import_name: ImportName,
     acquire_cred_from: AcquireCredFrom,
     accept_sec_context: AcceptSecContext,
+    init_sec_context: InitSecContext,
     display_name: DisplayName,
     display_status: DisplayStatus,
     release_name: Release,
@@ -130,6 +150,7 @@ fn load() -> Result<Gss, libloading::Error> {
             import_name: *library.get(b"gss_import_name\0")?,
             acquire_cred_from: *library.get(b"gss_acquire_cred_from\0")?,
             accept_sec_context: *library.get(b"gss_accept_sec_context\0")?,
+            init_sec_context: *library.get(b"gss_init_sec_context\0")?,
             display_name: *library.get(b"gss_display_name\0")?,
             display_status: *library.get(b"gss_display_status\0")?,
             release_name: *library.get(b"gss_release_name\0")?,
@@ -224,41 +245,102 @@ impl Credential {
     /// From this keytab and from no other place.
     pub(crate) fn of_service(keytab: &Path, service: &str) -> Result<Self, KerberosError> {
         let gss = gss()?;
-        let mut path = b"FILE:".to_vec();
-        path.extend(keytab.as_os_str().as_bytes());
-        let path = CString::new(path).map_err(|_| KerberosError::Keytab)?;
-        let (mut minor, mut name) = (0, Name(ptr::null_mut(), gss));
-        let (text, kind) = (Buffer::over(service.as_bytes()), Oid::of(HOSTBASED_SERVICE));
-        // SAFETY: text and kind are valid for the call, and the name is null before it.
-        let major = unsafe { (gss.import_name)(&raw mut minor, &raw const text, &raw const kind, &raw mut name.0) };
-        if major != 0 {
-            return Err(KerberosError::ServiceName);
+        let name = Name::import(gss, service, HOSTBASED_SERVICE)?;
+        Self::acquire(gss, &name, ACCEPT, &[(c"keytab", file(keytab)?)]).ok_or(KerberosError::Keytab)
+    }
+
+    /// Of a client: by a keytab, with tickets that stay in this process under the cache's name, or by the tickets that whoever runs this has.
+    pub(crate) fn of_client(
+        keytab: Option<&Path>,
+        principal: Option<&str>,
+        cache: &str,
+    ) -> Result<Self, KerberosError> {
+        let gss = gss()?;
+        let name = match principal {
+            Some(principal) => Name::import(gss, principal, KRB5_PRINCIPAL)?,
+            None => Name(ptr::null_mut(), gss),
+        };
+        let mut settings = Vec::new();
+        if let Some(keytab) = keytab {
+            let cache = CString::new(format!("MEMORY:{cache}")).map_err(|_| KerberosError::NoTicket)?;
+            settings = vec![(c"client_keytab", file(keytab)?), (c"ccache", cache)];
         }
+        Self::acquire(gss, &name, INITIATE, &settings).ok_or(KerberosError::NoTicket)
+    }
+
+    fn acquire(gss: &'static Gss, name: &Name, usage: c_int, settings: &[(&CStr, CString)]) -> Option<Self> {
         let mut mechanisms = [Oid::of(KRB5), Oid::of(SPNEGO)];
         let mechanisms = OidSet { count: mechanisms.len(), elements: mechanisms.as_mut_ptr() };
-        let mut setting = Setting { key: c"keytab".as_ptr(), value: path.as_ptr() };
-        let settings = Settings { count: 1, elements: &raw mut setting };
-        let mut handle = ptr::null_mut();
-        // SAFETY: name, mechanisms and settings are valid for the call, and the library copies what it keeps of them; null asks for
-        // neither the mechanisms nor the time that were got.
+        let mut settings: Vec<Setting> =
+            settings.iter().map(|(key, value)| Setting { key: key.as_ptr(), value: value.as_ptr() }).collect();
+        let store = Settings { count: settings.len() as u32, elements: settings.as_mut_ptr() };
+        let store = if settings.is_empty() { ptr::null() } else { &raw const store };
+        let (mut minor, mut handle) = (0, ptr::null_mut());
+        // SAFETY: name, mechanisms and settings are valid for the call (a null name is the default one, a null store none), and the library
+        // copies what it keeps of them; null asks for neither the mechanisms nor the time that were got.
         let major = unsafe {
             (gss.acquire_cred_from)(
                 &raw mut minor,
                 name.0,
                 INDEFINITE,
                 &raw const mechanisms,
-                ACCEPT,
-                &raw const settings,
+                usage,
+                store,
                 &raw mut handle,
                 ptr::null_mut(),
                 ptr::null_mut(),
             )
         };
-        if major != 0 || handle.is_null() {
-            return Err(KerberosError::Keytab);
-        }
-        Ok(Self(handle, gss))
+        (major == 0 && !handle.is_null()).then_some(Self(handle, gss))
     }
+}
+
+fn file(path: &Path) -> Result<CString, KerberosError> {
+    let mut text = b"FILE:".to_vec();
+    text.extend(path.as_os_str().as_bytes());
+    CString::new(text).map_err(|_| KerberosError::Keytab)
+}
+
+impl Name {
+    fn import(gss: &'static Gss, text: &str, kind: &'static [u8]) -> Result<Self, KerberosError> {
+        let (mut minor, mut name) = (0, Self(ptr::null_mut(), gss));
+        let (text, kind) = (Buffer::over(text.as_bytes()), Oid::of(kind));
+        // SAFETY: text and kind are valid for the call, and the name is null before it.
+        let major = unsafe { (gss.import_name)(&raw mut minor, &raw const text, &raw const kind, &raw mut name.0) };
+        if major == 0 { Ok(name) } else { Err(KerberosError::ServiceName) }
+    }
+}
+
+/// The first token of a client for a service, by SPNEGO. Whom it talks to it knows by other means (TLS): the answer is not asked for.
+pub(crate) fn initiate(client: &Credential, service: &str) -> Result<Vec<u8>, KerberosError> {
+    let gss = client.1;
+    let target = Name::import(gss, service, HOSTBASED_SERVICE)?;
+    let mut context = Context(ptr::null_mut(), gss);
+    let (mut minor, mut token, mechanism) = (0, Owned::new(gss), Oid::of(SPNEGO));
+    // SAFETY: the context is none before the call, credential, name and mechanism live through it, no channel is bound, there is no token of
+    // the service yet, and null asks neither for mechanism nor for flags nor for time. What the library makes is owned by the two above,
+    // also where it fails.
+    let major = unsafe {
+        (gss.init_sec_context)(
+            &raw mut minor,
+            client.0,
+            &raw mut context.0,
+            target.0,
+            &raw const mechanism,
+            0,
+            0,
+            ptr::null(),
+            ptr::null(),
+            ptr::null_mut(),
+            &raw mut token.0,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    };
+    if major & (CALLING_ERRORS | ROUTINE_ERRORS) != 0 || token.bytes().is_empty() {
+        return Err(KerberosError::NoTicket);
+    }
+    Ok(token.bytes().to_vec())
 }
 
 /// One token in, who it is of out.

@@ -1,4 +1,5 @@
-//! Who a client of a service is, by Kerberos: SPNEGO tokens in, principals out (RFC 4120, 4121, 4178, 4559).
+//! Who a client of a service is, by Kerberos: tokens of SPNEGO or GSSAPI in, principals out (RFC 4120, 4121, 4178, 4559); and as a
+//! client of others' services, the token that says who this is.
 //!
 //! This crate exists so that the one place with foreign code for log-ins is small. It loads the system's MIT Kerberos
 //! (`libgssapi_krb5.so.2`) when it is first needed, so that nobody needs it who does not use it. It refuses every mechanism but
@@ -19,7 +20,8 @@
 mod gssapi;
 mod realms;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use realms::Realms;
 
@@ -53,6 +55,10 @@ pub enum KerberosError {
     Unfinished,
     #[error("the log-in was refused")]
     Refused,
+    #[error(
+        "there is no ticket for the service, and none can be got\n  help: `kinit`, or a keytab with a key of the principal; `klist` lists both"
+    )]
+    NoTicket,
 }
 
 /// A client that has shown who it is.
@@ -62,6 +68,33 @@ pub struct Accepted {
     pub principal: String,
     /// For the client, by which it sees that the service is who it says. Empty where the client did not ask.
     pub reply: Vec<u8>,
+}
+
+/// A client of services, by a keytab or by the tickets of whoever runs this.
+pub struct Initiator {
+    keytab: Option<PathBuf>,
+    principal: Option<String>,
+    /// Where tickets are kept that are got by the keytab.
+    cache: String,
+}
+
+impl Initiator {
+    /// Nothing is asked yet. Without a keytab it takes the tickets of `KRB5CCNAME`; without a principal the first that there is.
+    pub fn new(keytab: Option<&Path>, principal: Option<&str>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let cache = format!("cordon-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { keytab: keytab.map(Path::to_owned), principal: principal.map(str::to_owned), cache }
+    }
+
+    /// The token of SPNEGO for `service` (such as HTTP) at this host, good once. Blocks for as long as the centre of the realm takes,
+    /// which is asked again only when a ticket is needed.
+    pub fn token(&self, service: &str, host: &str) -> Result<Vec<u8>, KerberosError> {
+        if [service, host].into_iter().any(|part| part.is_empty() || part.contains(['@', '/', '\0'])) {
+            return Err(KerberosError::ServiceName);
+        }
+        let client = gssapi::Credential::of_client(self.keytab.as_deref(), self.principal.as_deref(), &self.cache)?;
+        gssapi::initiate(&client, &format!("{service}@{host}"))
+    }
 }
 
 /// A service's keys, with which tickets of clients are opened.

@@ -5,12 +5,14 @@
 
 use std::path::Path;
 
+use cordon_kerberos::Initiator;
 use data_encoding::BASE64;
-use ureq::http::Method;
+use ureq::http::{Method, Uri};
 use zeroize::Zeroizing;
 
 use crate::error::Trouble;
-use crate::http::{Ask, Http, Trust, escape};
+use crate::fetch::private_file;
+use crate::http::{Answer, Ask, Http, Trust, escape};
 use crate::secret::variable;
 
 /// Policies of a hundred thousand tables are some dozen megabytes.
@@ -47,8 +49,38 @@ pub struct RangerAdmin {
     url: String,
     service: String,
     plugin: String,
-    /// The value of the header; without it the certificate says who asks.
-    login: Option<Zeroizing<String>>,
+    login: LogIn,
+}
+
+/// By what the Admin knows who asks.
+enum LogIn {
+    /// The value of the header.
+    Basic(Zeroizing<String>),
+    /// A ticket for `HTTP` at the Admin's host, a new one each time.
+    Kerberos {
+        client: Initiator,
+        host: String,
+    },
+    Certificate,
+}
+
+impl LogIn {
+    fn of_kerberos(url: &str, kerberos: Option<Kerberos<'_>>) -> Result<Self, Trouble> {
+        let (keytab, principal) = kerberos.map_or((None, None), |kerberos| (kerberos.keytab, kerberos.principal));
+        if let Some(keytab) = keytab {
+            private_file(keytab).map_err(|what| Trouble::NoCredentials { what })?;
+        }
+        let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+        let host = host.ok_or_else(|| Trouble::Configuration { what: "the address names no host".to_owned() })?;
+        Ok(Self::Kerberos { client: Initiator::new(keytab, principal), host })
+    }
+}
+
+/// A log-in by Kerberos: by a keytab, or with the tickets of whoever runs this.
+#[derive(Clone, Copy, Debug)]
+pub struct Kerberos<'a> {
+    pub principal: Option<&'a str>,
+    pub keytab: Option<&'a Path>,
 }
 
 impl RangerAdmin {
@@ -59,18 +91,22 @@ impl RangerAdmin {
         plugin: &str,
         ca_file: Option<&Path>,
         client: Option<(&Path, &Path)>,
+        kerberos: Option<Kerberos<'_>>,
         timeout_seconds: u16,
     ) -> Result<Self, Trouble> {
         let trust = Trust { ca_file, client, ..Trust::default() };
         let http = Http::new(url, &trust, timeout_seconds)?.with_largest(LARGEST);
         let login = match (variable(USER), variable(PASSWORD)) {
+            // What the project's file says goes before what the environment has.
+            _ if kerberos.is_some() => LogIn::of_kerberos(url, kerberos)?,
             (Some(user), Some(password)) => {
                 let pair = Zeroizing::new(format!("{}:{}", *user, *password));
-                Some(Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes()))))
+                LogIn::Basic(Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes()))))
             }
-            (None, None) if client.is_some() => None,
+            (None, None) if client.is_some() => LogIn::Certificate,
             (None, None) => {
-                let what = format!("neither `{USER}` and `{PASSWORD}` are set nor is a client certificate named");
+                let what =
+                    format!("neither `{USER}` and `{PASSWORD}` are set nor is a client certificate or Kerberos named");
                 return Err(Trouble::NoCredentials { what });
             }
             _ => {
@@ -85,7 +121,7 @@ impl RangerAdmin {
     /// 1970: the Admin shows it to its people.
     pub fn fetch(&self, what: Download, known: i64, since: i64) -> Result<Fetched, Trouble> {
         // Without a log-in the certificate is compared with the one that the service's configuration names, at another address.
-        let secure = if self.login.is_some() { "secure/" } else { "" };
+        let secure = if matches!(self.login, LogIn::Certificate) { "" } else { "secure/" };
         let (path, version, deltas) = match what {
             Download::Policies => {
                 (format!("plugins/{secure}policies"), "lastKnownVersion", "&supportsPolicyDeltas=true")
@@ -101,11 +137,11 @@ impl RangerAdmin {
             escape(&self.service),
             escape(&self.plugin),
         );
-        let mut headers = vec![("accept", "application/json")];
-        if let Some(login) = &self.login {
-            headers.push(("authorization", login.as_str()));
+        let mut answer = self.ask(&url)?;
+        if answer.status == 401 && matches!(self.login, LogIn::Kerberos { .. }) {
+            // A token that came there and whose answer was lost is one that was used before.
+            answer = self.ask(&url)?;
         }
-        let answer = self.http.ask(&Ask { method: Method::GET, url: &url, headers: &headers, body: b"" }, |_| false)?;
         match answer.status {
             200 if answer.body.iter().all(u8::is_ascii_whitespace) => Ok(Fetched::Unchanged),
             200 => Ok(Fetched::Document(answer.body.to_vec())),
@@ -116,6 +152,27 @@ impl RangerAdmin {
             403 => Err(Trouble::Forbidden { what: "download this service's policies" }),
             status => Err(Trouble::Refused { what: format!("status {status}") }),
         }
+    }
+}
+
+impl RangerAdmin {
+    fn ask(&self, url: &str) -> Result<Answer, Trouble> {
+        let login = match &self.login {
+            LogIn::Basic(header) => Some(header.clone()),
+            LogIn::Kerberos { client, host } => {
+                let token = client.token("HTTP", host).map_err(|error| {
+                    let what = error.to_string().split("\n  help: ").next().unwrap_or_default().to_owned();
+                    Trouble::NoCredentials { what }
+                })?;
+                Some(Zeroizing::new(format!("Negotiate {}", BASE64.encode(&token))))
+            }
+            LogIn::Certificate => None,
+        };
+        let mut headers = vec![("accept", "application/json")];
+        if let Some(login) = &login {
+            headers.push(("authorization", login.as_str()));
+        }
+        self.http.ask(&Ask { method: Method::GET, url, headers: &headers, body: b"" }, |_| false)
     }
 }
 

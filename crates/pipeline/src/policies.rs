@@ -17,7 +17,7 @@ use cordon_access::{AccessFile, Documents, Grants, Policies, RangerSection, Reco
 use cordon_crypto::SealKeys;
 use cordon_deid::yaml;
 use cordon_keystore::Trouble;
-use cordon_keystore::ranger::{Download, Fetched, RangerAdmin};
+use cordon_keystore::ranger::{Download, Fetched, Kerberos, RangerAdmin};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -177,6 +177,15 @@ impl PolicySource {
     /// Why the last look at files or Admin failed, though rules may be in force.
     pub fn trouble(&self) -> Option<String> {
         self.state().trouble.clone()
+    }
+
+    /// For how long the Admin has not confirmed the policies that are in force, where it was asked in vain.
+    pub fn unconfirmed(&self) -> Option<Duration> {
+        let heard = self.heard.load(Ordering::SeqCst);
+        if !matches!(self.from, Origin::Admin(_)) || heard == NEVER || self.trouble().is_none() {
+            return None;
+        }
+        Some(Duration::from_millis(u64::try_from(now() - heard).unwrap_or(0)))
     }
 
     /// What the policies in force were read from.
@@ -519,12 +528,17 @@ impl Admin {
         let (ca, certificate, key) = (path(&admin.ca_file), path(&admin.certificate), path(&admin.key));
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let plugin: String = format!("{}@{host}-{}", admin.app_id, section.service).chars().take(255).collect();
+        let keytab = path(&admin.kerberos.as_ref().and_then(|kerberos| kerberos.keytab.clone()));
+        let kerberos = admin.kerberos.as_ref();
+        let kerberos =
+            kerberos.map(|kerberos| Kerberos { principal: kerberos.principal.as_deref(), keytab: keytab.as_deref() });
         let client = RangerAdmin::open(
             &admin.url,
             &section.service,
             &plugin,
             ca.as_deref(),
             certificate.as_deref().zip(key.as_deref()),
+            kerberos,
             admin.timeout_seconds,
         )
         .map_err(|trouble| {

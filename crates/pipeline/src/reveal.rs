@@ -10,6 +10,8 @@
 //! Times: an approval opens for a while after its entry. `now` is that of the caller, or of the newest entry of the log
 //! where that is later, so that a clock that is set back opens nothing again.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -29,6 +31,7 @@ use crate::project::OpenProject;
 use crate::recipient;
 use crate::run::fail_point;
 use crate::sealed::{clear_temporary, make_folder, read_sealed, sync_folder, write_sealed};
+pub use told::{Told, act_name};
 
 /// So many tokens one request may be about; more is an export, not a re-identification.
 pub const MAX_TOKENS: usize = 1000;

@@ -39,10 +39,13 @@ pub struct TlsSection {
 pub struct LogInSection {
     /// Access tokens (RFC 9068) of OpenID Connect providers, each by its issuer.
     pub oidc: Vec<OidcSection>,
-    /// Kerberos, over HTTP (SPNEGO).
+    /// Kerberos: over HTTP (SPNEGO) and, where it is asked for, for clients of PostgreSQL (GSSAPI).
     pub kerberos: Option<KerberosSection>,
     /// Where groups of who logs in by Kerberos or by a certificate are found. Whoever it does not know is not let in.
     pub directory: Option<DirectoryConfig>,
+    /// Who is looked up in `directory`; who logs in by Kerberos or a certificate, where nothing is said. Groups that a token names count beside
+    /// those that are found.
+    pub directory_for: Option<Vec<DirectoryFor>>,
     /// Client certificates (mutual TLS).
     pub certificates: Option<CertificatesSection>,
     /// Names and passwords that this project keeps itself: for where there is nobody else to ask.
@@ -52,6 +55,16 @@ pub struct LogInSection {
     pub denied: Option<At<String>>,
     /// Roles that take more than one factor.
     pub mfa: Option<MfaSection>,
+}
+
+/// By how somebody logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectoryFor {
+    Kerberos,
+    Certificates,
+    AccessTokens,
+    Passwords,
 }
 
 /// One provider.
@@ -95,6 +108,10 @@ pub struct KerberosSection {
     pub keytab: At<String>,
     /// The realms whose people are users here under their own name.
     pub realms: Vec<At<String>>,
+    /// The first part of the service's name for clients of PostgreSQL, of which the keytab has a key too: `postgres`, as libpq and JDBC take
+    /// it, or what clients name as `krbsrvname`. Where it is not said, they are not asked for a ticket.
+    #[serde(default)]
+    pub postgres_service: Option<At<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -3,6 +3,7 @@
 pub mod api;
 mod encode;
 pub mod openapi;
+mod tokens;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -50,15 +52,19 @@ pub struct Peer {
     pub certificate: Option<Vec<u8>>,
 }
 
-const PATHS: [(&str, Method); 8] = [
-    ("/v1/query", Method::POST),
-    ("/v1/tables", Method::GET),
-    ("/v1/policies", Method::GET),
-    ("/v1/audit", Method::GET),
-    ("/v1/status", Method::GET),
-    ("/healthz", Method::GET),
-    ("/readyz", Method::GET),
-    ("/openapi.json", Method::GET),
+const GET: &[Method] = &[Method::GET];
+const POST: &[Method] = &[Method::POST];
+const GET_AND_POST: &[Method] = &[Method::GET, Method::POST];
+
+const PATHS: [(&str, &[Method]); 8] = [
+    ("/v1/query", POST),
+    ("/v1/tables", GET),
+    ("/v1/policies", GET),
+    ("/v1/audit", GET),
+    ("/v1/status", GET),
+    ("/healthz", GET),
+    ("/readyz", GET),
+    ("/openapi.json", GET),
 ];
 
 pub async fn answer(
@@ -107,12 +113,15 @@ async fn routed(
     request: &mut Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let path = request.uri().path().to_owned();
-    let Some((_, method)) = PATHS.iter().find(|(known, _)| *known == path) else {
-        return Err(Trouble::NotFound.into());
-    };
-    let head = *method == Method::GET && request.method() == Method::HEAD;
-    if request.method() != method && !head {
-        let allow = if *method == Method::GET { "GET, HEAD" } else { "POST" };
+    let known = PATHS.iter().find(|(known, _)| *known == path).map(|(_, methods)| *methods);
+    let methods = known.or_else(|| tokens::methods(&path)).ok_or(Trouble::NotFound)?;
+    let head = methods.contains(&Method::GET) && request.method() == Method::HEAD;
+    if !methods.contains(request.method()) && !head {
+        let allow = match methods {
+            [Method::GET] => "GET, HEAD",
+            [Method::POST] => "POST",
+            _ => "GET, HEAD, POST",
+        };
         let refused = with_status(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path");
         return Err(Refused { allow: Some(allow), ..refused });
     }
@@ -144,6 +153,9 @@ async fn for_session(
 ) -> Result<Response<Body>, Refused> {
     if path == "/v1/query" {
         return query(service, session, request).await;
+    }
+    if path.starts_with(tokens::PATH) {
+        return tokens::answer(service, session, path, request).await;
     }
     let asked = Parameters::of(request.uri().query())?;
     match path {
@@ -307,29 +319,7 @@ async fn query(
     let form = Form::accepted(request.headers()).ok_or_else(|| {
         with_status(StatusCode::NOT_ACCEPTABLE, &format!("answers are {}", Form::ALL.map(Form::media_type).join(", ")))
     })?;
-    // What a page of another origin can send without being asked is no JSON.
-    let is_json =
-        request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-            kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-        });
-    if !is_json {
-        return Err(with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a query comes as application/json"));
-    }
-    let most = service.limits().request;
-    let body = match timeout(BODY, collected(request.body_mut(), most)).await {
-        Err(_) => return Err(with_status(StatusCode::REQUEST_TIMEOUT, "the request did not come in time")),
-        Ok(Err(_)) => return Err(Trouble::Request("the request broke off".to_owned()).into()),
-        Ok(Ok(None)) => return Err(Trouble::TooLarge.into()),
-        Ok(Ok(Some(body))) => body,
-    };
-    // serde's own words may quote what is there.
-    let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
-        Trouble::Request(format!(
-            "the request is not as documented, at line {}, column {}",
-            error.line(),
-            error.column()
-        ))
-    })?;
+    let asked: Asked = asked_in_json(service, request).await?;
     let parameters = api::values(&asked.parameters).map_err(|what| Trouble::Request(what.to_owned()))?;
     let usage = service.usage(session, asked.purpose.as_deref(), asked.project, asked.reason).await?;
     let mut running = service.ask(session, usage, asked.sql, parameters).await?;
@@ -348,6 +338,30 @@ async fn query(
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
     Ok(response)
+}
+
+/// A request's body, within what it may have of size and time.
+async fn asked_in_json<T: DeserializeOwned>(service: &Service, request: &mut Request<Incoming>) -> Result<T, Refused> {
+    // What a page of another origin can send without being asked is no JSON.
+    let is_json =
+        request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
+            kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        });
+    if !is_json {
+        return Err(with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the request comes as application/json"));
+    }
+    let most = service.limits().request;
+    let body = match timeout(BODY, collected(request.body_mut(), most)).await {
+        Err(_) => return Err(with_status(StatusCode::REQUEST_TIMEOUT, "the request did not come in time")),
+        Ok(Err(_)) => return Err(Trouble::Request("the request broke off".to_owned()).into()),
+        Ok(Ok(None)) => return Err(Trouble::TooLarge.into()),
+        Ok(Ok(Some(body))) => body,
+    };
+    // serde's own words may quote what is there.
+    serde_json::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Trouble::Request(format!("the request is not as documented, at line {line}, column {column}")).into()
+    })
 }
 
 /// `None` for what is larger than may be.

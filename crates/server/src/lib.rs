@@ -45,7 +45,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -97,6 +97,7 @@ pub struct Server {
     flight: Option<TcpListener>,
     metrics: Option<TcpListener>,
     tell: Tell,
+    again: Arc<Notify>,
     /// Users, roles and policies are read again while it is there.
     _rules: Watch,
 }
@@ -123,7 +124,8 @@ impl Server {
         let flight = listen(settings.flight).await?;
         let for_metrics = listen(settings.metrics).await?;
         let service = Arc::new(Service::new(project, settings, metrics, log_in, &key, queries));
-        Ok(Self { service, tls, http, postgres, flight, metrics: for_metrics, tell, _rules: rules })
+        let again = Arc::default();
+        Ok(Self { service, tls, http, postgres, flight, metrics: for_metrics, tell, again, _rules: rules })
     }
 
     /// Where it listens, by what is spoken there: a port 0 of the configuration is another by now.
@@ -132,6 +134,11 @@ impl Server {
             .into_iter()
             .filter_map(|(what, listener)| Some((what, listener.as_ref()?.local_addr().ok()?)))
             .collect()
+    }
+
+    /// Notified, it reads certificates, users, the list of the denied, and the rules again at once.
+    pub fn again(&self) -> Arc<Notify> {
+        Arc::clone(&self.again)
     }
 
     /// Serves until `stop` comes; then takes nothing new, lets what runs end within the time that is set for it, and ends the rest.
@@ -161,7 +168,17 @@ impl Server {
                 }
             }
         });
-        let looking = tokio::spawn(look(Arc::clone(&self.service), self.tls.clone(), Arc::clone(&self.tell)));
+        let looking =
+            tokio::spawn(look(Arc::clone(&self.service), self.tls.clone(), Arc::clone(&self.tell), self.again));
+        let confirming = tokio::spawn({
+            let sessions = Arc::clone(&self.service.sessions);
+            async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    sessions.confirm().await;
+                }
+            }
+        });
         stop.await;
         self.service.drain();
         drained.send_replace(true);
@@ -174,6 +191,7 @@ impl Server {
         let _ = timeout(Duration::from_secs(5), async { while accepting.join_next().await.is_some() {} }).await;
         accepting.shutdown().await;
         looking.abort();
+        confirming.abort();
         watching.abort();
     }
 }
@@ -341,15 +359,27 @@ async fn tell_metrics(listener: TcpListener, service: Arc<Service>) {
 }
 
 /// Reads certificates again when their files change, and forgets sessions that are over.
-async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell) {
+async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell, again: Arc<Notify>) {
     let mut said = String::new();
     loop {
-        tokio::time::sleep(LOOK).await;
+        let told = tokio::select! {
+            () = tokio::time::sleep(LOOK) => false,
+            () = again.notified() => true,
+        };
+        if told {
+            said.clear();
+            let service = Arc::clone(&service);
+            match tokio::task::spawn_blocking(move || service.read_again()).await {
+                Ok(Ok(())) => tell("users, the list of the denied, and the rules were read again"),
+                Ok(Err(error)) => tell(&format!("the rules cannot be read: {error}")),
+                Err(_) => {}
+            }
+        }
         let (kept, tls) = (Arc::clone(&service), tls.clone());
         let looked = tokio::task::spawn_blocking(move || {
             kept.sessions.sweep();
             kept.flight.sweep();
-            tls.map_or(Ok(false), |tls| tls.refresh())
+            tls.map_or(Ok(false), |tls| tls.refresh(told))
         });
         match looked.await {
             Ok(Ok(true)) => {

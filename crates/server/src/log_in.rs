@@ -10,13 +10,14 @@ pub mod local;
 mod oidc;
 mod throttle;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cordon_audit::{Event, Label};
 use cordon_crypto::password::PasswordHash;
-use cordon_directory::Directory;
+use cordon_directory::{Directory, DirectoryError};
 use cordon_kerberos::{Acceptor, KerberosError, Realms};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::server_config::CertificateName;
@@ -41,6 +42,8 @@ pub enum Credential {
     },
     /// A token of SPNEGO (RFC 4559), good for one log-in.
     Ticket(Vec<u8>),
+    /// A token of GSSAPI (RFC 2743) for the service that clients of PostgreSQL know, good for one log-in.
+    PostgresTicket(Vec<u8>),
     /// DER, whose private key was proven in the handshake.
     Certificate(Vec<u8>),
 }
@@ -84,6 +87,18 @@ pub struct Stamp {
     pub token: Option<String>,
     pub certificate: Option<String>,
     pub password: Option<PasswordHash>,
+    /// What the directory said.
+    pub groups: Option<BTreeSet<String>>,
+}
+
+/// Whether one who was let in would have the groups still that were found then.
+pub enum Confirmed {
+    Yes,
+    No(&'static str),
+    /// Nobody can tell now; nor, where the directory is away, of anybody else.
+    Unknown {
+        away: bool,
+    },
 }
 
 /// Why somebody is not let in. The client is told no more than that.
@@ -120,6 +135,8 @@ pub trait Way: Send + Sync {
     fn still(&self, known: &Known) -> bool;
     /// Whether somebody of this name exists there, for the record.
     fn knows(&self, name: &str) -> bool;
+    /// Files are read again when they are looked at next, whatever their stamps say.
+    fn look_again(&self) {}
 }
 
 struct Tokens(Vec<Provider>);
@@ -144,14 +161,20 @@ impl Way for Tokens {
     }
 }
 
+/// Each service has keys of its own: a ticket for the one is none for the other.
 struct Tickets {
-    acceptor: Acceptor,
+    http: Acceptor,
+    postgres: Option<Acceptor>,
     realms: Realms,
 }
 
 impl Way for Tickets {
     fn check(&self, credential: &Credential) -> Option<Result<Known, Refusal>> {
-        let Credential::Ticket(token) = credential else { return None };
+        let (acceptor, token) = match credential {
+            Credential::Ticket(token) => (&self.http, token),
+            Credential::PostgresTicket(token) => (self.postgres.as_ref()?, token),
+            _ => return None,
+        };
         let refused = |error| {
             Refusal::Credential(match error {
                 KerberosError::Expired => "expired",
@@ -162,7 +185,7 @@ impl Way for Tickets {
                 _ => "not a ticket that is taken",
             })
         };
-        Some(self.acceptor.accept(token).map_err(refused).and_then(|accepted| {
+        Some(acceptor.accept(token).map_err(refused).and_then(|accepted| {
             let name = self.realms.user(&accepted.principal).filter(|name| is_name(name));
             let name = name.ok_or(Refusal::Credential("of another realm, or no person"))?.to_owned();
             Ok(Known {
@@ -216,6 +239,10 @@ impl Way for LocalUsers {
     fn knows(&self, name: &str) -> bool {
         Self::knows(self, name)
     }
+
+    fn look_again(&self) {
+        Self::look_again(self);
+    }
 }
 
 /// All ways together.
@@ -223,6 +250,7 @@ pub struct LogIn {
     project: Arc<OpenProject>,
     ways: Vec<Box<dyn Way>>,
     directory: Option<Directory>,
+    directory_for: Vec<Method>,
     denied: Option<Denied>,
     mfa: Option<Mfa>,
     throttle: Throttle,
@@ -236,8 +264,9 @@ impl LogIn {
             ways.push(Box::new(Tokens(settings.oidc.iter().cloned().map(Provider::new).collect())));
         }
         if let Some(kerberos) = &settings.kerberos {
-            let acceptor = Acceptor::open(&kerberos.keytab, "HTTP")?;
-            ways.push(Box::new(Tickets { acceptor, realms: Realms::new(kerberos.realms.iter().cloned()) }));
+            let of = |service: &str| Acceptor::open(&kerberos.keytab, service);
+            let (http, postgres) = (of("HTTP")?, kerberos.postgres_service.as_deref().map(of).transpose()?);
+            ways.push(Box::new(Tickets { http, postgres, realms: Realms::new(kerberos.realms.iter().cloned()) }));
         }
         if let Some(certificates) = &settings.certificates {
             ways.push(Box::new(ClientCertificates(certificates.principal)));
@@ -251,7 +280,9 @@ impl LogIn {
             None => None,
         };
         let denied = settings.denied.as_deref().map(Denied::open).transpose()?;
-        Ok(Self { project, ways, directory, denied, mfa: settings.mfa.clone(), throttle: Throttle::default(), metrics })
+        let (mfa, directory_for) = (settings.mfa.clone(), settings.directory_for.clone());
+        let throttle = Throttle::default();
+        Ok(Self { project, ways, directory, directory_for, denied, mfa, throttle, metrics })
     }
 
     /// Says who it is. Failures are on the record before the answer; what is over the throttle is counted only, or whoever
@@ -260,7 +291,7 @@ impl LogIn {
         let (method, given) = match credential {
             Credential::Token(_) => (Method::Token, None),
             Credential::Certificate(_) => (Method::Certificate, None),
-            Credential::Ticket(_) => (Method::Kerberos, None),
+            Credential::Ticket(_) | Credential::PostgresTicket(_) => (Method::Kerberos, None),
             Credential::Password { name, .. } => (Method::Password, Some(name.as_str())),
         };
         let given = given.filter(|name| is_name(name));
@@ -304,10 +335,13 @@ impl LogIn {
     /// Whether one who was proven may come in; with the name, which is known now.
     fn admitted(&self, mut known: Known) -> Result<Known, (Refusal, Option<String>)> {
         if let Some(directory) = &self.directory
-            && matches!(known.method, Method::Kerberos | Method::Certificate)
+            && self.directory_for.contains(&known.method)
         {
             match Handle::current().block_on(directory.groups_of(&known.name)) {
-                Ok(Some(found)) => known.groups.extend(found.groups),
+                Ok(Some(found)) => {
+                    known.groups.extend(found.groups.iter().cloned());
+                    known.stamp.groups = Some(found.groups);
+                }
                 Ok(None) => return Err((Refusal::Credential("not in the directory"), Some(known.name))),
                 Err(_) => return Err((Refusal::Unavailable("the directory cannot be asked"), Some(known.name))),
             }
@@ -346,6 +380,30 @@ impl LogIn {
             return Err("its credential was revoked");
         }
         Ok(())
+    }
+
+    /// Asks the directory, which says the same again for a while. Who is in more groups than before has those at the next log-in.
+    pub async fn confirm(&self, known: &Known) -> Confirmed {
+        let (Some(directory), Some(groups)) = (&self.directory, &known.stamp.groups) else { return Confirmed::Yes };
+        match directory.groups_of(&known.name).await {
+            Ok(Some(found)) if groups.is_subset(&found.groups) => Confirmed::Yes,
+            Ok(Some(_)) => Confirmed::No("its principal has left a group"),
+            Ok(None) => Confirmed::No("its principal has left the directory"),
+            Err(error) => Confirmed::Unknown { away: matches!(error, DirectoryError::Down | DirectoryError::Slow) },
+        }
+    }
+
+    /// For how long groups hold that nobody could confirm.
+    pub fn unconfirmed(&self) -> Duration {
+        self.directory.as_ref().map_or(Duration::MAX, Directory::keep)
+    }
+
+    /// Files are read again when they are looked at next.
+    pub fn look_again(&self) {
+        self.ways.iter().for_each(|way| way.look_again());
+        if let Some(denied) = &self.denied {
+            denied.look_again();
+        }
     }
 
     fn knows(&self, name: &str) -> bool {

@@ -38,8 +38,8 @@ use wire::{Broken, Fields, Out, Reader, Wrong};
 const LOG_IN: Duration = Duration::from_secs(20);
 /// As PostgreSQL's own MAX_STARTUP_PACKET_LENGTH.
 const MOST_AT_START: usize = 10_000;
-/// A password message: a token is the longest.
-const MOST_CREDENTIAL: usize = 20_000;
+/// As PostgreSQL's own PG_MAX_AUTH_TOKEN_LENGTH: a ticket that lists groups is the longest.
+const MOST_CREDENTIAL: usize = 65_535;
 
 const SSL: i32 = 80_877_103;
 const GSS: i32 = 80_877_104;
@@ -243,7 +243,12 @@ fn shown(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
     stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|certificate| certificate.to_vec())
 }
 
-/// A certificate, a password, or an access token in a password's place; and the principal must be whom the client said.
+/// The setting by which a client says that it has a password or an access token where it would be asked for a ticket.
+const HOW: &str = "cordon.log_in";
+
+/// One way is asked for in each connection: a certificate that was shown is the credential; else a ticket, where tickets are taken here,
+/// unless the client says `cordon.log_in=password`; else a password, or an access token in its place. The principal must be whom the
+/// client said.
 async fn log_in<R, W>(
     service: &Arc<Service>,
     reader: &mut Reader<R>,
@@ -259,8 +264,19 @@ where
     let Some(user) = parameters.get("user").filter(|user| !user.is_empty()) else {
         return Ok(Err(Trouble::NoCredential));
     };
+    let tickets = service.settings.kerberos.as_ref().is_some_and(|kerberos| kerberos.postgres_service.is_some());
     let credential = if let Some(der) = certificate {
         Credential::Certificate(der)
+    } else if tickets && connection::setting(parameters, HOW).as_deref() != Some("password") {
+        let mut out = Out::default();
+        out.authentication(7);
+        write.write_all(&out.0).await?;
+        write.flush().await?;
+        let message = reader.message().await?;
+        if message.kind != b'p' {
+            return Err(Broken::Malformed);
+        }
+        Credential::PostgresTicket(message.body.to_vec())
     } else {
         let mut out = Out::default();
         // In clear within TLS, or on this machine: a hash that both ends know would be one to steal.
@@ -277,11 +293,24 @@ where
             && shown.bytes().filter(|byte| *byte == b'.').count() == 2;
         if is_token { Credential::Token(shown) } else { Credential::Password { name: user.clone(), password: shown } }
     };
-    Ok(service.log_in(credential, address.ip(), false).await.and_then(|session| {
+    let logged_in = service.log_in(credential, address.ip(), false).await.and_then(|session| {
         if session.principal.name == *user {
             Ok(session)
         } else {
             Err(Trouble::LogIn(Refusal::Credential("another principal than was said")))
         }
-    }))
+    });
+    if let Ok(session) = &logged_in
+        && !session.reply().is_empty()
+    {
+        // AuthenticationGSSContinue: a log-in by Kerberos has one round, so that is the last word.
+        let mut out = Out::default();
+        out.message(b'R', |out| {
+            use bytes::BufMut;
+            out.put_i32(8);
+            out.put_slice(session.reply());
+        });
+        write.write_all(&out.0).await?;
+    }
+    Ok(logged_in)
 }

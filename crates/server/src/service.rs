@@ -12,6 +12,7 @@ use cordon_audit::{Entry, Event, Filter, Label};
 use cordon_engine::{Described, EngineError, ExecutionProblem, PlanProblemKind, QueryLimit};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
+use cordon_pipeline::reveal::{Decided, Desk, Refusal as DeskRefusal};
 use cordon_query::{QueryError, Question, Questions, Record, Rows, Visible, rights};
 use futures::StreamExt;
 use tokio::runtime::Handle;
@@ -47,6 +48,8 @@ pub enum Trouble {
     TooMany(u64),
     /// Somebody else asked that it end.
     Cancelled,
+    /// Of what takes two persons.
+    Desk(DeskRefusal),
     Query(QueryError),
 }
 
@@ -93,6 +96,14 @@ impl Trouble {
             Self::Late => Kind::Late,
             Self::TooMany(_) => Kind::TooMany,
             Self::Cancelled => Kind::Cancelled,
+            Self::Desk(refusal) => match refusal {
+                DeskRefusal::Absent => Kind::NotFound,
+                DeskRefusal::NoRight(..)
+                | DeskRefusal::Own
+                | DeskRefusal::SameSystemUser
+                | DeskRefusal::NotRequested => Kind::Forbidden,
+                _ => Kind::Request,
+            },
             Self::Query(error) => query_kind(error),
         }
     }
@@ -129,6 +140,8 @@ impl Trouble {
                 format!("the answer has more than {most} rows, which is as many as may be; select less")
             }
             Self::Cancelled => "the query was cancelled".to_owned(),
+            // What would help is said in commands, which are not for this client.
+            Self::Desk(refusal) => refusal.to_string().split("\n  help: ").next().unwrap_or_default().to_owned(),
             Self::Query(error) => match query_kind(error) {
                 // Names of files and key stores are for the operator, who finds the kind in the audit log.
                 Kind::Internal | Kind::Unavailable => "the server cannot answer this now".to_owned(),
@@ -273,6 +286,12 @@ impl Service {
         *self.stop.borrow()
     }
 
+    /// Reads again who may log in and who may see what. Blocks.
+    pub fn read_again(&self) -> Result<(), RunError> {
+        self.sessions.log_in.look_again();
+        self.project.policy_source()?.refresh().map(drop)
+    }
+
     /// Ends what is still running.
     pub fn stop(&self) {
         self.stop.send_replace(true);
@@ -414,6 +433,25 @@ impl Service {
                 purpose: Some(usage.purpose),
             })?;
             questions.visible(&principal, &usage)
+        })
+        .await
+    }
+
+    /// What somebody does about what takes two persons. That, or why not, is on the record when this returns.
+    pub async fn at_desk<T: Send + 'static>(
+        &self,
+        session: &Session,
+        work: impl FnOnce(&Desk<'_>, &OpenProject, &str) -> Decided<T> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        self.may_begin(session)?;
+        let _permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
+        let (project, by) = (Arc::clone(&self.project), session.principal.name.clone());
+        run_blocking(move || -> Result<T, Trouble> {
+            match work(&Desk::new(&project, chrono::Utc::now()), &project, &by) {
+                Ok(decided) => decided.map_err(Trouble::Desk),
+                Err(RunError::Usage { message, .. }) => Err(Trouble::Request(message)),
+                Err(error) => Err(error.into()),
+            }
         })
         .await
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use cordon_access::Principal;
@@ -14,7 +14,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::log_in::{Credential, Known, LogIn};
+use crate::log_in::{Confirmed, Credential, Known, LogIn};
 use crate::metrics::Metrics;
 use crate::settings::Limits;
 
@@ -28,6 +28,9 @@ pub struct Session {
     /// It goes by a token of its own, so that whoever has that may end it.
     by_token: AtomicBool,
     closed: AtomicBool,
+    /// When the directory last said its groups.
+    confirmed: Mutex<Instant>,
+    over: OnceLock<&'static str>,
     metrics: Arc<Metrics>,
 }
 
@@ -76,6 +79,8 @@ pub struct Sessions {
     remembered: Mutex<HashMap<[u8; 32], Arc<Session>>>,
     key: hmac::Key,
     running: Arc<Mutex<Running>>,
+    /// Those whose groups the directory said.
+    looked_up: Mutex<Vec<Weak<Session>>>,
 }
 
 #[derive(Default)]
@@ -125,6 +130,7 @@ impl Sessions {
             remembered: Mutex::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
             running: Arc::default(),
+            looked_up: Mutex::default(),
         }
     }
 
@@ -143,6 +149,8 @@ impl Sessions {
             last: Mutex::new(Instant::now()),
             by_token: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            confirmed: Mutex::new(Instant::now()),
+            over: OnceLock::new(),
             metrics: Arc::clone(&self.metrics),
         };
         self.metrics.sessions(1);
@@ -152,7 +160,39 @@ impl Sessions {
             method: Label::new(session.method()),
             client: client.to_canonical().to_string(),
         })?;
-        Ok(Arc::new(session))
+        let session = Arc::new(session);
+        if session.known.stamp.groups.is_some() {
+            self.looked_up.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&session));
+        }
+        Ok(session)
+    }
+
+    /// Asks the directory again about those whose groups it said. A session whose principal left a group is over; so is one whose groups
+    /// nobody could confirm for as long as an answer holds.
+    pub async fn confirm(&self) {
+        let open: Vec<Arc<Session>> = {
+            let mut looked_up = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
+            looked_up.retain(|session| session.strong_count() > 0);
+            looked_up.iter().filter_map(Weak::upgrade).filter(|session| session.over.get().is_none()).collect()
+        };
+        let mut no_answer = false;
+        for session in open {
+            let confirmed =
+                if no_answer { Confirmed::Unknown { away: true } } else { self.log_in.confirm(&session.known).await };
+            let mut last = session.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            match confirmed {
+                Confirmed::Yes => *last = Instant::now(),
+                Confirmed::No(why) => {
+                    let _ = session.over.set(why);
+                }
+                Confirmed::Unknown { away } => {
+                    no_answer |= away;
+                    if last.elapsed() > self.log_in.unconfirmed() {
+                        let _ = session.over.set("the directory cannot be asked about its groups");
+                    }
+                }
+            }
+        }
     }
 
     /// The session of a credential that came before from this client, while it holds.
@@ -223,6 +263,9 @@ impl Sessions {
         match credential {
             Credential::Token(token) => [b"token".as_slice(), token.as_bytes()].into_iter().for_each(&mut part),
             Credential::Ticket(token) => [b"ticket".as_slice(), token].into_iter().for_each(&mut part),
+            Credential::PostgresTicket(token) => {
+                [b"ticket of a client of PostgreSQL".as_slice(), token].into_iter().for_each(&mut part);
+            }
             Credential::Certificate(der) => [b"certificate".as_slice(), der].into_iter().for_each(&mut part),
             Credential::Password { name, password } => {
                 [b"password".as_slice(), name.as_bytes(), password.as_bytes()].into_iter().for_each(&mut part);
@@ -237,6 +280,9 @@ impl Sessions {
     pub fn check(&self, session: &Session) -> Result<(), Ended> {
         if session.closed.load(Ordering::Relaxed) {
             return Err(Ended("it was closed"));
+        }
+        if let Some(why) = session.over.get() {
+            return Err(Ended(why));
         }
         if session.began.elapsed() >= self.limits.session_lifetime {
             return Err(Ended("it has lasted as long as a session may"));

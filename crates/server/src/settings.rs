@@ -10,7 +10,9 @@ use cordon_deid::yaml::{At, Issue, Issues, Position, nearest};
 use cordon_directory::DirectoryConfig;
 use cordon_keystore::is_loopback;
 use cordon_pipeline::project::parse_bytes;
-use cordon_pipeline::server_config::{CertificateName, LimitsSection, ServerSection};
+use cordon_pipeline::server_config::{CertificateName, DirectoryFor, LimitsSection, ServerSection};
+
+use crate::log_in::Method;
 
 /// What the server does, as it was configured.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Settings {
     pub oidc: Vec<Oidc>,
     pub kerberos: Option<Kerberos>,
     pub directory: Option<DirectoryConfig>,
+    /// Who is looked up in it.
+    pub directory_for: Vec<Method>,
     pub certificates: Option<Certificates>,
     pub local_users: Option<PathBuf>,
     pub denied: Option<PathBuf>,
@@ -58,6 +62,8 @@ pub struct Certificates {
 pub struct Kerberos {
     pub keytab: PathBuf,
     pub realms: Vec<String>,
+    /// For clients of PostgreSQL.
+    pub postgres_service: Option<String>,
 }
 
 /// What more than one factor is asked of.
@@ -189,11 +195,36 @@ impl Settings {
                     "list the realms whose people are users here",
                 );
             }
+            if let Some(service) = &one.postgres_service
+                && postgres.is_none()
+            {
+                let help = "say where under `postgres`, or leave it out";
+                wrong.say(service.position, "clients of PostgreSQL are not served", help);
+            }
             Kerberos {
                 keytab: path(&one.keytab.value),
                 realms: one.realms.iter().map(|realm| realm.value.clone()).collect(),
+                postgres_service: one.postgres_service.as_ref().map(|service| service.value.clone()),
             }
         });
+        let directory_for =
+            log_in.directory_for.as_deref().unwrap_or(&[DirectoryFor::Kerberos, DirectoryFor::Certificates]);
+        let directory_for = directory_for
+            .iter()
+            .map(|of| match of {
+                DirectoryFor::Kerberos => Method::Kerberos,
+                DirectoryFor::Certificates => Method::Certificate,
+                DirectoryFor::AccessTokens => Method::Token,
+                DirectoryFor::Passwords => Method::Password,
+            })
+            .collect();
+        if log_in.directory_for.is_some() && log_in.directory.is_none() {
+            wrong.say(
+                Position::default(),
+                "`directory-for` says who is looked up, and there is no `directory`",
+                "name one under `log-in`, or leave it out",
+            );
+        }
         let mfa = log_in.mfa.as_ref().map(|one| {
             let known: Vec<&str> = access.roles.iter().map(|role| role.name.as_str()).collect();
             for role in &one.roles {
@@ -228,6 +259,7 @@ impl Settings {
             oidc,
             kerberos,
             directory: log_in.directory.clone(),
+            directory_for,
             certificates,
             local_users: log_in.local_users.as_ref().map(|users| path(&users.file.value)),
             denied: log_in.denied.as_ref().map(|file| path(&file.value)),
@@ -359,7 +391,12 @@ mod tests {
             ),
             ("log-in: { oidc: [{ issuer: 'https://i.example', audience: '' }] }\n".to_owned(), "audience is empty"),
             ("log-in: { certificates: { ca-file: ca.pem } }\n".to_owned(), "take TLS"),
+            ("log-in: { local-users: { file: u }, directory-for: [passwords] }\n".to_owned(), "no `directory`"),
             ("log-in: { local-users: { file: u }, mfa: { roles: [nobody], amr: [mfa] } }\n".to_owned(), "no role"),
+            (
+                "log-in: { kerberos: { keytab: k, realms: [R], postgres-service: postgres } }\n".to_owned(),
+                "are not served",
+            ),
         ] {
             let error = check(&text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -59,10 +59,11 @@ impl Tls {
         })
     }
 
-    /// Reads the files again where one of them has changed; says whether. What is wrong with them leaves those of before in use.
-    pub fn refresh(&self) -> Result<bool, TlsError> {
+    /// Reads the files again where one of them has changed, or where it is told to; says whether. What is wrong with them leaves those of
+    /// before in use.
+    pub fn refresh(&self, told: bool) -> Result<bool, TlsError> {
         let before = self.current.lock().unwrap_or_else(PoisonError::into_inner).stamps.clone();
-        if stamps(&self.files, self.clients.as_ref()) == before {
+        if !told && stamps(&self.files, self.clients.as_ref()) == before {
             return Ok(false);
         }
         let new = load(&self.files, self.clients.as_ref())?;

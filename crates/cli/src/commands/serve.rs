@@ -41,8 +41,8 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     let (runtime, queries) = (threads_for(2)?, threads_for(4 * threads.max(1) + 4)?);
     let computing = queries.handle().clone();
     runtime.block_on(async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
             return Err(RunError::Internal("signals").into());
         };
         let json = ui.json();
@@ -60,11 +60,15 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
             ui.say(format!("{what:<10}{at}"));
         }
         ui.hint("Stop it with SIGTERM: queries that run may end.");
+        let again = server.again();
         server
             .run(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+                loop {
+                    tokio::select! {
+                        _ = terminate.recv() => break,
+                        _ = interrupt.recv() => break,
+                        Some(()) = hangup.recv() => again.notify_one(),
+                    }
                 }
             })
             .await;

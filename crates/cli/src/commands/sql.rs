@@ -16,7 +16,7 @@ use cordon_query::{Question, Questions};
 
 use super::{Outcome, Place, rights};
 use crate::args::{OutputFormat, SqlArgs};
-use crate::ui::{Failure, Ui, plural};
+use crate::ui::{self, Failure, Ui, plural};
 
 pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
     let format = match &args.output {
@@ -29,11 +29,13 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
     let ask = |out: &mut dyn Output| asked(&project, &args.query, &args.user, usage(purpose), format, out);
     if let Some(path) = &args.output {
         let (rows, rule) = ask(&mut NewFile::at(path))?;
+        tell_kept(ui, &project);
         ui.object(&serde_json::json!({ "rows": rows, "output": path }));
         ui.hint(format!("{rows} row{}", plural(rows as usize)));
         tell(ui, rule);
     } else {
         let (_, rule) = ask(&mut BufWriter::new(io::stdout()))?;
+        tell_kept(ui, &project);
         tell(ui, rule);
     }
     Ok(ExitCode::SUCCESS)
@@ -46,6 +48,27 @@ fn tell(ui: &Ui, rule: Option<OutputRule>) {
     ui.hint(format!(
         "groups of fewer than {smallest} persons, and groups that would give one away, are not shown if there are any{rounding}"
     ));
+}
+
+/// Policies of an Admin that does not answer may have changed since they were confirmed: for programs and people alike.
+fn tell_kept(ui: &Ui, project: &OpenProject) {
+    let Some(since) = project.policy_source().ok().and_then(|source| source.unconfirmed()) else { return };
+    let seconds = since.as_secs();
+    let text = format!(
+        "the Ranger Admin did not answer: the policies are those that it confirmed {} ago",
+        match seconds {
+            0..120 => format!("{seconds} s"),
+            120..7200 => format!("{} min", seconds / 60),
+            _ => format!("{} h", seconds / 3600),
+        }
+    );
+    if ui.json() {
+        ui::line_to_stderr(
+            &serde_json::json!({ "warning": text, "policies_confirmed_seconds_ago": seconds }).to_string(),
+        );
+    } else {
+        ui.hint(text);
+    }
 }
 
 /// A file holds all rows, so it is never the table for people, which is cut.

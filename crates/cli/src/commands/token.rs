@@ -9,7 +9,8 @@ use cordon_phi::Token;
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::reveal::{
-    Case, Decided, Desk, MAX_CROSSWALK, MAX_TOKENS, NewRequest, Refusal, Said, Shown, Status, parse_token, token_text,
+    Case, Decided, Desk, MAX_CROSSWALK, MAX_TOKENS, NewRequest, Refusal, Said, Shown, Status, Told, act_name,
+    parse_token, token_text,
 };
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ fn request(ui: &Ui, place: &Place, args: TokenRequestArgs) -> Outcome {
 
 /// For people the id alone, so that a script can take it; the rest is a hint.
 pub fn asked(ui: &Ui, shown: &Shown) {
-    ui.object(&object(&shown.case, shown.status, Some(&shown.tokens)));
+    ui.object(&Told::new(&shown.case, shown.status, Some(&shown.tokens)));
     ui.say(&shown.case.id);
     ui.hint(format!(
         "Another person with the action `{}` decides:  cordon token approve {} --as USER --reason TEXT",
@@ -103,7 +104,7 @@ fn decided(
     rights::check_reason(&args.reason)?;
     let project = place.open()?;
     let shown = told(decide(&desk(&project)))?;
-    ui.object(&object(&shown.case, shown.status, Some(&shown.tokens)));
+    ui.object(&Told::new(&shown.case, shown.status, Some(&shown.tokens)));
     ui.say(format!("{}: {}", shown.case.id, stands(shown.status)));
     Ok(ExitCode::SUCCESS)
 }
@@ -168,14 +169,14 @@ fn list(ui: &Ui, place: &Place, user: &str) -> Outcome {
     let project = place.open()?;
     let cases = desk(&project).list(user)?;
     rights::inspected_by(&project, "token requests", None, user)?;
-    let objects: Vec<Value> = cases.iter().map(|(case, status)| object(case, *status, None)).collect();
+    let objects: Vec<Told> = cases.iter().map(|(case, status)| Told::new(case, *status, None)).collect();
     ui.object(&objects);
     ui.table(
         &["request", "asks to", "domain", "tokens", "by", "purpose", "made", "state"],
         cases.iter().map(|(case, status)| {
             vec![
                 case.id.clone(),
-                act(case.act).to_owned(),
+                act_name(case.act).to_owned(),
                 case.domain.clone(),
                 case.count().to_string(),
                 case.asked.by.clone(),
@@ -190,11 +191,11 @@ fn list(ui: &Ui, place: &Place, user: &str) -> Outcome {
 
 fn tell(ui: &Ui, shown: &Shown) {
     let Shown { case, status, tokens } = shown;
-    ui.object(&object(case, *status, Some(tokens)));
+    ui.object(&Told::new(case, *status, Some(tokens)));
     let mut lines = vec![
         format!("request    {}", case.id),
         format!("state      {}", stands(*status)),
-        format!("asks to    {} ({}, domain {})", act(case.act), case.purpose, case.domain),
+        format!("asks to    {} ({}, domain {})", act_name(case.act), case.purpose, case.domain),
         format!("asked      {}", one(&case.asked)),
     ];
     lines.extend(case.approvals.iter().map(|said| format!("approved   {}", one(said))));
@@ -220,45 +221,12 @@ fn one(said: &Said) -> String {
     format!("{} by {}: {}", said.at.format("%Y-%m-%d %H:%M:%S"), said.by, said.reason)
 }
 
-fn act(act: RequestedAct) -> &'static str {
-    match act {
-        RequestedAct::Reveal => "reveal",
-        RequestedAct::Shred => "shred",
-        RequestedAct::Translate => "translate",
-    }
-}
-
 fn stands(status: Status) -> String {
     match status {
         Status::Pending(missing) => format!("pending, {missing} approval{} missing", plural(missing)),
         Status::Open { until } => format!("approved until {}", until.format("%Y-%m-%d %H:%M:%S UTC")),
         other => other.name().to_owned(),
     }
-}
-
-fn object(case: &Case, status: Status, tokens: Option<&[Token]>) -> Value {
-    let said = |said: &Said| json!({ "by": said.by, "at": said.at, "reason": said.reason });
-    let until = match status {
-        Status::Open { until } => Some(until),
-        _ => None,
-    };
-    let mut object = json!({
-        "request": case.id, "act": act(case.act), "state": status.name(), "until": until,
-        "domain": case.domain, "count": case.count(), "purpose": case.purpose, "asked": said(&case.asked),
-        "approvals": case.approvals.iter().map(said).collect::<Vec<_>>(),
-        "rejected": case.rejected.as_ref().map(said), "revoked": case.revoked.as_ref().map(said),
-        "lifetime_seconds": case.lifetime.seconds(), "times": case.times,
-        "revealed": case.revealed.values().copied().map(u64::from).sum::<u64>(),
-        "audit": { "seq": case.requested.seq, "hash": case.requested.hash },
-    });
-    if let (Some(crosswalk), Value::Object(fields)) = (&case.crosswalk, &mut object) {
-        fields.insert("from".to_owned(), json!(crosswalk.from));
-        fields.insert("to".to_owned(), json!(crosswalk.to));
-    }
-    if let (Some(tokens), Value::Object(fields)) = (tokens, &mut object) {
-        fields.insert("tokens".to_owned(), tokens.iter().map(|token| json!(token_text(*token))).collect());
-    }
-    object
 }
 
 /// What is not a token is not repeated: it may be a value.

@@ -1,6 +1,7 @@
 //! `cordon serve` and real clients of it: who is let in, what they get, and what happens when there is too much.
 
 mod clients;
+mod directory;
 mod flight;
 mod http;
 mod kerberos;
@@ -10,3 +11,6 @@ mod postgres;
 #[path = "../../../kerberos/tests/it/realm.rs"]
 mod realm;
 mod site;
+#[path = "../../../directory/tests/it/slapd.rs"]
+mod slapd;
+mod tokens;

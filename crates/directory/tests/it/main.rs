@@ -6,3 +6,4 @@ mod open_ldap;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
 mod settings;
+mod slapd;

@@ -22,7 +22,8 @@ impl Drop for Realm {
 }
 
 impl Realm {
-    /// With the service `HTTP/localhost`, and the users ada and `ada/admin`. None, with a word about it, where it is not installed.
+    /// With the services HTTP, ldap and postgres at localhost, and the users ada, bob and `ada/admin`. `services.keytab` is that of HTTP and
+    /// postgres. None, with a word about it, where it is not installed.
     pub fn start() -> Option<Self> {
         for program in ["/usr/sbin/krb5kdc", "/usr/sbin/kadmin.local", "/usr/bin/kinit", "/usr/bin/curl"] {
             if !Path::new(program).exists() {
@@ -50,13 +51,19 @@ impl Realm {
             assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
         };
         run("/usr/sbin/kdb5_util", &["-r", NAME, "create", "-s", "-P", "only in this test"]);
-        for (principal, keytab) in
-            [("HTTP/localhost", "http"), ("ldap/localhost", "ldap"), ("ada", "ada"), ("ada/admin", "admin")]
-        {
-            let keytab = dir.path().join(format!("{keytab}.keytab"));
-            run("/usr/sbin/kadmin.local", &["-r", NAME, "-q", &format!("addprinc -randkey {principal}")]);
-            run("/usr/sbin/kadmin.local", &["-r", NAME, "-q", &format!("ktadd -k {} {principal}", keytab.display())]);
+        let administer = |query: &str| run("/usr/sbin/kadmin.local", &["-r", NAME, "-q", query]);
+        for (principal, keytab) in [
+            ("HTTP/localhost", "http"),
+            ("ldap/localhost", "ldap"),
+            ("postgres/localhost", "postgres"),
+            ("ada", "ada"),
+            ("bob", "bob"),
+            ("ada/admin", "admin"),
+        ] {
+            administer(&format!("addprinc -randkey {principal}"));
+            administer(&format!("ktadd -k {at}/{keytab}.keytab {principal}"));
         }
+        administer(&format!("ktadd -norandkey -k {at}/services.keytab HTTP/localhost postgres/localhost"));
         let mut centre = environment(dir.path(), Command::new("/usr/sbin/krb5kdc"));
         let centre = centre.args(["-n", "-r", NAME]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let realm = Self { dir, centre };
@@ -73,8 +80,13 @@ impl Realm {
     }
 
     pub fn run(&self, program: &str, args: &[&str]) {
-        let done = environment(self.dir.path(), Command::new(program)).args(args).output().unwrap();
+        let done = self.command(program).args(args).output().unwrap();
         assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// A program that is a client of this realm.
+    pub fn command(&self, program: &str) -> Command {
+        environment(self.dir.path(), Command::new(program))
     }
 
     /// A new ticket for so long.
@@ -88,11 +100,16 @@ impl Realm {
 
     /// The token that curl sends for the service at localhost.
     pub fn token(&self) -> Option<Vec<u8>> {
+        self.token_for("HTTP")
+    }
+
+    pub fn token_for(&self, service: &str) -> Option<Vec<u8>> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
         let mut curl = environment(self.dir.path(), Command::new("/usr/bin/curl"));
         let mut curl = curl
-            .args(["--silent", "--max-time", "20", "--negotiate", "-u", ":", "--noproxy", "*", &address])
+            .args(["--silent", "--max-time", "20", "--negotiate", "-u", ":", "--noproxy", "*"])
+            .args(["--service-name", service, &address])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

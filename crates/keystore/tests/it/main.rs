@@ -9,6 +9,9 @@ mod failing;
 mod google;
 mod http;
 mod pkcs11;
+mod ranger;
+#[path = "../../../kerberos/tests/it/realm.rs"]
+mod realm;
 mod servers;
 mod standin;
 #[path = "../../../storage/tests/it/tls.rs"]

@@ -89,7 +89,7 @@ impl Pki {
         ]);
     }
 
-    fn issue(&self, name: &str, extensions: &str) {
+    pub fn issue(&self, name: &str, extensions: &str) {
         let [key, csr, pem, ext] = ["key", "csr", "pem", "ext"].map(|kind| format!("{name}.{kind}"));
         let subject = format!("/CN=cordon test {name}");
         self.openssl([

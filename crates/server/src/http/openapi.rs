@@ -1,11 +1,13 @@
 //! The OpenAPI 3.1 document, made from the types of [`super::api`]; `docs/openapi.json` is a copy of it, which a test compares.
 
+use cordon_pipeline::reveal::Told;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::api::{Asked, Me, Problem, Status, Table};
 use super::encode::Form;
+use super::tokens::{Decision, NewTokenRequest, Nothing, RevealedTokens, TranslatedTokens, VERBS, Wanted};
 
 pub fn text() -> String {
     serde_json::to_string_pretty(&document()).unwrap_or_default()
@@ -82,7 +84,7 @@ fn document() -> Value {
         ("504", "The query took longer than may be."),
         ("507", "The query needs more memory than there is."),
     ];
-    let paths = json!({
+    let mut paths = json!({
         "/v1/query": { "post": {
             "summary": "Ask. Rows come as they are computed; an answer that ends early is cut off and not closed.",
             "operationId": "query",
@@ -114,6 +116,10 @@ fn document() -> Value {
             "responses": { "200": { "description": "OpenAPI 3.1.", "content": { "application/json": { "schema": { "type": "object" } } } } },
         } },
     });
+    let of_tokens = tokens(&mut schemas, &answered);
+    if let (Some(paths), Value::Object(of_tokens)) = (paths.as_object_mut(), of_tokens) {
+        paths.extend(of_tokens);
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -134,6 +140,67 @@ fn document() -> Value {
             },
         },
     })
+}
+
+type Answered<'a> = &'a dyn Fn(&str, Value, &[(&str, &str)]) -> serde_json::Map<String, Value>;
+
+/// Requests that take two persons.
+fn tokens(schemas: &mut SchemaGenerator, answered: Answered<'_>) -> Value {
+    let told = content::<Told>(schemas);
+    let list =
+        json!({ "application/json": { "schema": { "type": "array", "items": schemas.subschema_for::<Told>() } } });
+    let errors = [
+        ("404", "There is no such request, or you have no part in it."),
+        ("408", "The request did not come in time."),
+        ("409", "The request is not, or no longer, in a state for this."),
+        ("413", "The request is larger than may be."),
+        ("415", "The request is not JSON."),
+    ];
+    let id = json!([{
+        "name": "id", "in": "path", "required": true, "description": "The request's name.", "schema": { "type": "string" },
+    }]);
+    let mut paths = json!({
+        "/v1/tokens": {
+            "get": {
+                "summary": "The requests that you have a part in; the newest last, without their tokens.", "operationId": "tokenRequests",
+                "responses": answered("Requests.", list, &[]),
+            },
+            "post": {
+                "summary": "Ask to see what tokens stand for. It opens nothing before another person approves.",
+                "operationId": "requestTokens", "requestBody": { "required": true, "content": content::<NewTokenRequest>(schemas) },
+                "responses": answered("The request.", told.clone(), &errors),
+            },
+        },
+        "/v1/tokens/{id}": { "get": {
+            "summary": "One request, for who has a part in it.", "operationId": "tokenRequest", "parameters": id,
+            "responses": answered("The request.", told.clone(), &errors),
+        } },
+    });
+    for verb in VERBS {
+        let (what, body, answer) = match verb {
+            "approve" => ("Approve it, as another person than who asked.", content::<Decision>(schemas), told.clone()),
+            "reject" => ("Reject it.", content::<Decision>(schemas), told.clone()),
+            "revoke" => ("Close it for good.", content::<Decision>(schemas), told.clone()),
+            "reveal" => (
+                "What its tokens stand for, for who asked, once approved: PHI. Each token is on the record before the answer.",
+                content::<Wanted>(schemas),
+                content::<RevealedTokens<'_>>(schemas),
+            ),
+            _ => (
+                "Which tokens of the one recipient are which of the other, for who asked, once approved.",
+                content::<Nothing>(schemas),
+                content::<TranslatedTokens>(schemas),
+            ),
+        };
+        let path = json!({ "post": {
+            "summary": what, "operationId": format!("{verb}Tokens"), "parameters": id,
+            "requestBody": { "required": true, "content": body }, "responses": answered("Done.", answer, &errors),
+        } });
+        if let Some(paths) = paths.as_object_mut() {
+            paths.insert(format!("/v1/tokens/{{id}}/{verb}"), path);
+        }
+    }
+    paths
 }
 
 fn content<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {

@@ -42,7 +42,7 @@ pub fn check(der: &[u8], named_by: CertificateName) -> Result<Known, Refusal> {
         method: Method::Certificate,
         until: Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(until)),
         factors: Vec::new(),
-        stamp: Stamp { certificate: Some(fingerprint(der)), token: None, password: None },
+        stamp: Stamp { certificate: Some(fingerprint(der)), ..Stamp::default() },
         reply: Vec::new(),
     })
 }

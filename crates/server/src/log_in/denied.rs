@@ -35,22 +35,29 @@ struct Current {
     stamp: Option<(SystemTime, u64)>,
     list: Arc<File>,
     readable: bool,
+    /// Whatever its stamp says.
+    again: bool,
 }
 
 impl Denied {
     pub fn open(path: &Path) -> Result<Self, Issues> {
         let stamp = stamp(path);
         let list = read(path)?;
-        let current = Current { looked: Instant::now(), stamp, list: Arc::new(list), readable: true };
+        let current = Current { looked: Instant::now(), stamp, list: Arc::new(list), readable: true, again: false };
         Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
+    }
+
+    /// The file is read again when somebody is looked up next.
+    pub fn look_again(&self) {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).again = true;
     }
 
     /// Whether this is on the list. A list that became unreadable lets nobody in: it may name anybody.
     pub fn names(&self, name: &str, known: &Known) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.looked.elapsed() >= FRESH {
+        if current.again || current.looked.elapsed() >= FRESH {
             let now = stamp(&self.path);
-            if now != current.stamp || now.is_none() {
+            if std::mem::take(&mut current.again) || now != current.stamp || now.is_none() {
                 match read(&self.path) {
                     Ok(list) => (current.list, current.readable) = (Arc::new(list), true),
                     Err(_) => current.readable = false,

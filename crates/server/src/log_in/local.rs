@@ -73,6 +73,11 @@ impl LocalUsers {
         Arc::clone(&current.1)
     }
 
+    /// Reads the file again, whatever its stamp says.
+    pub fn look_again(&self) {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+    }
+
     pub fn knows(&self, name: &str) -> bool {
         self.users().contains_key(name)
     }
@@ -94,7 +99,7 @@ impl LocalUsers {
                 method: Method::Password,
                 until: None,
                 factors: Vec::new(),
-                stamp: Stamp { password: Some(hash.clone()), token: None, certificate: None },
+                stamp: Stamp { password: Some(hash.clone()), ..Stamp::default() },
                 reply: Vec::new(),
             }),
             _ => Err(Refusal::Credential("wrong name or password")),

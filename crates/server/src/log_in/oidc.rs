@@ -132,7 +132,7 @@ impl Provider {
                 .map(|acr| ("acr", acr))
                 .chain(claims.amr.into_iter().flatten().map(|amr| ("amr", amr)))
                 .collect(),
-            stamp: Stamp { token: claims.jti, password: None, certificate: None },
+            stamp: Stamp { token: claims.jti, ..Stamp::default() },
             reply: Vec::new(),
         })
     }

@@ -228,6 +228,13 @@ fn options(text: &str) -> Vec<(String, String)> {
     found
 }
 
+/// What a client set when it began: in `options`, or as a parameter of its own.
+pub fn setting(parameters: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    let given = parameters.get("options").map(|text| options(text)).unwrap_or_default();
+    let last = given.into_iter().rev().find(|(known, _)| known == name).map(|(_, value)| value);
+    last.or_else(|| parameters.get(name).cloned())
+}
+
 impl Connection {
     pub fn new(
         service: Arc<Service>,

@@ -7,7 +7,9 @@ use super::site::{PASSWORD, Site};
 use crate::servers::absent;
 use crate::support::said;
 
-const DRIVER: &str = "/usr/share/java/postgresql.jar";
+pub const DRIVER: &str = "/usr/share/java/postgresql.jar";
+/// Where Java finds it, and what it needs.
+pub const CLASSES: [&str; 3] = ["/usr/share/java/scram-client.jar", "/usr/share/java/scram-common.jar", DRIVER];
 
 #[test]
 fn jdbc_prepares_fetches_cancels_and_knows_what_there_is() {
@@ -20,10 +22,9 @@ fn jdbc_prepares_fetches_cancels_and_knows_what_there_is() {
         site.postgres,
         site.pki.path("ca.pem")
     );
-    let classes = ["/usr/share/java/scram-client.jar", "/usr/share/java/scram-common.jar", DRIVER].join(":");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/server/Client.java");
     let out = Command::new("java")
-        .args(["-cp", &classes, source, &url, "ana", &format!("{PASSWORD} of ana")])
+        .args(["-cp", &CLASSES.join(":"), source, &url, "ana", &format!("{PASSWORD} of ana")])
         .output()
         .unwrap();
     let said = said(out).ok();

@@ -123,6 +123,11 @@ impl Site {
     }
 
     pub fn start_in(folder: Folder, log_in: &str, limits: &str) -> Option<Self> {
+        Self::start_with(folder, log_in, limits, &[])
+    }
+
+    /// With variables of the environment.
+    pub fn start_with(folder: Folder, log_in: &str, limits: &str, variables: &[(&str, &str)]) -> Option<Self> {
         let pki = Pki::make(&folder.dir.path().join("pki"))?;
         let pki_folder = pki.dir.display();
         let config = folder.read("cordon.yaml");
@@ -148,7 +153,8 @@ server:
         for name in ["ana", "ben", "engineer", "ida"] {
             add_user(&folder, name, &format!("{PASSWORD} of {name}"));
         }
-        let (running, [http, postgres, flight, metrics]) = serve_at(&folder, ["http", "postgres", "flight", "metrics"]);
+        let (running, [http, postgres, flight, metrics]) =
+            serve_at(&folder, ["http", "postgres", "flight", "metrics"], variables);
         Some(Self { folder, pki, running, http, postgres, flight, metrics })
     }
 
@@ -239,14 +245,15 @@ pub fn add_user(folder: &Folder, name: &str, password: &str) {
 
 /// The server, and the ports of HTTP, PostgreSQL's protocol and metrics.
 pub fn serve(folder: &Folder) -> (Running, [u16; 3]) {
-    serve_at(folder, ["http", "postgres", "metrics"])
+    serve_at(folder, ["http", "postgres", "metrics"], &[])
 }
 
 /// The server, and where it speaks what.
-fn serve_at<const N: usize>(folder: &Folder, what: [&str; N]) -> (Running, [u16; N]) {
+fn serve_at<const N: usize>(folder: &Folder, what: [&str; N], variables: &[(&str, &str)]) -> (Running, [u16; N]) {
     let log = fs::File::create(folder.dir.path().join("server.log")).unwrap();
     let mut child = binary()
         .args(["serve", "--format", "json"])
+        .envs(variables.iter().copied())
         .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(log)
