@@ -60,6 +60,7 @@ mod spill;
 mod sql;
 pub mod tables;
 mod view;
+mod weight;
 
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind, QueryLimit};
 pub use inputs::{InputKeys, ParquetInput};

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind, parser_position};
+use crate::weight;
 
 /// Deep enough for any query that a person writes; the parser recurses.
 const MAX_DEPTH: usize = 50;
@@ -47,6 +48,11 @@ const ONLY: &str = "only a single SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or 
 
 /// Parses and refuses everything that is not a question.
 pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineError> {
+    let too_deep =
+        || EngineError::Planning(PlanProblem { kind: PlanProblemKind::TooDeep, position: None, did_you_mean: None });
+    if !weight::is_readable(sql) {
+        return Err(too_deep());
+    }
     let statements = DFParserBuilder::new(sql)
         .with_recursion_limit(MAX_DEPTH)
         .build()
@@ -76,7 +82,12 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         return Err(EngineError::Refused { reason: ONLY });
     };
     match inner.as_ref() {
-        Statement::Query(query) => check_query(query)?,
+        Statement::Query(query) => {
+            check_query(query)?;
+            if !weight::is_bearable(inner) {
+                return Err(too_deep());
+            }
+        }
         Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ExplainTable { .. } if !explain => {}
         _ => return Err(EngineError::Refused { reason: ONLY }),
     }

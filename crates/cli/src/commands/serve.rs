@@ -32,7 +32,9 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     let threads = project.threads;
     let project = Arc::new(project.open(&ask_passphrase, "server")?);
     let threads_for = |threads: usize| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        // What computes an expression calls itself at each of its signs, of which there may be thousands.
+        let runtime = runtime.worker_threads(threads).thread_stack_size(16 << 20).enable_all().build();
         runtime.map_err(|_| RunError::Internal("the server's runtime"))
     };
     // A query that computes for long leaves clocks, log-ins and other clients their own threads; and since some joins look up from their
@@ -79,7 +81,7 @@ fn told(error: &StartError) -> Failure {
     let exit = match error {
         StartError::Run(error) => error.exit(),
         StartError::Settings(_) | StartError::Directory(_) => ExitKind::Usage,
-        StartError::Users(_) | StartError::Tls(_) | StartError::Kerberos(_) => ExitKind::Keys,
+        StartError::Users(_) | StartError::Tls(_) | StartError::Keytab(_) | StartError::Kerberos(_) => ExitKind::Keys,
         StartError::Listen(..) => ExitKind::Storage,
         StartError::Randomness => ExitKind::Failure,
     };
