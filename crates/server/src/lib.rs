@@ -17,6 +17,7 @@ pub mod http;
 pub mod log_in;
 pub mod metrics;
 pub mod pg;
+mod places;
 pub mod service;
 pub mod session;
 pub mod settings;
@@ -26,7 +27,7 @@ pub mod tls;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,9 +50,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::{Body, Peer};
-use crate::log_in::LogIn;
 use crate::log_in::local::UsersError;
+use crate::log_in::throttle::network;
+use crate::log_in::{LogIn, certificate};
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::stream::Stalling;
@@ -68,6 +71,8 @@ pub enum StartError {
     Users(#[from] UsersError),
     #[error("cannot listen at {0}: {1}")]
     Listen(SocketAddr, io::ErrorKind),
+    #[error("Kerberos' keytab: {0}")]
+    Keytab(String),
     #[error("Kerberos: {0}")]
     Kerberos(#[from] KerberosError),
     #[error(transparent)]
@@ -80,6 +85,8 @@ pub enum StartError {
 
 /// How long a handshake, and the head of a request, may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection over HTTP may last without a log-in.
+const LOG_IN: Duration = Duration::from_secs(30);
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -112,7 +119,7 @@ impl Server {
         };
         let rules = project.policy_source()?.watch();
         let metrics = Arc::new(Metrics::default());
-        let log_in = LogIn::open(Arc::clone(&project), &settings, Arc::clone(&metrics))?;
+        let log_in = LogIn::open(Arc::clone(&project), &settings, tls.clone(), Arc::clone(&metrics))?;
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|_| StartError::Randomness)?;
         let http = listen(settings.http).await?;
@@ -133,7 +140,8 @@ impl Server {
     /// Serves until `stop` comes; then takes nothing new, lets what runs end within the time that is set for it, and ends the rest.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (drained, _) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(self.service.limits().connections));
+        let limits = self.service.limits();
+        let room = Places::new(limits.connections, limits.connections_of_one);
         let mut accepting = JoinSet::new();
         for (listener, inside) in [(self.http, Inside::Http), (self.postgres, Inside::Postgres)] {
             let Some(listener) = listener else { continue };
@@ -188,7 +196,7 @@ async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Star
 struct Front {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
-    room: Arc<Semaphore>,
+    room: Arc<Places<IpAddr>>,
     drained: watch::Receiver<bool>,
     inside: Inside,
 }
@@ -208,7 +216,7 @@ async fn accept(listener: TcpListener, front: Front) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&front.room).try_acquire_owned() else {
+        let Some(place) = front.room.take(&network(address.ip())) else {
             front.service.metrics.count("shed", "connection");
             drop(socket);
             continue;
@@ -235,7 +243,7 @@ async fn accept(listener: TcpListener, front: Front) {
 async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
     let stall = front.service.limits().stall_timeout;
     let Some(tls) = &front.tls else {
-        let peer = Peer { address: address.ip(), tls: false, certificate: None };
+        let peer = Peer::new(address.ip(), false, None);
         return http1_connection(front, Stalling::new(socket, stall), peer).await;
     };
     let acceptor = TlsAcceptor::from(tls.config(Inside::Http));
@@ -243,9 +251,9 @@ async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
         return front.service.metrics.count("handshakes", "failed");
     };
     let (_, connection) = stream.get_ref();
-    let certificate = connection.peer_certificates().and_then(|chain| chain.first()).map(|one| one.to_vec());
+    let certificate = certificate::shown(connection);
     let http2 = connection.alpn_protocol() == Some(b"h2");
-    let peer = Peer { address: address.ip(), tls: true, certificate };
+    let peer = Peer::new(address.ip(), true, certificate);
     let stream = Stalling::new(stream, stall);
     if http2 { http2_connection(front, stream, peer).await } else { http1_connection(front, stream, peer).await }
 }
@@ -257,6 +265,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer) = (front.service, Arc::new(peer));
+    let stranger = Arc::clone(&peer);
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
         Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
     });
@@ -272,6 +281,13 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = drained.wait_for(|drained| *drained) => connection.as_mut().graceful_shutdown(),
+        () = overdue(&stranger) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = tokio::time::sleep(HANDSHAKE) => if !stranger.has_logged_in() { return },
+            }
+        }
     }
     let _ = connection.await;
 }
@@ -281,6 +297,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer) = (front.service, Arc::new(peer));
+    let stranger = Arc::clone(&peer);
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
         Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
     });
@@ -298,6 +315,13 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = drained.wait_for(|drained| *drained) => connection.as_mut().graceful_shutdown(),
+        () = overdue(&stranger) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = tokio::time::sleep(HANDSHAKE) => if !stranger.has_logged_in() { return },
+            }
+        }
     }
     let _ = connection.await;
 }
@@ -327,11 +351,29 @@ async fn tell_metrics(listener: TcpListener, service: Arc<Service>) {
     }
 }
 
+/// Returns when a connection has lasted without a log-in for as long as it may.
+async fn overdue(peer: &Peer) {
+    tokio::time::sleep(LOG_IN).await;
+    if peer.has_logged_in() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Reads certificates again when their files change, and forgets sessions that are over.
 async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell) {
     let mut said = String::new();
+    let mut lost = None;
     loop {
         tokio::time::sleep(LOOK).await;
+        let now = service.sessions.log_in.lost_role().map(str::to_owned);
+        if now != lost
+            && let Some(role) = &now
+        {
+            tell(&format!(
+                "`mfa` names the role `{role}`, which is not defined any more: until it is, everybody takes more than one factor"
+            ));
+        }
+        lost = now;
         let (sessions, tls) = (Arc::clone(&service.sessions), tls.clone());
         let looked = tokio::task::spawn_blocking(move || {
             sessions.sweep();

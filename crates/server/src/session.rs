@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use ring::hmac;
 
-use crate::log_in::{Credential, Known, LogIn};
+use crate::log_in::{Credential, Known, LogIn, Refusal};
 use crate::metrics::Metrics;
 use crate::settings::Limits;
 
@@ -22,6 +23,8 @@ pub struct Session {
     known: Known,
     began: Instant,
     last: Mutex<Instant>,
+    /// The directory says other things of the principal than when it began.
+    changed: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -99,6 +102,7 @@ impl Drop for Permit {
     }
 }
 
+const CHANGED: Ended = Ended("the directory says other groups of its principal now");
 const REMEMBERED: usize = 10_000;
 
 impl Sessions {
@@ -133,6 +137,7 @@ impl Sessions {
             known,
             began: Instant::now(),
             last: Mutex::new(Instant::now()),
+            changed: AtomicBool::new(false),
             metrics: Arc::clone(&self.metrics),
         };
         self.metrics.sessions(1);
@@ -204,7 +209,20 @@ impl Sessions {
         if session.idle() >= self.limits.idle_timeout {
             return Err(Ended("it was idle for too long"));
         }
+        if session.changed.load(Ordering::Relaxed) {
+            return Err(CHANGED);
+        }
         self.log_in.still(&session.known).map_err(Ended)
+    }
+
+    /// Whether the directory, where groups come from it, says of the principal what it said when the session began: asked before each
+    /// question, and answered by what is kept for a while.
+    pub async fn ask_about(&self, session: &Session) -> Result<Result<(), Ended>, Refusal> {
+        if self.log_in.is_as_found(&session.known).await? {
+            return Ok(Ok(()));
+        }
+        session.changed.store(true, Ordering::Relaxed);
+        Ok(Err(CHANGED))
     }
 
     /// Room for one more query, or word that there is none. Nobody waits in a queue that could grow.

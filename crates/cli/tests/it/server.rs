@@ -9,3 +9,5 @@ mod postgres;
 #[path = "../../../kerberos/tests/it/realm.rs"]
 mod realm;
 mod site;
+mod taken_back;
+mod wire;

@@ -109,6 +109,7 @@ fn who_logs_in_gets_rows_in_the_form_that_is_asked_for_and_nothing_that_is_not_g
     assert_eq!(logged_in.iter().filter(|event| event["principal"] == "ana").count(), 1, "one session, many requests");
     assert_eq!(logged_in[0]["client"], "127.0.0.1");
     assert!(folder.audit("query_finished").iter().any(|event| event["rows"] == 2));
+    assert!(folder.audit("query_failed").iter().any(|event| event["what"] == "too many rows"));
     assert!(folder.audit("access_denied").iter().any(|event| event["dataset"] == "costs"));
 }
 
