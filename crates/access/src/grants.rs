@@ -104,6 +104,11 @@ impl Grants {
         self.roles_of(user).map(|role| role.name.as_str())
     }
 
+    /// Whether there is a role of this name.
+    pub fn defines(&self, role: &str) -> bool {
+        self.roles.iter().any(|known| known.name == role)
+    }
+
     /// The users, by name.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.users.keys().map(String::as_str)

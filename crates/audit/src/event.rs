@@ -55,6 +55,13 @@ pub struct DatasetAccess {
     pub why: Vec<Reason>,
 }
 
+/// One dataset more that a question asked for and was not given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedToo {
+    pub dataset: String,
+    pub columns: Vec<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyOperationKind {
@@ -235,6 +242,9 @@ events! {
     QueryFailed = "query_failed" {
         query: String,
         what: Label,
+        /// That had left until then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows: Option<u64>,
     }
     /// Somebody reads in an emergency: durable before the first row, and open until somebody else has reviewed it.
     BreakGlass = "break_glass" {
@@ -263,6 +273,10 @@ events! {
         /// Of these, the columns that were named and are not granted.
         columns: Vec<String>,
         why: Vec<Reason>,
+        /// What else one question asked for and was not given: all in one entry, so that the time that a refusal takes tells nothing of how
+        /// many of its names exist.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<DeniedToo>,
     }
     /// Somebody asks to do something with tokens that takes a second person. This entry is the request: its file only holds
     /// the tokens behind the tags.
@@ -544,7 +558,10 @@ impl Event {
             | Self::QuarantineShown { table, .. }
             | Self::QuarantineReplayed { table, .. }
             | Self::RowsRetired { table, .. } => table == dataset,
-            Self::AccessDenied { dataset: asked, .. } | Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
+            Self::AccessDenied { dataset: asked, others, .. } => {
+                asked == dataset || others.iter().any(|other| other.dataset == dataset)
+            }
+            Self::DekUnwrapped { dataset: asked, .. } => asked == dataset,
             Self::Inspected { subject, .. } => subject.as_deref() == Some(dataset),
             Self::BreakGlass { datasets, .. } => datasets.iter().any(|one| one == dataset),
             Self::QueryStarted { access, .. } => access.iter().any(|one| one.dataset == dataset),

@@ -75,8 +75,8 @@ pub use digest::Digest;
 pub use entry::{Entry, Principal, Record, WriterInfo};
 pub use error::AuditError;
 pub use event::{
-    Crosswalk, DatasetAccess, Event, KeyOperationKind, Label, Outcome, RequestedAct, ReviewOutcome, Sources, StoreUse,
-    WithheldGroups,
+    Crosswalk, DatasetAccess, DeniedToo, Event, KeyOperationKind, Label, Outcome, RequestedAct, ReviewOutcome, Sources,
+    StoreUse, WithheldGroups,
 };
 pub use list::{AuditReader, Entries, Filter};
 pub use log::{AuditLog, Options, Receipt};

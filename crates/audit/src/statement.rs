@@ -69,7 +69,17 @@ impl Statement {
                 _ => out.word("_"),
             }
         }
-        Self(out.text)
+        Self(out.text).shortened()
+    }
+
+    /// What is longer than an entry of the log can hold would leave no entry at all.
+    fn shortened(mut self) -> Self {
+        if self.0.len() > LONGEST {
+            let end = self.0.floor_char_boundary(LONGEST);
+            self.0.truncate(end);
+            self.0.push_str(" …");
+        }
+        self
     }
 
     pub fn as_str(&self) -> &str {
@@ -82,6 +92,9 @@ impl fmt::Display for Statement {
         f.write_str(&self.0)
     }
 }
+
+/// In bytes; twice as much where each of them is escaped.
+const LONGEST: usize = 256 * 1024;
 
 /// One blank where there were some; two words never run together.
 #[derive(Default)]

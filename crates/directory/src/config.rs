@@ -52,14 +52,30 @@ pub enum Kind {
     /// `inetOrgPerson` by `uid`, groups by `member` or `uniqueMember` (RFC 4519).
     #[default]
     Ldap,
-    /// Users by `sAMAccountName`, no accounts that are disabled, groups by `member`. A user's primary group, `Domain Users` for most, is
-    /// not counted.
+    /// Users and groups by `sAMAccountName`, no accounts that are disabled, groups by `member`. A user's primary group, `Domain Users` for
+    /// most, is not counted.
     ActiveDirectory,
     /// `posixAccount` by `uid`, groups by `memberUid` (RFC 2307); there are no groups in groups.
     Posix,
 }
 
 impl Kind {
+    /// What a user is called by.
+    pub(crate) fn user_name(self) -> &'static str {
+        match self {
+            Self::Ldap | Self::Posix => "uid",
+            Self::ActiveDirectory => "sAMAccountName",
+        }
+    }
+
+    /// What a group is called by. In Active Directory many may have one `cn`, in different places, and one only this.
+    pub(crate) fn group_name(self) -> &'static str {
+        match self {
+            Self::Ldap | Self::Posix => "cn",
+            Self::ActiveDirectory => "sAMAccountName",
+        }
+    }
+
     /// For a name that is escaped already (RFC 4515).
     pub(crate) fn user_filter(self, name: &str) -> String {
         match self {

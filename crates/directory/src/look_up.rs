@@ -30,7 +30,7 @@ const MOST_KEPT: usize = 10_000;
 /// What the directory says of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// By the directory's name for them (`cn`), those that the user is in through others among them.
+    /// By the directory's name for them (`cn`, in Active Directory `sAMAccountName`), those that the user is in through others among them.
     pub groups: BTreeSet<String>,
 }
 
@@ -115,7 +115,8 @@ impl Directory {
         Duration::from_secs(self.config.keep_seconds.into())
     }
 
-    /// `None` for one whom the directory does not know, or has disabled.
+    /// `None` for one whom the directory does not know, or has disabled, or writes in another way: it does not tell `Ada` from `ada`, and all
+    /// else does.
     pub async fn groups_of(&self, user: &str) -> Result<Option<Found>, DirectoryError> {
         let keep = self.keep();
         if let Some((asked, found)) = self.kept().get(user)
@@ -169,12 +170,15 @@ impl Directory {
     async fn look_up(&self, ldap: &mut Ldap, user: &str) -> Result<Option<Found>, DirectoryError> {
         let kind = self.config.kind;
         let filter = kind.user_filter(&ldap_escape(user));
-        let entries = search(ldap, &self.config.users, &filter, 2).await?;
+        let entries = search(ldap, &self.config.users, &filter, kind.user_name(), 2).await?;
         let entry = match entries.as_slice() {
             [] => return Ok(None),
             [entry] => entry,
             _ => return Err(DirectoryError::Ambiguous),
         };
+        if !values(entry, kind.user_name()).any(|name| name == user) {
+            return Ok(None);
+        }
         let base = self.config.groups.as_deref().unwrap_or(&self.config.users);
         let first = if kind == Kind::Posix { user } else { &entry.dn };
         let mut next = vec![ldap_escape(first).into_owned()];
@@ -182,10 +186,11 @@ impl Directory {
         for _ in 0..DEEPEST {
             let mut found = Vec::new();
             for members in next.chunks(AT_ONCE) {
-                let groups = search(ldap, base, &kind.group_filter(members), MOST_GROUPS as i32).await?;
+                let groups =
+                    search(ldap, base, &kind.group_filter(members), kind.group_name(), MOST_GROUPS as i32).await?;
                 for group in groups {
                     if seen.insert(group.dn.to_lowercase()) {
-                        names.insert(name_of(&group)?);
+                        names.insert(name_of(&group, kind.group_name())?);
                         found.push(ldap_escape(&group.dn).into_owned());
                     }
                 }
@@ -202,23 +207,35 @@ impl Directory {
     }
 }
 
-/// The group's `cn`. Where it has several, the one that its place in the directory has counts: the others could be taken by anybody who
+/// The values of an attribute, whose name servers write as they like.
+fn values<'e>(entry: &'e SearchEntry, attribute: &str) -> impl Iterator<Item = &'e str> {
+    let of_it = entry.attrs.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(attribute));
+    of_it.flat_map(|(_, values)| values).map(String::as_str)
+}
+
+/// The group's name. Where it has several, the one that its place in the directory has counts: the others could be taken by anybody who
 /// may write the entry.
-fn name_of(group: &SearchEntry) -> Result<String, DirectoryError> {
-    let names = group.attrs.get("cn").map(Vec::as_slice).unwrap_or_default();
-    let name = match names {
-        [name] => Some(name),
-        names => names.iter().find(|name| {
-            let first = format!("cn={},", dn_escape(name.as_str())).to_lowercase();
+fn name_of(group: &SearchEntry, attribute: &str) -> Result<String, DirectoryError> {
+    let names: Vec<&str> = values(group, attribute).collect();
+    let name = match names.as_slice() {
+        [name] => Some(*name),
+        names => names.iter().copied().find(|name| {
+            let first = format!("{attribute}={},", dn_escape(*name)).to_lowercase();
             group.dn.to_lowercase().starts_with(&first)
         }),
     };
-    name.cloned().ok_or(DirectoryError::Malformed)
+    name.map(str::to_owned).ok_or(DirectoryError::Malformed)
 }
 
-async fn search(ldap: &mut Ldap, base: &str, filter: &str, most: i32) -> Result<Vec<SearchEntry>, DirectoryError> {
+async fn search(
+    ldap: &mut Ldap,
+    base: &str,
+    filter: &str,
+    attribute: &str,
+    most: i32,
+) -> Result<Vec<SearchEntry>, DirectoryError> {
     let ldap = ldap.with_search_options(SearchOptions::new().sizelimit(most));
-    let result = ldap.search(base, Scope::Subtree, filter, vec!["cn"]).await.map_err(|error| trouble(&error))?;
+    let result = ldap.search(base, Scope::Subtree, filter, vec![attribute]).await.map_err(|error| trouble(&error))?;
     let (entries, code) = (result.0, result.1.rc);
     match code {
         0 => {}

@@ -115,7 +115,7 @@ impl PlanProblemKind {
             Self::AmbiguousColumn => "the column's name is ambiguous",
             Self::WrongTypes => "an operator or function does not take values of these types",
             Self::NotGrouped => "a column is neither grouped by nor aggregated",
-            Self::TooDeep => "the query is nested too deeply",
+            Self::TooDeep => "the query is nested too deeply, or uses its own parts too often",
             Self::Parameters => "parameters are `$1`, `$2` and so on, each with its value",
             Self::NotSupported => "the query uses something that is not supported",
             Self::Other => "the query cannot be planned",

@@ -61,6 +61,7 @@ mod spill;
 mod sql;
 pub mod tables;
 mod view;
+mod weight;
 
 pub use bounds::STACK;
 pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind, QueryLimit};

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::bounds;
 use crate::errors::{EngineError, PlanProblem, PlanProblemKind, parser_position};
+use crate::weight;
 
 /// Deep enough for any query that a person writes; the parser recurses.
 const MAX_DEPTH: usize = 50;
@@ -78,7 +79,12 @@ pub(crate) fn gate(sql: &str, visible: &VisibleNames) -> Result<Gated, EngineErr
         return Err(EngineError::Refused { reason: ONLY });
     };
     match inner.as_ref() {
-        Statement::Query(query) => check_query(query)?,
+        Statement::Query(query) => {
+            check_query(query)?;
+            if !weight::is_bearable(inner) {
+                return Err(bounds::too_much());
+            }
+        }
         Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ExplainTable { .. } if !explain => {}
         _ => return Err(EngineError::Refused { reason: ONLY }),
     }

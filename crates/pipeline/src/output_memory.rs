@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cordon_access::Policies;
 use cordon_crypto::{KeyedHash, SealKeys};
 use cordon_engine::{EngineError, OutputControl, ReleaseMemory};
 use cordon_risk::{Memory, Partition, Refusal, Rules};
@@ -30,9 +31,14 @@ const UNWRITTEN: &str = "the memory of earlier answers could not be written, so 
 const IN_USE: &str = "the memory of earlier answers is in use, by a rotation of keys perhaps: ask again";
 
 impl OpenProject {
-    /// How the statistics of a table are controlled for a user; `None` where rows may leave.
-    pub fn output_control(&self, table: &str, user: &str) -> Result<Option<OutputControl>, RunError> {
-        let grants = &self.project.grants;
+    /// How the statistics of a table are controlled for a user by these rules; `None` where rows may leave.
+    pub fn output_control(
+        &self,
+        policies: &Policies,
+        table: &str,
+        user: &str,
+    ) -> Result<Option<OutputControl>, RunError> {
+        let grants = policies.roles();
         let (Some(limits), Some(remember)) = (grants.output_limits(table), grants.output_remembered()) else {
             return Ok(None);
         };

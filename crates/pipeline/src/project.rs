@@ -499,9 +499,17 @@ impl OpenProject {
         self.roles().users().any(|known| known == user)
     }
 
-    /// Whether the user has one of these roles, as far as `cordon.yaml` says now.
-    pub fn has_role(&self, user: &str, of: &BTreeSet<String>) -> bool {
-        self.roles().role_names(user).any(|role| of.contains(role))
+    /// Whether the user has one of these roles, as far as `cordon.yaml` says now. Of one that is not defined any more anybody may have
+    /// what it was, by another name.
+    pub fn may_have_role(&self, user: &str, of: &BTreeSet<String>) -> bool {
+        let roles = self.roles();
+        of.iter().any(|name| !roles.defines(name)) || roles.role_names(user).any(|role| of.contains(role))
+    }
+
+    /// The first of these roles that is defined no more, as far as `cordon.yaml` says now.
+    pub fn undefined_role<'r>(&self, of: &'r BTreeSet<String>) -> Option<&'r str> {
+        let roles = self.roles();
+        of.iter().map(String::as_str).find(|name| !roles.defines(name))
     }
 
     /// Users and roles. Whoever stays has them read again by what [`OpenProject::policy_source`] gives.

@@ -916,6 +916,7 @@ impl<'a> Desk<'a> {
 
     fn denied(&self, by: &str, purpose: Option<Purpose>, dataset: String) -> Result<(), RunError> {
         let event = Event::AccessDenied {
+            others: Vec::new(),
             principal: by.to_owned(),
             purpose,
             dataset,

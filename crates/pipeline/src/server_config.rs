@@ -177,6 +177,8 @@ pub struct LimitsSection {
     /// Queries of one principal that run at one time.
     pub queries_per_principal: At<u32>,
     pub connections: At<u32>,
+    /// Of these, of one network address (of IPv6: one /64), and of one principal as a client of PostgreSQL; half of them where nothing is said.
+    pub connections_of_one: Option<At<u32>>,
     /// Rows of one answer; an answer with more fails.
     pub rows: Option<u64>,
     /// Of a request's body, or of a message of PostgreSQL's protocol, such as `1MiB`.
@@ -196,6 +198,7 @@ impl Default for LimitsSection {
             queries: At::unplaced(16),
             queries_per_principal: At::unplaced(4),
             connections: At::unplaced(256),
+            connections_of_one: None,
             rows: None,
             request: text("1MiB"),
             drain: text("30s"),

@@ -1,7 +1,7 @@
 //! Rows, and how it went with them.
 
 use arrow_schema::SchemaRef;
-use cordon_engine::{EngineError, OutputRule, QueryStream, Withheld};
+use cordon_engine::{EngineError, OutputRule, QueryStream, StillAllowed, Withheld};
 use cordon_pipeline::error::engine_exit;
 
 use crate::QueryError;
@@ -44,11 +44,33 @@ impl Answer {
 pub struct Record {
     asked: Option<Asked>,
     withheld: Option<Box<dyn Fn() -> Option<Withheld> + Send>>,
+    allowed: StillAllowed,
+    /// That left so far, as far as it was said.
+    left: Option<u64>,
 }
 
 impl Record {
-    pub(crate) fn new(asked: Asked) -> Self {
-        Self { asked: Some(asked), withheld: None }
+    pub(crate) fn new(asked: Asked, allowed: StillAllowed) -> Self {
+        Self { asked: Some(asked), withheld: None, allowed, left: None }
+    }
+
+    /// Whether the asker may see still what was computed: to be asked by whoever hands out rows some time after they came.
+    pub fn still_allowed(&self) -> bool {
+        (self.allowed)()
+    }
+
+    /// So many rows have left by now: where it ends early, that is on the record.
+    pub fn left(&mut self, rows: u64) {
+        self.left = Some(rows);
+    }
+
+    /// It was ended by whoever answers, for this reason.
+    pub async fn ended(mut self, why: &'static str) -> Result<(), QueryError> {
+        let left = self.left;
+        match self.asked.take() {
+            Some(asked) => blocking(move || Ok(asked.broke_off(why, left)?)).await,
+            None => Ok(()),
+        }
     }
 
     /// The question's name in the audit log.
@@ -67,9 +89,9 @@ impl Record {
 
     /// The rows ended with an error, which comes back for whoever asked; a record that could not be written comes in its place.
     pub async fn failed(mut self, error: EngineError) -> QueryError {
-        let what = engine_exit(&error).0;
+        let (what, left) = (engine_exit(&error).0, self.left);
         let written = match self.asked.take() {
-            Some(asked) => blocking(move || Ok(asked.failed(what)?)).await,
+            Some(asked) => blocking(move || Ok(asked.broke_off(what, left)?)).await,
             None => Ok(()),
         };
         written.err().unwrap_or(QueryError::Engine(error))
@@ -80,7 +102,8 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(asked) = self.asked.take() {
             // The entry that the question was asked is there already; nobody is left who could be told that this one is not.
-            let write = move || drop(asked.failed("abandoned"));
+            let left = self.left;
+            let write = move || drop(asked.broke_off("abandoned", left));
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn_blocking(write)),
                 Err(_) => write(),

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cordon_access::{
-    Action, Authorizer, ColumnFacts, Decision, Policies, Principal, Privilege, Purpose, PurposeOfUse, Reason, Request,
+    Action, Authorizer, ColumnFacts, Decision, OutputLimits, Policies, Principal, Privilege, Purpose, PurposeOfUse,
+    Reason, Request,
 };
-use cordon_audit::{DatasetAccess, Event, Label, Statement, WithheldGroups};
-use cordon_engine::{EngineError, PlanProblemKind, StillAllowed, Touched, Withheld};
+use cordon_audit::{DatasetAccess, DeniedToo, Event, Label, Statement, WithheldGroups};
+use cordon_engine::{EngineError, OutputControl, PlanProblemKind, StillAllowed, Touched, Withheld};
 use cordon_pipeline::error::{RunError, engine_exit};
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::new_run_id;
@@ -27,10 +28,12 @@ struct Seen {
     columns: Vec<String>,
     facts: Vec<ColumnFacts>,
     decision: Decision,
+    /// What its statistics are held to.
+    output: Option<OutputLimits>,
 }
 
 impl Seen {
-    /// Whether the same columns would be shown now, in the same way, and the same rows.
+    /// Whether the same columns would be shown now, in the same way, and the same rows, or the same statistics of them.
     fn holds(&self, policies: &Policies, principal: &Principal, usage: &PurposeOfUse) -> bool {
         let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
         let now = policies.decide(&Request {
@@ -44,6 +47,7 @@ impl Seen {
         });
         let old = &self.decision;
         now.allowed
+            && policies.roles().output_limits(&self.table) == self.output
             && now.row_filter == old.row_filter
             && self.read.iter().all(|name| now.columns.contains(name) && now.masks.get(name) == old.masks.get(name))
     }
@@ -110,6 +114,14 @@ impl Asked {
         &self.question.principal.name
     }
 
+    /// How the statistics of a table are controlled, by the rules that decided what is open.
+    pub(crate) fn output_control(&self, table: &str) -> Result<Option<OutputControl>, RunError> {
+        match &self.policies {
+            Some(policies) => self.project.output_control(policies, table, self.user()),
+            None => Ok(None),
+        }
+    }
+
     fn purpose(&self) -> Purpose {
         self.question.usage.purpose
     }
@@ -157,12 +169,14 @@ impl Asked {
     /// and every few seconds, since rules may hold for a time only.
     pub(crate) fn watch(&self, touched: &[Touched]) -> Result<StillAllowed, RunError> {
         let source = self.project.policy_source()?;
+        let rules = self.policies.as_deref();
         let decided: Vec<_> = touched
             .iter()
             .filter_map(|Touched { table, columns: read, .. }| {
                 let (columns, facts) = (self.stored.columns.get(table)?.clone(), self.stored.facts.get(table)?.clone());
                 let decision = self.open.get(table)?.clone();
-                Some(Seen { table: table.clone(), read: read.clone(), columns, facts, decision })
+                let output = rules.and_then(|rules| rules.roles().output_limits(table));
+                Some(Seen { table: table.clone(), read: read.clone(), columns, facts, decision, output })
             })
             .collect();
         let Question { principal, usage, .. } = self.question.clone();
@@ -202,12 +216,18 @@ impl Asked {
     }
 
     pub(crate) fn failed(&self, what: &'static str) -> Result<(), RunError> {
-        self.project.audit(&Event::QueryFailed { query: self.id.clone(), what: Label::new(what) })?;
+        self.broke_off(what, None)
+    }
+
+    /// With the rows that had left until then.
+    pub(crate) fn broke_off(&self, what: &'static str, rows: Option<u64>) -> Result<(), RunError> {
+        self.project.audit(&Event::QueryFailed { query: self.id.clone(), what: Label::new(what), rows })?;
         Ok(())
     }
 
-    fn deny(&self, dataset: &str, columns: Vec<String>) -> Result<(), RunError> {
-        rights::denied(&self.project, self.user(), Some(self.purpose()), dataset, columns)
+    /// One entry, whatever it is and however much of it exists: how long a refusal takes tells nothing.
+    fn deny(&self, all: Vec<DeniedToo>) -> Result<(), RunError> {
+        rights::denied_all(&self.project, self.user(), Some(self.purpose()), all)
     }
 
     /// Tables that were made for different recipients are not put together, in whatever way: what their tokens hide, their other columns
@@ -249,15 +269,16 @@ impl Asked {
         if self.policies.as_ref().is_some_and(|policies| policies.together(&requests)) {
             return Ok(());
         }
-        for Touched { table, columns, .. } in touched {
-            self.deny(table, columns.clone())?;
-        }
+        let denied = touched
+            .iter()
+            .map(|Touched { table, columns, .. }| DeniedToo { dataset: table.clone(), columns: columns.clone() });
+        self.deny(denied.collect())?;
         self.failed("denied")?;
         Err(QueryError::NotTogether { user: self.user().to_owned() })
     }
 
     /// The tables that the text names, each with the columns that it names and that `hidden` is true of.
-    fn named_tables(&self, hidden: impl Fn(&str, &str) -> bool) -> Vec<(String, Vec<String>)> {
+    fn named_tables(&self, hidden: impl Fn(&str, &str) -> bool) -> Vec<DeniedToo> {
         let tables = self.stored.columns.iter().filter(|(table, _)| self.named.contains(*table));
         tables
             .map(|(table, columns)| {
@@ -265,18 +286,18 @@ impl Asked {
                     .iter()
                     .filter(|column| self.named.contains(&column.to_lowercase()) && hidden(table, column))
                     .cloned();
-                (table.clone(), named.collect())
+                DeniedToo { dataset: table.clone(), columns: named.collect() }
             })
             .collect()
     }
 
     /// Denials of all that the text names and that exists.
     fn deny_named(&self) -> Result<(), RunError> {
-        let named = self.named_tables(|_, _| true);
+        let mut named = self.named_tables(|_, _| true);
         if named.is_empty() {
-            return self.deny("*", Vec::new());
+            named.push(DeniedToo { dataset: "*".to_owned(), columns: Vec::new() });
         }
-        named.into_iter().try_for_each(|(table, columns)| self.deny(&table, columns))
+        self.deny(named)
     }
 
     /// Why there is no plan. What exists and looks absent to the user is a denial on the record, although the answer
@@ -291,18 +312,16 @@ impl Asked {
                 self.open.get(table).is_some_and(|decision| decision.columns.iter().any(|seen| seen == column))
             };
             let mut denied = self.named_tables(|table, column| !sees(table, column));
-            denied.retain(|(table, columns)| !columns.is_empty() || !self.open.contains_key(table));
-            let nothing_hidden = denied.is_empty();
-            for (table, columns) in denied {
-                self.deny(&table, columns)?;
+            denied.retain(|one| !one.columns.is_empty() || !self.open.contains_key(&one.dataset));
+            if denied.is_empty()
+                && is_unknown_table(&error)
+                && let Some(damage) = self.damaged_and_granted()
+            {
+                self.failed(damage.kind())?;
+                return Ok(damage.into());
             }
-            if nothing_hidden && is_unknown_table(&error) {
-                if let Some(damage) = self.damaged_and_granted() {
-                    self.failed(damage.kind())?;
-                    return Ok(damage.into());
-                }
-                self.deny("_", Vec::new())?;
-            }
+            // Also of a slip of the pen, which names nothing that exists: it takes as long.
+            self.deny(denied)?;
         }
         self.failed(what)?;
         Ok(QueryError::Engine(error))

@@ -75,10 +75,10 @@ impl Questions {
             asked.together(touched)?;
             asked.break_glass(touched)?;
             let still_allowed = asked.watch(touched)?;
-            Ok((asked, planned.while_allowed(still_allowed)))
+            Ok((asked, planned.while_allowed(Arc::clone(&still_allowed)), still_allowed))
         });
-        let (asked, planned) = asked.await?;
-        let record = Record::new(asked);
+        let (asked, planned, still_allowed) = asked.await?;
+        let record = Record::new(asked, still_allowed);
         let rule = planned.output_rule();
         match planned.execute() {
             Ok(rows) => Ok(Answer::new(rows, record, rule)),
@@ -99,7 +99,7 @@ impl Questions {
 
     /// The tables that exist for somebody, as they look to them, and what decided it. Blocks.
     pub fn visible(&self, principal: &Principal, usage: &PurposeOfUse) -> Result<Vec<Visible>, QueryError> {
-        has_reason(usage)?;
+        self.has_reason(principal, usage)?;
         let stored = Stored::read(&self.project)?;
         let (policies, time) = (self.project.policies()?, cordon_pipeline::policies::now());
         let open = stored.authorise(&policies, principal, usage, time);
@@ -113,9 +113,18 @@ impl Questions {
         Ok(open.into_iter().filter_map(visible).collect())
     }
 
+    /// An emergency says why. One that does not is an access that was asked for and not given.
+    fn has_reason(&self, principal: &Principal, usage: &PurposeOfUse) -> Result<(), QueryError> {
+        if usage.purpose == Purpose::Emergency && !rights::says_why(usage.reason.as_deref().unwrap_or_default()) {
+            rights::denied(&self.project, &principal.name, Some(usage.purpose), "*", Vec::new())?;
+            return Err(QueryError::NoReason);
+        }
+        Ok(())
+    }
+
     /// What exists for the asker, and a session that knows only that.
     fn begin(&self, question: Question) -> Result<(Asked, AuthorizedSession), QueryError> {
-        has_reason(&question.usage)?;
+        self.has_reason(&question.principal, &question.usage)?;
         let stored = Stored::read(&self.project)?;
         let (policies, unknown) = match self.project.policies() {
             Ok(policies) => (Some(policies), None),
@@ -131,7 +140,7 @@ impl Questions {
         }
         let mut views = views(asked.open());
         for view in &mut views {
-            view.output = self.project.output_control(&view.table, asked.user())?;
+            view.output = asked.output_control(&view.table)?;
         }
         let engine = match self.engine() {
             Ok(engine) => engine,
@@ -160,13 +169,6 @@ impl Questions {
         *engine = Some(Arc::clone(&made));
         Ok(made)
     }
-}
-
-fn has_reason(usage: &PurposeOfUse) -> Result<(), QueryError> {
-    if usage.purpose == Purpose::Emergency && !rights::says_why(usage.reason.as_deref().unwrap_or_default()) {
-        return Err(QueryError::NoReason);
-    }
-    Ok(())
 }
 
 fn views(open: &BTreeMap<String, Decision>) -> Vec<AuthorizedView> {

@@ -1,7 +1,7 @@
 //! What leads back to persons takes an action of its own; a refusal is on the record before it is told.
 
 use cordon_access::{Decision, Principal, Privilege, Purpose, PurposeOfUse};
-use cordon_audit::Event;
+use cordon_audit::{DeniedToo, Event};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 
@@ -31,12 +31,25 @@ pub fn denied(
     dataset: &str,
     columns: Vec<String>,
 ) -> Result<(), RunError> {
+    denied_all(project, user, purpose, vec![DeniedToo { dataset: dataset.to_owned(), columns }])
+}
+
+/// The same of all that one question asked for: one entry, however many they are. Of nothing it is `_`.
+pub fn denied_all(
+    project: &OpenProject,
+    user: &str,
+    purpose: Option<Purpose>,
+    mut all: Vec<DeniedToo>,
+) -> Result<(), RunError> {
+    let others = all.split_off(all.len().min(1));
+    let first = all.pop().unwrap_or_else(|| DeniedToo { dataset: "_".to_owned(), columns: Vec::new() });
     project.audit(&Event::AccessDenied {
         principal: user.to_owned(),
         purpose,
-        dataset: dataset.to_owned(),
-        columns,
+        dataset: first.dataset,
+        columns: first.columns,
         why: Decision::denied().why,
+        others,
     })?;
     Ok(())
 }

@@ -8,6 +8,7 @@ mod tokens;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +51,18 @@ pub struct Peer {
     pub address: IpAddr,
     pub tls: bool,
     pub certificate: Option<Vec<u8>>,
+    logged_in: AtomicBool,
+}
+
+impl Peer {
+    pub fn new(address: IpAddr, tls: bool, certificate: Option<Vec<u8>>) -> Self {
+        Self { address, tls, certificate, logged_in: AtomicBool::new(false) }
+    }
+
+    /// Whether anybody has logged in on the connection.
+    pub fn has_logged_in(&self) -> bool {
+        self.logged_in.load(Ordering::Relaxed)
+    }
 }
 
 const GET: &[Method] = &[Method::GET];
@@ -136,6 +149,7 @@ async fn routed(
     // A ticket is good for one log-in, which the library keeps book of.
     let again = !matches!(credential, Credential::Ticket(_));
     let session = service.log_in(credential, peer.address, again).await?;
+    peer.logged_in.store(true, Ordering::Relaxed);
     let mut response = for_session(service, &session, &path, request).await?;
     if !session.reply().is_empty()
         && let Ok(value) = HeaderValue::try_from(format!("Negotiate {}", BASE64.encode(session.reply())))

@@ -19,6 +19,7 @@ pub mod http;
 pub mod log_in;
 pub mod metrics;
 pub mod pg;
+mod places;
 pub mod service;
 pub mod session;
 pub mod settings;
@@ -28,7 +29,7 @@ pub mod tls;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,9 +52,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::{Body, Peer};
-use crate::log_in::LogIn;
 use crate::log_in::local::UsersError;
+use crate::log_in::throttle::network;
+use crate::log_in::{LogIn, certificate};
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::stream::Stalling;
@@ -70,6 +73,8 @@ pub enum StartError {
     Users(#[from] UsersError),
     #[error("cannot listen at {0}: {1}")]
     Listen(SocketAddr, io::ErrorKind),
+    #[error("Kerberos' keytab: {0}")]
+    Keytab(String),
     #[error("Kerberos: {0}")]
     Kerberos(#[from] KerberosError),
     #[error(transparent)]
@@ -82,6 +87,8 @@ pub enum StartError {
 
 /// How long a handshake, and the head of a request, may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection over HTTP may last without a log-in.
+const LOG_IN: Duration = Duration::from_secs(30);
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -116,7 +123,7 @@ impl Server {
         };
         let rules = project.policy_source()?.watch();
         let metrics = Arc::new(Metrics::default());
-        let log_in = LogIn::open(Arc::clone(&project), &settings, Arc::clone(&metrics))?;
+        let log_in = LogIn::open(Arc::clone(&project), &settings, tls.clone(), Arc::clone(&metrics))?;
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|_| StartError::Randomness)?;
         let http = listen(settings.http).await?;
@@ -144,7 +151,8 @@ impl Server {
     /// Serves until `stop` comes; then takes nothing new, lets what runs end within the time that is set for it, and ends the rest.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (drained, _) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(self.service.limits().connections));
+        let limits = self.service.limits();
+        let room = Places::new(limits.connections, limits.connections_of_one);
         let mut accepting = JoinSet::new();
         let fronts = [(self.http, Inside::Http), (self.postgres, Inside::Postgres), (self.flight, Inside::Flight)];
         for (listener, inside) in fronts {
@@ -211,7 +219,7 @@ async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Star
 struct Front {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
-    room: Arc<Semaphore>,
+    room: Arc<Places<IpAddr>>,
     drained: watch::Receiver<bool>,
     inside: Inside,
 }
@@ -231,7 +239,7 @@ async fn accept(listener: TcpListener, front: Front) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&front.room).try_acquire_owned() else {
+        let Some(place) = front.room.take(&network(address.ip())) else {
             front.service.metrics.count("shed", "connection");
             drop(socket);
             continue;
@@ -258,7 +266,7 @@ async fn accept(listener: TcpListener, front: Front) {
 async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
     let stall = front.service.limits().stall_timeout;
     let Some(tls) = &front.tls else {
-        let peer = Peer { address: address.ip(), tls: false, certificate: None };
+        let peer = Peer::new(address.ip(), false, None);
         let stream = Stalling::new(socket, stall);
         return match front.inside {
             Inside::Flight => http2_connection(front, stream, peer).await,
@@ -270,9 +278,9 @@ async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
         return front.service.metrics.count("handshakes", "failed");
     };
     let (_, connection) = stream.get_ref();
-    let certificate = connection.peer_certificates().and_then(|chain| chain.first()).map(|one| one.to_vec());
+    let certificate = certificate::shown(connection);
     let http2 = front.inside == Inside::Flight || connection.alpn_protocol() == Some(b"h2");
-    let peer = Peer { address: address.ip(), tls: true, certificate };
+    let peer = Peer::new(address.ip(), true, certificate);
     let stream = Stalling::new(stream, stall);
     if http2 { http2_connection(front, stream, peer).await } else { http1_connection(front, stream, peer).await }
 }
@@ -284,6 +292,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer) = (front.service, Arc::new(peer));
+    let stranger = Arc::clone(&peer);
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
         Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
     });
@@ -298,7 +307,14 @@ where
     let mut drained = front.drained;
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = drained.wait_for(|drained| *drained) => connection.as_mut().graceful_shutdown(),
+        () = async { drop(drained.wait_for(|drained| *drained).await) } => connection.as_mut().graceful_shutdown(),
+        () = overdue(&stranger) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = tokio::time::sleep(HANDSHAKE) => if !stranger.has_logged_in() { return },
+            }
+        }
     }
     let _ = connection.await;
 }
@@ -308,6 +324,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer, inside) = (front.service, Arc::new(peer), front.inside);
+    let stranger = Arc::clone(&peer);
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
         let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
         match inside {
@@ -328,7 +345,14 @@ where
     let mut drained = front.drained;
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = drained.wait_for(|drained| *drained) => connection.as_mut().graceful_shutdown(),
+        () = async { drop(drained.wait_for(|drained| *drained).await) } => connection.as_mut().graceful_shutdown(),
+        () = overdue(&stranger) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = tokio::time::sleep(HANDSHAKE) => if !stranger.has_logged_in() { return },
+            }
+        }
     }
     let _ = connection.await;
 }
@@ -358,9 +382,18 @@ async fn tell_metrics(listener: TcpListener, service: Arc<Service>) {
     }
 }
 
+/// Returns when a connection has lasted without a log-in for as long as it may.
+async fn overdue(peer: &Peer) {
+    tokio::time::sleep(LOG_IN).await;
+    if peer.has_logged_in() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Reads certificates again when their files change, and forgets sessions that are over.
 async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell, again: Arc<Notify>) {
     let mut said = String::new();
+    let mut lost = None;
     loop {
         let told = tokio::select! {
             () = tokio::time::sleep(LOOK) => false,
@@ -375,6 +408,15 @@ async fn look(service: Arc<Service>, tls: Option<Arc<Tls>>, tell: Tell, again: A
                 Err(_) => {}
             }
         }
+        let now = service.sessions.log_in.lost_role().map(str::to_owned);
+        if now != lost
+            && let Some(role) = &now
+        {
+            tell(&format!(
+                "`mfa` names the role `{role}`, which is not defined any more: until it is, everybody takes more than one factor"
+            ));
+        }
+        lost = now;
         let (kept, tls) = (Arc::clone(&service), tls.clone());
         let looked = tokio::task::spawn_blocking(move || {
             kept.sessions.sweep();

@@ -8,7 +8,7 @@ mod denied;
 pub mod jws;
 pub mod local;
 mod oidc;
-mod throttle;
+pub(crate) mod throttle;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,6 +19,7 @@ use cordon_audit::{Event, Label};
 use cordon_crypto::password::PasswordHash;
 use cordon_directory::{Directory, DirectoryError};
 use cordon_kerberos::{Acceptor, KerberosError, Realms};
+use cordon_keystore::fetch::private_file;
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::server_config::CertificateName;
 use tokio::runtime::Handle;
@@ -27,10 +28,12 @@ use zeroize::Zeroizing;
 use crate::StartError;
 use crate::metrics::Metrics;
 use crate::settings::{Mfa, Settings};
+use crate::tls::Tls;
+use certificate::Proven;
 use denied::Denied;
 use local::LocalUsers;
 use oidc::Provider;
-use throttle::Throttle;
+use throttle::{Recording, Throttle};
 
 /// What a client shows to say who it is.
 pub enum Credential {
@@ -44,7 +47,8 @@ pub enum Credential {
     Ticket(Vec<u8>),
     /// A token of GSSAPI (RFC 2743) for the service that clients of PostgreSQL know, good for one log-in.
     PostgresTicket(Vec<u8>),
-    /// DER, whose private key was proven in the handshake.
+    /// DER, whose private key was proven in the handshake, and behind it that of those between it and its authority, as
+    /// [`certificate::shown`] gives it.
     Certificate(Vec<u8>),
 }
 
@@ -86,6 +90,7 @@ pub struct Known {
 pub struct Stamp {
     pub token: Option<String>,
     pub certificate: Option<String>,
+    pub chain: Option<Proven>,
     pub password: Option<PasswordHash>,
     /// What the directory said.
     pub groups: Option<BTreeSet<String>>,
@@ -209,16 +214,24 @@ impl Way for Tickets {
     }
 }
 
-struct ClientCertificates(CertificateName);
+struct ClientCertificates {
+    named_by: CertificateName,
+    tls: Option<Arc<Tls>>,
+}
 
 impl Way for ClientCertificates {
     fn check(&self, credential: &Credential) -> Option<Result<Known, Refusal>> {
         let Credential::Certificate(der) = credential else { return None };
-        Some(certificate::check(der, self.0))
+        let checked = certificate::check(der, self.named_by);
+        Some(checked.and_then(|known| match self.still(&known) {
+            true => Ok(known),
+            false => Err(Refusal::Credential("revoked, or not trusted any more")),
+        }))
     }
 
-    fn still(&self, _: &Known) -> bool {
-        true
+    /// A connection outlives what was known when it began.
+    fn still(&self, known: &Known) -> bool {
+        known.stamp.chain.as_ref().is_none_or(|chain| self.tls.as_deref().is_some_and(|tls| chain.is_trusted(tls)))
     }
 
     fn knows(&self, _: &str) -> bool {
@@ -258,18 +271,24 @@ pub struct LogIn {
 }
 
 impl LogIn {
-    pub fn open(project: Arc<OpenProject>, settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+    pub fn open(
+        project: Arc<OpenProject>,
+        settings: &Settings,
+        tls: Option<Arc<Tls>>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let mut ways: Vec<Box<dyn Way>> = Vec::new();
         if !settings.oidc.is_empty() {
             ways.push(Box::new(Tokens(settings.oidc.iter().cloned().map(Provider::new).collect())));
         }
         if let Some(kerberos) = &settings.kerberos {
+            private_file(&kerberos.keytab).map_err(StartError::Keytab)?;
             let of = |service: &str| Acceptor::open(&kerberos.keytab, service);
             let (http, postgres) = (of("HTTP")?, kerberos.postgres_service.as_deref().map(of).transpose()?);
             ways.push(Box::new(Tickets { http, postgres, realms: Realms::new(kerberos.realms.iter().cloned()) }));
         }
         if let Some(certificates) = &settings.certificates {
-            ways.push(Box::new(ClientCertificates(certificates.principal)));
+            ways.push(Box::new(ClientCertificates { named_by: certificates.principal, tls }));
         }
         if let Some(path) = &settings.local_users {
             ways.push(Box::new(LocalUsers::open(path)?));
@@ -288,6 +307,11 @@ impl LogIn {
     /// Says who it is. Failures are on the record before the answer; what is over the throttle is counted only, or whoever
     /// guesses would fill the record. Blocks.
     pub fn check(&self, credential: &Credential, client: IpAddr) -> Result<Known, Refusal> {
+        self.check_as(credential, client, None)
+    }
+
+    /// The same where the client has said who it is, and must be that.
+    pub fn check_as(&self, credential: &Credential, client: IpAddr, user: Option<&str>) -> Result<Known, Refusal> {
         let (method, given) = match credential {
             Credential::Token(_) => (Method::Token, None),
             Credential::Certificate(_) => (Method::Certificate, None),
@@ -295,7 +319,10 @@ impl LogIn {
             Credential::Password { name, .. } => (Method::Password, Some(name.as_str())),
         };
         let given = given.filter(|name| is_name(name));
-        if let Some(wait) = self.throttle.wait(client, given, Instant::now()) {
+        // Only what can be guessed takes longer the more often it was wrong. Whoever shows wrong tokens would lock out all others behind
+        // the same address, and could not find the right one in all eternity.
+        let guessed = method == Method::Password;
+        if guessed && let Some(wait) = self.throttle.wait(client, given, Instant::now()) {
             self.metrics.count("log_ins", "throttled");
             return Err(Refusal::Throttled(wait));
         }
@@ -305,24 +332,41 @@ impl LogIn {
             .find_map(|way| way.check(credential))
             .unwrap_or(Err(Refusal::NotTaken))
             .map_err(|refusal| (refusal, None))
-            .and_then(|known| self.admitted(known));
+            .and_then(|known| self.admitted(known))
+            .and_then(|known| match user {
+                Some(user) if known.name != user => {
+                    Err((Refusal::Credential("another principal than was said"), Some(known.name)))
+                }
+                _ => Ok(known),
+            });
         match checked {
             Ok(known) => {
-                self.throttle.succeeded(client, &known.name);
+                self.throttle.succeeded(client, &known.name, Instant::now());
                 self.metrics.count("log_ins", "let in");
                 Ok(known)
             }
             Err((refusal, proven)) => {
                 self.metrics.count("log_ins", "refused");
-                if !matches!(refusal, Refusal::Unavailable(_)) {
+                if guessed && !matches!(refusal, Refusal::Unavailable(_)) {
                     self.throttle.failed(client, given, Instant::now());
+                }
+                let mut what = refusal.what();
+                if !guessed {
+                    match self.throttle.recording(client, Instant::now()) {
+                        Recording::Each => {}
+                        Recording::Last => what = "so many failures from here that more are only counted",
+                        Recording::Counted => {
+                            self.metrics.count("log_ins", "not recorded");
+                            return Err(refusal);
+                        }
+                    }
                 }
                 let principal = proven.or_else(|| given.filter(|name| self.knows(name)).map(str::to_owned));
                 let event = Event::LogInFailed {
                     principal,
                     method: Label::new(method.name()),
                     client: client.to_canonical().to_string(),
-                    what: Label::new(refusal.what()),
+                    what: Label::new(what),
                 };
                 match self.project.audit(&event) {
                     Ok(_) => Err(refusal),
@@ -355,13 +399,18 @@ impl LogIn {
         Ok(known)
     }
 
+    /// A role of `mfa` that is not defined any more.
+    pub fn lost_role(&self) -> Option<&str> {
+        self.mfa.as_ref().and_then(|mfa| self.project.undefined_role(&mfa.roles))
+    }
+
     fn is_denied(&self, known: &Known) -> bool {
         self.denied.as_ref().is_some_and(|denied| denied.names(&known.name, known))
     }
 
     fn has_factors(&self, known: &Known) -> bool {
         let Some(mfa) = &self.mfa else { return true };
-        !self.project.has_role(&known.name, &mfa.roles)
+        !self.project.may_have_role(&known.name, &mfa.roles)
             || known.factors.iter().any(|(claim, value)| match *claim {
                 "acr" => mfa.acr.contains(value),
                 _ => mfa.amr.contains(value),

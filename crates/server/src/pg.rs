@@ -4,6 +4,7 @@
 
 pub(crate) mod catalog;
 mod connection;
+mod settings;
 mod statement;
 mod types;
 mod wire;
@@ -26,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
-use crate::log_in::{Credential, Refusal};
+use crate::log_in::{Credential, certificate};
 use crate::service::{Service, Trouble};
 use crate::session::Session;
 use crate::stream::Stalling;
@@ -109,6 +110,15 @@ pub async fn connection(
             return;
         }
         Ok(Err(_)) | Err(_) => return service.metrics.count("handshakes", "failed"),
+    };
+    let Some(_place) = service.clients.take(session.principal.name.as_str()) else {
+        service.metrics.count("shed", "connection");
+        let mut out = Out::default();
+        let message = "as many of your connections are open as may be; close some";
+        out.error(&Wrong { fatal: true, code: "53300", message, hint: None });
+        let _ = write.write_all(&out.0).await;
+        let _ = write.shutdown().await;
+        return;
     };
     reader.allow(service.limits().request);
     Connection::new(service, session, reader, write, drained, parameters).run().await;
@@ -240,7 +250,7 @@ async fn peeked(socket: &TcpStream) -> Result<i32, Broken> {
 }
 
 fn shown(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
-    stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|certificate| certificate.to_vec())
+    certificate::shown(stream.get_ref().1)
 }
 
 /// The setting by which a client says that it has a password or an access token where it would be asked for a ticket.
@@ -293,13 +303,7 @@ where
             && shown.bytes().filter(|byte| *byte == b'.').count() == 2;
         if is_token { Credential::Token(shown) } else { Credential::Password { name: user.clone(), password: shown } }
     };
-    let logged_in = service.log_in(credential, address.ip(), false).await.and_then(|session| {
-        if session.principal.name == *user {
-            Ok(session)
-        } else {
-            Err(Trouble::LogIn(Refusal::Credential("another principal than was said")))
-        }
-    });
+    let logged_in = service.log_in_as(user, credential, address.ip()).await;
     if let Ok(session) = &logged_in
         && !session.reply().is_empty()
     {

@@ -18,12 +18,13 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::flight::Kept;
 use crate::log_in::{Credential, LogIn, Refusal};
 use crate::metrics::Metrics;
 use crate::pg::Cancels;
+use crate::places::Places;
 use crate::session::{Busy, Ended, Permit, Session, Sessions};
 use crate::settings::{Limits, Settings};
 
@@ -185,7 +186,7 @@ fn query_kind(error: &QueryError) -> Kind {
                 _ => Kind::Syntax,
             },
             EngineError::NoSuchTable => Kind::UnknownTable,
-            EngineError::Refused { .. } | EngineError::Revoked => Kind::Forbidden,
+            EngineError::Refused { .. } | EngineError::Disclosure { .. } | EngineError::Revoked => Kind::Forbidden,
             EngineError::Limit(QueryLimit::Time) => Kind::Late,
             EngineError::Limit(_) => Kind::TooMany,
             EngineError::Unsupported { .. } => Kind::Unsupported,
@@ -229,19 +230,49 @@ pub struct Service {
     pub sessions: Arc<Sessions>,
     pub cancels: Cancels,
     pub flight: Kept,
+    /// Connections of clients of PostgreSQL, by principal.
+    pub clients: Arc<Places<String>>,
     project: Arc<OpenProject>,
     questions: Questions,
     /// Where queries are computed, so that one that computes for long holds up no clock and no other client.
     queries: Handle,
-    checking: Semaphore,
+    checking: Checking,
     draining: AtomicBool,
     stop: watch::Sender<bool>,
 }
 
-/// Passwords are hashed in 64 MiB each: so many at one time.
-const CHECKED_AT_ONCE: usize = 2;
+/// Credentials that are looked at, by what holds them up: who is slow about one kind stops no other.
+struct Checking {
+    /// Hashed in 64 MiB each.
+    passwords: Semaphore,
+    /// Whose issuer may have to be asked.
+    tokens: Semaphore,
+    /// For which a directory may have to be asked.
+    others: Semaphore,
+}
+
+const PASSWORDS_AT_ONCE: usize = 2;
+const OTHERS_AT_ONCE: usize = 32;
 /// Who waits longer than this for the check of a credential comes again.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
+
+impl Checking {
+    fn new() -> Self {
+        Self {
+            passwords: Semaphore::new(PASSWORDS_AT_ONCE),
+            tokens: Semaphore::new(OTHERS_AT_ONCE),
+            others: Semaphore::new(OTHERS_AT_ONCE),
+        }
+    }
+
+    fn of(&self, credential: &Credential) -> &Semaphore {
+        match credential {
+            Credential::Password { .. } => &self.passwords,
+            Credential::Token(_) => &self.tokens,
+            _ => &self.others,
+        }
+    }
+}
 
 impl Service {
     pub fn new(
@@ -255,6 +286,7 @@ impl Service {
         let limits = settings.limits.clone();
         let sessions = Sessions::new(Arc::clone(&project), Arc::new(log_in), limits, Arc::clone(&metrics), key);
         Self {
+            clients: Places::new(settings.limits.connections, settings.limits.connections_of_one),
             settings,
             metrics,
             sessions: Arc::new(sessions),
@@ -263,7 +295,7 @@ impl Service {
             questions: Questions::new(Arc::clone(&project)),
             queries,
             project,
-            checking: Semaphore::new(CHECKED_AT_ONCE),
+            checking: Checking::new(),
             draining: AtomicBool::new(false),
             stop: watch::Sender::new(false),
         }
@@ -307,14 +339,34 @@ impl Service {
         if again && let Some(session) = self.sessions.remembered(&credential, client) {
             return Ok(session);
         }
-        let permit = tokio::time::timeout(CHECK_WAIT, self.checking.acquire()).await;
+        self.let_in(credential, client, again, None).await
+    }
+
+    /// The same for who says beforehand who it is: the credential of another is none.
+    pub async fn log_in_as(
+        self: &Arc<Self>,
+        user: &str,
+        credential: Credential,
+        client: IpAddr,
+    ) -> Result<Arc<Session>, Trouble> {
+        self.let_in(credential, client, false, Some(user.to_owned())).await
+    }
+
+    async fn let_in(
+        self: &Arc<Self>,
+        credential: Credential,
+        client: IpAddr,
+        again: bool,
+        user: Option<String>,
+    ) -> Result<Arc<Session>, Trouble> {
+        let permit = timeout(CHECK_WAIT, self.checking.of(&credential).acquire()).await;
         let Ok(Ok(_permit)) = permit else {
             self.metrics.count("shed", "log-in");
             return Err(Trouble::Busy(Busy::Server));
         };
         let sessions = Arc::clone(&self.sessions);
         let checked = tokio::task::spawn_blocking(move || {
-            let known = sessions.log_in.check(&credential, client).map_err(Trouble::LogIn)?;
+            let known = sessions.log_in.check_as(&credential, client, user.as_deref()).map_err(Trouble::LogIn)?;
             let session = sessions.open(known, client)?;
             if again {
                 sessions.remember(&credential, client, &session);
@@ -336,8 +388,12 @@ impl Service {
         match stated {
             Some(Ok(purpose)) => Ok(PurposeOfUse { purpose, project, reason }),
             other => {
+                let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
                 let (questions, name) = (self.questions.clone(), session.principal.name.clone());
-                let denied = move || rights::denied(questions.project(), &name, None, "*", Vec::new());
+                let denied = move || {
+                    let _permit = permit;
+                    rights::denied(questions.project(), &name, None, "*", Vec::new())
+                };
                 run_blocking(denied).await?;
                 let known = Purpose::ALL.map(Purpose::name).join(", ");
                 Err(Trouble::Purpose(if other.is_some() {
@@ -373,14 +429,23 @@ impl Service {
         parameters: Vec<ArrayRef>,
         began: Instant,
     ) -> Result<Running, Trouble> {
-        let question = self.question(session, usage, sql)?;
+        let question = self.question(session, usage, sql).await?;
         let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
         let until = began + self.limits().query_timeout;
         let questions = self.questions.clone();
-        // Goes on to its end although nobody waits any more, so that the record is whole.
-        let asked = self.queries.spawn(async move { questions.ask_with(question, &parameters).await });
+        // Goes on to its end although nobody waits any more, so that the record is whole, and keeps its place for as long: a plan that is being
+        // made looks up from its work only when it is.
+        let asked = self.queries.spawn(async move {
+            let (rows, record) = questions.ask_with(question, &parameters).await?.into_parts();
+            if Instant::now() >= until {
+                drop(rows);
+                record.ended(Trouble::Late.label()).await?;
+                return Err(Trouble::Late);
+            }
+            Ok((rows, record, permit))
+        });
         let answer = timeout_at(until.into(), asked).await.map_err(|_| Trouble::Late)?;
-        let (rows, record) = answer.map_err(|_| QueryError::Engine(BROKEN))??.into_parts();
+        let (rows, record, permit) = answer.map_err(|_| QueryError::Engine(BROKEN))??;
         Ok(Running {
             service: Arc::clone(self),
             session: Arc::clone(session),
@@ -397,21 +462,29 @@ impl Service {
 
     /// Names and types of an answer.
     pub async fn describe(&self, session: &Session, usage: PurposeOfUse, sql: String) -> Result<Described, Trouble> {
-        let question = self.question(session, usage, sql)?;
-        let _permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
-        Ok(self.questions.describe(question).await?)
+        let question = self.question(session, usage, sql).await?;
+        let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
+        let questions = self.questions.clone();
+        let described = self.queries.spawn(async move {
+            let described = questions.describe(question).await;
+            drop(permit);
+            described
+        });
+        let described = timeout(self.limits().query_timeout, described).await.map_err(|_| Trouble::Late)?;
+        Ok(described.map_err(|_| QueryError::Engine(BROKEN))??)
     }
 
-    fn question(&self, session: &Session, usage: PurposeOfUse, sql: String) -> Result<Question, Trouble> {
-        self.may_begin(session)?;
+    async fn question(&self, session: &Session, usage: PurposeOfUse, sql: String) -> Result<Question, Trouble> {
+        self.may_begin(session).await?;
         Ok(Question { principal: session.principal.clone(), usage, sql })
     }
 
-    fn may_begin(&self, session: &Session) -> Result<(), Trouble> {
+    async fn may_begin(&self, session: &Session) -> Result<(), Trouble> {
         if self.is_draining() {
             return Err(Trouble::Draining);
         }
         self.sessions.check(session).map_err(Trouble::SessionOver)?;
+        self.sessions.ask_about(session).await.map_err(Trouble::SessionOver)?;
         session.touch();
         Ok(())
     }
@@ -423,9 +496,11 @@ impl Service {
         usage: PurposeOfUse,
         what: &'static str,
     ) -> Result<Vec<Visible>, Trouble> {
-        self.may_begin(session)?;
+        self.may_begin(session).await?;
+        let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
         let (questions, principal) = (self.questions.clone(), session.principal.clone());
         run_blocking(move || {
+            let _permit = permit;
             questions.project().audit(&Event::Inspected {
                 what: Label::new(what),
                 subject: None,
@@ -443,10 +518,11 @@ impl Service {
         session: &Session,
         work: impl FnOnce(&Desk<'_>, &OpenProject, &str) -> Decided<T> + Send + 'static,
     ) -> Result<T, Trouble> {
-        self.may_begin(session)?;
-        let _permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
+        self.may_begin(session).await?;
+        let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
         let (project, by) = (Arc::clone(&self.project), session.principal.name.clone());
         run_blocking(move || -> Result<T, Trouble> {
+            let _permit = permit;
             match work(&Desk::new(&project, chrono::Utc::now()), &project, &by) {
                 Ok(decided) => decided.map_err(Trouble::Desk),
                 Err(RunError::Usage { message, .. }) => Err(Trouble::Request(message)),
@@ -458,10 +534,11 @@ impl Service {
 
     /// Entries of the audit log, for who has a right to read it; that they were read is on it first.
     pub async fn audit(&self, session: &Session, usage: PurposeOfUse, filter: Filter) -> Result<Vec<Entry>, Trouble> {
-        self.may_begin(session)?;
-        let _permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
+        self.may_begin(session).await?;
+        let permit = self.sessions.permit(session).map_err(Trouble::Busy)?;
         let (project, principal) = (Arc::clone(&self.project), session.principal.clone());
         run_blocking(move || -> Result<_, QueryError> {
+            let _permit = permit;
             rights::require(&project, &principal, &usage, Privilege::ReadAudit, "audit log")?;
             project.audit(&Event::Inspected {
                 what: Label::new("audit log"),
@@ -557,13 +634,54 @@ impl Running {
         match &next {
             Ok(Some(batch)) => {
                 self.sent += batch.num_rows() as u64;
+                if let Some(record) = &mut self.record {
+                    record.left(self.sent);
+                }
                 self.service.metrics.rows(batch.num_rows() as u64);
                 self.session.touch();
             }
             Ok(None) => self.ended("finished"),
-            Err(trouble) => self.ended(trouble.label()),
+            Err(_) => {}
         }
-        next
+        match next {
+            Err(trouble) => Err(self.end(trouble).await),
+            next => next,
+        }
+    }
+
+    /// When it is over, whether its client has taken everything or not.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether what came some time ago may still leave.
+    pub async fn still(&mut self) -> Result<(), Trouble> {
+        let trouble = match self.service.sessions.check(&self.session) {
+            Err(ended) => Trouble::SessionOver(ended),
+            Ok(()) if Instant::now() >= self.until => Trouble::Late,
+            Ok(()) if self.record.as_ref().is_some_and(|record| !record.still_allowed()) => {
+                QueryError::Engine(EngineError::Revoked).into()
+            }
+            Ok(()) => return Ok(()),
+        };
+        Err(self.end(trouble).await)
+    }
+
+    /// Ends it for this reason, which is on the record when this returns, with the rows that had left.
+    pub async fn end(&mut self, trouble: Trouble) -> Trouble {
+        let why = match &trouble {
+            Trouble::SessionOver(_) => "session over",
+            other => other.label(),
+        };
+        self.ended(why);
+        let recorded = match self.record.take() {
+            Some(record) => match trouble {
+                Trouble::Query(QueryError::Engine(error)) => return record.failed(error).await.into(),
+                _ => record.ended(why).await,
+            },
+            None => Ok(()),
+        };
+        recorded.map_or_else(Trouble::from, |()| trouble)
     }
 
     async fn step(&mut self) -> Result<Option<RecordBatch>, Trouble> {
@@ -576,14 +694,15 @@ impl Running {
             _ = self.stop.wait_for(|stop| *stop) => return Err(Trouble::Draining),
         };
         match next {
-            Some(Ok(batch)) => match self.service.limits().rows {
-                Some(most) if self.sent + batch.num_rows() as u64 > most => Err(Trouble::TooMany(most)),
-                _ => Ok(Some(batch)),
-            },
-            Some(Err(error)) => match self.record.take() {
-                Some(record) => Err(record.failed(error).await.into()),
-                None => Err(QueryError::Engine(error).into()),
-            },
+            Some(Ok(batch)) => {
+                // It may have taken long.
+                self.service.sessions.check(&self.session).map_err(Trouble::SessionOver)?;
+                match self.service.limits().rows {
+                    Some(most) if self.sent + batch.num_rows() as u64 > most => Err(Trouble::TooMany(most)),
+                    _ => Ok(Some(batch)),
+                }
+            }
+            Some(Err(error)) => Err(QueryError::Engine(error).into()),
             None => {
                 if let Some(record) = self.record.take() {
                     record.finished(self.sent).await?;

@@ -293,6 +293,16 @@ impl Sessions {
         self.log_in.still(&session.known).map_err(Ended)
     }
 
+    /// Asks the directory, where groups come from it, before a question; it answers by what is kept for a while. Where it cannot be asked the
+    /// session holds for as long as [`Sessions::confirm`] lets it.
+    pub async fn ask_about(&self, session: &Session) -> Result<(), Ended> {
+        if let Confirmed::No(why) = self.log_in.confirm(&session.known).await {
+            let _ = session.over.set(why);
+            return Err(Ended(why));
+        }
+        Ok(())
+    }
+
     /// Room for one more query, or word that there is none. Nobody waits in a queue that could grow.
     pub fn permit(&self, session: &Session) -> Result<Permit, Busy> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -83,6 +83,8 @@ pub struct Limits {
     pub queries: usize,
     pub queries_per_principal: usize,
     pub connections: usize,
+    /// Of one network address, and of one principal.
+    pub connections_of_one: usize,
     pub rows: Option<u64>,
     pub request: usize,
     pub drain: Duration,
@@ -324,14 +326,17 @@ impl Wrong {
                 0
             }
         };
+        let connections = self.count(&section.connections);
+        let connections_of_one = section.connections_of_one.as_ref().map(|at| self.count(at));
         Limits {
+            connections,
+            connections_of_one: connections_of_one.unwrap_or(connections.div_ceil(2)),
             session_lifetime: self.duration(&section.session_lifetime, SECOND, DAY),
             idle_timeout: self.duration(&section.idle_timeout, SECOND, DAY),
             query_timeout: self.duration(&section.query_timeout, SECOND, DAY),
             stall_timeout: self.duration(&section.stall_timeout, SECOND, DAY),
             queries: self.count(&section.queries),
             queries_per_principal: self.count(&section.queries_per_principal),
-            connections: self.count(&section.connections),
             rows: section.rows,
             request,
             drain: self.duration(&section.drain, Duration::ZERO, DAY),

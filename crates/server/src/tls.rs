@@ -9,6 +9,7 @@ use cordon_keystore::fetch::private_file;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
 
@@ -42,6 +43,9 @@ struct Current {
     http: Arc<ServerConfig>,
     postgres: Arc<ServerConfig>,
     flight: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// How often files were read again before.
+    number: u64,
 }
 
 impl Tls {
@@ -59,6 +63,12 @@ impl Tls {
         })
     }
 
+    /// Who tells which clients are let in by their certificates, and a number that is another once that may have changed.
+    pub fn clients(&self) -> Option<(u64, Arc<dyn ClientCertVerifier>)> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((current.number, Arc::clone(current.clients.as_ref()?)))
+    }
+
     /// Reads the files again where one of them has changed, or where it is told to; says whether. What is wrong with them leaves those of
     /// before in use.
     pub fn refresh(&self, told: bool) -> Result<bool, TlsError> {
@@ -67,7 +77,8 @@ impl Tls {
             return Ok(false);
         }
         let new = load(&self.files, self.clients.as_ref())?;
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Current { number: current.number + 1, ..new };
         Ok(true)
     }
 }
@@ -98,6 +109,7 @@ fn load(files: &TlsFiles, clients: Option<&Certificates>) -> Result<Current, Tls
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|_| wrong(&files.certificate, "TLS cannot be set up"))?;
+    let mut asked = None;
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(clients) => {
@@ -115,6 +127,7 @@ fn load(files: &TlsFiles, clients: Option<&Certificates>) -> Result<Current, Tls
             }
             let verifier =
                 verifier.build().map_err(|_| wrong(&clients.ca_file, "cannot tell who may be let in by it"))?;
+            asked = Some(Arc::clone(&verifier));
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -129,7 +142,8 @@ fn load(files: &TlsFiles, clients: Option<&Certificates>) -> Result<Current, Tls
     http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     postgres.alpn_protocols = vec![b"postgresql".to_vec()];
     flight.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Current { stamps, http: Arc::new(http), postgres: Arc::new(postgres), flight: Arc::new(flight) })
+    let (http, postgres, flight) = (Arc::new(http), Arc::new(postgres), Arc::new(flight));
+    Ok(Current { stamps, http, postgres, flight, clients: asked, number: 0 })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -33,6 +33,7 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     let project = Arc::new(project.open(&ask_passphrase, "server")?);
     let threads_for = |threads: usize| {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
+        // What computes an expression calls itself at each of its signs, of which there may be a thousand.
         let runtime = builder.worker_threads(threads).thread_stack_size(cordon_engine::STACK).enable_all().build();
         runtime.map_err(|_| RunError::Internal("the server's runtime"))
     };
@@ -84,7 +85,7 @@ fn told(error: &StartError) -> Failure {
     let exit = match error {
         StartError::Run(error) => error.exit(),
         StartError::Settings(_) | StartError::Directory(_) => ExitKind::Usage,
-        StartError::Users(_) | StartError::Tls(_) | StartError::Kerberos(_) => ExitKind::Keys,
+        StartError::Users(_) | StartError::Tls(_) | StartError::Keytab(_) | StartError::Kerberos(_) => ExitKind::Keys,
         StartError::Listen(..) => ExitKind::Storage,
         StartError::Randomness => ExitKind::Failure,
     };

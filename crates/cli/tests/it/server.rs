@@ -13,4 +13,6 @@ mod realm;
 mod site;
 #[path = "../../../directory/tests/it/slapd.rs"]
 mod slapd;
+mod taken_back;
 mod tokens;
+mod wire;

@@ -103,6 +103,11 @@ async fn inside() {
     tool(&["group", "addmembers", "clinicians", "ward"]);
     tool(&["group", "addmembers", "readers", "clinicians"]);
     tool(&["user", "disable", "gone"]);
+    // Another group whose `cn` is that of `readers`, in another place.
+    tool(&["ou", "create", "OU=projects,DC=clinic,DC=test"]);
+    tool(&["group", "add", "project-readers", "--groupou=OU=projects"]);
+    tool(&["group", "rename", "project-readers", "--force-new-cn=others-readers"]);
+    tool(&["group", "addmembers", "project-readers", "ada"]);
 
     let asked = DirectoryConfig {
         kind: Kind::ActiveDirectory,
@@ -114,8 +119,12 @@ async fn inside() {
     };
     let directory = Directory::open(asked, &dir, Some(Zeroizing::new(PASSWORD.to_owned()))).unwrap();
     let found = directory.groups_of("ada").await.unwrap().unwrap();
-    assert_eq!(found.groups.iter().map(String::as_str).collect::<Vec<_>>(), ["clinicians", "readers", "ward"]);
+    assert_eq!(
+        found.groups.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["clinicians", "project-readers", "readers", "ward"]
+    );
     assert_eq!(directory.groups_of("gone").await, Ok(None), "an account that is disabled");
     assert_eq!(directory.groups_of("nobody").await, Ok(None));
     assert_eq!(directory.groups_of("*").await, Ok(None));
+    assert_eq!(directory.groups_of("Ada").await, Ok(None), "another name, whatever the directory thinks");
 }

@@ -37,12 +37,15 @@ async fn groups_in_groups_count_and_nothing_is_guessed() {
         assert_eq!(found.groups.iter().map(String::as_str).collect::<Vec<_>>(), groups, "{user}");
     }
     // Names are names and no patterns; who is below another place, or not there, is nobody.
-    for nobody in ["*", "a*", "ada)(uid=*", "eve", "cordon", "", "ad", "ada\0", "uid=ada"] {
+    // Nor is one who is written in another way, whom the directory finds: all else tells them apart.
+    for nobody in ["*", "a*", "ada)(uid=*", "eve", "cordon", "", "ad", "ada\0", "uid=ada", "Ada", "ADA", "ada ", " ada"]
+    {
         assert_eq!(directory.groups_of(nobody).await, Ok(None), "{nobody:?}");
     }
     assert_eq!(directory.groups_of("twin").await, Err(DirectoryError::Ambiguous));
     let posix = open(&slapd, DirectoryConfig { kind: Kind::Posix, ..config_of(&slapd) }, PASSWORD);
     assert!(posix.groups_of("pat").await.unwrap().unwrap().groups.contains("nurses"));
+    assert_eq!(posix.groups_of("Pat").await, Ok(None));
 
     // Kept for a second, and not for longer: who is down is not believed by what was said before.
     slapd.stop();

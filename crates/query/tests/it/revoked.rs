@@ -67,6 +67,50 @@ async fn a_column_that_is_taken_away_cuts_only_who_reads_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_control_that_is_set_while_a_query_runs_cuts_it_and_holds_for_the_next() {
+    let clinic = Clinic::new();
+    let ask = async || clinic.questions.ask(question("ana", Purpose::Research, ALL)).await;
+    let (mut rows, record) = ask().await.unwrap().into_parts();
+    assert!(rows.next().await.unwrap().is_ok() && record.still_allowed());
+    clinic.change("\naccess:", "\naccess:\n  output-control:\n    - { datasets: [costs] }");
+    assert!(record.still_allowed(), "of another dataset");
+    clinic.change("datasets: [costs]", "datasets: [visits]");
+    assert!(!record.still_allowed());
+    assert_eq!(rest(&mut rows).await, (0, Some(EngineError::Revoked)));
+    let refused = ask().await.map(drop).unwrap_err();
+    assert!(matches!(refused, QueryError::Engine(EngineError::Disclosure { .. })), "{refused}");
+    assert_eq!(refused.exit(), ExitKind::Denied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_no_answer_is_on_the_record_too() {
+    let clinic = Clinic::new();
+    let denied = || {
+        let entries = clinic.project.audit_log().list(cordon_audit::Filter::default()).unwrap().map(Result::unwrap);
+        entries.filter(|entry| entry.event.kind() == "access_denied").count()
+    };
+    // An emergency without a reason.
+    let refused = clinic.questions.ask(question("ana", Purpose::Emergency, ALL)).await.map(drop).unwrap_err();
+    assert!(matches!(refused, QueryError::NoReason) && denied() == 1, "{refused}");
+    // A text that is longer than an entry may be.
+    let long = format!("SELECT day FROM visits WHERE code IN ({})", "\"code\",".repeat(200_000));
+    let refused = clinic.questions.ask(question("ana", Purpose::Research, &long)).await.map(drop).unwrap_err();
+    assert!(matches!(refused, QueryError::Engine(EngineError::Planning(_))), "{refused}");
+    assert_eq!(denied(), 2);
+    // A plan that nobody could walk, from a short text: refused, and at once.
+    let mut with = "WITH c0 AS (SELECT code FROM visits)".to_owned();
+    for number in 1..=40 {
+        with += &format!(", c{number} AS (SELECT * FROM c{0} UNION ALL SELECT * FROM c{0})", number - 1);
+    }
+    let begun = Instant::now();
+    let question = question("ana", Purpose::Research, &format!("{with} SELECT count(*) FROM c40"));
+    let refused = clinic.questions.describe(question.clone()).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("too often"), "{refused}");
+    let refused = clinic.questions.ask(question).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("too often") && begun.elapsed() < Duration::from_secs(30), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_be_read_may_have_taken_a_right_away() {
     let clinic = Clinic::new();
     let ask = async || clinic.questions.ask(question("ana", Purpose::Research, ALL)).await;

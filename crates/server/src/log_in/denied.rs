@@ -52,17 +52,17 @@ impl Denied {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).again = true;
     }
 
-    /// Whether this is on the list. A list that became unreadable lets nobody in: it may name anybody.
+    /// Whether this is on the list. Two principals may not differ by case alone, so neither do they here. A list that became unreadable lets nobody in: it may name anybody.
     pub fn names(&self, name: &str, known: &Known) -> bool {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.again || current.looked.elapsed() >= FRESH {
             let now = stamp(&self.path);
             if std::mem::take(&mut current.again) || now != current.stamp || now.is_none() {
+                // What could not be read is tried again, also when the file stays what it is.
                 match read(&self.path) {
-                    Ok(list) => (current.list, current.readable) = (Arc::new(list), true),
-                    Err(_) => current.readable = false,
+                    Ok(list) => (current.list, current.readable, current.stamp) = (Arc::new(list), true, now),
+                    Err(_) => (current.readable, current.stamp) = (false, None),
                 }
-                current.stamp = now;
             }
             current.looked = Instant::now();
         }
@@ -71,7 +71,7 @@ impl Denied {
         }
         let list = Arc::clone(&current.list);
         drop(current);
-        list.principals.contains(name)
+        list.principals.contains(&name.to_lowercase())
             || known.stamp.token.as_ref().is_some_and(|token| list.tokens.contains(token))
             || known.stamp.certificate.as_ref().is_some_and(|print| {
                 list.certificates.iter().any(|listed| listed.replace(':', "").eq_ignore_ascii_case(print))
@@ -89,5 +89,39 @@ fn read(path: &Path) -> Result<File, Issues> {
         }])
     };
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    yaml::parse(&text, path)
+    let mut file: File = yaml::parse(&text, path)?;
+    file.principals = file.principals.iter().map(|name| name.to_lowercase()).collect();
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Method, Stamp};
+    use super::*;
+
+    #[test]
+    fn a_name_is_denied_however_it_is_written_and_a_failed_look_does_not_stick() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("denied.yaml");
+        fs::write(&path, "principals: [Ana]").unwrap();
+        let denied = Denied::open(&path).unwrap();
+        let names = |name: &str| {
+            denied.current.lock().unwrap().looked -= FRESH;
+            let (groups, factors, reply, stamp) = (Vec::new(), Vec::new(), Vec::new(), Stamp::default());
+            let known =
+                Known { name: name.to_owned(), groups, method: Method::Token, until: None, factors, stamp, reply };
+            denied.names(name, &known)
+        };
+        assert!(names("Ana") && names("ana") && names("ANA") && !names("ben"));
+        // Broken, and mended so that it looks as when it was broken.
+        fs::write(&path, "principals: [Ana ").unwrap();
+        let then = SystemTime::now() + Duration::from_secs(10);
+        let set_modified = || fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        set_modified();
+        assert!(names("ben"), "it may name anybody");
+        fs::write(&path, "principals: [Ana]").unwrap();
+        set_modified();
+        assert!(!names("ben") && names("ana"));
+    }
 }

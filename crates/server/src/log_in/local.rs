@@ -68,7 +68,11 @@ impl LocalUsers {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamp(&self.path);
         if now != current.0 || now.is_none() {
-            *current = (now, Arc::new(read(&self.path).unwrap_or_default()));
+            // What could not be read is tried again, also when the file stays what it is.
+            *current = match read(&self.path) {
+                Ok(users) => (now, Arc::new(users)),
+                Err(_) => (None, Arc::default()),
+            };
         }
         Arc::clone(&current.1)
     }
@@ -228,5 +232,14 @@ mod tests {
         fs::write(&path, "users: { ana: plain }").unwrap();
         assert!(matches!(LocalUsers::open(&path), Err(UsersError::Malformed(_))));
         assert!(users.check("ana", "plain").is_err() && users.check("ana", "a sentence of its own").is_err());
+        // A file that could not be read for a while, and did not change.
+        put(&dir.path().join("other.yaml"), "ana", "a sentence of its own").unwrap();
+        fs::rename(dir.path().join("other.yaml"), &path).unwrap();
+        assert!(users.check("ana", "a sentence of its own").is_ok());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        *users.current.lock().unwrap() = (None, Arc::default());
+        assert!(users.check("ana", "a sentence of its own").is_err());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(users.check("ana", "a sentence of its own").is_ok());
     }
 }

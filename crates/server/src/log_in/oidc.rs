@@ -1,7 +1,7 @@
 //! Access tokens of OpenID Connect providers: JWTs (RFC 9068) whose keys are found by discovery and change over time.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cordon_keystore::fetch;
@@ -152,9 +152,25 @@ impl Provider {
         (Arc::clone(&keys.known), keys.fetched.is_some_and(|at| at.elapsed() < FRESH))
     }
 
+    fn usable(&self) -> (Arc<Vec<Key>>, bool) {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        (Arc::clone(&keys.known), keys.fetched.is_some_and(|at| at.elapsed() < STALE))
+    }
+
     /// Asks the provider, where that may show more than is known.
     fn renewed(&self, token: &Token<'_>, fresh: bool) -> Result<Arc<Vec<Key>>, Refusal> {
-        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _asking = match self.asking.try_lock() {
+            Ok(asking) => asking,
+            Err(TryLockError::Poisoned(asking)) => asking.into_inner(),
+            // Somebody asks already, and the provider may be slow: who can do with the keys that are known does not wait for it.
+            Err(TryLockError::WouldBlock) => {
+                let (known, usable) = self.usable();
+                return match usable && proven_by(token, &known).is_some() {
+                    true => Ok(known),
+                    false => Err(Refusal::Unavailable("the issuer's keys are being asked for")),
+                };
+            }
+        };
         let (known, may_ask, usable) = {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             // A key that is known and did not sign it would not have when asked for again.
@@ -192,4 +208,38 @@ fn proven_by(token: &Token<'_>, keys: &[Key]) -> Option<Vec<u8>> {
     keys.iter()
         .filter(|key| token.key_id.is_none() || key.id.is_none() || key.id == token.key_id)
         .find_map(|key| token.proven_by(key).map(<[u8]>::to_vec))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::TcpListener;
+
+    use data_encoding::BASE64URL_NOPAD;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_a_provider_that_says_nothing_keeps_no_other_waiting() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let issuer = format!("http://{}", silent.local_addr().unwrap());
+        let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+        let text = format!("{}.{}.AAAA", part(r#"{"alg":"RS256","kid":"a"}"#), part(r#"{"iss":"x"}"#));
+        let provider = Provider::new(Oidc {
+            issuer,
+            audience: "urn:cordon".to_owned(),
+            ca_file: None,
+            principal_claim: "sub".to_owned(),
+            groups_claim: "groups".to_owned(),
+            leeway: Duration::ZERO,
+        });
+        let check = || provider.check(&Token::read(&text).unwrap(), SystemTime::now()).map(drop);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(check);
+            let asked = silent.accept().unwrap();
+            assert_eq!(check(), Err(Refusal::Unavailable("the issuer's keys are being asked for")));
+            drop((asked, silent));
+            assert_eq!(first.join().unwrap(), Err(Refusal::Unavailable("the issuer's keys cannot be had")));
+        });
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::Stream;
 use super::catalog::{self, Seen};
+use super::settings::Settings;
 use super::statement::{self, Statement};
 use super::types::{self, Formats, RowWriter, texts};
 use super::wire::{Broken, Fields, Message, Out, Reader, Wrong};
@@ -22,6 +23,9 @@ use crate::session::Session;
 /// Statements and portals that one connection may keep, and bytes that wait before they are sent.
 const MOST_KEPT: usize = 256;
 const CHUNK: usize = 64 * 1024;
+/// What they may take together, in messages of the largest size; and one setting, in bytes.
+const MOST_KEPT_MESSAGES: usize = 4;
+const LONGEST_SETTING: usize = 8 * 1024;
 /// How often a connection that waits is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -133,6 +137,15 @@ struct Source {
     running: Option<Running>,
     left: Option<(RecordBatch, usize)>,
     sent: u64,
+    /// It was not taken in time and is gone.
+    late: bool,
+}
+
+impl Portal {
+    fn bytes(&self) -> usize {
+        let parameters = self.parameters.iter().map(|one| one.get_array_memory_size());
+        self.sql.len() + parameters.sum::<usize>()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,7 +162,7 @@ pub struct Connection {
     write: WriteHalf<Stream>,
     out: Out,
     drained: watch::Receiver<bool>,
-    settings: BTreeMap<String, String>,
+    settings: Settings,
     prepared: HashMap<String, Prepared>,
     portals: HashMap<String, Portal>,
     transaction: Transaction,
@@ -161,35 +174,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.service.cancels.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
-}
-
-/// Settings that a client may read, and what they are before it sets them.
-fn defaults() -> BTreeMap<String, String> {
-    [
-        ("application_name", ""),
-        ("client_encoding", "UTF8"),
-        ("datestyle", "ISO, MDY"),
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_read_only", "on"),
-        ("extra_float_digits", "1"),
-        ("integer_datetimes", "on"),
-        ("intervalstyle", "postgres"),
-        ("is_superuser", "off"),
-        ("lc_collate", "C.UTF-8"),
-        ("max_identifier_length", "63"),
-        ("search_path", catalog::SCHEMA),
-        ("server_encoding", "UTF8"),
-        ("server_version", "15.0"),
-        ("server_version_num", "150000"),
-        ("standard_conforming_strings", "on"),
-        ("statement_timeout", "0"),
-        ("timezone", "UTC"),
-        ("transaction_isolation", "read committed"),
-        ("transaction_read_only", "on"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
 }
 
 /// What a client cannot change: the answer would be another than it thinks.
@@ -244,7 +228,7 @@ impl Connection {
         drained: watch::Receiver<bool>,
         parameters: BTreeMap<String, String>,
     ) -> Self {
-        let mut settings = defaults();
+        let mut settings = super::settings::defaults();
         settings.insert("session_authorization".to_owned(), session.principal.name.clone());
         let given = parameters.get("options").map(|text| options(text)).unwrap_or_default();
         let of_start =
@@ -261,7 +245,7 @@ impl Connection {
             write,
             out: Out::default(),
             drained,
-            settings,
+            settings: Settings::new(settings),
             prepared: HashMap::new(),
             portals: HashMap::new(),
             transaction: Transaction::Idle,
@@ -317,7 +301,7 @@ impl Connection {
             ("standard_conforming_strings", "standard_conforming_strings"),
             ("TimeZone", "timezone"),
         ] {
-            let value = self.settings.get(of).map_or("", String::as_str);
+            let value = self.settings.get(of).unwrap_or_default();
             self.out.parameter(name, value);
         }
         let (process, key) = self.key;
@@ -381,6 +365,7 @@ impl Connection {
     /// The next message, while the session holds and the server is not being stopped.
     async fn next(&mut self) -> Result<Message, Fault> {
         loop {
+            self.expire().await;
             let over = |ended| Fault::Trouble(Trouble::SessionOver(ended));
             self.service.sessions.check(&self.session).map_err(over)?;
             if self.transaction == Transaction::Idle && *self.drained.borrow() {
@@ -393,6 +378,26 @@ impl Connection {
             if *self.drained.borrow() && self.service.is_stopped() {
                 return Err(Trouble::Draining.into());
             }
+        }
+    }
+
+    /// A portal that waits for its client holds a place among the queries for as long as one may run, and no longer.
+    async fn expire(&mut self) {
+        for source in self.portals.values_mut().filter_map(|portal| portal.rows.as_mut()) {
+            if let Some(running) = source.running.as_mut().filter(|running| Instant::now() >= running.until()) {
+                running.end(Trouble::Late).await;
+                (source.running, source.left, source.late) = (None, None, true);
+            }
+        }
+    }
+
+    /// Of what the client has prepared and opened.
+    fn has_room(&self, more: usize) -> Result<(), Fault> {
+        let prepared: usize = self.prepared.values().map(|one| one.sql.len() + 4 * one.oids.len()).sum();
+        let open: usize = self.portals.values().map(Portal::bytes).sum();
+        match prepared + open + more > MOST_KEPT_MESSAGES * self.service.limits().request {
+            true => Err(said("53200", "what is prepared and open takes as much memory as may be; close some")),
+            false => Ok(()),
         }
     }
 
@@ -487,6 +492,11 @@ impl Connection {
         if self.prepared.len() >= MOST_KEPT {
             return Err(said("54000", "as many statements are prepared as may be; close some"));
         }
+        // The one without a name goes when another comes, whatever becomes of that.
+        if name.is_empty() {
+            self.prepared.remove(&name);
+        }
+        self.has_room(sql.len() + 4 * oids.len())?;
         let statement = statement::read(&sql);
         self.prepared.insert(name, Prepared { sql, statement, oids, described: None });
         self.out.simple(b'1');
@@ -528,6 +538,8 @@ impl Connection {
             rows: None,
             done: false,
         };
+        self.portals.remove(&portal);
+        self.has_room(bound.bytes())?;
         self.portals.insert(portal, bound);
         self.out.simple(b'2');
         Ok(())
@@ -594,14 +606,9 @@ impl Connection {
     }
 
     async fn usage(&mut self) -> Result<PurposeOfUse, Fault> {
-        let text = |name: &str| self.settings.get(name).cloned();
+        let text = |name: &str| self.settings.get(name).map(str::to_owned);
         let [purpose, project, reason] = USAGE;
-        let usage = self.service.usage(
-            &self.session,
-            self.settings.get(purpose).map(String::as_str),
-            text(project),
-            text(reason),
-        );
+        let usage = self.service.usage(&self.session, self.settings.get(purpose), text(project), text(reason));
         usage.await.map_err(|trouble| match trouble {
             Trouble::Purpose(what) => Fault::Said {
                 code: "22023",
@@ -635,8 +642,13 @@ impl Connection {
         {
             return Err(said("25P02", "the transaction has failed; end it by ROLLBACK"));
         }
-        let ready =
-            |batch: RecordBatch| Source { schema: batch.schema(), running: None, left: Some((batch, 0)), sent: 0 };
+        let ready = |batch: RecordBatch| Source {
+            schema: batch.schema(),
+            running: None,
+            left: Some((batch, 0)),
+            sent: 0,
+            late: false,
+        };
         portal.rows = match &portal.statement {
             Statement::Question if catalog::is_about(&portal.sql) => Some(ready(self.of_catalog(&portal.sql).await?)),
             Statement::Question => {
@@ -647,10 +659,11 @@ impl Connection {
                     () = self.reader.gone() => return Err(Broken::Gone.into()),
                     () = self.cancel.notified() => return Err(Trouble::Cancelled.into()),
                 };
-                Some(Source { schema: Arc::clone(running.schema()), running: Some(running), left: None, sent: 0 })
+                let schema = Arc::clone(running.schema());
+                Some(Source { schema, running: Some(running), left: None, sent: 0, late: false })
             }
             Statement::Show(name) => {
-                let value = self.settings.get(name).cloned();
+                let value = self.settings.get(name).map(str::to_owned);
                 let value = value.ok_or_else(|| said("42704", "there is no such setting"))?;
                 Some(ready(texts(&[name], &[vec![Some(value)]])))
             }
@@ -669,18 +682,36 @@ impl Connection {
                 self.out.simple(b'I');
                 return Ok(());
             }
-            Statement::Set { name, value } => {
-                self.set(name, value.as_deref())?;
+            Statement::Set { name, value, local } => {
+                self.set(name, value.as_deref(), *local)?;
                 if value.is_some() { "SET" } else { "RESET" }
             }
+            Statement::ResetAll => {
+                self.settings.reset();
+                "RESET"
+            }
+            Statement::DiscardAll => {
+                if self.transaction != Transaction::Idle {
+                    return Err(said("25001", "DISCARD ALL is not for the middle of a transaction"));
+                }
+                self.settings.reset();
+                self.prepared.clear();
+                self.portals.clear();
+                "DISCARD ALL"
+            }
+            Statement::Become => {
+                return Err(said("42501", "you are who has logged in; to be somebody else, log in as them"));
+            }
             Statement::Begin => {
+                self.settings.begin();
                 self.transaction = Transaction::Open;
                 "BEGIN"
             }
             Statement::Commit | Statement::Rollback => {
-                let failed = self.transaction == Transaction::Failed;
+                let undone = self.transaction == Transaction::Failed || portal.statement == Statement::Rollback;
+                self.settings.end(undone);
                 self.transaction = Transaction::Idle;
-                if failed || portal.statement == Statement::Rollback { "ROLLBACK" } else { "COMMIT" }
+                if undone { "ROLLBACK" } else { "COMMIT" }
             }
             Statement::Deallocate(name) => {
                 match name {
@@ -697,12 +728,9 @@ impl Connection {
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), Fault> {
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<(), Fault> {
         let Some(value) = value else {
-            match defaults().remove(name) {
-                Some(value) => drop(self.settings.insert(name.to_owned(), value)),
-                None => drop(self.settings.remove(name)),
-            }
+            self.settings.set(name, None, local);
             return Ok(());
         };
         if let Some((_, takes)) = FIXED.iter().find(|(fixed, _)| *fixed == name) {
@@ -713,27 +741,35 @@ impl Connection {
                 Err(said("22023", "this setting cannot be changed here"))
             };
         }
-        if !USAGE.contains(&name) && !defaults().contains_key(name) && self.settings.len() >= MOST_KEPT {
+        if self.settings.get(name).is_none() && self.settings.len() >= MOST_KEPT {
             return Err(said("54000", "as many settings are set as may be"));
         }
-        if matches!(
-            name,
-            "session_authorization"
-                | "role"
-                | "is_superuser"
-                | "transaction_read_only"
-                | "default_transaction_read_only"
-        ) && !value.eq_ignore_ascii_case("on")
-        {
+        if name.len() + value.len() > LONGEST_SETTING {
+            return Err(said("54000", "the setting is longer than may be"));
+        }
+        let fixed = match name {
+            "session_authorization" | "role" | "is_superuser" => true,
+            "transaction_read_only" | "default_transaction_read_only" => !value.eq_ignore_ascii_case("on"),
+            _ => false,
+        };
+        if fixed {
             return Err(said("42501", "this setting cannot be changed here"));
         }
-        self.settings.insert(name.to_owned(), value.to_owned());
+        self.settings.set(name, Some(value), local);
         Ok(())
     }
 
     /// Sends rows as the client takes them: all, or as many as it asked for at one time.
     async fn rows(&mut self, portal: &mut Portal, most: usize) -> Result<(), Fault> {
         let Some(source) = &mut portal.rows else { return Ok(()) };
+        if source.late {
+            return Err(Trouble::Late.into());
+        }
+        // What was computed for an earlier message may be none of the client's business any more.
+        match &mut source.running {
+            Some(running) => running.still().await?,
+            None => self.service.sessions.check(&self.session).map_err(Trouble::SessionOver)?,
+        }
         let mut now = 0;
         loop {
             if source.left.is_none() {
@@ -741,7 +777,7 @@ impl Connection {
                 let next = tokio::select! {
                     next = running.next() => next?,
                     () = self.reader.gone() => return Err(Broken::Gone.into()),
-                    () = self.cancel.notified() => return Err(Trouble::Cancelled.into()),
+                    () = self.cancel.notified() => return Err(running.end(Trouble::Cancelled).await.into()),
                 };
                 let Some(batch) = next else {
                     source.running = None;
@@ -763,10 +799,20 @@ impl Connection {
                 now += written;
                 source.sent += written as u64;
                 if self.out.0.len() >= CHUNK {
-                    tokio::select! {
-                        sent = send(&mut self.write, &mut self.out) => sent?,
-                        () = self.cancel.notified() => return Err(Broken::Gone.into()),
+                    // A message of which half has gone leaves nothing that could still be said.
+                    let until = source.running.as_ref().map(Running::until);
+                    let why = tokio::select! {
+                        sent = send(&mut self.write, &mut self.out) => {
+                            sent?;
+                            continue;
+                        }
+                        () = self.cancel.notified() => Trouble::Cancelled,
+                        () = over(until) => Trouble::Late,
+                    };
+                    if let Some(running) = &mut source.running {
+                        running.end(why).await;
                     }
+                    return Err(Broken::Gone.into());
                 }
             }
         }
@@ -777,6 +823,14 @@ impl Connection {
             if matches!(portal.statement, Statement::Show(_)) { "SHOW".to_owned() } else { format!("SELECT {sent}") };
         self.out.complete(&tag);
         Ok(())
+    }
+}
+
+/// Returns when a query has lasted as long as one may, its client's taking included.
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }
 

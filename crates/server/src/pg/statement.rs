@@ -7,7 +7,15 @@ pub enum Statement {
     Set {
         name: String,
         value: Option<String>,
+        /// Until the end of the transaction.
+        local: bool,
     },
+    /// Every setting is what it was when the client connected.
+    ResetAll,
+    /// The same, and nothing is left of what the client prepared: what a pool says between two of its users.
+    DiscardAll,
+    /// To be somebody else.
+    Become,
     Show(String),
     Begin,
     Commit,
@@ -113,16 +121,26 @@ pub fn read(text: &str) -> Statement {
         ["begin" | "start", ..] => Statement::Begin,
         ["commit" | "end", ..] => Statement::Commit,
         ["rollback" | "abort", ..] => Statement::Rollback,
-        ["discard", ..] => Statement::Done("DISCARD ALL"),
+        ["discard", "all"] => Statement::DiscardAll,
+        ["discard", "plans"] => Statement::Done("DISCARD PLANS"),
+        ["discard", "sequences"] => Statement::Done("DISCARD SEQUENCES"),
+        ["discard", "temp" | "temporary"] => Statement::Done("DISCARD TEMP"),
         ["deallocate", rest @ ..] => {
             let name = rest.iter().find(|word| **word != "prepare").copied().unwrap_or_default();
             Statement::Deallocate((name != "all").then(|| unquoted(name)))
         }
-        ["set", "transaction" | "constraints" | "role", ..]
-        | ["set", "session", "characteristics" | "authorization", ..] => Statement::Done("SET"),
+        ["set", "role", "none"] | ["set", "session", "authorization", "default"] => Statement::Done("SET"),
+        ["set", "role", ..]
+        | ["set", "session" | "local", "role", ..]
+        | ["set", "session", "authorization", ..]
+        | ["set", "session" | "local", "session", "authorization", ..] => Statement::Become,
+        ["set", "transaction" | "constraints", ..] | ["set", "session", "characteristics", ..] => {
+            Statement::Done("SET")
+        }
+        ["reset", "role"] | ["reset", "session", "authorization"] => Statement::Done("RESET"),
         ["set", ..] => setting(text.get(3..).unwrap_or_default()),
-        ["reset", "all"] => Statement::Done("RESET"),
-        ["reset", name] => Statement::Set { name: unquoted(name), value: None },
+        ["reset", "all"] => Statement::ResetAll,
+        ["reset", name] => Statement::Set { name: unquoted(name), value: None, local: false },
         ["show", "transaction", "isolation", "level"] => Statement::Show("transaction_isolation".to_owned()),
         ["show", "time", "zone"] => Statement::Show("timezone".to_owned()),
         // Of tables and columns, which are questions.
@@ -135,26 +153,33 @@ pub fn read(text: &str) -> Statement {
 /// `SET [SESSION | LOCAL] NAME { = | TO } VALUE`
 fn setting(text: &str) -> Statement {
     let mut rest = text.trim_start();
-    for word in ["session ", "local "] {
-        if rest.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word)) {
-            rest = rest.get(word.len()..).unwrap_or_default().trim_start();
+    let mut local = false;
+    for word in ["session", "local"] {
+        let (begin, after) = rest.split_at_checked(word.len()).unwrap_or_default();
+        if begin.eq_ignore_ascii_case(word) && after.starts_with(char::is_whitespace) {
+            rest = after.trim_start();
+            local = word == "local";
+            break;
         }
     }
     if rest.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("time zone ")) {
         let value = rest.get(10..).unwrap_or_default();
-        return Statement::Set { name: "timezone".to_owned(), value: Some(unquoted_value(value.trim())) };
+        return Statement::Set { name: "timezone".to_owned(), value: Some(unquoted_value(value.trim())), local };
     }
     let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
     let (name, rest) = rest.split_at(end);
     let rest = rest.trim_start();
     let value = match rest.strip_prefix('=') {
         Some(value) => Some(value),
-        None => rest.get(..3).filter(|begin| begin.eq_ignore_ascii_case("to ")).and_then(|_| rest.get(3..)),
+        None => rest
+            .split_at_checked(2)
+            .filter(|(to, after)| to.eq_ignore_ascii_case("to") && after.starts_with(char::is_whitespace))
+            .map(|(_, after)| after),
     };
     match value.map(str::trim) {
         Some(value) if !name.is_empty() && !value.is_empty() => {
             let default = value.eq_ignore_ascii_case("default");
-            Statement::Set { name: unquoted(name), value: (!default).then(|| unquoted_value(value)) }
+            Statement::Set { name: unquoted(name), value: (!default).then(|| unquoted_value(value)), local }
         }
         _ => Statement::Question,
     }
@@ -187,13 +212,26 @@ mod tests {
 
     #[test]
     fn what_is_for_the_session_is_told_from_questions() {
-        let set = |name: &str, value: &str| Statement::Set { name: name.to_owned(), value: Some(value.to_owned()) };
+        let to = |name: &str, value: &str, local| Statement::Set {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            local,
+        };
+        let set = |name: &str, value: &str| to(name, value, false);
         assert_eq!(read("SET cordon.purpose = 'public-health'"), set("cordon.purpose", "public-health"));
         assert_eq!(read("/* x */ set session cordon.purpose to research;"), set("cordon.purpose", "research"));
-        assert_eq!(read("SET LOCAL extra_float_digits = 3"), set("extra_float_digits", "3"));
+        assert_eq!(read("SET LOCAL extra_float_digits = 3"), to("extra_float_digits", "3", true));
+        assert_eq!(read("set local\ncordon.purpose\tto\n'research'"), to("cordon.purpose", "research", true));
+        assert_eq!((read("DISCARD ALL"), read("RESET ALL")), (Statement::DiscardAll, Statement::ResetAll));
+        assert_eq!(read("DISCARD  PLANS"), Statement::Done("DISCARD PLANS"));
+        for other in ["SET ROLE ben", "set session authorization 'ben'", "SET LOCAL ROLE ben", "SET SESSION ROLE ben"] {
+            assert_eq!(read(other), Statement::Become, "{other}");
+        }
+        assert_eq!((read("SET ROLE NONE"), read("RESET ROLE")), (Statement::Done("SET"), Statement::Done("RESET")));
         assert_eq!(read("SET TIME ZONE 'UTC'"), set("timezone", "UTC"));
         assert_eq!(read("SET application_name = 'it''s'"), set("application_name", "it's"));
-        assert_eq!(read("RESET cordon.purpose"), Statement::Set { name: "cordon.purpose".to_owned(), value: None });
+        let name = "cordon.purpose".to_owned();
+        assert_eq!(read("RESET cordon.purpose"), Statement::Set { name, value: None, local: false });
         assert_eq!(read("show server_version"), Statement::Show("server_version".to_owned()));
         assert_eq!(read("SHOW TABLES"), Statement::Question);
         assert_eq!(read("SHOW COLUMNS FROM t"), Statement::Question);

@@ -115,6 +115,7 @@ fn who_logs_in_gets_rows_in_the_form_that_is_asked_for_and_nothing_that_is_not_g
     let of_visits = denied.iter().filter(|event| event["dataset"] == "visits");
     assert_eq!(of_visits.filter(|event| event["columns"] == json!(["code", "points"])).count(), 0, "{denied:?}");
     assert!(folder.audit("query_failed").iter().any(|event| event["what"] == "not a valid query"));
+    assert!(folder.audit("query_failed").iter().any(|event| event["what"] == "too many rows"));
 }
 
 #[test]

@@ -86,6 +86,8 @@ fn a_client_that_takes_nothing_for_too_long_and_a_query_that_takes_too_long_are_
     site.until("it is given up", 20, |site| site.count("cordon_queries_running") == 0);
     let busy = "SELECT count(*) FROM visits a, visits b, visits c, visits d WHERE a.points + b.points + c.points + d.points = -1";
     site.ask("ben", busy, "research").is(504);
+    let failed = site.folder.audit("query_failed");
+    assert!(failed.iter().any(|event| event["what"] == "late" && event["rows"].is_null()), "{failed:?}");
 }
 
 #[test]

@@ -128,6 +128,11 @@ fn psql_is_let_in_over_tls_with_the_right_credential_alone() {
     assert_eq!(at(&shown, "ana").ok().out, "1\n");
     let other = at(&shown, "engineer");
     assert!(other.code != 0, "a certificate of ana is no one else's: {}", other.out);
+    let failed = site.folder.audit("log_in_failed");
+    assert!(
+        failed.iter().any(|event| event["what"] == "another principal than was said" && event["principal"] == "ana")
+    );
+    assert_eq!(site.folder.audit("logged_in").len(), 1);
 }
 
 #[test]
