@@ -16,11 +16,11 @@
 //! let people = |from: u64, to: u64| Cell::new((from..to).map(|subject| Entry { subject, rows: 1, moments: vec![] }).collect());
 //! let finest = vec![(vec![0], people(0, 30)), (vec![1], people(30, 34)), (vec![2], people(34, 54))];
 //! let mut table = Table::new(&finest, &[vec![true], vec![false]]).ok_or("too large")?;
-//! table.protect(&Rules::default(), &[Quantity::Rows]);
+//! table.protect(&Rules::default(), &[Quantity::Rows])?;
 //! let shown: Vec<usize> = table.released().map(|shown| shown.cell.subjects()).collect();
 //! // The district of 4 is withheld, and that of 20 too: otherwise the total would give the 4 away.
 //! assert_eq!(shown, [30, 54]);
-//! # Ok::<(), &str>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod cell;
@@ -29,9 +29,11 @@ mod linear;
 mod memory;
 mod rounding;
 mod rules;
+mod work;
 
 pub use cell::{Cell, Contributions, Entry, Moments, Quantity};
 pub use complement::{Shown, Table};
 pub use memory::{Kind, Memory, MemoryError, Partition, Refusal};
 pub use rounding::round_to;
 pub use rules::{BadRules, Rules};
+pub use work::TooMuchWork;
