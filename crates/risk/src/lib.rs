@@ -5,9 +5,9 @@
 //! what the subject adds, and every rule counts subjects.
 //!
 //! - [`Rules`]: when a cell is *sensitive*: fewer subjects than the smallest group (CMS cell size suppression policy: 11), a part of the
-//!   cell that small, or one subject's share that another contributor could estimate (p%-rule).
+//!   cell that small, two of its numbers that differ by that few, or one subject's share that another contributor could estimate (p%-rule).
 //! - [`Table`]: cells with their margins, and which more must be withheld so that no sensitive one follows from a total (Cox 1980).
-//! - [`Memory`]: what was released to somebody before, and whether a new release differs from it by a few subjects.
+//! - [`Memory`]: what was released to somebody before, and whether a new release differs from it, or in itself, by a few subjects.
 //!
 //! ```
 //! use cordon_risk::{Cell, Entry, Quantity, Rules, Table};

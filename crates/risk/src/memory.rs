@@ -378,7 +378,7 @@ impl<'a> Comparison<'a> {
                         continue;
                     }
                     let within = self.within(whole, (side, at), &all, work)?;
-                    if self.parts_leave_few(whole, side, within, work)? {
+                    if self.parts_leave_few(whole, side, &within, work)? {
                         return Ok(true);
                     }
                 }
@@ -423,7 +423,7 @@ impl<'a> Comparison<'a> {
         &self,
         whole: &Contributions,
         side: usize,
-        within: Vec<Place>,
+        within: &[Place],
         work: &mut Work,
     ) -> Result<bool, TooMuchWork> {
         let len = |place: &Place| self.cell(*place).map_or(0, Contributions::len);

@@ -14,15 +14,8 @@ impl Work {
     }
 
     pub(crate) fn spend(&mut self, steps: usize) -> Result<(), TooMuchWork> {
-        match self.0.checked_sub(steps) {
-            Some(left) => {
-                self.0 = left;
-                Ok(())
-            }
-            None => {
-                self.0 = 0;
-                Err(TooMuchWork)
-            }
-        }
+        let left = self.0.checked_sub(steps);
+        self.0 = left.unwrap_or(0);
+        left.map(drop).ok_or(TooMuchWork)
     }
 }

@@ -49,8 +49,10 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
         | Expr::IsUnknown(expr)
         | Expr::IsNotTrue(expr)
         | Expr::IsNotFalse(expr)
-        | Expr::IsNotUnknown(expr)
-        | Expr::TryCast(TryCast { expr, .. }) => check(expr, schema, facts),
+        | Expr::IsNotUnknown(expr) => check(expr, schema, facts),
+        Expr::TryCast(TryCast { expr, field }) if can_be_tried(&data_type(expr)?, field.data_type()) => {
+            check(expr, schema, facts)
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             each(&[left.as_ref(), right.as_ref()])?;
             let is_number = |data_type: &DataType| data_type.is_integer() || data_type.is_floating();
@@ -180,6 +182,19 @@ fn is_positive(expr: &Expr) -> bool {
 
 pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Conversions that give null instead of failing. Numbers become no times: those that no calendar has fail only when they are spelled out.
+fn can_be_tried(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Boolean, Date32, Decimal128, Timestamp};
+    let is_plain = |data_type: &DataType| {
+        is_text(data_type)
+            || data_type.is_integer()
+            || data_type.is_floating()
+            || matches!(data_type, Boolean | Decimal128(..) | Date32 | Timestamp(..))
+    };
+    let is_time = |data_type: &DataType| matches!(data_type, Date32 | Timestamp(..));
+    is_plain(from) && is_plain(to) && (!is_time(to) || is_time(from) || is_text(from))
 }
 
 /// Conversions that give every value another.
