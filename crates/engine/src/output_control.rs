@@ -10,6 +10,7 @@ pub(crate) mod allowed;
 pub(crate) mod release;
 pub(crate) mod shape;
 mod subject;
+mod total;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

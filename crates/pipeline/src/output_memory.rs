@@ -1,7 +1,7 @@
 //! What was released to each user, so that a few persons cannot be had by subtraction. One sealed file a user, beside the state.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use cordon_crypto::{KeyedHash, SealKeys};
 use cordon_engine::{EngineError, OutputControl, ReleaseMemory};
 use cordon_risk::{Memory, Partition, Refusal, Rules};
 use data_encoding::{BASE64, HEXLOWER};
+use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
 use crate::error::RunError;
@@ -21,14 +22,15 @@ const MAX_BYTES: usize = 64 << 20;
 /// A rotation of keys holds the lock for as long as it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const DIFFERENCE: &str = "the answer would differ from an earlier one by fewer persons than a group may have; which of the queries is \
+const DIFFERENCE: &str = "the answer, or a part of it, would differ from an earlier one or from another part by fewer persons than a group may have; which of the queries is \
                           answered first decides which of them is";
 const REFUSALS: &str = "too many queries were refused for their difference from earlier ones: nothing more is answered until these are \
                         forgotten";
 const FULL: &str = "the memory of earlier answers is full: ask for fewer or larger groups, or wait until it forgets";
-const UNREADABLE: &str = "the memory of earlier answers cannot be read, so no answer can be held against it";
+const UNREADABLE: &str = "the memory of earlier answers cannot be read (it is damaged, or of another version of Cordon), so no answer can be held \
+                          against it";
 const UNWRITTEN: &str = "the memory of earlier answers could not be written, so the answer may not leave";
-const IN_USE: &str = "the memory of earlier answers is in use, by a rotation of keys perhaps: ask again";
+const IN_USE: &str = "the memory of earlier answers is in use, by another question or a rotation of keys: ask again";
 
 impl OpenProject {
     /// How the statistics of a table are controlled for a user by these rules; `None` where rows may leave.
@@ -48,7 +50,8 @@ impl OpenProject {
         let name = HEXLOWER.encode(&hash.derive("users").tag128(user.to_lowercase().as_bytes()));
         let memory = OutputMemory {
             path: self.state_root().join(format!("output-memory-{name}.sealed")),
-            lock: self.state_root().join(LOCK),
+            lock: self.state_root().join(format!("output-memory.{name}.lock")),
+            all: self.state_root().join(LOCK),
             keys,
             remember: i64::try_from(remember).unwrap_or(i64::MAX),
         };
@@ -61,12 +64,14 @@ impl OpenProject {
     }
 }
 
-/// Held while a memory is read and written, and by who seals the files again.
+/// Held by many while they read and write their own, and alone by who seals all the files again.
 pub(crate) const LOCK: &str = "output-memory.lock";
 
 struct OutputMemory {
     path: PathBuf,
+    /// Held while it is read, compared and written: one user's large memory does not keep others waiting.
     lock: PathBuf,
+    all: PathBuf,
     keys: SealKeys,
     /// Seconds.
     remember: i64,
@@ -74,7 +79,10 @@ struct OutputMemory {
 
 impl ReleaseMemory for OutputMemory {
     fn admit(&self, release: Vec<Partition>, smallest: usize) -> Result<(), EngineError> {
-        let _lock = self.lock()?;
+        let _locks = (
+            locked(&self.all, FlockOperation::NonBlockingLockShared)?,
+            locked(&self.lock, FlockOperation::NonBlockingLockExclusive)?,
+        );
         let mut memory = self.read()?;
         let now = chrono::Utc::now().timestamp();
         let admitted = memory.admit(release, smallest, now, now.saturating_sub(self.remember), MAX_BYTES);
@@ -90,21 +98,6 @@ impl ReleaseMemory for OutputMemory {
 }
 
 impl OutputMemory {
-    fn lock(&self) -> Result<File, EngineError> {
-        use rustix::fs::{FlockOperation, flock};
-        let failed = |_| refused("output control: memory", UNREADABLE);
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&self.lock).map_err(failed)?;
-        let since = Instant::now();
-        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if since.elapsed() > PATIENCE {
-                return Err(refused("output control: memory", IN_USE));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(file)
-    }
-
     fn read(&self) -> Result<Memory, EngineError> {
         let unreadable = || refused("output control: memory", UNREADABLE);
         let Some(text) = read_sealed::<String>(&self.path, &self.keys).map_err(|_| unreadable())?.map(Zeroizing::new)
@@ -119,6 +112,19 @@ impl OutputMemory {
         let text = Zeroizing::new(BASE64.encode(&Zeroizing::new(memory.encode())));
         write_sealed(&self.path, &self.keys, &*text).map_err(|_| refused("output control: memory", UNWRITTEN))
     }
+}
+
+fn locked(path: &Path, how: FlockOperation) -> Result<File, EngineError> {
+    let failed = |_| refused("output control: memory", UNREADABLE);
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    let since = Instant::now();
+    while flock(&file, how).is_err() {
+        if since.elapsed() > PATIENCE {
+            return Err(refused("output control: memory", IN_USE));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(file)
 }
 
 fn refused(kind: &'static str, reason: &'static str) -> EngineError {

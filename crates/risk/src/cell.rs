@@ -1,5 +1,9 @@
 //! Who contributes what to a number.
 
+use std::cmp::Ordering;
+
+use crate::work::{TooMuchWork, Work};
+
 /// What one subject adds to the cell by one column: how many values, their sum, the sum of their squares.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub struct Moments {
@@ -111,58 +115,72 @@ impl Contributions {
     }
 
     /// How many subjects add another amount there than here; counting ends at `enough`.
-    pub(crate) fn differing(&self, other: &Self, enough: usize) -> usize {
-        let (mut mine, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
-        let mut differing = 0;
+    pub(crate) fn differing(&self, other: &Self, enough: usize, work: &mut Work) -> Result<usize, TooMuchWork> {
+        let (mut mine, mut theirs) = (self.0.as_slice(), other.0.as_slice());
+        let (mut differing, mut steps) = (0, 1);
         while differing < enough {
-            match (mine.peek(), theirs.peek()) {
+            let (a, b) = (mine.split_first(), theirs.split_first());
+            let order = match (a, b) {
                 (None, None) => break,
-                (Some(a), Some(b)) if a.0 == b.0 => {
-                    differing += usize::from(!same(a.1, b.1));
-                    mine.next();
-                    theirs.next();
-                }
-                (Some(a), Some(b)) if a.0 < b.0 => {
-                    differing += 1;
-                    mine.next();
-                }
-                (Some(_), None) => {
-                    differing += 1;
-                    mine.next();
-                }
-                (_, Some(_)) => {
-                    differing += 1;
-                    theirs.next();
-                }
+                (Some((a, _)), Some((b, _))) => a.0.cmp(&b.0),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+            };
+            let is_same = match (a, b) {
+                (Some((a, _)), Some((b, _))) => order == Ordering::Equal && same(a.1, b.1),
+                _ => false,
+            };
+            differing += usize::from(!is_same);
+            if let Some((_, rest)) = a.filter(|_| order != Ordering::Greater) {
+                mine = rest;
             }
+            if let Some((_, rest)) = b.filter(|_| order != Ordering::Less) {
+                theirs = rest;
+            }
+            steps += 1;
         }
-        differing
+        work.spend(steps)?;
+        Ok(differing)
     }
 
     /// Whether all its subjects are among those of `other`.
-    pub(crate) fn within(&self, other: &Self) -> bool {
-        let mut theirs = other.0.iter();
-        // Most are told apart by their first or last.
-        let ends = |parts: &[(u64, f64)]| (parts.first().map(|part| part.0), parts.last().map(|part| part.0));
-        let ((first, last), (lowest, highest)) = (ends(&self.0), ends(&other.0));
-        if self.0.len() > other.0.len() || first < lowest || last > highest {
-            return false;
+    pub(crate) fn within(&self, other: &Self, work: &mut Work) -> Result<bool, TooMuchWork> {
+        let mut theirs = other.0.as_slice();
+        let mut steps = 1;
+        let mut is_within = self.0.len() <= other.0.len();
+        // Few among many are looked up, others met on the way.
+        let is_far = other.0.len() / 16 > self.0.len();
+        for (subject, _) in &self.0 {
+            if !is_within {
+                break;
+            }
+            let (passed, taken) = if is_far {
+                (theirs.partition_point(|(with, _)| with < subject), theirs.len().checked_ilog2().unwrap_or(0) as usize)
+            } else {
+                let passed = theirs.iter().take_while(|(with, _)| with < subject).count();
+                (passed, passed)
+            };
+            steps += taken + 1;
+            theirs = theirs.get(passed..).unwrap_or_default();
+            is_within = theirs.first().is_some_and(|(with, _)| with == subject);
         }
-        self.0.iter().all(|(subject, _)| theirs.any(|(with, _)| with == subject))
+        work.spend(steps)?;
+        Ok(is_within)
     }
 
     /// What is left without the part; `None` where it does not lie within.
-    pub(crate) fn without(&self, part: &Self) -> Option<Self> {
-        if part.is_empty() || part.len() > self.len() || !part.within(self) {
-            return None;
+    pub(crate) fn without(&self, part: &Self, work: &mut Work) -> Result<Option<Self>, TooMuchWork> {
+        if part.is_empty() || !part.within(self, work)? {
+            return Ok(None);
         }
+        work.spend(self.len())?;
         let mut gone = part.0.iter().peekable();
         let left = self.0.iter().filter_map(|(subject, amount)| match gone.next_if(|(of, _)| of == subject) {
             Some((_, taken)) if same(*amount, *taken) => None,
             Some((_, taken)) => Some((*subject, amount - taken)),
             None => Some((*subject, *amount)),
         });
-        Some(Self(left.collect()))
+        Ok(Some(Self(left.collect())))
     }
 
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
@@ -180,6 +198,6 @@ impl Contributions {
 }
 
 /// Sums of the same values in another order differ in their last digits.
-fn same(one: f64, other: f64) -> bool {
+pub(crate) fn same(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1e-9 * one.abs().max(other.abs())
 }

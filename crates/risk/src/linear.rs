@@ -43,6 +43,11 @@ fn times(one: u64, other: u64) -> u64 {
     (u128::from(one) * u128::from(other) % u128::from(PRIME)) as u64
 }
 
+pub(crate) fn plus(one: u64, other: u64) -> u64 {
+    let sum = one + other;
+    if sum >= PRIME { sum - PRIME } else { sum }
+}
+
 fn minus(one: u64, other: u64) -> u64 {
     if one >= other { one - other } else { one + PRIME - other }
 }

@@ -1,40 +1,34 @@
 //! What was released to somebody before, and the differences that a new release would make.
 //!
-//! Two releases of which one covers a few subjects more than the other tell of these few by subtraction. So for each released number it
+//! Two numbers of which one covers a few subjects more than the other tell of these few by subtraction. So for each released number it
 //! is remembered which subject added how much, under keyed hashes, and a new number is refused when 1 to k-1 subjects make its difference to
-//! an earlier one, or are what is left of a whole less up to three parts of it, new or earlier (all cells of a grouping that lie within the
-//! whole are one part). A refusal tells
+//! another, or are what is left of a whole less up to three parts of it (all cells of a grouping that lie within the
+//! whole are one part). The others are what was released before and the other groupings of the same release. A refusal tells
 //! something as well (Kenthapadi, Mishra and Nissim, Simulatable auditing, 2005): after [`MAX_REFUSALS`] within the time that is remembered
 //! nothing more is answered. What is not found: combinations of overlapping groups and longer sums, and what two users know together.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::cell::Contributions;
+use crate::work::{TooMuchWork, Work};
 
-/// What a number counts or adds up.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a number counts or adds up. One number less another means something whatever the two are, a column of zeros and ones counts rows;
+/// parts are subtracted from a whole only where both are of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    Subjects,
-    /// Rows, or values that are not null.
+    /// Subjects, rows, or values that are not null.
     Counts,
     /// The values of a column, which is named by a keyed hash.
     Values(u64),
-}
-
-impl Kind {
-    /// Whether one less the other means anything. A column of zeros and ones counts rows, so values are held against counts. How many subjects
-    /// there are is not held against how many rows they have: both are told of one group at once.
-    fn is_comparable(self, other: Self) -> bool {
-        self == other
-            || (self != Self::Subjects && other != Self::Subjects && (self == Self::Counts || other == Self::Counts))
-    }
 }
 
 /// The released cells of one grouping set, for one number: no row is in two of them.
 #[derive(Clone)]
 pub struct Partition {
     pub kind: Kind,
+    /// Which of the release's grouping sets. Its cells are of different rows, and the numbers of one cell were held against each other when it
+    /// was found fit to be shown: within a release only cells of different sets are compared.
+    pub set: usize,
     pub cells: Vec<Contributions>,
 }
 
@@ -60,10 +54,10 @@ pub const MAX_REFUSALS: usize = 20;
 
 /// How many parts are subtracted from a whole. A grouping's cells within it count once.
 const DEPTH: usize = 3;
-/// Comparisons, each of about sixteen subjects, that the search may take. Where they do not suffice, nothing leaves.
-const MAX_STEPS: usize = 4 << 20;
+/// What all comparisons of a release may take together. Where this does not suffice, nothing leaves.
+const MAX_STEPS: usize = 1 << 28;
 
-const MAGIC: &[u8; 8] = b"CORDOM01";
+const MAGIC: &[u8; 8] = b"CORDOM02";
 
 /// One user's memory. No `Debug`: it holds who contributed.
 #[derive(Default)]
@@ -75,6 +69,8 @@ pub struct Memory {
 struct Remembered {
     /// Seconds since 1970.
     at: i64,
+    /// The smallest group of the tables that it is of.
+    smallest: usize,
     partition: Partition,
 }
 
@@ -89,33 +85,49 @@ impl Memory {
         since: i64,
         bytes: usize,
     ) -> Result<(), Refusal> {
+        self.admit_within(release, smallest, at, since, bytes, &mut Work::new(MAX_STEPS))
+    }
+
+    fn admit_within(
+        &mut self,
+        release: Vec<Partition>,
+        smallest: usize,
+        at: i64,
+        since: i64,
+        bytes: usize,
+        work: &mut Work,
+    ) -> Result<(), Refusal> {
         self.released.retain(|remembered| remembered.at >= since);
         self.refused.retain(|refused| *refused >= since);
         if self.refused.len() >= MAX_REFUSALS {
             return Err(Refusal::TooManyRefusals);
         }
-        for new in &release {
-            if tells_of_few(new, &self.released, smallest, MAX_STEPS)? {
-                self.refused.push(at);
-                return Err(Refusal::Difference);
+        let is_same = |one: &Partition, other: &Partition| one.kind == other.kind && one.cells == other.cells;
+        let mut new: Vec<Partition> = Vec::new();
+        let mut again: Vec<usize> = Vec::new();
+        for partition in release.into_iter().filter(|partition| !partition.cells.is_empty()) {
+            // Asked again, it is known already.
+            match self.released.iter().position(|old| is_same(&old.partition, &partition)) {
+                Some(old) => again.push(old),
+                None if new.iter().any(|other| is_same(other, &partition)) => {}
+                None => new.push(partition),
             }
+        }
+        if Comparison::new(&new, &self.released, smallest).tells_of_few(work)? {
+            self.refused.push(at);
+            return Err(Refusal::Difference);
         }
         let before = self.released.len();
-        for partition in release {
-            // Asked again, it is known already; the newer of the two is the one to keep.
-            match self
-                .released
-                .iter_mut()
-                .find(|old| old.partition.kind == partition.kind && old.partition.cells == partition.cells)
-            {
-                Some(old) => old.at = old.at.max(at),
-                None if partition.cells.is_empty() => {}
-                None => self.released.push(Remembered { at, partition }),
-            }
-        }
+        self.released.extend(new.into_iter().map(|partition| Remembered { at, smallest, partition }));
         if self.len() > bytes {
             self.released.truncate(before);
             return Err(Refusal::Full);
+        }
+        for old in again {
+            if let Some(old) = self.released.get_mut(old) {
+                old.at = old.at.max(at);
+                old.smallest = old.smallest.max(smallest);
+            }
         }
         Ok(())
     }
@@ -155,8 +167,8 @@ impl Memory {
         put(self.released.len() as u64, 4);
         for old in &self.released {
             put(old.at as u64, 8);
+            put(old.smallest as u64, 4);
             let (kind, column) = match old.partition.kind {
-                Kind::Subjects => (0, 0),
                 Kind::Counts => (1, 0),
                 Kind::Values(column) => (2, column),
             };
@@ -190,14 +202,13 @@ impl Memory {
             memory.refused.push(reader.take(8)? as i64);
         }
         for _ in 0..reader.take(4)? {
-            let at = reader.take(8)? as i64;
+            let (at, smallest) = (reader.take(8)? as i64, reader.take(4)? as usize);
             let kind = match (reader.take(1)?, reader.take(8)?) {
-                (0, 0) => Kind::Subjects,
                 (1, 0) => Kind::Counts,
                 (2, column) => Kind::Values(column),
                 _ => return Err(MemoryError),
             };
-            let mut partition = Partition { kind, cells: Vec::new() };
+            let mut partition = Partition { kind, set: 0, cells: Vec::new() };
             for _ in 0..reader.take(4)? {
                 let (parts, ones) = (reader.take(4)?, reader.take(1)? == 1);
                 let mut cell = Vec::new();
@@ -207,7 +218,7 @@ impl Memory {
                 }
                 partition.cells.push(Contributions(cell));
             }
-            memory.released.push(Remembered { at, partition });
+            memory.released.push(Remembered { at, smallest, partition });
         }
         if reader.0.is_empty() { Ok(memory) } else { Err(MemoryError) }
     }
@@ -223,104 +234,285 @@ impl Reader<'_> {
     }
 }
 
-/// What may be subtracted from a number in one step.
-enum Part<'a> {
-    Cell(&'a Contributions),
-    /// All cells of a grouping that lie within.
-    Within(&'a Partition),
+impl From<TooMuchWork> for Refusal {
+    fn from(_: TooMuchWork) -> Self {
+        Self::Full
+    }
 }
 
-/// The search for what is left when parts are subtracted from a whole.
-struct Search<'a> {
+/// A partition in the comparison.
+struct Side<'a> {
+    kind: Kind,
+    /// The grouping set within the new release; `None` for what was before.
+    set: Option<usize>,
     smallest: usize,
-    parts: Vec<Part<'a>>,
-    /// Steps that may still be taken.
-    budget: usize,
+    cells: &'a [Contributions],
 }
 
-impl<'a> Search<'a> {
-    fn new(kind: Kind, smallest: usize, old: impl Iterator<Item = &'a Partition>, budget: usize) -> Self {
-        let mut parts = Vec::new();
-        for partition in old.filter(|partition| partition.kind == kind) {
-            if partition.cells.len() > 1 {
-                parts.push(Part::Within(partition));
+/// A cell by its partition and its place there.
+type Place = (usize, usize);
+
+/// A new release, what was before, and what they tell of together.
+struct Comparison<'a> {
+    /// The new ones first.
+    sides: Vec<Side<'a>>,
+    new: usize,
+    /// The largest of the smallest groups.
+    widest: usize,
+}
+
+/// What may be subtracted from a whole in one step.
+enum Part {
+    Cell(Place),
+    /// Those cells of the partition that lie within what is left.
+    Within(usize, Vec<usize>),
+}
+
+/// Cells of one kind by their first subject.
+#[derive(Default)]
+struct ByFirst(HashMap<u64, Vec<Place>>);
+
+impl<'a> Comparison<'a> {
+    fn new(new: &'a [Partition], old: &'a [Remembered], smallest: usize) -> Self {
+        let side = |partition: &'a Partition, set, smallest| Side {
+            kind: partition.kind,
+            set,
+            smallest,
+            cells: &partition.cells,
+        };
+        let before = old.iter().map(|old| side(&old.partition, None, old.smallest));
+        let sides: Vec<_> =
+            new.iter().map(|partition| side(partition, Some(partition.set), smallest)).chain(before).collect();
+        let widest = sides.iter().map(|side| side.smallest).max().unwrap_or(smallest);
+        Self { sides, new: new.len(), widest }
+    }
+
+    fn tells_of_few(&self, work: &mut Work) -> Result<bool, TooMuchWork> {
+        Ok(self.has_near_cells(work)? || self.leaves_few(work)?)
+    }
+
+    fn cell(&self, place: Place) -> Option<&'a Contributions> {
+        self.sides.get(place.0)?.cells.get(place.1)
+    }
+
+    fn smallest(&self, side: usize) -> usize {
+        self.sides.get(side).map_or(self.widest, |side| side.smallest)
+    }
+
+    fn cells(&self, sides: std::ops::Range<usize>) -> impl Iterator<Item = (Place, &'a Contributions)> {
+        let of = move |(at, side): (usize, &Side<'a>)| {
+            side.cells.iter().enumerate().map(move |(cell, parts)| ((at, cell), parts))
+        };
+        self.sides.iter().enumerate().take(sides.end).skip(sides.start).flat_map(of)
+    }
+
+    /// Cells of one grouping of the release, or of one that was released.
+    fn are_of_one_set(&self, one: usize, other: usize) -> bool {
+        let set = |side: usize| self.sides.get(side).and_then(|side| side.set);
+        one == other || (set(one).is_some() && set(one) == set(other))
+    }
+
+    /// Whether a new cell differs from another by a few subjects. Two that differ by fewer than k have one of their first k subjects in common,
+    /// or both have fewer: only such pairs are looked at.
+    fn has_near_cells(&self, work: &mut Work) -> Result<bool, TooMuchWork> {
+        let mut by_subject: HashMap<u64, Vec<Place>> = HashMap::new();
+        let mut short: Vec<Place> = Vec::new();
+        for (place, cell) in self.cells(0..self.new) {
+            work.spend(1 + cell.len().min(self.widest))?;
+            if cell.len() < self.widest {
+                short.push(place);
             }
-            parts.extend(partition.cells.iter().map(Part::Cell));
+            for (subject, _) in cell.0.iter().take(self.widest) {
+                by_subject.entry(*subject).or_default().push(place);
+            }
         }
-        Self { smallest, parts, budget }
+        let mut near: BTreeSet<Place> = BTreeSet::new();
+        for (place, cell) in self.cells(0..self.sides.len()) {
+            near.clear();
+            let firsts = cell.0.iter().take(self.widest).filter_map(|(subject, _)| by_subject.get(subject));
+            let shorts = (cell.len() < self.widest).then_some(&short);
+            for others in firsts.chain(shorts) {
+                // Each is looked up and put in order.
+                work.spend(4 + 4 * others.len())?;
+                near.extend(others.iter().filter(|other| **other < place && !self.are_of_one_set(other.0, place.0)));
+            }
+            work.spend(1 + cell.len().min(self.widest))?;
+            for other in &near {
+                let smallest = self.smallest(other.0).max(self.smallest(place.0));
+                let Some(other) = self.cell(*other).filter(|other| other.len().abs_diff(cell.len()) < smallest) else {
+                    continue;
+                };
+                if (1..smallest).contains(&cell.differing(other, smallest, work)?) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
-    fn is_few(&self, left: &Contributions) -> bool {
-        (1..self.smallest).contains(&left.len())
+    /// Whether a whole less up to [`DEPTH`] parts is of a few subjects, where the whole or one of the parts is new.
+    fn leaves_few(&self, work: &mut Work) -> Result<bool, TooMuchWork> {
+        let kinds: BTreeSet<Kind> = self.sides.iter().take(self.new).map(|side| side.kind).collect();
+        for kind in kinds {
+            let (mut new, mut all) = (ByFirst::default(), ByFirst::default());
+            for (place, cell) in self.cells(0..self.sides.len()) {
+                work.spend(1)?;
+                let Some((first, _)) = cell.0.first().filter(|_| self.is_of(place.0, kind)) else { continue };
+                all.0.entry(*first).or_default().push(place);
+                if place.0 < self.new {
+                    new.0.entry(*first).or_default().push(place);
+                }
+            }
+            for side in (0..self.sides.len()).filter(|side| self.is_of(*side, kind)) {
+                let cells = self.sides.get(side).map(|side| side.cells).unwrap_or_default();
+                let sum = if cells.len() > 1 {
+                    work.spend(cells.iter().map(Contributions::len).sum())?;
+                    Some(Contributions::sum(cells.iter()))
+                } else {
+                    None
+                };
+                let wholes = cells.iter().enumerate().map(|(at, cell)| (Some(at), cell));
+                for (at, whole) in wholes.chain(sum.iter().map(|sum| (None, sum))) {
+                    // Of what was before only what a new part lies within tells anything new.
+                    if side >= self.new && self.within(whole, (side, at), &new, work)?.is_empty() {
+                        continue;
+                    }
+                    let within = self.within(whole, (side, at), &all, work)?;
+                    if self.parts_leave_few(whole, side, &within, work)? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
     }
 
-    /// Whether subtracting up to `depth` parts leaves a few subjects.
-    fn leaves_few(&mut self, whole: &Contributions, from: usize, depth: usize) -> Result<bool, Refusal> {
-        for at in from..self.parts.len() {
-            self.budget = self.budget.checked_sub(1 + whole.len() / 16).ok_or(Refusal::Full)?;
-            let left = match self.parts.get(at) {
-                Some(Part::Cell(cell)) => whole.without(cell),
-                Some(Part::Within(partition)) => without_within(whole, partition),
-                None => None,
+    fn is_of(&self, side: usize, kind: Kind) -> bool {
+        self.sides.get(side).is_some_and(|side| side.kind == kind)
+    }
+
+    /// The cells that lie within the whole: not itself, nor what the rules for one cell were held against.
+    fn within(
+        &self,
+        whole: &Contributions,
+        (side, at): (usize, Option<usize>),
+        cells: &ByFirst,
+        work: &mut Work,
+    ) -> Result<Vec<Place>, TooMuchWork> {
+        let mut found = Vec::new();
+        work.spend(whole.len())?;
+        for place in whole.0.iter().filter_map(|(subject, _)| cells.0.get(subject)).flatten() {
+            work.spend(1)?;
+            let is_of_it = match at {
+                Some(at) if side >= self.new => (side, at) == *place,
+                Some(_) => self.are_of_one_set(side, place.0),
+                None => side != place.0 && self.are_of_one_set(side, place.0),
             };
-            let Some(left) = left else { continue };
-            if self.is_few(&left) || (depth > 1 && !left.is_empty() && self.leaves_few(&left, at + 1, depth - 1)?) {
+            if !is_of_it
+                && let Some(cell) = self.cell(*place)
+                && cell.within(whole, work)?
+            {
+                found.push(*place);
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn parts_leave_few(
+        &self,
+        whole: &Contributions,
+        side: usize,
+        within: &[Place],
+        work: &mut Work,
+    ) -> Result<bool, TooMuchWork> {
+        let len = |place: &Place| self.cell(*place).map_or(0, Contributions::len);
+        let mut parts: Vec<(usize, Part)> = Vec::new();
+        for of_one in within.chunk_by(|one, other| one.0 == other.0) {
+            // All cells of a grouping less all of them are nothing.
+            if let ([first, _, ..], all) = (of_one, of_one.iter().map(len).sum())
+                && first.0 != side
+            {
+                parts.push((all, Part::Within(first.0, of_one.iter().map(|place| place.1).collect())));
+            }
+            parts.extend(of_one.iter().map(|place| (len(place), Part::Cell(*place))));
+        }
+        // The largest first: what is left may be too much for all that follow.
+        parts.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
+        if side < self.new {
+            return self.less(whole, &parts, 0, DEPTH, self.smallest(side), work);
+        }
+        let largest = parts.first().map_or(0, |(len, _)| *len);
+        for (len, part) in &parts {
+            let of = match part {
+                Part::Cell((of, _)) | Part::Within(of, _) => *of,
+            };
+            if of >= self.new || whole.len() >= self.widest + len + (DEPTH - 1) * largest {
+                continue;
+            }
+            let smallest = self.smallest(side).max(self.smallest(of));
+            let Some(left) = self.without(whole, part, work)?.filter(|left| !left.is_empty()) else { continue };
+            if left.len() < smallest || self.less(&left, &parts, 0, DEPTH - 1, smallest, work)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
-}
 
-/// The whole less those cells of the grouping that lie within it; `None` where none does.
-fn without_within(whole: &Contributions, partition: &Partition) -> Option<Contributions> {
-    let within: Vec<&Contributions> = partition.cells.iter().filter(|cell| cell.within(whole)).collect();
-    if within.is_empty() {
-        return None;
-    }
-    whole.without(&Contributions::sum(within.into_iter()))
-}
-
-/// The cells, and all of them together.
-fn wholes(partition: &Partition) -> Vec<Cow<'_, Contributions>> {
-    let mut wholes: Vec<Cow<'_, Contributions>> = partition.cells.iter().map(Cow::Borrowed).collect();
-    if wholes.len() > 1 {
-        wholes.push(Cow::Owned(Contributions::sum(partition.cells.iter())));
-    }
-    wholes
-}
-
-/// Whether the new grouping's cells tell of a few subjects, given what was released before.
-fn tells_of_few(new: &Partition, old: &[Remembered], smallest: usize, budget: usize) -> Result<bool, Refusal> {
-    let old = || old.iter().map(|old| &old.partition);
-    for before in old().filter(|before| new.kind.is_comparable(before.kind)) {
-        let few = |one: &Contributions, other: &Contributions| (1..smallest).contains(&one.differing(other, smallest));
-        if new.cells.iter().any(|cell| before.cells.iter().any(|before| few(cell, before))) {
-            return Ok(true);
-        }
-    }
-    let mut search = Search::new(new.kind, smallest, old(), budget);
-    // What is new as the whole.
-    for whole in wholes(new) {
-        if search.leaves_few(&whole, 0, DEPTH)? {
-            return Ok(true);
-        }
-    }
-    // What was before as the whole, of which the new cells are parts.
-    for whole in old().filter(|before| before.kind == new.kind).flat_map(wholes) {
-        let all = if new.cells.len() > 1 { without_within(&whole, new) } else { None };
-        for left in new.cells.iter().filter_map(|cell| whole.without(cell)).chain(all) {
-            if search.is_few(&left) || (!left.is_empty() && search.leaves_few(&left, 0, DEPTH - 1)?) {
+    /// Whether subtracting up to `depth` of the parts leaves a few subjects.
+    fn less(
+        &self,
+        whole: &Contributions,
+        parts: &[(usize, Part)],
+        from: usize,
+        depth: usize,
+        smallest: usize,
+        work: &mut Work,
+    ) -> Result<bool, TooMuchWork> {
+        for (at, (len, part)) in parts.iter().enumerate().skip(from) {
+            if whole.len() >= self.widest + depth * len {
+                break;
+            }
+            let of = match part {
+                Part::Cell((of, _)) | Part::Within(of, _) => *of,
+            };
+            let smallest = smallest.max(self.smallest(of));
+            let Some(left) = self.without(whole, part, work)?.filter(|left| !left.is_empty()) else { continue };
+            if left.len() < smallest || (depth > 1 && self.less(&left, parts, at + 1, depth - 1, smallest, work)?) {
                 return Ok(true);
             }
         }
+        Ok(false)
     }
-    Ok(false)
+
+    fn without(
+        &self,
+        whole: &Contributions,
+        part: &Part,
+        work: &mut Work,
+    ) -> Result<Option<Contributions>, TooMuchWork> {
+        match part {
+            Part::Cell(place) => self.cell(*place).map_or(Ok(None), |cell| whole.without(cell, work)),
+            Part::Within(side, cells) => {
+                let mut within = Vec::new();
+                for cell in cells.iter().filter_map(|cell| self.cell((*side, *cell))) {
+                    if cell.within(whole, work)? {
+                        within.push(cell);
+                    }
+                }
+                if within.is_empty() {
+                    return Ok(None);
+                }
+                work.spend(within.iter().map(|cell| cell.len()).sum())?;
+                whole.without(&Contributions::sum(within.into_iter()), work)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
 
     fn cell(subjects: impl IntoIterator<Item = u64>) -> Contributions {
@@ -328,7 +520,7 @@ mod tests {
     }
 
     fn one(cells: Vec<Contributions>) -> Vec<Partition> {
-        vec![Partition { kind: Kind::Counts, cells }]
+        vec![Partition { kind: Kind::Counts, set: 0, cells }]
     }
 
     fn admit(memory: &mut Memory, cells: Vec<Contributions>) -> Result<(), Refusal> {
@@ -377,12 +569,95 @@ mod tests {
     #[test]
     fn what_cannot_be_searched_is_refused() {
         let mut memory = Memory::default();
+        let mut admit = |cells, steps| memory.admit_within(one(cells), 11, 1, 0, 1 << 26, &mut Work::new(steps));
         for at in 0..700 {
-            let release = one(vec![cell((at * 20)..(at * 20 + 20))]);
             // Parts that are apart are no work.
-            assert_eq!(memory.admit(release, 11, 1, 0, 1 << 26), Ok(()));
+            assert_eq!(admit(vec![cell((at * 20)..(at * 20 + 20))], 1 << 20), Ok(()));
         }
-        assert_eq!(memory.admit(one(vec![cell(0..14_000)]), 11, 1, 0, 1 << 26), Err(Refusal::Full));
+        assert_eq!(admit(vec![cell(0..14_000)], 1 << 20), Ok(()));
+        // Thirds of it in many ways are.
+        let third = |way: u64, of: u64| cell((0..14_000).filter(move |n| (n / (way + 20)) % 3 == of));
+        let answers: Vec<_> = (0..40).map(|way| admit((0..3).map(|of| third(way, of)).collect(), 1 << 20)).collect();
+        assert_eq!(answers.last(), Some(&Err(Refusal::Full)));
+        assert!(answers.iter().all(|answer| *answer != Err(Refusal::Difference)));
+    }
+
+    /// Not each is held against each: that would be 60 million pairs.
+    #[test]
+    fn many_groups_are_held_against_many() {
+        let mut memory = Memory::default();
+        let groups = |from: u64, count: u64, size: u64| -> Vec<Contributions> {
+            (0..count).map(|at| cell((from + at * size)..(from + (at + 1) * size))).collect()
+        };
+        assert_eq!(memory.admit_within(one(groups(0, 30_000, 12)), 11, 1, 0, 1 << 26, &mut Work::new(1 << 25)), Ok(()));
+        let mut work = Work::new(1 << 25);
+        assert_eq!(memory.admit_within(one(groups(0, 2000, 24)), 11, 1, 0, 1 << 26, &mut work), Ok(()));
+        let mut few = groups(0, 2000, 36);
+        few.push(cell(100_000..100_014));
+        few.push(cell(200_004..200_016));
+        assert_eq!(memory.admit_within(one(few), 11, 1, 0, 1 << 26, &mut Work::new(1 << 25)), Err(Refusal::Difference));
+    }
+
+    fn sets(sets: Vec<Vec<Contributions>>) -> Vec<Partition> {
+        (0..).zip(sets).map(|(set, cells)| Partition { kind: Kind::Counts, set, cells }).collect()
+    }
+
+    #[test]
+    fn the_sets_of_one_release_are_held_against_each_other() {
+        let admit = |release| Memory::default().admit(release, 11, 1, 0, 1 << 20);
+        // Women, and women and one man.
+        assert_eq!(
+            admit(sets(vec![vec![cell(0..40), cell(40..100)], vec![cell(0..41), cell(41..100)]])),
+            Err(Refusal::Difference)
+        );
+        assert_eq!(admit(sets(vec![vec![cell(0..40), cell(40..100)], vec![cell(0..60), cell(60..100)]])), Ok(()));
+        // A whole less two parts that stand in other sets.
+        let three = |last: u64| sets(vec![vec![cell(0..60)], vec![cell(0..30)], vec![cell(30..last)]]);
+        assert_eq!(admit(three(56)), Err(Refusal::Difference));
+        assert_eq!(admit(three(60)), Ok(()));
+        assert_eq!(admit(three(49)), Ok(()));
+        // Sums are held against counts.
+        let mut flag = sets(vec![vec![cell(0..40)], vec![cell(0..43)]]);
+        flag[1].kind = Kind::Values(7);
+        assert_eq!(admit(flag), Err(Refusal::Difference));
+    }
+
+    #[test]
+    fn months_of_the_same_persons_are_one_answer() {
+        // Each has a row in each month, but for three.
+        let release = vec![
+            Partition { kind: Kind::Counts, set: 0, cells: vec![cell(0..60), cell(3..60)] },
+            Partition { kind: Kind::Values(1), set: 0, cells: vec![cell(0..60), cell(3..60)] },
+        ];
+        let mut memory = Memory::default();
+        for _ in 0..2 {
+            assert_eq!(memory.admit(release.clone(), 11, 1, 0, 1 << 20), Ok(()));
+        }
+        assert_eq!(memory.released.len(), 2);
+    }
+
+    #[test]
+    fn the_wider_of_two_smallest_groups_holds() {
+        for (first, second, refused) in [(20, 11, true), (11, 20, true), (11, 11, false)] {
+            let mut memory = Memory::default();
+            assert_eq!(memory.admit(one(vec![cell(0..60)]), first, 1, 0, 1 << 20), Ok(()));
+            let mut memory = Memory::decode(&memory.encode()).unwrap();
+            let expected = if refused { Err(Refusal::Difference) } else { Ok(()) };
+            assert_eq!(memory.admit(one(vec![cell(0..45)]), second, 1, 0, 1 << 20), expected, "{first} {second}");
+        }
+        for (second, refused) in [(11, true), (5, true)] {
+            let mut memory = Memory::default();
+            assert_eq!(memory.admit(one(vec![cell(0..30), cell(30..60)]), 20, 1, 0, 1 << 20), Ok(()));
+            let expected = if refused { Err(Refusal::Difference) } else { Ok(()) };
+            assert_eq!(memory.admit(one(vec![cell(0..75)]), second, 1, 0, 1 << 20), expected);
+        }
+    }
+
+    #[test]
+    fn an_older_form_is_refused() {
+        let mut bytes = Memory::default().encode();
+        bytes[7] = b'1';
+        assert!(Memory::decode(&bytes).is_err());
     }
 
     #[test]

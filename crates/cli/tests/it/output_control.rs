@@ -126,6 +126,34 @@ fn what_is_remembered_is_sealed_and_without_it_nothing_leaves() {
     ask(&folder, "ben", "SELECT count(*) FROM stays").ok();
 }
 
+/// One user's memory that is long compared keeps nobody else waiting, and a rotation of keys waits for all of them.
+#[test]
+fn each_user_has_a_lock() {
+    let folder = folder(STAYS);
+    ask(&folder, "ana", "SELECT count(*) FROM stays").ok();
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let written = folder.written();
+    let of = |start: &str| -> Vec<_> {
+        written.iter().filter(|path| name(path).starts_with(start) && name(path).ends_with("lock")).collect()
+    };
+    let (locks, all) = (of("output-memory."), of("output-memory.lock"));
+    let [lock] = locks.iter().filter(|path| !all.contains(path)).collect::<Vec<_>>()[..] else { panic!("{locks:?}") };
+    let held = fs::File::open(lock).unwrap();
+    held.lock().unwrap();
+    ask(&folder, "ben", "SELECT count(*) FROM stays").ok();
+    let refused = ask(&folder, "ana", "SELECT count(*) FROM stays").exits(4);
+    assert!(refused.err.contains("is in use"), "{}", refused.err);
+    drop(held);
+    ask(&folder, "ana", "SELECT count(*) FROM stays").ok();
+    // Shared with no one while keys are changed.
+    let held = fs::File::open(all[0]).unwrap();
+    held.lock_shared().unwrap();
+    ask(&folder, "ben", "SELECT count(*) FROM stays").ok();
+    folder.cordon(&["keys", "rotate", "--purpose", "seal"]).exits(8);
+    drop(held);
+    folder.cordon(&["keys", "rotate", "--purpose", "seal"]).ok();
+}
+
 #[test]
 fn tables_without_a_subject_have_no_answer_and_rules_are_checked() {
     let folder = folder("    - { datasets: [\"*\"], smallest-group: 20, rounding: 5, remember: 7d }\n");

@@ -15,17 +15,30 @@ use crate::errors::EngineError;
 
 const EXPRESSION: &str = "only aggregates may leave this table, and its rows may be chosen and grouped only by comparisons, AND, OR, NOT, \
                           IN, LIKE, CASE, simple arithmetic and a few functions that cannot fail (docs/output-control.md lists them)";
+const TOO_LONG: &str =
+    "only aggregates may leave this table, and a text or pattern by which its rows are chosen has at most 1024 bytes";
 pub(crate) const SUBJECT: &str = "only aggregates may leave this table, and the column that says whose a row is may only join and be \
                                   counted";
 
 /// Units that `date_trunc` and `date_part` know; with others they fail.
 const UNITS: [&str; 8] = ["year", "quarter", "month", "week", "day", "hour", "dow", "doy"];
 
+/// A longer pattern can be too large to be made into what matches it, and that shows only where a row arrives; longer texts of many rows are too
+/// large for one array.
+const MAX_TEXT: usize = 1024;
+/// Texts that may be put together.
+const MAX_PARTS: usize = 8;
+
 pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(), EngineError> {
     let each = |exprs: &[&Expr]| exprs.iter().try_for_each(|expr| check(expr, schema, facts));
     let data_type = |expr: &Expr| expr.get_type(schema).map_err(|_| refused(EXPRESSION));
     match expr {
         Expr::Column(column) if facts.is_subject(column) => Err(refused(SUBJECT)),
+        // Not all kernels know nested values.
+        Expr::Column(_) if data_type(expr)?.is_nested() => Err(refused(EXPRESSION)),
+        Expr::Literal(value, _) if value.try_as_str().flatten().is_some_and(|text| text.len() > MAX_TEXT) => {
+            Err(refused(TOO_LONG))
+        }
         Expr::Column(_) | Expr::Literal(..) => Ok(()),
         Expr::Alias(Alias { expr, .. })
         | Expr::Not(expr)
@@ -36,8 +49,10 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
         | Expr::IsUnknown(expr)
         | Expr::IsNotTrue(expr)
         | Expr::IsNotFalse(expr)
-        | Expr::IsNotUnknown(expr)
-        | Expr::TryCast(TryCast { expr, .. }) => check(expr, schema, facts),
+        | Expr::IsNotUnknown(expr) => check(expr, schema, facts),
+        Expr::TryCast(TryCast { expr, field }) if can_be_tried(&data_type(expr)?, field.data_type()) => {
+            check(expr, schema, facts)
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             each(&[left.as_ref(), right.as_ref()])?;
             let is_number = |data_type: &DataType| data_type.is_integer() || data_type.is_floating();
@@ -51,8 +66,8 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
                 | Operator::And
                 | Operator::Or
                 | Operator::IsDistinctFrom
-                | Operator::IsNotDistinctFrom
-                | Operator::StringConcat => Ok(()),
+                | Operator::IsNotDistinctFrom => Ok(()),
+                Operator::StringConcat if is_short(expr, facts) => Ok(()),
                 Operator::Plus | Operator::Minus | Operator::Multiply
                     if is_number(&data_type(left)?) && is_number(&data_type(right)?) =>
                 {
@@ -62,7 +77,9 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
                 _ => Err(refused(EXPRESSION)),
             }
         }
-        Expr::Negative(inner) if matches!(inner.as_ref(), Expr::Literal(..)) => Ok(()),
+        Expr::Negative(inner) if matches!(inner.as_ref(), Expr::Literal(value, _) if value.arithmetic_negate().is_ok()) => {
+            Ok(())
+        }
         Expr::Like(Like { expr, pattern, escape_char: None, .. }) if is_literal(pattern) => {
             each(&[expr.as_ref(), pattern.as_ref()])
         }
@@ -81,7 +98,7 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
             let to = field.data_type();
             let is_safe = match inner.as_ref() {
                 Expr::Literal(value, _) => value.cast_to(to).is_ok(),
-                // Of a column itself: nothing that the query says can drive the date out of its range.
+                // What is out of range becomes null (see `total`).
                 Expr::Column(_) if data_type(inner)? == DataType::Date32 => to.is_temporal() || is_text(to),
                 _ => cannot_fail(&data_type(inner)?, to),
             };
@@ -91,9 +108,13 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
             let is_known_unit = || matches!(args.first(), Some(Expr::Literal(unit, _)) if unit_of(unit));
             let is_allowed = match func.name() {
                 "lower" | "upper" | "btrim" | "ltrim" | "rtrim" | "character_length" => args.len() == 1,
-                "coalesce" | "nullif" | "concat" | "starts_with" => true,
+                "coalesce" | "nullif" | "starts_with" => true,
+                "concat" => is_short(expr, facts),
                 "left" | "right" => args.get(1).is_some_and(is_literal),
-                "date_trunc" | "date_part" => args.len() == 2 && is_known_unit(),
+                "date_trunc" | "date_part" => {
+                    let time = args.get(1).map(data_type).transpose()?;
+                    args.len() == 2 && is_known_unit() && time.is_some_and(|time| is_in_utc(&time))
+                }
                 _ => false,
             };
             if !is_allowed {
@@ -107,6 +128,34 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Result<(),
 
 fn unit_of(value: &ScalarValue) -> bool {
     value.try_as_str().flatten().is_some_and(|unit| UNITS.contains(&unit.to_ascii_lowercase().as_str()))
+}
+
+/// Times of other zones may fall into an hour that a change of clocks leaves out.
+fn is_in_utc(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, zone) => zone.as_deref().is_none_or(|zone| ["UTC", "+00:00"].contains(&zone)),
+        other => other.is_temporal(),
+    }
+}
+
+/// Texts put together of a few columns as they are stored: of computed ones, each of which doubles another, an array runs over.
+fn is_short(expr: &Expr, facts: &Facts) -> bool {
+    parts(expr, facts).is_some_and(|parts| parts <= MAX_PARTS)
+}
+
+fn parts(expr: &Expr, facts: &Facts) -> Option<usize> {
+    match expr {
+        Expr::Literal(..) => Some(1),
+        Expr::Column(column) => facts.is_stored(column).then_some(1),
+        Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => parts(expr, facts),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
+            Some(parts(left, facts)? + parts(right, facts)?)
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "concat" => {
+            args.iter().map(|expr| parts(expr, facts)).sum()
+        }
+        _ => None,
+    }
 }
 
 fn is_literal(expr: &Expr) -> bool {
@@ -131,8 +180,21 @@ fn is_positive(expr: &Expr) -> bool {
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Conversions that give null instead of failing. Numbers become no times: those that no calendar has fail only when they are spelled out.
+fn can_be_tried(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Boolean, Date32, Decimal128, Timestamp};
+    let is_plain = |data_type: &DataType| {
+        is_text(data_type)
+            || data_type.is_integer()
+            || data_type.is_floating()
+            || matches!(data_type, Boolean | Decimal128(..) | Date32 | Timestamp(..))
+    };
+    let is_time = |data_type: &DataType| matches!(data_type, Date32 | Timestamp(..));
+    is_plain(from) && is_plain(to) && (!is_time(to) || is_time(from) || is_text(from))
 }
 
 /// Conversions that give every value another.

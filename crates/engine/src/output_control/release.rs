@@ -225,7 +225,7 @@ fn decide(
     finest.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let shown = quantities(release);
     let mut table = Table::new(&finest, &release.sets).ok_or_else(|| refused(TOO_LARGE))?;
-    table.protect(&release.control.rules, &shown);
+    table.protect(&release.control.rules, &shown).map_err(|_| refused(TOO_LARGE))?;
     let released: Vec<Shown<'_>> = table.released().collect();
     remember(release, &released, &shown, &hash)?;
     let (sensitive, complements) = table.withheld();
@@ -233,16 +233,21 @@ fn decide(
     batch(release, &released, &columns, &values, schema)
 }
 
-/// What the answer tells of each group: always how many rows and subjects it has.
+/// What the answer tells of each group; where no number is asked for, that its subjects are there.
 fn quantities(release: &Release) -> Vec<Quantity> {
-    let mut shown = vec![Quantity::Rows, Quantity::Subjects];
+    let mut shown = Vec::new();
     for asked in &release.asked {
         match *asked {
-            Asked::Rows | Asked::Subjects | Asked::GroupingId => {}
+            Asked::GroupingId => {}
+            Asked::Rows => shown.push(Quantity::Rows),
+            Asked::Subjects => shown.push(Quantity::Subjects),
             Asked::Count(of) => shown.push(Quantity::Count(of)),
             Asked::Sum(of) | Asked::Mean(of) => shown.extend([Quantity::Count(of), Quantity::Sum(of)]),
             Asked::Variance { of, .. } => shown.extend([Quantity::Count(of), Quantity::Sum(of), Quantity::Squares(of)]),
         }
+    }
+    if shown.is_empty() {
+        shown.push(Quantity::Subjects);
     }
     shown.sort_unstable();
     shown.dedup();
@@ -263,14 +268,13 @@ fn remember(
     for set in 0..release.sets.len() {
         for quantity in shown {
             let kind = match *quantity {
-                Quantity::Subjects => Kind::Subjects,
-                Quantity::Rows | Quantity::Count(_) => Kind::Counts,
+                Quantity::Rows | Quantity::Subjects | Quantity::Count(_) => Kind::Counts,
                 Quantity::Sum(of) => Kind::Values(column(of, "sum")),
                 Quantity::Squares(of) => Kind::Values(column(of, "squares")),
             };
             let cells = released.iter().filter(|shown| shown.set == set);
-            partitions
-                .push(Partition { kind, cells: cells.map(|shown| shown.cell.contributions(*quantity)).collect() });
+            let cells = cells.map(|shown| shown.cell.contributions(*quantity)).collect();
+            partitions.push(Partition { kind, set, cells });
         }
     }
     if released.is_empty() {

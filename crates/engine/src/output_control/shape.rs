@@ -11,6 +11,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::expr::{AggregateFunction, Alias, BinaryExpr, Cast, GroupingSet};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{grouping_set_to_exprlist, split_conjunction};
 use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
 
 use super::allowed::{SUBJECT, cannot_fail, check};
 use super::subject::HIDDEN;
+use super::total::total;
 use super::{OutputControl, refused};
 use crate::barrier::SecurityBarrier;
 use crate::errors::EngineError;
@@ -61,6 +63,10 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) fn is_subject(&self, column: &Column) -> bool {
         self.subjects.contains(column)
+    }
+
+    pub(crate) fn is_stored(&self, column: &Column) -> bool {
+        self.stored.contains_key(column)
     }
 
     /// The facts where each column has become another.
@@ -356,7 +362,7 @@ fn by_subject(
     measures: &[Column],
 ) -> Result<LogicalPlan, DataFusionError> {
     let schema = Arc::clone(plan.schema());
-    let mut keys: Vec<Expr> = groups;
+    let mut keys = groups.into_iter().map(|group| total(group, &schema)).collect::<Result<Vec<Expr>, _>>()?;
     keys.push(Expr::Column(subject));
     let mut numbers = vec![count(lit(1_i64))];
     for column in measures {
@@ -408,9 +414,8 @@ fn carry(plan: &LogicalPlan, tables: &ControlledTables) -> Result<Carrying, Engi
         LogicalPlan::Filter(filter) => {
             let below = carry(&filter.input, tables)?;
             check(&filter.predicate, below.plan.schema(), &below.facts)?;
-            let plan = Filter::try_new(filter.predicate.clone(), Arc::new(below.plan))
-                .map(LogicalPlan::Filter)
-                .map_err(failed)?;
+            let predicate = total(filter.predicate.clone(), below.plan.schema()).map_err(failed)?;
+            let plan = Filter::try_new(predicate, Arc::new(below.plan)).map(LogicalPlan::Filter).map_err(failed)?;
             Ok(Carrying { plan, ..below })
         }
         LogicalPlan::Projection(projection) => {
@@ -428,7 +433,12 @@ fn carry(plan: &LogicalPlan, tables: &ControlledTables) -> Result<Carrying, Engi
                 _ => None,
             });
             let facts = below.facts.moved(moves);
-            let exprs = projection.expr.iter().cloned().chain([Expr::Column(below.subject.clone())]).collect();
+            let named = |expr: &Expr| {
+                let name = NamePreserver::new_for_projection().save(expr);
+                total(expr.clone(), below.plan.schema()).map(|expr| name.restore(expr))
+            };
+            let mut exprs = projection.expr.iter().map(named).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+            exprs.push(Expr::Column(below.subject.clone()));
             let plan = Projection::try_new(exprs, Arc::new(below.plan)).map(LogicalPlan::Projection).map_err(failed)?;
             Ok(Carrying { plan, subject: below.subject, facts })
         }
@@ -476,11 +486,17 @@ fn carry_join(join: &Join, tables: &ControlledTables) -> Result<Carrying, Engine
     let (subject, other) =
         if join.join_type == JoinType::Right { (right.subject, left.subject) } else { (left.subject, right.subject) };
     let build = || {
+        let on = join
+            .on
+            .iter()
+            .map(|(l, r)| Ok((total(l.clone(), left.plan.schema())?, total(r.clone(), right.plan.schema())?)));
+        let on = on.collect::<Result<Vec<_>, DataFusionError>>()?;
+        let filter = join.filter.clone().map(|filter| total(filter, &join.schema)).transpose()?;
         let joined = Join::try_new(
             Arc::new(left.plan),
             Arc::new(right.plan),
-            join.on.clone(),
-            join.filter.clone(),
+            on,
+            filter,
             join.join_type,
             join.join_constraint,
             join.null_equality,

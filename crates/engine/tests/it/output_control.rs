@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use arrow_array::{Float64Array, Int64Array, RecordBatch, StringViewArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_array::{Date32Array, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use cordon_access::Mask;
 use cordon_crypto::KeyedHash;
 use cordon_engine::{
@@ -40,6 +40,8 @@ fn schema(subject: bool) -> SchemaRef {
         Field::new("age", DataType::Int64, true),
         Field::new("cost", DataType::Float64, true),
         Field::new("flag", DataType::Int64, true),
+        Field::new("born", DataType::Date32, true),
+        Field::new("seen", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
     ]))
 }
 
@@ -61,9 +63,21 @@ fn batch(people: &[Person], subject: bool, visits: bool) -> RecordBatch {
             Arc::new(rows.iter().map(|(_, person)| Some(person.age)).collect::<Int64Array>()),
             Arc::new(rows.iter().map(|(_, person)| Some(person.cost)).collect::<Float64Array>()),
             Arc::new(rows.iter().map(|(_, person)| Some(person.flag)).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|(_, person)| Some(day(person))).collect::<Date32Array>()),
+            Arc::new(
+                rows.iter()
+                    .map(|(_, person)| Some(i64::from(day(person)) * 86_400_000_000))
+                    .collect::<TimestampMicrosecondArray>()
+                    .with_timezone("UTC"),
+            ),
         ],
     )
     .unwrap()
+}
+
+/// 2020-03-05, and for the rich 9999-12-31.
+fn day(person: &Person) -> i32 {
+    if person.cost > 1e5 { 2_932_896 } else { 18_326 }
 }
 
 /// `persons` and `visits` under control, `unmarked` under control and without a subject, `open` under none.
@@ -206,6 +220,26 @@ async fn cases() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count >= 60, "{count}");
+}
+
+/// A pattern or text that is too long for what it is made into is refused before a row arrives.
+#[tokio::test]
+async fn long_texts_are_refused_and_the_longest_patterns_work() {
+    let clinic = Clinic::usual();
+    let session = clinic.session(None, None, false);
+    for (length, is_allowed) in [(1024, true), (1025, false), (100_000, false)] {
+        let text = "_".repeat(length);
+        for sql in [
+            format!("select count(*) from persons where district like '{text}'"),
+            format!("select count(*) from persons where district ilike '{text}'"),
+            format!("select count(*) from persons where starts_with(district, '{text}')"),
+            format!("select count(*) from persons where upper('{text}') = district"),
+        ] {
+            let answer = lines(&session, &sql).await;
+            let is_refused = matches!(&answer, Err(EngineError::Disclosure { .. }));
+            assert!(if is_allowed { answer.is_ok() } else { is_refused }, "{length}: {answer:?}");
+        }
+    }
 }
 
 /// Explaining tells nothing of rows, and a shape that is refused is refused there too.

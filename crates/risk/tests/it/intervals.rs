@@ -22,7 +22,7 @@ impl Counts {
         };
         let finest: Vec<_> = self.0.iter().map(|(key, count)| (key.clone(), people(*count))).collect();
         let mut table = Table::new(&finest, sets).unwrap();
-        table.protect(&Rules::new(SMALLEST).unwrap(), &[Quantity::Rows]);
+        table.protect(&Rules::new(SMALLEST).unwrap(), &[Quantity::Rows]).unwrap();
         table
     }
 
@@ -168,4 +168,57 @@ proptest! {
         let sets: Vec<Vec<bool>> = cube(3).into_iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, set)| set).collect();
         check(&Counts(finest.filter(|(_, count)| *count > 0).collect()), &sets);
     }
+
+    /// No sum of withheld counts that is small itself follows from what is released, whatever is combined with whatever.
+    #[test]
+    fn no_small_sum_is_determined(
+        cells in prop::collection::vec(prop_oneof![3 => 1_u64..5, 2 => 5_u64..14], 9..17),
+        columns in 3_usize..5,
+        chosen in 1_u32..16,
+    ) {
+        let rows: Vec<&[u64]> = cells.chunks_exact(columns).collect();
+        let sets: Vec<Vec<bool>> = cube(2).into_iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, set)| set).collect();
+        no_sum_is_determined(&counts(&rows), &sets);
+    }
+}
+
+/// The cells by both columns as unknowns, one equation for each released number, and each small sum of sensitive numbers tried out.
+fn no_sum_is_determined(counts: &Counts, sets: &[Vec<bool>]) {
+    let table = counts.table(sets);
+    let cells: Vec<&Vec<u32>> = counts.0.keys().collect();
+    let row = |key: &Key| -> Vec<i128> { cells.iter().map(|cell| i128::from(fits(cell, key))).collect() };
+    let mut basis: Vec<Vec<i128>> = Vec::new();
+    for shown in table.released() {
+        let row = reduced(row(&shown.key.to_vec()), &basis);
+        if row.iter().any(|value| *value != 0) {
+            basis.push(row);
+        }
+    }
+    let sensitive: Vec<(Key, u64)> =
+        counts.sensitive(sets).into_iter().map(|key| (key.clone(), counts.margin(&key))).collect();
+    let mut sums = vec![(0, 0, vec![0; cells.len()])];
+    while let Some((next, count, sum)) = sums.pop() {
+        for (at, (key, more)) in sensitive.iter().enumerate().skip(next) {
+            // A sum of cells of one grouping; a cell and its total together would count persons twice.
+            let sum: Vec<i128> = sum.iter().zip(row(key)).map(|(sum, more)| sum + more).collect();
+            if count + more >= u64::from(SMALLEST) || sum.iter().any(|value| *value > 1) {
+                continue;
+            }
+            let is_determined = reduced(sum.clone(), &basis).iter().all(|value| *value == 0);
+            assert!(!is_determined, "{sum:?} is determined in {:?} by {sets:?}", counts.0);
+            sums.push((at + 1, count + more, sum));
+        }
+    }
+}
+
+/// What is left of the row without the basis, in whole numbers.
+fn reduced(mut row: Vec<i128>, basis: &[Vec<i128>]) -> Vec<i128> {
+    for known in basis {
+        let pivot = known.iter().position(|value| *value != 0).unwrap();
+        let (mine, theirs) = (row[pivot], known[pivot]);
+        if mine != 0 {
+            row = row.iter().zip(known).map(|(value, other)| value * theirs - other * mine).collect();
+        }
+    }
+    row
 }
