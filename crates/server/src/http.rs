@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::log_in::{Credential, Refusal};
 use crate::service::{Kind, Running, Service, Trouble};
-use crate::session::Session;
+use crate::session::{Busy, Session};
 use api::{Asked, Column, Me, Problem, Rule, Status, Table};
 use encode::{Encoder, Form};
 
@@ -48,6 +48,8 @@ pub struct Peer {
     pub address: IpAddr,
     pub tls: bool,
     pub certificate: Option<Vec<u8>>,
+    /// It is one too many: all that it is told is to come again.
+    pub full: bool,
 }
 
 const PATHS: [(&str, Method); 8] = [
@@ -66,7 +68,11 @@ pub async fn answer(
     peer: Arc<Peer>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let answered = routed(&service, &peer, &mut request).await;
+    let answered = if peer.full {
+        Err(Trouble::Busy(Busy::Connections).into())
+    } else {
+        routed(&service, &peer, &mut request).await
+    };
     if answered.is_err() {
         let _ = timeout(REST, discarded(request.body_mut(), service.limits().request)).await;
     }

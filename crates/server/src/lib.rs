@@ -80,6 +80,8 @@ pub enum StartError {
 
 /// How long a handshake, and the head of a request, may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// So many connections beyond the limit are told so at one time, each in its own protocol; others wait to be taken until then.
+const TOLD_AT_ONCE: usize = 32;
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -134,6 +136,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (drained, _) = watch::channel(false);
         let room = Arc::new(Semaphore::new(self.service.limits().connections));
+        let told = Arc::new(Semaphore::new(TOLD_AT_ONCE));
         let mut accepting = JoinSet::new();
         for (listener, inside) in [(self.http, Inside::Http), (self.postgres, Inside::Postgres)] {
             let Some(listener) = listener else { continue };
@@ -141,6 +144,7 @@ impl Server {
                 service: Arc::clone(&self.service),
                 tls: self.tls.clone(),
                 room: Arc::clone(&room),
+                told: Arc::clone(&told),
                 drained: drained.subscribe(),
                 inside,
             };
@@ -189,6 +193,7 @@ struct Front {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
     room: Arc<Semaphore>,
+    told: Arc<Semaphore>,
     drained: watch::Receiver<bool>,
     inside: Inside,
 }
@@ -208,23 +213,31 @@ async fn accept(listener: TcpListener, front: Front) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&front.room).try_acquire_owned() else {
-            front.service.metrics.count("shed", "connection");
-            drop(socket);
-            continue;
+        let (place, full) = tokio::select! {
+            biased;
+            place = Arc::clone(&front.room).acquire_owned() => (place, false),
+            place = Arc::clone(&front.told).acquire_owned() => (place, true),
+            _ = drained.wait_for(|drained| *drained) => break,
         };
+        if full {
+            front.service.metrics.count("shed", "connection");
+        }
         let _ = socket.set_nodelay(true);
         let front = front.clone();
         connections.spawn(async move {
             let service = Arc::clone(&front.service);
             let _present = service.metrics.connection();
-            match front.inside {
-                Inside::Http => http_connection(front, socket, address).await,
-                Inside::Postgres => {
-                    let config = front.tls.as_ref().map(|tls| tls.config(Inside::Postgres));
-                    pg::connection(front.service, config, socket, address, front.drained).await;
+            let patience = if full { HANDSHAKE } else { Duration::MAX };
+            let served = async {
+                match front.inside {
+                    Inside::Http => http_connection(front, socket, address, full).await,
+                    Inside::Postgres => {
+                        let config = front.tls.as_ref().map(|tls| tls.config(Inside::Postgres));
+                        pg::connection(front.service, config, socket, address, front.drained, full).await;
+                    }
                 }
-            }
+            };
+            let _ = timeout(patience, served).await;
             drop(place);
         });
     }
@@ -232,10 +245,10 @@ async fn accept(listener: TcpListener, front: Front) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
+async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr, full: bool) {
     let stall = front.service.limits().stall_timeout;
     let Some(tls) = &front.tls else {
-        let peer = Peer { address: address.ip(), tls: false, certificate: None };
+        let peer = Peer { address: address.ip(), tls: false, certificate: None, full };
         return http1_connection(front, Stalling::new(socket, stall), peer).await;
     };
     let acceptor = TlsAcceptor::from(tls.config(Inside::Http));
@@ -245,7 +258,7 @@ async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
     let (_, connection) = stream.get_ref();
     let certificate = connection.peer_certificates().and_then(|chain| chain.first()).map(|one| one.to_vec());
     let http2 = connection.alpn_protocol() == Some(b"h2");
-    let peer = Peer { address: address.ip(), tls: true, certificate };
+    let peer = Peer { address: address.ip(), tls: true, certificate, full };
     let stream = Stalling::new(stream, stall);
     if http2 { http2_connection(front, stream, peer).await } else { http1_connection(front, stream, peer).await }
 }
@@ -257,12 +270,14 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer) = (front.service, Arc::new(peer));
+    let full = peer.full;
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
         Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .keep_alive(!full)
             .header_read_timeout(HANDSHAKE)
             .max_buf_size(64 * 1024)
             .max_headers(64)
