@@ -2,7 +2,6 @@
 //! answer with the one that is known. They parse no more than that takes: on one machine the server is to have the processors.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -188,7 +187,7 @@ impl<'a> Expected<'a> {
 /// One of either kind; it connects again after its connection has ended.
 enum Client {
     Http { user: User, connection: Option<SendRequest<Full<Bytes>>> },
-    Postgres { user: User, connection: Option<Postgres> },
+    Postgres { user: User, connection: Option<Box<Postgres>> },
 }
 
 impl Client {
@@ -234,7 +233,7 @@ impl Client {
             Self::Postgres { user, connection } => {
                 let ready = match connection.take() {
                     Some(ready) => ready,
-                    None => Postgres::log_in(server, user).await?,
+                    None => Box::new(Postgres::log_in(server, user).await?),
                 };
                 connection.insert(ready).ask(question).await
             }
@@ -275,12 +274,12 @@ async fn answer_over_http(mut response: Response<Incoming>, answer: &str) -> Res
         let body = response.collect().await?.to_bytes();
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         return Err(match wait {
-            Some(seconds) if [429, 503].contains(&status) && problem["status"] == status => {
+            Some(seconds) if [429, 503].contains(&status) && problem.get("status") == Some(&status.into()) => {
                 Failed::Shed { code: status.to_string(), wait: Duration::from_secs(seconds) }
             }
             _ => Failed::Wrong(format!(
                 "status {status}: {}",
-                problem["detail"].as_str().unwrap_or("no problem in JSON")
+                problem.get("detail").and_then(Value::as_str).unwrap_or("no problem in JSON")
             )),
         });
     }
@@ -499,7 +498,9 @@ async fn asks(
                             Client::Http { .. } => seen.http.push(took),
                             Client::Postgres { .. } => seen.postgres.push(took),
                         }
-                        seen.questions.get_mut(which).map(|all| all.push(took));
+                        if let Some(all) = seen.questions.get_mut(which) {
+                            all.push(took);
+                        }
                     }
                     Duration::ZERO
                 }
@@ -538,27 +539,25 @@ pub async fn vanish(load: &Load, endless: &str) -> io::Result<usize> {
     Ok(rows.load(Ordering::Relaxed))
 }
 
-fn gone(client: Client, server: &Server, question: &Question) -> impl Future<Output = Result<(), Failed>> {
-    async move {
-        match client {
-            Client::Http { user, .. } => {
-                let mut sender = http(server).await?;
-                let mut response = sender.send_request(request(server, &user, question)).await?;
-                if response.status() != 200 {
-                    return Err(Failed::Wrong(response.status().to_string()));
-                }
-                let first = response.frame().await;
-                first.map(|frame| frame.map(drop)).transpose()?.ok_or(Failed::Wrong("no rows".to_owned()))
+async fn gone(client: Client, server: &Server, question: &Question) -> Result<(), Failed> {
+    match client {
+        Client::Http { user, .. } => {
+            let mut sender = http(server).await?;
+            let mut response = sender.send_request(request(server, &user, question)).await?;
+            if response.status() != 200 {
+                return Err(Failed::Wrong(response.status().to_string()));
             }
-            Client::Postgres { user, .. } => {
-                let mut client = Postgres::log_in(server, &user).await?;
-                client.put(question).await?;
-                loop {
-                    match client.message().await? {
-                        (b'D', _) => return Ok(()),
-                        (b'E', body) => return Err(refused(&body)),
-                        _ => {}
-                    }
+            let first = response.frame().await;
+            first.map(|frame| frame.map(drop)).transpose()?.ok_or(Failed::Wrong("no rows".to_owned()))
+        }
+        Client::Postgres { user, .. } => {
+            let mut client = Postgres::log_in(server, &user).await?;
+            client.put(question).await?;
+            loop {
+                match client.message().await? {
+                    (b'D', _) => return Ok(()),
+                    (b'E', body) => return Err(refused(&body)),
+                    _ => {}
                 }
             }
         }
