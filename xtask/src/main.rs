@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault | load] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +38,7 @@ pub(crate) fn root() -> PathBuf {
 fn test(rest: &[String]) -> Result<(), String> {
     install_nextest()?;
     let python = python()?;
+    let scanners = python_with(&["sslyze==6.3.1", "schemathesis==4.32.5"], "test-scan-venv")?;
     let servers = install_servers();
     run(cargo().args(["fmt", "--all", "--check"]))?;
     lint::lint(&root())?;
@@ -56,6 +57,7 @@ fn test(rest: &[String]) -> Result<(), String> {
         let mut tests = cargo();
         tests.args(["nextest", "run", "--workspace", "--locked", "--profile", profile]);
         tests.env("PROPTEST_RNG_SEED", &seed).env("CORDON_TEST_PYTHON", &python);
+        tests.env("CORDON_TEST_SCANNERS", &scanners);
         if servers.is_ok() {
             // Tests skip what is not installed; here all of it is.
             tests.env("CORDON_TEST_NO_SKIP", "1");
@@ -94,6 +96,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
         Some((what, rest)) if what == "encryption" => bench_encryption(rest),
         Some((what, rest)) if what == "enforcement" => bench_enforcement(rest),
         Some((what, rest)) if what == "vault" => bench_vault(rest),
+        Some((what, rest)) if what == "load" => bench_load(rest),
         _ => bench_whole_runs(rest),
     }
 }
@@ -143,6 +146,13 @@ fn bench_vault(rest: &[String]) -> Result<(), String> {
     })
 }
 
+/// `cordon serve` under many clients: `[--seconds 600] [--clients 200] [--patients 20000]`.
+fn bench_load(rest: &[String]) -> Result<(), String> {
+    let programs = ["--bin", "cordon", "--example", "bench-load"];
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]).args(programs))?;
+    run(Command::new("python3").arg(root().join("benches/load.py")).args(rest).env("CORDON_TARGET", target()))
+}
+
 /// Whole runs beside their peers.
 fn bench_whole_runs(rest: &[String]) -> Result<(), String> {
     let python = python_with(&["polars", "polars-hash", "duckdb"], "bench-venv")?;
@@ -187,6 +197,9 @@ fn install_servers() -> Result<(), String> {
     node_with("azurite", "test-node")?;
     node_with("oidc-provider", "test-oidc")?;
     install_clients()?;
+    if !Path::new("/usr/bin/testssl").is_file() {
+        apt_install(&["testssl.sh"])?;
+    }
     install_softhsm()?;
     install_directories()?;
     if Command::new("tcpdump").arg("--version").output().is_err() {

@@ -34,4 +34,21 @@ impl AuditError {
     pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, file: file.to_owned(), source }
     }
+
+    /// The same, for one more of those whom it is about.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Io { doing, file, source } => {
+                let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Self::Io { doing, file: file.clone(), source }
+            }
+            Self::Tampered(finding) => Self::Tampered(finding.clone()),
+            Self::OtherKeys { which } => Self::OtherKeys { which },
+            Self::OldFormat => Self::OldFormat,
+            Self::Entry { seq } => Self::Entry { seq: *seq },
+            Self::TooLarge { bytes, limit } => Self::TooLarge { bytes: *bytes, limit: *limit },
+            Self::Poisoned => Self::Poisoned,
+            Self::Crypto(error) => Self::Crypto(error.clone()),
+        }
+    }
 }

@@ -49,7 +49,8 @@
 //!
 //! `head` says how long the log is: magic `CORDHED1`, log id, segment, start and end offset of the last entry, its seq
 //! and hash, and a signature over them. It is replaced atomically after each append and before the append returns, so
-//! it may lag by the one entry that was being written when the machine stopped, and never runs ahead. Whoever can
+//! it may lag by the entries that were being written when the machine stopped, which are 64 at most: what several threads
+//! append at one time reaches the disk together. It never runs ahead. Whoever can
 //! put back an old copy of the whole directory can put back an old head too: that is what [`Anchor`]s, kept in other
 //! files, are for.
 //!

@@ -1,10 +1,11 @@
 //! Writing: one entry after the other, durable, by several threads and processes.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cordon_crypto::{AuditSealKey, SigningKey, SigningKeys, VerifyingKey, Versions, random_bytes};
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,27 @@ pub struct AuditLog {
     writer: WriterInfo,
     options: Options,
     state: Mutex<State>,
+    /// What threads want written: whoever comes to write writes for those who wait too, so that many share the time that a disk takes.
+    waiting: Mutex<VecDeque<Arc<Waiting>>>,
+}
+
+/// So many entries reach the disk together at most, and so many may a head that was not written any more be behind.
+pub(crate) const MOST_AT_ONCE: usize = 64;
+
+/// An event, and how it went with it once somebody has written it.
+struct Waiting {
+    event: Event,
+    written: Mutex<Option<Result<Receipt, AuditError>>>,
+}
+
+impl Waiting {
+    fn take(&self) -> Option<Result<Receipt, AuditError>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is(&self, written: Result<Receipt, AuditError>) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+    }
 }
 
 /// What is known of the disk from the last append.
@@ -140,6 +162,7 @@ impl AuditLog {
             writer,
             options,
             state: Mutex::default(),
+            waiting: Mutex::default(),
         };
         let lock = log.dir.lock()?;
         log.create_if_absent()?;
@@ -153,28 +176,44 @@ impl AuditLog {
     /// Durable when it returns `Ok`. On an error the event is to be taken as not recorded, and what it was to record
     /// must not happen.
     pub fn append(&self, event: &Event) -> Result<Receipt, AuditError> {
+        let mine = Arc::new(Waiting { event: event.clone(), written: Mutex::default() });
+        self.waiting.lock().map_err(|_| AuditError::Poisoned)?.push_back(Arc::clone(&mine));
         let mut state = self.state.lock().map_err(|_| AuditError::Poisoned)?;
-        if state.poisoned {
-            return Err(AuditError::Poisoned);
+        loop {
+            // Whoever held the lock may have written it.
+            if let Some(written) = mine.take() {
+                return written;
+            }
+            let mut waiting = self.waiting.lock().map_err(|_| AuditError::Poisoned)?;
+            let many = waiting.len().min(MOST_AT_ONCE);
+            let together: Vec<_> = waiting.drain(..many).collect();
+            drop(waiting);
+            self.append_together(&mut state, &together);
         }
+    }
+
+    fn append_together(&self, state: &mut State, together: &[Arc<Waiting>]) {
+        let written = if state.poisoned { Err(AuditError::Poisoned) } else { self.written(state, together) };
+        match written {
+            Ok(receipts) => together.iter().zip(receipts).for_each(|(one, receipt)| one.is(receipt)),
+            Err(error) => {
+                state.poisoned |= matches!(error, AuditError::Io { doing: SYNC, .. });
+                together.iter().for_each(|one| one.is(Err(error.again())));
+            }
+        }
+    }
+
+    fn written(
+        &self,
+        state: &mut State,
+        together: &[Arc<Waiting>],
+    ) -> Result<Vec<Result<Receipt, AuditError>>, AuditError> {
         let _lock = self.dir.lock()?;
         // Taken: whatever fails below, the next append starts from what is on disk.
-        let known = state.at.take();
-        let written = self.catch_up(known).and_then(|mut at| {
-            self.write(&mut at, event)?;
-            Ok(at)
-        });
-        match written {
-            Ok(at) => {
-                let receipt = at.receipt();
-                state.at = Some(at);
-                Ok(receipt)
-            }
-            Err(error) => {
-                state.poisoned = matches!(error, AuditError::Io { doing: SYNC, .. });
-                Err(error)
-            }
-        }
+        let mut at = self.catch_up(state.at.take())?;
+        let receipts = self.write(&mut at, together.iter().map(|one| &one.event))?;
+        state.at = Some(at);
+        Ok(receipts)
     }
 
     /// The last acknowledged entry on disk, whichever process wrote it.
@@ -247,7 +286,7 @@ impl AuditLog {
     }
 
     /// Reads what others have written since `known`, heals what a killed writer left, and brings the head up to date,
-    /// so that it never lags by more than the entry being written.
+    /// so that it never lags by more than the entries being written.
     fn catch_up(&self, known: Option<At>) -> Result<At, AuditError> {
         let head_bytes = self.dir.read(HEAD)?.ok_or_else(|| tampered(FindingKind::HeadMissing, 0, HEAD))?;
         let (head, from, keys) = match known {
@@ -437,28 +476,52 @@ impl AuditLog {
 
     // ---- writing ------------------------------------------------------------------------------------------------
 
-    fn write(&self, at: &mut At, event: &Event) -> Result<(), AuditError> {
+    /// Entries that become durable together. An event that cannot be one fails by itself, and nothing of it is written.
+    fn write<'a>(
+        &self,
+        at: &mut At,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Result<Vec<Result<Receipt, AuditError>>, AuditError> {
         if at.keys != self.newest() {
             self.roll(at)?;
         }
+        let (mut end, mut bytes, mut receipts) = (at.head, Vec::new(), Vec::new());
+        for event in events {
+            let frame = match self.frame(&end, at.keys, event) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    receipts.push(Err(error));
+                    continue;
+                }
+            };
+            if end.end > HEADER as u64 && end.end + frame.size() > self.options.segment_bytes {
+                self.write_frames(at, end, &bytes)?;
+                bytes.clear();
+                self.roll(at)?;
+                end = at.head;
+            }
+            bytes.extend(frame.encode());
+            end = end.after(&frame);
+            receipts.push(Ok(Receipt { seq: end.seq, hash: end.hash }));
+        }
+        self.write_frames(at, end, &bytes)?;
+        Ok(receipts)
+    }
+
+    /// The frame of an event behind `end`, in the segment of these keys.
+    fn frame(&self, end: &Head, keys: SegmentKeys, event: &Event) -> Result<Frame, AuditError> {
         let record = Record {
-            seq: at.head.seq + 1,
+            seq: end.seq + 1,
             time: self.options.clock.now(),
             writer: self.writer.clone(),
-            prev: at.head.hash,
+            prev: end.hash,
             event: event.clone(),
         };
-        let sealed = record.seal(self.reader.sealer(at.keys.seal)?)?;
+        let sealed = record.seal(self.reader.sealer(keys.seal)?)?;
         if sealed.len() > MAX_SEALED {
             return Err(AuditError::TooLarge { bytes: sealed.len(), limit: MAX_SEALED });
         }
-        let frame = Frame::new(record.seq, &record.prev, sealed, self.signer(&at.keys.key)?);
-        if at.head.end > HEADER as u64 && at.head.end + frame.size() > self.options.segment_bytes {
-            self.roll(at)?;
-        }
-        self.write_frame(&at.head, &frame)?;
-        at.head = at.head.after(&frame);
-        self.write_head(at)
+        Ok(Frame::new(record.seq, &record.prev, sealed, self.signer(&keys.key)?))
     }
 
     /// A new segment, under the newest keys. The key of the one before signs that too.
@@ -481,15 +544,21 @@ impl AuditLog {
         Ok(())
     }
 
-    fn write_frame(&self, at: &Head, frame: &Frame) -> Result<(), AuditError> {
-        let name = segment_name(at.segment);
+    /// Frames that reach to `end`, and then the head.
+    fn write_frames(&self, at: &mut At, end: Head, frames: &[u8]) -> Result<(), AuditError> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let name = segment_name(at.head.segment);
         let file = self.open_segment(&name)?;
-        if let Err(error) = file.write_all_at(&frame.encode(), at.end) {
+        if let Err(error) = file.write_all_at(frames, at.head.end) {
             // Nothing here was acknowledged. If this fails too, the next writer moves the piece aside.
-            let _ = file.set_len(at.end);
+            let _ = file.set_len(at.head.end);
             return Err(AuditError::io("write", &name)(error));
         }
-        sync_data(&file, &name)
+        sync_data(&file, &name)?;
+        at.head = end;
+        self.write_head(at)
     }
 
     fn open_segment(&self, name: &str) -> Result<File, AuditError> {
@@ -545,7 +614,7 @@ impl AuditLog {
                 bytes,
                 sha256,
             };
-            self.write(at, &event)?;
+            self.write(at, std::iter::once(&event))?.into_iter().collect::<Result<Vec<_>, _>>()?;
             self.dir.rename(&name, &kept)?;
         }
         Ok(())
@@ -569,12 +638,6 @@ impl AuditLog {
 
 fn is_next(at: &Head, keys: &SegmentKeys, frame: &Frame) -> bool {
     frame.seq == at.seq + 1 && frame.follows(&at.hash) && frame.is_signed_by(&keys.key)
-}
-
-impl At {
-    fn receipt(&self) -> Receipt {
-        Receipt { seq: self.head.seq, hash: self.head.hash }
-    }
 }
 
 impl Head {

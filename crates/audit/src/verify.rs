@@ -15,6 +15,7 @@ use crate::dir::{Dir, HEAD, segment_name};
 use crate::entry::Entry;
 use crate::frame::{Frame, Header, Next, genesis};
 use crate::head::Head;
+use crate::log::MOST_AT_ONCE;
 use crate::{AuditError, Digest, Receipt};
 
 /// An entry that another file says must be in the log. Seq 0 pins the log's identity.
@@ -452,7 +453,7 @@ impl<'a> Walk<'a> {
             self.find(FindingKind::Shortened, last + 1);
         } else if self.wanted.get(&head.seq) != Some(&Some(head.hash)) || self.log_id != Some(head.log_id) {
             self.find(FindingKind::HeadMismatch, head.seq);
-        } else if last - head.seq > 1 {
+        } else if last - head.seq > MOST_AT_ONCE as u64 {
             self.find(FindingKind::HeadBehind, head.seq);
         }
     }

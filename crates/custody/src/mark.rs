@@ -17,11 +17,13 @@ pub struct AuditMark {
     key: SealKeys,
     /// Threads write one after the other, and never an older entry over a newer one.
     last: Mutex<u64>,
+    /// The newest that a thread wants remembered, so that one writes for all who wait.
+    wanted: Mutex<Option<Anchor>>,
 }
 
 impl AuditMark {
     pub fn new(state: &Path, key: SealKeys) -> Self {
-        Self { path: state.join("audit.sealed"), key, last: Mutex::default() }
+        Self { path: state.join("audit.sealed"), key, last: Mutex::default(), wanted: Mutex::default() }
     }
 
     pub fn read(&self) -> Result<Option<Anchor>, CustodyError> {
@@ -30,10 +32,17 @@ impl AuditMark {
 
     /// Remembers the entry. Another process may have been faster: an older mark is only a weaker one.
     pub fn raise(&self, anchor: Anchor) -> Result<(), CustodyError> {
+        let newest = |wanted: &mut Option<Anchor>| {
+            let newer = wanted.filter(|wanted| wanted.seq > anchor.seq).unwrap_or(anchor);
+            *wanted = Some(newer);
+            newer
+        };
+        newest(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if anchor.seq > *last {
-            write_sealed(&self.path, &self.key, &anchor)?;
-            *last = anchor.seq;
+            let newest = newest(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+            write_sealed(&self.path, &self.key, &newest)?;
+            *last = newest.seq;
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use crate::http::{self, Body, Peer};
 use crate::log_in::Credential;
 use crate::service::{Running, Service, Trouble};
-use crate::session::Session;
+use crate::session::{Busy, Session};
 use grpc::{Code, Messages, Part, Status, decoded, framed};
 pub use kept::Kept;
 use kept::{Asked, Guard, Prepared};
@@ -58,6 +58,11 @@ pub async fn answer(
     peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    if peer.full {
+        let status = Status::from(Trouble::Busy(Busy::Connections));
+        service.metrics.count("flight_calls", status.label);
+        return Ok(status.response());
+    }
     let (head, body) = request.into_parts();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if head.method != Method::POST || !matches!(kind, "application/grpc" | "application/grpc+proto") {

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::log_in::{Credential, Refusal};
 use crate::service::{Kind, Running, Service, Trouble};
-use crate::session::Session;
+use crate::session::{Busy, Session};
 use api::{Asked, Column, Me, Problem, Rule, Status, Table};
 use encode::{Encoder, Form};
 
@@ -52,11 +52,13 @@ pub struct Peer {
     pub tls: bool,
     pub certificate: Option<Vec<u8>>,
     logged_in: AtomicBool,
+    /// It is one too many: all that it is told is to come again.
+    pub full: bool,
 }
 
 impl Peer {
-    pub fn new(address: IpAddr, tls: bool, certificate: Option<Vec<u8>>) -> Self {
-        Self { address, tls, certificate, logged_in: AtomicBool::new(false) }
+    pub fn new(address: IpAddr, tls: bool, certificate: Option<Vec<u8>>, full: bool) -> Self {
+        Self { address, tls, certificate, logged_in: AtomicBool::new(false), full }
     }
 
     /// Whether anybody has logged in on the connection.
@@ -85,7 +87,11 @@ pub async fn answer(
     peer: Arc<Peer>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let answered = routed(&service, &peer, &mut request).await;
+    let answered = if peer.full {
+        Err(Trouble::Busy(Busy::Connections).into())
+    } else {
+        routed(&service, &peer, &mut request).await
+    };
     if answered.is_err() {
         let _ = timeout(REST, discarded(request.body_mut(), service.limits().request)).await;
     }

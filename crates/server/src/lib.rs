@@ -89,6 +89,8 @@ pub enum StartError {
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection over HTTP may last without a log-in.
 const LOG_IN: Duration = Duration::from_secs(30);
+/// So many connections beyond the limit are told so at one time, each in its own protocol; others wait to be taken until then.
+const TOLD_AT_ONCE: usize = 32;
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -153,6 +155,7 @@ impl Server {
         let (drained, _) = watch::channel(false);
         let limits = self.service.limits();
         let room = Places::new(limits.connections, limits.connections_of_one);
+        let told = Arc::new(Semaphore::new(TOLD_AT_ONCE));
         let mut accepting = JoinSet::new();
         let fronts = [(self.http, Inside::Http), (self.postgres, Inside::Postgres), (self.flight, Inside::Flight)];
         for (listener, inside) in fronts {
@@ -161,6 +164,7 @@ impl Server {
                 service: Arc::clone(&self.service),
                 tls: self.tls.clone(),
                 room: Arc::clone(&room),
+                told: Arc::clone(&told),
                 drained: drained.subscribe(),
                 inside,
             };
@@ -220,6 +224,7 @@ struct Front {
     service: Arc<Service>,
     tls: Option<Arc<Tls>>,
     room: Arc<Places<IpAddr>>,
+    told: Arc<Semaphore>,
     drained: watch::Receiver<bool>,
     inside: Inside,
 }
@@ -239,34 +244,44 @@ async fn accept(listener: TcpListener, front: Front) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Some(place) = front.room.take(&network(address.ip())) else {
+        let place = front.room.take(&network(address.ip()));
+        let full = place.is_none();
+        let told = if full {
             front.service.metrics.count("shed", "connection");
-            drop(socket);
-            continue;
+            tokio::select! {
+                told = Arc::clone(&front.told).acquire_owned() => Some(told),
+                _ = drained.wait_for(|drained| *drained) => break,
+            }
+        } else {
+            None
         };
         let _ = socket.set_nodelay(true);
         let front = front.clone();
         connections.spawn(async move {
             let service = Arc::clone(&front.service);
             let _present = service.metrics.connection();
-            match front.inside {
-                Inside::Http | Inside::Flight => http_connection(front, socket, address).await,
-                Inside::Postgres => {
-                    let config = front.tls.as_ref().map(|tls| tls.config(Inside::Postgres));
-                    pg::connection(front.service, config, socket, address, front.drained).await;
+            let patience = if full { HANDSHAKE } else { Duration::MAX };
+            let served = async {
+                match front.inside {
+                    Inside::Http | Inside::Flight => http_connection(front, socket, address, full).await,
+                    Inside::Postgres => {
+                        let config = front.tls.as_ref().map(|tls| tls.config(Inside::Postgres));
+                        pg::connection(front.service, config, socket, address, front.drained, full).await;
+                    }
                 }
-            }
-            drop(place);
+            };
+            let _ = timeout(patience, served).await;
+            drop((place, told));
         });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
+async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr, full: bool) {
     let stall = front.service.limits().stall_timeout;
     let Some(tls) = &front.tls else {
-        let peer = Peer::new(address.ip(), false, None);
+        let peer = Peer::new(address.ip(), false, None, full);
         let stream = Stalling::new(socket, stall);
         return match front.inside {
             Inside::Flight => http2_connection(front, stream, peer).await,
@@ -280,7 +295,7 @@ async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr) {
     let (_, connection) = stream.get_ref();
     let certificate = certificate::shown(connection);
     let http2 = front.inside == Inside::Flight || connection.alpn_protocol() == Some(b"h2");
-    let peer = Peer::new(address.ip(), true, certificate);
+    let peer = Peer::new(address.ip(), true, certificate, full);
     let stream = Stalling::new(stream, stall);
     if http2 { http2_connection(front, stream, peer).await } else { http1_connection(front, stream, peer).await }
 }
@@ -292,13 +307,14 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer) = (front.service, Arc::new(peer));
-    let stranger = Arc::clone(&peer);
+    let (stranger, full) = (Arc::clone(&peer), peer.full);
     let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
         Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .keep_alive(!full)
             .header_read_timeout(HANDSHAKE)
             .max_buf_size(64 * 1024)
             .max_headers(64)

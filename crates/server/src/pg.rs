@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::log_in::{Credential, certificate};
 use crate::service::{Service, Trouble};
-use crate::session::Session;
+use crate::session::{Busy, Session};
 use crate::stream::Stalling;
 pub use connection::Cancels;
 use connection::Connection;
@@ -91,11 +91,19 @@ pub async fn connection(
     socket: TcpStream,
     address: SocketAddr,
     drained: watch::Receiver<bool>,
+    full: bool,
 ) {
     let Ok(Ok(Some(begun))) = timeout(LOG_IN, begin(&service, tls, socket, address)).await else {
         return service.metrics.count("handshakes", "failed");
     };
-    let (stream, certificate, parameters) = begun;
+    let (mut stream, certificate, parameters) = begun;
+    if full {
+        let (mut out, words) = (Out::default(), Trouble::Busy(Busy::Connections).words());
+        out.error(&Wrong { fatal: true, code: "53300", message: &words, hint: None });
+        let _ = stream.write_all(&out.0).await;
+        let _ = stream.shutdown().await;
+        return;
+    }
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(read, MOST_CREDENTIAL);
     let logged_in = timeout(LOG_IN, log_in(&service, &mut reader, &mut write, certificate, &parameters, address)).await;

@@ -88,7 +88,7 @@ impl Trouble {
                 Refusal::Unavailable(_) => Kind::Unavailable,
                 _ => Kind::Unauthenticated,
             },
-            Self::Busy(Busy::Server) => Kind::Busy,
+            Self::Busy(Busy::Server | Busy::Connections) => Kind::Busy,
             Self::Busy(Busy::Principal) => Kind::BusyPrincipal,
             Self::Draining => Kind::Stopping,
             Self::Request(_) | Self::Purpose(_) => Kind::Request,
@@ -132,6 +132,7 @@ impl Trouble {
             Self::Busy(Busy::Principal) => {
                 "as many of your queries run as may at one time; come again when one has ended".to_owned()
             }
+            Self::Busy(Busy::Connections) => "as many connections are open as may be; come again".to_owned(),
             Self::Draining => "the server is being stopped".to_owned(),
             Self::Request(what) | Self::Purpose(what) => what.clone(),
             Self::TooLarge => "the request is larger than may be".to_owned(),
@@ -364,6 +365,10 @@ impl Service {
             self.metrics.count("shed", "log-in");
             return Err(Trouble::Busy(Busy::Server));
         };
+        // Of many requests that came with the same credential at one time the first was checked for all.
+        if again && let Some(session) = self.sessions.remembered(&credential, client) {
+            return Ok(session);
+        }
         let sessions = Arc::clone(&self.sessions);
         let checked = tokio::task::spawn_blocking(move || {
             let known = sessions.log_in.check_as(&credential, client, user.as_deref()).map_err(Trouble::LogIn)?;
@@ -456,7 +461,7 @@ impl Service {
             began,
             until,
             stop: self.stop.subscribe(),
-            _permit: permit,
+            permit: Some(permit),
         })
     }
 
@@ -614,7 +619,8 @@ pub struct Running {
     began: Instant,
     until: Instant,
     stop: watch::Receiver<bool>,
-    _permit: Permit,
+    /// Given back before the end is told: whoever has a whole answer may ask again at once.
+    permit: Option<Permit>,
 }
 
 impl Running {
@@ -713,6 +719,7 @@ impl Running {
     }
 
     fn ended(&mut self, how: &'static str) {
+        self.permit = None;
         if self.rows.take().is_some() {
             self.service.metrics.count("queries", how);
             self.service.metrics.took(self.began.elapsed());

@@ -68,6 +68,8 @@ pub struct Ended(pub &'static str);
 pub enum Busy {
     Server,
     Principal,
+    /// As many connections are open as may be.
+    Connections,
 }
 
 pub struct Sessions {

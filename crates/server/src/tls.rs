@@ -134,6 +134,8 @@ fn load(files: &TlsFiles, clients: Option<&Certificates>) -> Result<Current, Tls
     let mut http = builder
         .with_single_cert(chain, key)
         .map_err(|_| wrong(&files.certificate, "does not belong to the private key, or is not valid"))?;
+    // All that is offered is strong; which of it is used is for this end to say, not for whoever could weaken what a client asks for.
+    http.ignore_client_order = true;
     // Resumption by tickets would outlive a certificate that was revoked meanwhile.
     http.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     http.send_tls13_tickets = 0;

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use crate::support::{event, open};
 
 const DIR: &str = "CORDON_AUDIT_CHILD_DIR";
+/// How many threads of the appender do that, each so many; one where nothing is said.
+pub const THREADS: &str = "CORDON_AUDIT_CHILD_THREADS";
 const COUNT: &str = "CORDON_AUDIT_CHILD_COUNT";
 
 /// A process that appends `count` entries to `dir` and tells each receipt on a line, or why not.
@@ -59,20 +61,26 @@ fn be_an_appender() {
         return;
     };
     let count: u64 = std::env::var(COUNT).unwrap().parse().unwrap();
-    let mut out = std::io::stdout().lock();
+    let threads: u64 = std::env::var(THREADS).map_or(1, |threads| threads.parse().unwrap());
+    let say = |line: String| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
+    };
     let log = match open(Path::new(&dir)) {
         Ok(log) => log,
-        Err(error) => {
-            writeln!(out, "\nerror {error}").unwrap();
-            return;
-        }
+        Err(error) => return say(format!("\nerror {error}")),
     };
-    writeln!(out).unwrap();
-    for number in 0..count {
-        match log.append(&event(number)) {
-            Ok(receipt) => writeln!(out, "receipt {} {}", receipt.seq, receipt.hash).unwrap(),
-            Err(error) => writeln!(out, "error {error}").unwrap(),
+    say(String::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for number in 0..count {
+                    match log.append(&event(number)) {
+                        Ok(receipt) => say(format!("receipt {} {}", receipt.seq, receipt.hash)),
+                        Err(error) => say(format!("error {error}")),
+                    }
+                }
+            });
         }
-        out.flush().unwrap();
-    }
+    });
 }

@@ -33,6 +33,52 @@ fn threads_share_one_chain() {
 }
 
 #[test]
+fn what_many_append_at_one_time_reaches_the_disk_together_and_each_is_told_of_its_own() {
+    const THREADS: u64 = 100;
+    let dir = tempfile::tempdir().unwrap();
+    // Small enough that some of what is written together goes on in the next segment.
+    let log = open_sized(dir.path(), 20_000).unwrap();
+    let barrier = std::sync::Barrier::new(THREADS as usize);
+    let begun = std::time::Instant::now();
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (log, barrier) = (&log, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    (0..5)
+                        .map(|number| {
+                            let number = thread * 5 + number;
+                            if number % 50 == 49 {
+                                // It fails alone, also where it came with others.
+                                let huge = cordon_audit::Event::ProjectInitialised { project: "x".repeat(2 << 20) };
+                                assert!(matches!(log.append(&huge), Err(cordon_audit::AuditError::TooLarge { .. })));
+                            }
+                            (number, log.append(&event(number)).unwrap())
+                        })
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    eprintln!("{} entries of {THREADS} threads in {:.2?}", told.len(), begun.elapsed());
+    let places: BTreeSet<u64> = told.iter().map(|(_, receipt)| receipt.seq).collect();
+    assert_eq!(places, (1..=THREADS * 5).collect());
+    let anchors: Vec<Anchor> = told.iter().map(|(_, receipt)| (*receipt).into()).collect();
+    assert_eq!(log.verify(&anchors).unwrap().findings, []);
+    let entries: std::collections::BTreeMap<u64, _> = log
+        .list(cordon_audit::Filter::default())
+        .unwrap()
+        .map(|entry| entry.map(|entry| (entry.seq, entry.event.clone())).unwrap())
+        .collect();
+    for (number, receipt) in told {
+        let is = serde_json::to_value(&entries[&receipt.seq]).unwrap();
+        assert_eq!(is, serde_json::to_value(event(number)).unwrap(), "a receipt is for one's own entry");
+    }
+}
+
+#[test]
 fn processes_share_one_chain() {
     let dir = tempfile::tempdir().unwrap();
     let children: Vec<_> = (0..3).map(|_| appender(dir.path(), 40).spawn().unwrap()).collect();

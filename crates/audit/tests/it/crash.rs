@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cordon_audit::{Anchor, Digest, Event, Filter, FindingKind, verify_public};
 
-use crate::child::{appender, appender_in_shell, told};
+use crate::child::{THREADS, appender, appender_in_shell, told};
 use crate::support::*;
 
 fn torn_events(dir: &std::path::Path) -> Vec<Event> {
@@ -105,7 +105,9 @@ fn kill_9_while_appending_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged: Vec<Anchor> = Vec::new();
     for round in 0..40_u64 {
-        let mut child = appender(dir.path(), u64::MAX).spawn().unwrap();
+        // Alone, and many whose entries reach the disk together.
+        let threads = if round % 2 == 0 { "1" } else { "20" };
+        let mut child = appender(dir.path(), u64::MAX).env(THREADS, threads).spawn().unwrap();
         let mut told_so_far = BufReader::new(child.stdout.take().unwrap());
         let mut output = Vec::new();
         while !output.windows(8).any(|word| word == b"receipt ") {

@@ -1,6 +1,8 @@
 //! `cordon serve` and real clients of it: who is let in, what they get, and what happens when there is too much.
 
 mod clients;
+#[path = "../../../../benches/load/clients.rs"]
+mod crowd;
 mod directory;
 mod flight;
 mod http;
@@ -10,6 +12,7 @@ mod oidc;
 mod postgres;
 #[path = "../../../kerberos/tests/it/realm.rs"]
 mod realm;
+mod scans;
 mod site;
 #[path = "../../../directory/tests/it/slapd.rs"]
 mod slapd;

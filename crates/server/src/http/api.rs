@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, StringArray};
-use schemars::JsonSchema;
+use cordon_access::Purpose;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A question.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "sql": "SELECT 1 AS one", "purpose": "research" }]))]
 pub struct Asked {
     /// One SELECT, EXPLAIN, SHOW TABLES, SHOW COLUMNS or DESCRIBE statement.
     pub sql: String,
-    /// The purpose of use, such as `research`. There is no answer without one.
+    /// The purpose of use. There is no answer without one.
     #[serde(default)]
+    #[schemars(required, schema_with = "purposes")]
     pub purpose: Option<String>,
     /// The research project, where the purpose is research.
     #[serde(default)]
@@ -25,6 +28,11 @@ pub struct Asked {
     /// Values of `$1`, `$2` and so on: null, true or false, numbers, texts. A text stands for a date where one is compared with.
     #[serde(default)]
     pub parameters: Vec<Value>,
+}
+
+/// The purposes that there are. That one is missing or another is for the record, which is why it is read as text.
+pub fn purposes(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "string", "enum": Purpose::ALL.map(Purpose::name) })
 }
 
 /// What went wrong (RFC 9457). No value of the data is in it.

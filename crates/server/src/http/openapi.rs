@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document, made from the types of [`super::api`]; `docs/openapi.json` is a copy of it, which a test compares.
 
+use cordon_access::Purpose;
+use cordon_audit::Event;
 use cordon_pipeline::reveal::Told;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -53,9 +55,10 @@ fn document() -> Value {
         })
         .collect();
     let parameter = |name: &str, required: bool, what: &str| json!({ "name": name, "in": "query", "required": required, "description": what, "schema": { "type": "string" } });
+    let one_of = |name: &str, required: bool, what: &str, all: &[&str]| json!({ "name": name, "in": "query", "required": required, "description": what, "schema": { "type": "string", "enum": all } });
     let usage = || {
         vec![
-            parameter("purpose", true, "The purpose of use, such as `research`."),
+            one_of("purpose", true, "The purpose of use.", &Purpose::ALL.map(Purpose::name)),
             parameter("project", false, "The research project, where the purpose is research."),
             parameter("reason", false, "Why, in your own words, where the purpose asks for it."),
         ]
@@ -65,7 +68,7 @@ fn document() -> Value {
         "name": "last", "in": "query", "required": false, "description": "Of the entries that fit, so many at the end.",
         "schema": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },
     }));
-    audit_parameters.push(parameter("kind", false, "Entries of one kind."));
+    audit_parameters.push(one_of("kind", false, "Entries of one kind.", Event::KINDS));
     audit_parameters.push(parameter("principal", false, "Entries of one user."));
     let plain = |what: &str| {
         json!({ "get": {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::crowd::{self, Load, Question, Told, User};
 use super::postgres::psql;
 use super::site::{PASSWORD, Site};
 use crate::servers::Running;
@@ -120,4 +121,79 @@ fn what_does_not_end_in_time_is_cut_and_no_half_answer_looks_whole() {
     let (folder, code) = site.stop();
     assert_eq!(code, 0);
     assert!(folder.audit("query_failed").len() == 1);
+}
+
+/// So many clients, half over HTTP and half over PostgreSQL's protocol, of users who may see the same.
+fn crowd(site: &Site, clients: usize, ramp_seconds: f64, seconds: f64) -> Load {
+    let user = |name: &str| User { name: name.to_owned(), password: format!("{PASSWORD} of {name}") };
+    let question = |sql: &str, parameters: &[&str], weight: usize| {
+        let literal = parameters.iter().fold(sql.to_owned(), |sql, value| sql.replace("$1", &format!("'{value}'")));
+        let asked = ["sql", &literal, "--as", "ana", "--purpose", "research", "--format", "csv"];
+        let answer = site.folder.cordon(&asked).ok().out;
+        assert!(answer.lines().count() > 1, "{answer}");
+        let parameters = parameters.iter().map(|value| (*value).to_owned()).collect();
+        Question { sql: sql.to_owned(), parameters, answer, weight }
+    };
+    Load {
+        http: site.http,
+        postgres: site.postgres,
+        ca: site.pki.dir.join("ca.pem"),
+        purpose: "research".to_owned(),
+        users: vec![user("ana"), user("ben")],
+        questions: vec![
+            question("SELECT count(*) AS n, sum(points) AS points FROM visits WHERE code = $1", &["E07"], 3),
+            question("SELECT code, count(*) AS n FROM visits GROUP BY code ORDER BY code", &[], 2),
+            question(
+                "SELECT a.code, b.points FROM visits a, visits b WHERE b.points < 20 ORDER BY a.points, b.points",
+                &[],
+                1,
+            ),
+        ],
+        clients,
+        ramp_seconds,
+        seconds,
+    }
+}
+
+fn blocking<T>(work: impl Future<Output = std::io::Result<T>>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work).unwrap()
+}
+
+fn all_is_free(site: &Site) {
+    site.until("all places are free", 60, |site| {
+        site.count("cordon_queries_running") == 0 && site.count("cordon_connections") == 0
+    });
+}
+
+#[test]
+fn many_clients_get_right_answers_and_too_many_are_told_so_and_nobody_leaves_anything_behind() {
+    let limits = "    queries: 40\n    queries-per-principal: 40\n    connections: 44";
+    let Some(site) = Site::start("", limits) else { return };
+    let right = |told: &Told| {
+        assert!(told.errors.is_empty(), "{:?}", told.errors);
+        assert!(told.http.count > 0 && told.postgres.count > 0);
+    };
+    let told = blocking(crowd::run(&crowd(&site, 40, 5.0, 10.0)));
+    right(&told);
+    assert!(told.shed.is_empty(), "nobody is one too many: {:?}", told.shed);
+    all_is_free(&site);
+    let before = site.metric("cordon_resident_memory_bytes");
+    // Fewer than may ask: each of them gets as far as rows.
+    for _ in 0..3 {
+        assert_eq!(blocking(crowd::vanish(&crowd(&site, 30, 3.0, 0.0), LONG)), 30);
+        all_is_free(&site);
+    }
+    let grown = site.metric("cordon_resident_memory_bytes") - before;
+    assert!(grown < 96e6, "ninety clients that vanished left {grown} bytes");
+    // More than may connect, at once: right answers for some, and for the others a code that says to come again.
+    let told = blocking(crowd::run(&crowd(&site, 120, 0.0, 8.0)));
+    right(&told);
+    for code in ["503", "53300"] {
+        assert!(told.shed.get(code).is_some_and(|count| *count > 0), "{:?}", told.shed);
+    }
+    all_is_free(&site);
+    right(&blocking(crowd::run(&crowd(&site, 4, 0.0, 2.0))));
+    let (folder, code) = site.stop();
+    assert_eq!(code, 0);
+    assert!(folder.cordon(&["audit", "verify"]).ok().code == 0);
 }
