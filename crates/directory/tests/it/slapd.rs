@@ -1,4 +1,5 @@
 //! OpenLDAP in a folder, over TLS, on a free port, stopped when it is dropped.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fmt::Write as _;
 use std::fs;

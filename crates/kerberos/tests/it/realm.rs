@@ -1,4 +1,5 @@
 //! A realm in a folder, on a free port, stopped when it is dropped.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -44,9 +44,6 @@ fn site(realm: &Realm, directory: &Slapd) -> Option<Site> {
     let project = folder("");
     project.access("access:\n  ranger: { service: clinic, policies: ranger/policies.json }\n");
     project.write("ranger/policies.json", policies().to_string());
-    for user in ["bob", "carl", "eve"] {
-        add_user(&project, user, &format!("{PASSWORD} of {user}"));
-    }
     let log_in = format!(
         "{}
     directory:
@@ -62,7 +59,11 @@ fn site(realm: &Realm, directory: &Slapd) -> Option<Site> {
         directory.port,
         directory.path("ca.pem").display()
     );
-    Site::start_with(project, &log_in, "", &[("CORDON_LDAP_PASSWORD", slapd::PASSWORD)])
+    let site = Site::start_with(project, &log_in, "", &[("CORDON_LDAP_PASSWORD", slapd::PASSWORD)])?;
+    for user in ["bob", "carl", "eve"] {
+        add_user(&site.folder, user, &format!("{PASSWORD} of {user}"));
+    }
+    Some(site)
 }
 
 /// By a ticket, over HTTP.

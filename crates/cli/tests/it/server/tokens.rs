@@ -11,7 +11,7 @@ const CANARY: &str = "p7";
 const WHY: &str = "a patient's own request";
 
 /// As in the site's project, with two who may ask and two who may approve; `pia` both.
-fn site(log_in: &str) -> Option<Site> {
+fn site() -> Option<Site> {
     let project = folder("");
     let config = project.read("cordon.yaml");
     let config = config.replace(
@@ -30,10 +30,11 @@ fn site(log_in: &str) -> Option<Site> {
 ",
     );
     project.write("cordon.yaml", config);
+    let site = Site::start_in(project, "", "")?;
     for user in ["pia", "otto", "cora", "carl"] {
-        add_user(&project, user, &format!("{PASSWORD} of {user}"));
+        add_user(&site.folder, user, &format!("{PASSWORD} of {user}"));
     }
-    Site::start_in(project, log_in, "")
+    Some(site)
 }
 
 fn post(site: &Site, user: &str, path: &str, body: &Value) -> Got {
@@ -74,7 +75,7 @@ fn refused(site: &Site, got: Got, status: u16) -> String {
 
 #[test]
 fn one_asks_another_approves_and_nobody_else_sees_it() {
-    let Some(site) = site("") else { return };
+    let Some(site) = site() else { return };
     let (seven, eight) = (token(&site, 7), token(&site, 8));
     let url = site.url("/v1/tokens");
     for credential in [&["-u", "pia:wrong"][..], &[]] {
@@ -181,7 +182,7 @@ fn one_asks_another_approves_and_nobody_else_sees_it() {
 
 #[test]
 fn an_approval_ends_by_its_time_by_its_count_and_with_the_right() {
-    let Some(site) = site("") else { return };
+    let Some(site) = site() else { return };
     let seven = token(&site, 7);
     let mut short = new(&[&seven]);
     short["lifetime"] = json!("2s");
