@@ -212,10 +212,16 @@ impl AuditLog {
     fn append_together(&self, state: &mut State, together: &[Arc<Waiting>]) {
         let written = if state.poisoned { Err(AuditError::Poisoned) } else { self.written(state, together) };
         match written {
-            Ok(receipts) => together.iter().zip(receipts).for_each(|(one, receipt)| one.is(receipt)),
+            Ok(receipts) => {
+                for (one, receipt) in together.iter().zip(receipts) {
+                    one.is(receipt);
+                }
+            }
             Err(error) => {
                 state.poisoned |= matches!(error, AuditError::Io { doing: SYNC, .. });
-                together.iter().for_each(|one| one.is(Err(error.again())));
+                for one in together {
+                    one.is(Err(error.again()));
+                }
             }
         }
     }
