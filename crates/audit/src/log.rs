@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
 
 use cordon_crypto::{AuditSealKey, SigningKey, SigningKeys, VerifyingKey, Versions, random_bytes};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,12 @@ pub struct AuditLog {
     state: Mutex<State>,
     /// What threads want written: whoever comes to write writes for those who wait too, so that many share the time that a disk takes.
     waiting: Mutex<VecDeque<Arc<Waiting>>>,
+    /// Rung when something was written.
+    told: Condvar,
 }
+
+/// How often those who wait look whether somebody still writes: one who ends in a panic tells nobody.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// So many entries reach the disk together at most, and so many may a head that was not written any more be behind.
 pub(crate) const MOST_AT_ONCE: usize = 64;
@@ -163,6 +169,7 @@ impl AuditLog {
             options,
             state: Mutex::default(),
             waiting: Mutex::default(),
+            told: Condvar::new(),
         };
         let lock = log.dir.lock()?;
         log.create_if_absent()?;
@@ -177,28 +184,44 @@ impl AuditLog {
     /// must not happen.
     pub fn append(&self, event: &Event) -> Result<Receipt, AuditError> {
         let mine = Arc::new(Waiting { event: event.clone(), written: Mutex::default() });
-        self.waiting.lock().map_err(|_| AuditError::Poisoned)?.push_back(Arc::clone(&mine));
-        let mut state = self.state.lock().map_err(|_| AuditError::Poisoned)?;
+        let mut waiting = self.waiting.lock().map_err(|_| AuditError::Poisoned)?;
+        waiting.push_back(Arc::clone(&mine));
         loop {
-            // Whoever held the lock may have written it.
             if let Some(written) = mine.take() {
                 return written;
             }
-            let mut waiting = self.waiting.lock().map_err(|_| AuditError::Poisoned)?;
-            let many = waiting.len().min(MOST_AT_ONCE);
-            let together: Vec<_> = waiting.drain(..many).collect();
-            drop(waiting);
-            self.append_together(&mut state, &together);
+            match self.state.try_lock() {
+                Ok(mut state) => {
+                    let many = waiting.len().min(MOST_AT_ONCE);
+                    let together: Vec<_> = waiting.drain(..many).collect();
+                    drop(waiting);
+                    self.append_together(&mut state, &together);
+                    drop(state);
+                    waiting = self.waiting.lock().map_err(|_| AuditError::Poisoned)?;
+                    self.told.notify_all();
+                }
+                // Not in a queue for the lock of whoever writes: those who were told would stand in it before those who wait.
+                Err(TryLockError::WouldBlock) => {
+                    waiting = self.told.wait_timeout(waiting, LOOK).map_err(|_| AuditError::Poisoned)?.0;
+                }
+                Err(TryLockError::Poisoned(_)) => return Err(AuditError::Poisoned),
+            }
         }
     }
 
     fn append_together(&self, state: &mut State, together: &[Arc<Waiting>]) {
         let written = if state.poisoned { Err(AuditError::Poisoned) } else { self.written(state, together) };
         match written {
-            Ok(receipts) => together.iter().zip(receipts).for_each(|(one, receipt)| one.is(receipt)),
+            Ok(receipts) => {
+                for (one, receipt) in together.iter().zip(receipts) {
+                    one.is(receipt);
+                }
+            }
             Err(error) => {
                 state.poisoned |= matches!(error, AuditError::Io { doing: SYNC, .. });
-                together.iter().for_each(|one| one.is(Err(error.again())));
+                for one in together {
+                    one.is(Err(error.again()));
+                }
             }
         }
     }
