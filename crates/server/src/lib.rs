@@ -321,16 +321,15 @@ where
             .serve_connection(TokioIo::new(stream), answer)
     );
     let mut drained = front.drained;
-    tokio::select! {
+    let is_overdue = tokio::select! {
         _ = connection.as_mut() => return,
-        () = async { drop(drained.wait_for(|drained| *drained).await) } => connection.as_mut().graceful_shutdown(),
-        () = overdue(&stranger) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = tokio::time::sleep(HANDSHAKE) => if !stranger.has_logged_in() { return },
-            }
-        }
+        _ = drained.wait_for(|drained| *drained) => false,
+        () = overdue(&stranger) => true,
+    };
+    connection.as_mut().graceful_shutdown();
+    // Who logs in at the last moment may have an answer.
+    if is_overdue && (timeout(HANDSHAKE, connection.as_mut()).await.is_ok() || !stranger.has_logged_in()) {
+        return;
     }
     let _ = connection.await;
 }
@@ -359,16 +358,15 @@ where
             .serve_connection(TokioIo::new(stream), answer)
     );
     let mut drained = front.drained;
-    tokio::select! {
+    let is_overdue = tokio::select! {
         _ = connection.as_mut() => return,
-        () = async { drop(drained.wait_for(|drained| *drained).await) } => connection.as_mut().graceful_shutdown(),
-        () = overdue(&stranger) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = tokio::time::sleep(HANDSHAKE) => if !stranger.has_logged_in() { return },
-            }
-        }
+        _ = drained.wait_for(|drained| *drained) => false,
+        () = overdue(&stranger) => true,
+    };
+    connection.as_mut().graceful_shutdown();
+    // Who logs in at the last moment may have an answer.
+    if is_overdue && (timeout(HANDSHAKE, connection.as_mut()).await.is_ok() || !stranger.has_logged_in()) {
+        return;
     }
     let _ = connection.await;
 }
