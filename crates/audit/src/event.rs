@@ -242,7 +242,7 @@ events! {
     QueryFailed = "query_failed" {
         query: String,
         what: Label,
-        /// That had left until then.
+        /// That may have left until then: they were handed on to the connection.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rows: Option<u64>,
     }

@@ -223,9 +223,8 @@ impl Way for ClientCertificates {
     fn check(&self, credential: &Credential) -> Option<Result<Known, Refusal>> {
         let Credential::Certificate(der) = credential else { return None };
         let checked = certificate::check(der, self.named_by);
-        Some(checked.and_then(|known| match self.still(&known) {
-            true => Ok(known),
-            false => Err(Refusal::Credential("revoked, or not trusted any more")),
+        Some(checked.and_then(|known| {
+            if self.still(&known) { Ok(known) } else { Err(Refusal::Credential("revoked, or not trusted any more")) }
         }))
     }
 

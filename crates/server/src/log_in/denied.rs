@@ -107,7 +107,9 @@ mod tests {
         fs::write(&path, "principals: [Ana]").unwrap();
         let denied = Denied::open(&path).unwrap();
         let names = |name: &str| {
-            denied.current.lock().unwrap().looked -= FRESH;
+            let mut current = denied.current.lock().unwrap();
+            current.looked = current.looked.checked_sub(FRESH).unwrap();
+            drop(current);
             let (groups, factors, reply, stamp) = (Vec::new(), Vec::new(), Vec::new(), Stamp::default());
             let known =
                 Known { name: name.to_owned(), groups, method: Method::Token, until: None, factors, stamp, reply };

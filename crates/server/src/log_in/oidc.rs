@@ -165,9 +165,10 @@ impl Provider {
             // Somebody asks already, and the provider may be slow: who can do with the keys that are known does not wait for it.
             Err(TryLockError::WouldBlock) => {
                 let (known, usable) = self.usable();
-                return match usable && proven_by(token, &known).is_some() {
-                    true => Ok(known),
-                    false => Err(Refusal::Unavailable("the issuer's keys are being asked for")),
+                return if usable && proven_by(token, &known).is_some() {
+                    Ok(known)
+                } else {
+                    Err(Refusal::Unavailable("the issuer's keys are being asked for"))
                 };
             }
         };

@@ -395,10 +395,10 @@ impl Connection {
     fn has_room(&self, more: usize) -> Result<(), Fault> {
         let prepared: usize = self.prepared.values().map(|one| one.sql.len() + 4 * one.oids.len()).sum();
         let open: usize = self.portals.values().map(Portal::bytes).sum();
-        match prepared + open + more > MOST_KEPT_MESSAGES * self.service.limits().request {
-            true => Err(said("53200", "what is prepared and open takes as much memory as may be; close some")),
-            false => Ok(()),
+        if prepared + open + more > MOST_KEPT_MESSAGES * self.service.limits().request {
+            return Err(said("53200", "what is prepared and open takes as much memory as may be; close some"));
         }
+        Ok(())
     }
 
     /// Tells the client of what went wrong; says whether something did. Errors that end the connection come back.

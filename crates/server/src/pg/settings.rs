@@ -72,7 +72,7 @@ impl Settings {
     }
 
     pub fn reset(&mut self) {
-        self.now = self.first.clone();
+        self.now.clone_from(&self.first);
         self.local.clear();
     }
 

@@ -129,14 +129,14 @@ pub fn read(text: &str) -> Statement {
             let name = rest.iter().find(|word| **word != "prepare").copied().unwrap_or_default();
             Statement::Deallocate((name != "all").then(|| unquoted(name)))
         }
-        ["set", "role", "none"] | ["set", "session", "authorization", "default"] => Statement::Done("SET"),
+        ["set", "role", "none"]
+        | ["set", "session", "authorization", "default"]
+        | ["set", "transaction" | "constraints", ..]
+        | ["set", "session", "characteristics", ..] => Statement::Done("SET"),
         ["set", "role", ..]
         | ["set", "session" | "local", "role", ..]
         | ["set", "session", "authorization", ..]
         | ["set", "session" | "local", "session", "authorization", ..] => Statement::Become,
-        ["set", "transaction" | "constraints", ..] | ["set", "session", "characteristics", ..] => {
-            Statement::Done("SET")
-        }
         ["reset", "role"] | ["reset", "session", "authorization"] => Statement::Done("RESET"),
         ["set", ..] => setting(text.get(3..).unwrap_or_default()),
         ["reset", "all"] => Statement::ResetAll,

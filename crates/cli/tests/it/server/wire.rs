@@ -18,7 +18,7 @@ impl Wire {
     /// Logged in without TLS, for `research`.
     pub fn connect(port: u16, user: &str, password: &str) -> (Self, Told) {
         let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let mut wire = Self(socket);
         let mut start = 196_608_i32.to_be_bytes().to_vec();
         for text in ["user", user, "options", "-ccordon.purpose=research", ""] {
