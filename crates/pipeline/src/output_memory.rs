@@ -22,8 +22,8 @@ const MAX_BYTES: usize = 64 << 20;
 /// A rotation of keys holds the lock for as long as it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const DIFFERENCE: &str = "the answer, or a part of it, would differ from an earlier one or from another part by fewer persons than a group may have; which of the queries is \
-                          answered first decides which of them is";
+const DIFFERENCE: &str = "the answer, or a part of it, would differ from an earlier one or from another part by fewer persons than a group \
+                          may have; which of the queries is answered first decides which of them is";
 const REFUSALS: &str = "too many queries were refused for their difference from earlier ones: nothing more is answered until these are \
                         forgotten";
 const FULL: &str = "the memory of earlier answers is full: ask for fewer or larger groups, or wait until it forgets";
