@@ -238,7 +238,9 @@ fn statuses(events: &[Value]) -> BTreeSet<(String, u64)> {
         }
     }
     let mut found = BTreeSet::new();
-    events.iter().for_each(|event| walk(event, "", &mut found));
+    for event in events {
+        walk(event, "", &mut found);
+    }
     found
 }
 
