@@ -92,6 +92,8 @@ impl Visitor for Weigher {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::fmt::Write as _;
+
     use datafusion::sql::sqlparser::dialect::GenericDialect;
     use datafusion::sql::sqlparser::parser::Parser;
 
@@ -105,7 +107,7 @@ mod tests {
     fn chain(length: usize, step: impl Fn(&str) -> String) -> String {
         let mut with = "WITH c0 AS (SELECT 1 AS x)".to_owned();
         for number in 1..=length {
-            with.push_str(&format!(", C{number} AS ({})", step(&format!("c{}", number - 1))));
+            let _ = write!(with, ", C{number} AS ({})", step(&format!("c{}", number - 1)));
         }
         format!("{with} SELECT count(*) FROM c{length}")
     }

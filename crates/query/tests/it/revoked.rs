@@ -1,5 +1,6 @@
 //! A right that is taken away ends what is under way.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use cordon_access::Purpose;
@@ -100,7 +101,8 @@ async fn what_has_no_answer_is_on_the_record_too() {
     // A plan that nobody could walk, from a short text: refused, and at once.
     let mut with = "WITH c0 AS (SELECT code FROM visits)".to_owned();
     for number in 1..=40 {
-        with += &format!(", c{number} AS (SELECT * FROM c{0} UNION ALL SELECT * FROM c{0})", number - 1);
+        let before = number - 1;
+        let _ = write!(with, ", c{number} AS (SELECT * FROM c{before} UNION ALL SELECT * FROM c{before})");
     }
     let begun = Instant::now();
     let question = question("ana", Purpose::Research, &format!("{with} SELECT count(*) FROM c40"));

@@ -59,9 +59,10 @@ impl Denied {
             let now = stamp(&self.path);
             if std::mem::take(&mut current.again) || now != current.stamp || now.is_none() {
                 // What could not be read is tried again, also when the file stays what it is.
-                match read(&self.path) {
-                    Ok(list) => (current.list, current.readable, current.stamp) = (Arc::new(list), true, now),
-                    Err(_) => (current.readable, current.stamp) = (false, None),
+                if let Ok(list) = read(&self.path) {
+                    (current.list, current.readable, current.stamp) = (Arc::new(list), true, now);
+                } else {
+                    (current.readable, current.stamp) = (false, None);
                 }
             }
             current.looked = Instant::now();

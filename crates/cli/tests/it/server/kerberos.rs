@@ -218,11 +218,18 @@ fn what_a_client_shows_for_a_ticket_is_good_once_and_unchanged() {
     assert!(failed.iter().all(|event| event["principal"].is_null()), "what was not proven is nobody's: {failed:?}");
 }
 
+/// The message that came, and the connection.
+type Answered = (Option<(u8, Vec<u8>)>, Raw);
+
 /// Nothing, noise, a password, and what is larger than may be.
-fn refused_all(shown: &dyn Fn(&[u8]) -> (Option<(u8, Vec<u8>)>, Raw)) {
-    for token in
-        [b"".as_slice(), &[0; 4096], b"NTLMSSP\0\x01\0\0\0", b"seven horses in one stable of ana\0", &[0x60; 70_000]]
-    {
+fn refused_all(shown: &dyn Fn(&[u8]) -> Answered) {
+    for token in [
+        b"".as_slice(),
+        &[0; 4096],
+        b"NTLMSSP\0\x01\0\0\0",
+        b"seven horses in one stable of ana\0",
+        &vec![0x60; 70_000],
+    ] {
         let (answer, _) = shown(token);
         assert!(answer.is_none_or(|(kind, _)| kind == b'E'), "{} bytes", token.len());
     }

@@ -56,8 +56,8 @@ impl Wire {
                 Some((b'Z', _)) => return told,
                 Some((b'D', _)) => told.rows += 1,
                 Some((b'E', body)) => {
-                    let fields = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-                    told.code = fields.filter_map(|field| field.strip_prefix('C').map(str::to_owned)).next();
+                    let mut fields = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+                    told.code = fields.find_map(|field| field.strip_prefix('C').map(str::to_owned));
                 }
                 Some(_) => {}
             }
