@@ -119,7 +119,7 @@ server:
   metrics: 127.0.0.1:0
   tls: {{ certificate: {pki}/server.pem, key: {pki}/server.key }}
   log-in: {{ local-users: {{ file: .cordon/users.yaml }} }}
-  limits: {{ connections: {args.clients + 56}, queries: {args.clients}, queries-per-principal: {args.clients} }}
+  limits: {{ connections: {args.clients + 56}, connections-of-one: {args.clients + 56}, queries: {args.clients}, queries-per-principal: {args.clients} }}
 """
         )
     for user in USERS:

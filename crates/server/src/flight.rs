@@ -67,6 +67,7 @@ pub async fn answer(
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if head.method != Method::POST || !matches!(kind, "application/grpc" | "application/grpc+proto") {
         service.metrics.count("flight_calls", "request");
+        Messages::new(body, service.limits().request).discard(REST).await;
         return Ok(grpc::no_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let mut messages = Messages::new(body, service.limits().request);

@@ -89,8 +89,8 @@ pub enum StartError {
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection over HTTP may last without a log-in.
 const LOG_IN: Duration = Duration::from_secs(30);
-/// So many connections beyond the limit are told so at one time, each in its own protocol; others wait to be taken until then.
-const TOLD_AT_ONCE: usize = 32;
+/// So many connections beyond the limit are told so at one time, each in its own protocol; what is more is cut off.
+const TOLD_AT_ONCE: usize = 256;
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -248,10 +248,9 @@ async fn accept(listener: TcpListener, front: Front) {
         let full = place.is_none();
         let told = if full {
             front.service.metrics.count("shed", "connection");
-            tokio::select! {
-                told = Arc::clone(&front.told).acquire_owned() => Some(told),
-                _ = drained.wait_for(|drained| *drained) => break,
-            }
+            // Nobody is waited for here: those of one address would hold up all others.
+            let Ok(told) = Arc::clone(&front.told).try_acquire_owned() else { continue };
+            Some(told)
         } else {
             None
         };

@@ -186,7 +186,7 @@ fn pandas_and_polars_get_what_http_gives_and_see_nothing_else() {
     assert_eq!(got["large"], 300_000);
     assert_eq!(got["parameters"], json!([[[90]], [[0]], [[2]]]));
     assert_eq!(got["injected"], json!([[0]]));
-    assert_eq!(got["missing"]["status"], "UNAUTHORIZED");
+    assert_eq!(got["missing"]["status"], "INVALID_ARGUMENT");
     assert_eq!(got["prepared"], json!(["int64", "int64"]));
     assert_eq!(got["schema"], json!(["day", "code", "points"]));
     assert_eq!(got["objects"], json!([["cordon", "main", "visits", ["day", "code", "points"]]]));

@@ -167,7 +167,7 @@ fn all_is_free(site: &Site) {
 
 #[test]
 fn many_clients_get_right_answers_and_too_many_are_told_so_and_nobody_leaves_anything_behind() {
-    let limits = "    queries: 40\n    queries-per-principal: 40\n    connections: 44";
+    let limits = "    queries: 40\n    queries-per-principal: 40\n    connections: 44\n    connections-of-one: 44";
     let Some(site) = Site::start("", limits) else { return };
     let right = |told: &Told| {
         assert!(told.errors.is_empty(), "{:?}", told.errors);
