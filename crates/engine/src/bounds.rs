@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
+use crate::errors::{EngineError, PlanProblemKind};
 
 /// The stack of threads that plan and compute queries: at the limits below a half of it is used, in a build for tests.
 pub const STACK: usize = 16 << 20;
@@ -19,7 +19,7 @@ const SET_OPERATORS: usize = 128;
 pub(crate) const RELATIONS: usize = 256;
 
 pub(crate) fn too_much() -> EngineError {
-    EngineError::Planning(PlanProblem { kind: PlanProblemKind::TooDeep, position: None, did_you_mean: None })
+    EngineError::planning(PlanProblemKind::TooDeep)
 }
 
 /// Refuses what would be too deep. What is no SQL at all is left to the parser.

@@ -201,6 +201,11 @@ impl EngineError {
         }
     }
 
+    /// A fault of a query whose place is not known.
+    pub(crate) fn planning(kind: PlanProblemKind) -> Self {
+        Self::Planning(PlanProblem { kind, position: None, did_you_mean: None })
+    }
+
     pub(crate) fn key(error: &CryptoError, master: &str) -> Self {
         Self::KeyDenied { master: master.to_owned(), reason: error.clone() }
     }

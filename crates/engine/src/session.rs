@@ -35,7 +35,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementIn, Statement};
 use futures::Stream;
 
 use crate::barrier::{BarrierPlanner, SecurityBarrier, guarded};
-use crate::errors::{EngineError, PlanProblem, PlanProblemKind};
+use crate::errors::{EngineError, PlanProblemKind};
 use crate::explain;
 use crate::keytools::{CordonEncryptionFactory, KeyTools};
 use crate::leakproof::PushDownToBarriers;
@@ -456,7 +456,7 @@ impl AuthorizedSession {
         cast_parameters(&logical, &mut found)?;
         let highest = found.keys().filter_map(|name| name.strip_prefix('$')?.parse::<usize>().ok()).max().unwrap_or(0);
         if highest > MAX_PARAMETERS || found.keys().any(|name| !is_parameter(name)) {
-            return Err(problem(PlanProblemKind::Parameters));
+            return Err(EngineError::planning(PlanProblemKind::Parameters));
         }
         let parameters = (1..=highest).map(|number| found.get(&format!("${number}")).cloned().flatten()).collect();
         let schema = if gated.explain {
@@ -750,7 +750,7 @@ fn bound(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<LogicalPlan, Engi
                 .is_some_and(|at: usize| at <= parameters.len())
     };
     if !names.iter().all(known) {
-        return Err(problem(PlanProblemKind::Parameters));
+        return Err(EngineError::planning(PlanProblemKind::Parameters));
     }
     if names.is_empty() {
         return Ok(plan);
@@ -769,9 +769,5 @@ fn last_name(name: &ObjectName) -> Option<String> {
 }
 
 fn unknown_table() -> EngineError {
-    problem(PlanProblemKind::UnknownTable)
-}
-
-fn problem(kind: PlanProblemKind) -> EngineError {
-    EngineError::Planning(PlanProblem { kind, position: None, did_you_mean: None })
+    EngineError::planning(PlanProblemKind::UnknownTable)
 }

@@ -30,7 +30,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -301,13 +301,32 @@ async fn http_connection(front: Front, socket: TcpStream, address: SocketAddr, f
 
 type Answered = Result<::http::Response<Body>, Infallible>;
 
+/// Serves a connection until it ends: by itself, because the server stops, or because nobody has logged in on it for too long. Those of HTTP/1
+/// and HTTP/2 end alike and have no trait of it.
+macro_rules! until_over {
+    ($connection:ident, $drained:expr, $stranger:expr) => {{
+        let mut drained = $drained;
+        let is_overdue = tokio::select! {
+            _ = $connection.as_mut() => return,
+            _ = drained.wait_for(|drained| *drained) => false,
+            () = overdue(&$stranger) => true,
+        };
+        $connection.as_mut().graceful_shutdown();
+        // Who logs in at the last moment may have an answer.
+        if is_overdue && (timeout(HANDSHAKE, $connection.as_mut()).await.is_ok() || !$stranger.has_logged_in()) {
+            return;
+        }
+        let _ = $connection.await;
+    }};
+}
+
 async fn http1_connection<S>(front: Front, stream: S, peer: Peer)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (service, peer) = (front.service, Arc::new(peer));
     let (stranger, full) = (Arc::clone(&peer), peer.full);
-    let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
+    let answer = service_fn(move |request| -> Pin<Box<dyn Future<Output = Answered> + Send>> {
         Box::pin(http::answer(Arc::clone(&service), Arc::clone(&peer), request))
     });
     let mut connection = pin!(
@@ -319,18 +338,7 @@ where
             .max_headers(64)
             .serve_connection(TokioIo::new(stream), answer)
     );
-    let mut drained = front.drained;
-    let is_overdue = tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = drained.wait_for(|drained| *drained) => false,
-        () = overdue(&stranger) => true,
-    };
-    connection.as_mut().graceful_shutdown();
-    // Who logs in at the last moment may have an answer.
-    if is_overdue && (timeout(HANDSHAKE, connection.as_mut()).await.is_ok() || !stranger.has_logged_in()) {
-        return;
-    }
-    let _ = connection.await;
+    until_over!(connection, front.drained, stranger);
 }
 
 async fn http2_connection<S>(front: Front, stream: S, peer: Peer)
@@ -339,7 +347,7 @@ where
 {
     let (service, peer, inside) = (front.service, Arc::new(peer), front.inside);
     let stranger = Arc::clone(&peer);
-    let answer = service_fn(move |request| -> std::pin::Pin<Box<dyn Future<Output = Answered> + Send>> {
+    let answer = service_fn(move |request| -> Pin<Box<dyn Future<Output = Answered> + Send>> {
         let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
         match inside {
             Inside::Flight => Box::pin(flight::answer(service, peer, request)),
@@ -356,18 +364,7 @@ where
             .max_send_buf_size(256 * 1024)
             .serve_connection(TokioIo::new(stream), answer)
     );
-    let mut drained = front.drained;
-    let is_overdue = tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = drained.wait_for(|drained| *drained) => false,
-        () = overdue(&stranger) => true,
-    };
-    connection.as_mut().graceful_shutdown();
-    // Who logs in at the last moment may have an answer.
-    if is_overdue && (timeout(HANDSHAKE, connection.as_mut()).await.is_ok() || !stranger.has_logged_in()) {
-        return;
-    }
-    let _ = connection.await;
+    until_over!(connection, front.drained, stranger);
 }
 
 async fn tell_metrics(listener: TcpListener, service: Arc<Service>) {

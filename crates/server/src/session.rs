@@ -27,7 +27,6 @@ pub struct Session {
     last: Mutex<Instant>,
     /// It goes by a token of its own, so that whoever has that may end it.
     by_token: AtomicBool,
-    closed: AtomicBool,
     /// When the directory last said its groups.
     confirmed: Mutex<Instant>,
     over: OnceLock<&'static str>,
@@ -150,7 +149,6 @@ impl Sessions {
             began: Instant::now(),
             last: Mutex::new(Instant::now()),
             by_token: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
             confirmed: Mutex::new(Instant::now()),
             over: OnceLock::new(),
             metrics: Arc::clone(&self.metrics),
@@ -245,7 +243,9 @@ impl Sessions {
     /// Ends a session that goes by a token of its own. Says whether it is one: another is also that of others who show the same credential.
     pub fn close(&self, session: &Session) -> bool {
         let ours = session.by_token.load(Ordering::Relaxed);
-        session.closed.fetch_or(ours, Ordering::Relaxed);
+        if ours {
+            let _ = session.over.set("it was closed");
+        }
         ours
     }
 
@@ -280,9 +280,6 @@ impl Sessions {
 
     /// Whether the session holds still: asked before each query and each batch of its answer.
     pub fn check(&self, session: &Session) -> Result<(), Ended> {
-        if session.closed.load(Ordering::Relaxed) {
-            return Err(Ended("it was closed"));
-        }
         if let Some(why) = session.over.get() {
             return Err(Ended(why));
         }
