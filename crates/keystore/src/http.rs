@@ -157,6 +157,8 @@ impl Http {
     ) -> Result<Answer, Trouble> {
         let end = Instant::now() + self.patience;
         let mut pause = Duration::from_millis(100);
+        // What the store itself said last: more than that the rest of the time was too short for its next answer.
+        let mut said = None;
         loop {
             let trouble = match self.once(ask, end.saturating_duration_since(Instant::now())) {
                 Ok(answer) if sealed(&answer) => return Err(Trouble::Sealed),
@@ -167,12 +169,16 @@ impl Http {
                     return Err(Trouble::Redirected { status });
                 }
                 Ok(answer) => return Ok(answer),
-                Err(trouble) => trouble,
+                Err(trouble) => match (trouble, said) {
+                    (Trouble::Slow { .. }, Some(said)) => return Err(said),
+                    (trouble, _) => trouble,
+                },
             };
             let wait = pause / 2 + jitter(pause / 2);
             if !trouble.passes() || Instant::now() + wait >= end {
                 return Err(trouble);
             }
+            said = matches!(trouble, Trouble::Throttled { .. } | Trouble::Broken { .. }).then_some(trouble);
             thread::sleep(wait);
             pause = (pause * 2).min(Duration::from_secs(5));
         }

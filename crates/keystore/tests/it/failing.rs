@@ -245,14 +245,22 @@ fn every_kind_fails_closed_says_what_and_goes_on() {
                 KEY
             );
             mode.store(u8::try_from(number).unwrap(), Ordering::SeqCst);
-            let start = Instant::now();
-            let error = match wrong {
-                // What is no key at all is given away by what wrapped it; another key, by who proves it.
-                Mode::OtherKey => store.wrap_proven(&KEY, RING).err(),
-                _ => store.unwrap(&one.wrapped(), RING).err(),
+            let ask = || {
+                let start = Instant::now();
+                let error = match wrong {
+                    // What is no key at all is given away by what wrapped it; another key, by who proves it.
+                    Mode::OtherKey => store.wrap_proven(&KEY, RING).err(),
+                    _ => store.unwrap(&one.wrapped(), RING).err(),
+                };
+                (error.unwrap_or_else(|| panic!("{one:?} {wrong:?} is taken")), start.elapsed())
             };
-            let took = start.elapsed();
-            let error = error.unwrap_or_else(|| panic!("{one:?} {wrong:?} is taken"));
+            let (mut error, mut took) = ask();
+            // A busy machine may not shake hands within the one second that a store has here.
+            for _ in 0..5 {
+                if wrong != Mode::Late && matches!(error.trouble, Trouble::Slow { .. }) {
+                    (error, took) = ask();
+                }
+            }
             assert!(fits(wrong, &error.trouble), "{one:?} {wrong:?}: {error:?}");
             let said = format!("{error} {error:?}");
             assert!(said.contains(one.name()) && said.contains(&address) && said.contains("help:"), "{said}");

@@ -74,7 +74,7 @@ fn a_run_whose_servers_stop_ends_as_an_undisturbed_one() {
     told(&run.goes_on().exits(6), &["s3://lake", "nothing is lost"]);
     told(&clinic.cordon(&["run", "test", "-q"]).exits(6), &["s3://lake", "cannot be reached", "nothing is lost"]);
     none_in(&planted, &[&clinic.folder.path(), azure.dir.path()]);
-    s3.resume();
+    s3.back();
     ends_as(&clinic, &rows);
 
     // The sink stops while sources are read, and once more when all is decided.
