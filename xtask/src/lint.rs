@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "audit",
     "custody",
     "storage",
+    "spark",
     "engine",
     "pipeline",
     "query",
