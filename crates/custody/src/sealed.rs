@@ -55,10 +55,16 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CustodyError> {
     })
 }
 
-/// The name under which a file is written before it takes its place.
+/// The name under which a file is written before it takes its place. By chance: processes of several machines, which may have the same
+/// number, write to one folder.
 pub fn beside(path: &Path) -> PathBuf {
+    let mut random = [0; 8];
+    // Without randomness the process's number must do, as on one machine it does.
+    if cordon_crypto::random_bytes(&mut random).is_err() {
+        random = u64::from(std::process::id()).to_le_bytes();
+    }
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}{TEMPORARY}", std::process::id()));
+    name.push(format!(".{:016x}{TEMPORARY}", u64::from_le_bytes(random)));
     path.with_file_name(name)
 }
 

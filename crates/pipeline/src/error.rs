@@ -11,6 +11,7 @@ use cordon_engine::{EngineError, PlanProblemKind};
 use cordon_phi::TokenError;
 use cordon_storage::StorageError;
 use cordon_vault::{KeyRingError, VaultError};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -57,6 +58,9 @@ pub enum RunError {
         "the Ranger policies of `{service}` are not known: {why}\n  help: nobody reads anything until they are; docs/access.md says more"
     )]
     PoliciesUnknown { service: String, why: String },
+    /// On a machine of a cluster, or with the cluster itself.
+    #[error("{text}")]
+    Elsewhere { exit: ExitKind, text: String },
     #[error("the run was interrupted; run it again to resume")]
     Interrupted,
     #[error("internal error in {0}; please report it")]
@@ -64,7 +68,7 @@ pub enum RunError {
 }
 
 /// What the process says to its caller by its exit code; documented in `docs/exit-codes.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitKind {
     Failure = 1,
     Usage = 2,
@@ -74,6 +78,15 @@ pub enum ExitKind {
     Storage = 6,
     Integrity = 7,
     Busy = 8,
+}
+
+impl ExitKind {
+    /// What another process of this program ended with; a failure where that is none of these.
+    pub fn of(code: u8) -> Self {
+        let all =
+            [Self::Usage, Self::Quarantined, Self::Denied, Self::Keys, Self::Storage, Self::Integrity, Self::Busy];
+        all.into_iter().find(|kind| *kind as u8 == code).unwrap_or(Self::Failure)
+    }
 }
 
 impl RunError {
@@ -112,6 +125,7 @@ impl RunError {
             Self::Busy { .. } | Self::Occupied { .. } => ExitKind::Busy,
             Self::PoliciesUnknown { .. } => ExitKind::Denied,
             Self::Audit(error) => audit_exit(error),
+            Self::Elsewhere { exit, .. } => *exit,
             Self::Engine(error) => engine_exit(error).1,
             Self::Interrupted | Self::Internal(_) => ExitKind::Failure,
         }
@@ -135,6 +149,7 @@ impl RunError {
             Self::Store(_) | Self::StoreSetup(_) => "object store",
             Self::Engine(_) => "engine",
             Self::PoliciesUnknown { .. } => "policies",
+            Self::Elsewhere { .. } => "cluster",
             Self::Interrupted => "interrupted",
             Self::Internal(_) => "internal",
         }

@@ -12,6 +12,7 @@
 pub mod accept;
 pub mod backup;
 pub mod break_glass;
+pub mod cluster;
 pub mod config;
 mod documents;
 pub mod error;

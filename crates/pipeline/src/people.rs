@@ -11,6 +11,7 @@ use cordon_deid::survey::Survey;
 use cordon_phi::{Dossiers, Identifier, IdentityStore, KnownFacts, Token};
 
 use cordon_vault::{DossierKeeper, Mark, Vault};
+use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
 use crate::project::{Existing, OpenProject, Pipeline};
@@ -26,7 +27,7 @@ pub(crate) struct People {
 
 /// Where the stores stood when tables were last changed: another one, or an older copy, would give known people second tokens, or
 /// know less of them than it should.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marks {
     pub vault: Option<Mark>,
     pub dossiers: Option<Mark>,

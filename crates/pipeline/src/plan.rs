@@ -24,6 +24,12 @@ pub struct Unit {
     pub files: Vec<PlannedFile>,
 }
 
+impl Unit {
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|planned| planned.file.stamp.size).sum()
+    }
+}
+
 #[derive(Clone)]
 pub struct PlannedFile {
     pub file: SourceFile,
@@ -33,8 +39,15 @@ pub struct PlannedFile {
     pub read_with: String,
     /// The day on which its content was first committed, where that is as it was.
     pub since: Option<NaiveDate>,
-    /// The content, where it comes from quarantine instead of the file itself.
-    pub replay: Option<Arc<ReplayInput>>,
+    pub content: Content,
+}
+
+/// Where a file's content comes from.
+#[derive(Clone)]
+pub enum Content {
+    /// The file itself, of the source of this number in the pipeline.
+    File(usize),
+    Quarantine(Arc<ReplayInput>),
 }
 
 /// Quarantined records of one file. Each is read by itself: put in a row, one could swallow the next.
@@ -129,7 +142,7 @@ impl Listing {
     pub fn take(project: &OpenProject, pipeline: &Pipeline) -> Result<Self, RunError> {
         let names = project.source_ids()?;
         let mut present = BTreeMap::new();
-        for section in &pipeline.file.sources {
+        for (number, section) in pipeline.file.sources.iter().enumerate() {
             let keys = Arc::new(project.project.source_keys(&project.ring, section.encryption.as_ref())?);
             for file in source::list(&project.root, &project.project.stores, &pipeline.path, section, &keys)? {
                 let source_id = source_id(&names, &file.dataset, &file.key);
@@ -139,7 +152,7 @@ impl Listing {
                     source_id,
                     read_with,
                     since: None,
-                    replay: None,
+                    content: Content::File(number),
                 });
             }
         }
@@ -208,7 +221,7 @@ impl Plan {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.units.iter().flat_map(|unit| &unit.files).map(|planned| planned.file.stamp.size).sum()
+        self.units.iter().map(Unit::bytes).sum()
     }
 }
 

@@ -27,6 +27,7 @@ use cordon_vault::keyring::{KeyRing, RootSecret};
 use cordon_vault::{DossierKeeper, TokenVault, Vault, VaultKeys, VaultOptions};
 use indexmap::IndexMap;
 
+use crate::cluster;
 use crate::config::{PipelineFile, ProjectFile, RootSection};
 use crate::error::RunError;
 use crate::people::People;
@@ -52,6 +53,8 @@ pub struct Project {
     /// Where in `cordon.yaml` things stand.
     places: Places,
     pub(crate) stores: Stores,
+    /// SHA-256 of `cordon.yaml`.
+    digest: [u8; 32],
 }
 
 /// The columns of each table that exists or may come to be, as grants are compared with them.
@@ -64,6 +67,8 @@ pub struct Pipeline {
     pub file: PipelineFile,
     pub policy_path: PathBuf,
     policy_text: String,
+    /// SHA-256 of the file.
+    digest: [u8; 32],
 }
 
 impl Project {
@@ -125,7 +130,8 @@ impl Project {
                 ));
             }
         }
-        Ok(Self { root: root.to_path_buf(), file, grants, memory, threads, rotate_after, retention, places, stores })
+        let (root, digest) = (root.to_path_buf(), digest(&text));
+        Ok(Self { root, file, grants, memory, threads, rotate_after, retention, places, stores, digest })
     }
 
     /// Names in grants that fit nothing of what exists or may come to be. An `except` among them leaves a column open
@@ -180,7 +186,8 @@ impl Project {
             return Err(RunError::usage(format!("there is no pipeline `{name}`"), help));
         }
         let shown = PathBuf::from("pipelines").join(format!("{name}.yaml"));
-        let file: PipelineFile = yaml::parse(&read_text(&path)?, &shown)?;
+        let text = read_text(&path)?;
+        let file: PipelineFile = yaml::parse(&text, &shown)?;
         let policy_path = PathBuf::from("policies").join(format!("{}.yaml", file.policy.value));
         let wrong = |position: Position, message: String, help: String| {
             RunError::Config(Issues(vec![Issue { file: shown.clone(), position, message, help: Some(help) }]))
@@ -211,7 +218,8 @@ impl Project {
             return Err(wrong(recipient.position, format!("there is no recipient `{}`", recipient.value), help));
         }
         let policy_text = read_text(&self.root.join(&policy_path))?;
-        let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text };
+        let digest = digest(&text);
+        let pipeline = Pipeline { name: name.to_owned(), path: shown.clone(), file, policy_path, policy_text, digest };
         let recipe = pipeline.compile(CompileOptions::on(chrono::NaiveDate::default()))?;
         for table in pipeline.tables_of(&recipe) {
             if !valid_name(&table) {
@@ -256,7 +264,7 @@ impl Project {
             let Ok(file) = yaml::parse::<PipelineFile>(&text, &path) else { continue };
             let policy_path = PathBuf::from("policies").join(format!("{}.yaml", file.policy.value));
             let Ok(policy_text) = read_text(&self.root.join(&policy_path)) else { continue };
-            let theirs = Pipeline { name: other, path, file, policy_path, policy_text };
+            let theirs = Pipeline { name: other, path, file, policy_path, policy_text, digest: digest(&text) };
             let Ok(recipe) = theirs.compile(CompileOptions::on(chrono::NaiveDate::default())) else {
                 continue;
             };
@@ -593,6 +601,16 @@ impl OpenProject {
         self.ring.newest().into_iter().map(|key| key.name()).collect()
     }
 
+    /// Of all that `cordon.yaml` and the pipeline's file say: two processes that go by one file each have the same.
+    pub(crate) fn said(&self, pipeline: &Pipeline) -> String {
+        data_encoding::HEXLOWER.encode(&[self.project.digest, pipeline.digest].concat())
+    }
+
+    /// Whether several machines may have the vault open at a time.
+    pub(crate) fn is_vault_shared(&self) -> bool {
+        self.project.file.vault.postgres.is_some()
+    }
+
     /// What a unit's rows depend on besides its files: the policy, the keys, and whom they are for.
     pub(crate) fn made_under(&self, pipeline: &Pipeline, recipe: &Recipe) -> String {
         use sha2::{Digest, Sha256};
@@ -636,7 +654,10 @@ impl OpenProject {
     }
 
     pub(crate) fn lock_pipeline(&self, pipeline: &str) -> Result<PipelineLock, RunError> {
-        PipelineLock::take(self.state_folder(pipeline).join("lock"), pipeline)
+        let lock = PipelineLock::take(self.state_folder(pipeline).join("lock"), pipeline)?;
+        // Nobody works any more for a run that is over.
+        cluster::dismiss(self, pipeline)?;
+        Ok(lock)
     }
 }
 
@@ -665,6 +686,11 @@ fn access_issues(places: &Places, problems: Vec<Problem>) -> Issues {
         help: Some(problem.help),
     };
     Issues(problems.into_iter().map(issue).collect())
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text).into()
 }
 
 fn read_text(path: &Path) -> Result<String, RunError> {

@@ -8,7 +8,8 @@ use cordon_deid::policy::check::CompileOptions;
 use serde::Serialize;
 
 use crate::error::RunError;
-use crate::plan::{Basis, PlannedFile, ReplayInput, ReplayRecord, Unit};
+use crate::people::Marks;
+use crate::plan::{Basis, Content, PlannedFile, ReplayInput, ReplayRecord, Unit};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::quarantine::{self, Origin, Quarantined};
@@ -145,7 +146,8 @@ fn replay_to_end(
     let done: Done = read_sealed(&project.state_file(&pipeline.name), &project.seal_key()?)?.unwrap_or_default();
     recipient::own_tables(project, pipeline, &recipe)?;
     let keeping = Keeping::now(project)?;
-    let context = Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, &done).keeping(keeping);
+    let context =
+        Context::new(project, pipeline, &recipe, new_run_id(), meter, tell, Marks::of(&done)).keeping(keeping);
     // Records that join people now are written with what was known before; the next run makes all of them again.
     let merges = context.people()?.vault.merges()?;
     let basis = Basis::new(project.made_under(pipeline, &recipe), merges, &recipe);
@@ -212,7 +214,7 @@ fn replay_to_end(
     }
     let mut report = finished?;
     report.files_refused.extend(refused);
-    context.clear_staging()?;
+    context.clear_staging();
     report.seconds = clock.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -283,7 +285,10 @@ impl Replay<'_, '_> {
                 source_id: waiting.known.source_id.clone(),
                 read_with: waiting.known.read_with.clone(),
                 since: None,
-                replay: Some(Arc::new(ReplayInput { header: waiting.origin.header, records: waiting.records })),
+                content: Content::Quarantine(Arc::new(ReplayInput {
+                    header: waiting.origin.header,
+                    records: waiting.records,
+                })),
             });
             known.push(waiting.known);
             taken.push(waiting.taken);

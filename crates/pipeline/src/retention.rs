@@ -284,6 +284,17 @@ impl Keeping {
         Ok(Self { of: Some((project.project.retention.clone(), crate::run::clock())), holds: Some(holds) })
     }
 
+    /// As settings and holds are now, at a time that somebody else's clock said.
+    pub(crate) fn at(project: &OpenProject, time: DateTime<Utc>) -> Result<Self, RunError> {
+        let now = Self::now(project)?;
+        Ok(Self { of: now.of.map(|(retention, _)| (retention, time)), ..now })
+    }
+
+    /// The time by which rows are old; that of now where nothing goes.
+    pub(crate) fn time(&self) -> DateTime<Utc> {
+        self.of.as_ref().map_or_else(crate::run::clock, |(_, time)| *time)
+    }
+
     /// What goes of a table's rows; nothing while a hold is on it.
     pub(crate) fn cut(&self, table: &str, schema: &Schema, method: Method) -> Result<Option<Cut>, RunError> {
         let Some((retention, now)) = &self.of else { return Ok(None) };

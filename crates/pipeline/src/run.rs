@@ -24,9 +24,10 @@ use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_sch
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use crate::cluster::{Cluster, Dispatch, Meeting, Team};
 use crate::error::RunError;
 use crate::people::{Marks, People};
-use crate::plan::{Basis, Listing, Plan};
+use crate::plan::{Basis, Listing, Plan, Unit};
 use crate::progress::{Meter, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::retention::Keeping;
@@ -178,6 +179,8 @@ pub struct Context<'a> {
     marks: Marks,
     /// What of the rows is past its retention already.
     pub(crate) keeping: Keeping,
+    /// Of a unit that may be made more than once at a time: what tells this one's quarantine from another's.
+    pub(crate) attempt: Option<String>,
 }
 
 impl<'a> Context<'a> {
@@ -188,12 +191,11 @@ impl<'a> Context<'a> {
         run: String,
         meter: &'a Meter,
         tell: &'a (dyn Fn(Progress<'_>) + Sync),
-        done: &Done,
+        marks: Marks,
     ) -> Self {
-        let marks = Marks::of(done);
         let keeping = Keeping::default();
         let (staging, people) = (Mutex::default(), Mutex::default());
-        Self { project, pipeline, recipe, run, meter, tell, staging, people, marks, keeping }
+        Self { project, pipeline, recipe, run, meter, tell, staging, people, marks, keeping, attempt: None }
     }
 
     /// Rows that are past their retention are not written.
@@ -228,6 +230,11 @@ impl<'a> Context<'a> {
         Ok(people)
     }
 
+    /// Where vault and dossiers stood before.
+    pub(crate) fn marked(&self) -> &Marks {
+        &self.marks
+    }
+
     /// Where vault and dossiers stand now; as before where no unit needed them.
     pub(crate) fn marks(&self) -> Result<Marks, RunError> {
         match &*self.people.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -236,15 +243,15 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// After the commit: nothing of the run stays in staging.
-    pub(crate) fn clear_staging(self) -> Result<(), RunError> {
+    /// After the commit: nothing of the run stays in staging, but for what somebody is still at who lost a race for a unit. The next run
+    /// clears that.
+    pub(crate) fn clear_staging(self) {
         let all = self.staging.into_inner().unwrap_or_else(PoisonError::into_inner);
         for staging in all.into_values() {
             if let Some(staging) = Arc::into_inner(staging) {
-                staging.remove()?;
+                let _ = staging.remove();
             }
         }
-        Ok(())
     }
 }
 
@@ -261,15 +268,16 @@ pub(crate) fn clock() -> DateTime<Utc> {
     told.and_then(|told| told.parse().ok()).unwrap_or_else(Utc::now)
 }
 
-/// Runs a pipeline to its end, or carries on where an interrupted run stopped.
+/// Runs a pipeline to its end, or carries on where an interrupted run stopped: here, or on a cluster.
 pub fn run(
     project: &OpenProject,
     pipeline: &Pipeline,
+    cluster: Option<&dyn Cluster>,
     meter: &Meter,
     tell: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<RunReport, RunError> {
     let mut begun = None;
-    let outcome = run_to_end(project, pipeline, meter, tell, &mut begun);
+    let outcome = run_to_end(project, pipeline, cluster, meter, tell, &mut begun);
     if let Err(error) = &outcome {
         record_failure(project, pipeline, begun, error);
     }
@@ -313,6 +321,7 @@ pub(crate) fn started(
 fn run_to_end(
     project: &OpenProject,
     pipeline: &Pipeline,
+    cluster: Option<&dyn Cluster>,
     meter: &Meter,
     tell: &(dyn Fn(Progress<'_>) + Sync),
     begun: &mut Option<String>,
@@ -341,13 +350,18 @@ fn run_to_end(
     let people = Marks::of(&done).open(project, pipeline)?;
     let made_under = project.made_under(pipeline, &recipe);
     let before = people.vault.merges()?;
+    let team = match cluster {
+        Some(cluster) => Some(Team { cluster, meeting: Meeting::call(project, &pipeline.name)? }),
+        None => None,
+    };
     let new = new_run_id();
     let listing = Listing::take(project, pipeline)?;
     if !pipeline.identities().is_empty() {
         let basis = Basis::new(made_under.clone(), before, &recipe);
-        let context = Context::new(project, pipeline, &recipe, new.clone(), meter, tell, &done).with(&people);
+        let context =
+            Context::new(project, pipeline, &recipe, new.clone(), meter, tell, Marks::of(&done)).with(&people);
         let plan = Plan::make(listing.clone(), done.clone(), &basis, &BTreeMap::new())?;
-        learn(&context, plan, begun)?;
+        learn(&context, team.as_ref(), plan, &basis, begun)?;
     }
     let basis = Basis::new(made_under, people.vault.merges()?, &recipe);
     let mut resumed = carried.is_some();
@@ -361,7 +375,8 @@ fn run_to_end(
     };
     sweep(project, &pipeline.name, &done, journal.units.values().flatten().map(|(_, unit)| unit))?;
     let keeping = Keeping::now(project)?;
-    let context = Context::new(project, pipeline, &recipe, run, meter, tell, &done).with(&people).keeping(keeping);
+    let context = Context::new(project, pipeline, &recipe, run, meter, tell, Marks::of(&done));
+    let context = context.with(&people).keeping(keeping);
     own_tables(&context)?;
     let plan = Plan::make(listing, done, &basis, &journal.units)?;
 
@@ -379,7 +394,7 @@ fn run_to_end(
         let bytes = before.flat_map(|unit| &unit.files).map(|file| file.file.stamp.size).sum();
         meter.bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
     }
-    let mut report = work(&context, &mut journal, &plan, &basis)?;
+    let mut report = work(&context, team, &mut journal, &plan, &basis)?;
     report.resumed = resumed;
     report.people_joined = basis.merges.saturating_sub(before);
     report.files_unjoined = plan.unjoined as u64;
@@ -387,12 +402,18 @@ fn run_to_end(
         report = report.after(carried);
     }
     report.seconds = clock.elapsed().as_secs_f64();
-    context.clear_staging()?;
+    context.clear_staging();
     Ok(report)
 }
 
 /// Reads what is new or changed for who its people are, before anything of it is written.
-fn learn(context: &Context<'_>, mut plan: Plan, begun: &mut Option<String>) -> Result<(), RunError> {
+fn learn(
+    context: &Context<'_>,
+    team: Option<&Team<'_>>,
+    mut plan: Plan,
+    basis: &Basis,
+    begun: &mut Option<String>,
+) -> Result<(), RunError> {
     if !plan.units.is_empty() {
         context.project.audit(&Event::LearningStarted {
             run: context.run.clone(),
@@ -405,14 +426,30 @@ fn learn(context: &Context<'_>, mut plan: Plan, begun: &mut Option<String>) -> R
     }
     // Rows that give several identifiers come first: whoever is known by one of them alone would get a token that is given up.
     let identities = context.pipeline.identities();
-    plan.units.sort_by_key(|unit| {
+    let turn = |unit: &Unit| {
         let places = identities.get(&unit.dataset).map_or(0, IndexMap::len);
         (context.recipe.documents.contains_key(&unit.dataset) || places < 2, Reverse(places))
-    });
+    };
+    plan.units.sort_by_key(turn);
     let read = context.meter.bytes.load(std::sync::atomic::Ordering::Relaxed);
-    for unit in &plan.units {
+    let telling = |unit: &Unit| {
         (context.tell)(Progress::Learning { dataset: &unit.dataset, files: unit.files.len() });
-        unit::learn(context, unit)?;
+    };
+    match team {
+        None => {
+            for unit in &plan.units {
+                telling(unit);
+                unit::learn(context, unit)?;
+            }
+        }
+        Some(team) => {
+            let dispatch = Dispatch { context, team, basis };
+            // What has another turn waits.
+            for together in plan.units.chunk_by(|a, b| turn(a) == turn(b)) {
+                let units: Vec<&Unit> = together.iter().inspect(|unit| telling(unit)).collect();
+                dispatch.learn(&units)?;
+            }
+        }
     }
     context.meter.bytes.store(read, std::sync::atomic::Ordering::Relaxed);
     context.people()?.sync()?;
@@ -469,23 +506,41 @@ fn sweep<'a>(
     Ok(())
 }
 
-fn work(context: &Context<'_>, journal: &mut OpenJournal, plan: &Plan, basis: &Basis) -> Result<RunReport, RunError> {
+fn work(
+    context: &Context<'_>,
+    team: Option<Team<'_>>,
+    journal: &mut OpenJournal,
+    plan: &Plan,
+    basis: &Basis,
+) -> Result<RunReport, RunError> {
     let project = context.project;
     for table in context.pipeline.tables_of(context.recipe) {
         project.tables().recover(&table, &[&context.run])?;
     }
     let mut done_now = std::mem::take(&mut journal.units);
-    for unit in &plan.units {
-        if done_now.contains_key(&unit.id) {
-            continue;
-        }
-        let processed = unit::process(context, unit, basis)?;
+    let open: Vec<&Unit> = plan.units.iter().filter(|unit| !done_now.contains_key(&unit.id)).collect();
+    let mut done = |id: &str, records| {
         fail_point("unit");
-        let entry = JournalEntry::Unit { id: unit.id.clone(), records: processed.records };
+        let entry = JournalEntry::Unit { id: id.to_owned(), records };
         journal.append(&entry)?;
         fail_point("journaled");
         if let JournalEntry::Unit { id, records } = entry {
             done_now.insert(id, records);
+        }
+        Ok(())
+    };
+    match team {
+        None => {
+            for unit in open {
+                done(&unit.id, unit::process(context, unit, basis)?.records)?;
+            }
+        }
+        Some(team) => {
+            // While they are held, nobody clears away what executors leave there.
+            for table in context.pipeline.tables_of(context.recipe) {
+                context.staging(&table)?;
+            }
+            Dispatch { context, team: &team, basis }.write(&open, &mut done)?;
         }
     }
     let fresh = done_now.into_values().flatten().collect();
@@ -552,6 +607,8 @@ fn prepare(
         next.units.insert(id, record);
     }
     let marks = context.marks()?;
+    // Also what others have written since, up to where the marks are: a mark behind what is durable would be found nowhere.
+    context.people()?.sync()?;
     (next.vault, next.dossiers) = (marks.vault, marks.dossiers);
     Ok(Prepared {
         run: context.run.clone(),

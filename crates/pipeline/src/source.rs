@@ -1,11 +1,13 @@
 //! Which files a source means, and whether they changed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cordon_deid::yaml::{Issue, Issues};
 use cordon_engine::{EngineError, InputKeys, ParquetInput};
@@ -99,6 +101,16 @@ struct Found {
     stamp: Stamp,
 }
 
+impl Found {
+    fn object(bucket: &Store, object: Object) -> Self {
+        Self {
+            path: format!("{}/{}", bucket.location(), object.key).into(),
+            stamp: Stamp::of_object(&object),
+            object: Some(Arc::new(StoredObject { store: bucket.clone(), object })),
+        }
+    }
+}
+
 /// Lists the files of one source, sorted by name.
 pub(crate) fn list(
     root: &Path,
@@ -137,27 +149,98 @@ pub(crate) fn list(
         ));
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    let csv = Arc::new(section.csv.clone().unwrap_or_default());
-    let notes = Arc::new(section.notes.as_ref().map(|notes| notes.value.clone()).unwrap_or_default());
-    let described = found.into_iter().map(|Found { path, object, stamp }| {
-        let Some(format) = section.format.or_else(|| format_of(&path)) else {
-            return Err(wrong(
+    let said = Said::by(section, keys);
+    let described = found.into_iter().map(|found| {
+        said.of(root, found).ok_or_else(|| {
+            wrong(
                 format!("the format of the files of `{pattern}` cannot be told from their names"),
                 "add `format: csv`, `parquet`, `ndjson`, `fhir`, `hl7v2`, `ccda`, `x12`, `dicom` or `notes`",
-            ));
-        };
-        let mut csv = Arc::clone(&csv);
-        if section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
+            )
+        })
+    });
+    described.collect()
+}
+
+/// What a section says of its files.
+struct Said<'a> {
+    section: &'a SourceSection,
+    csv: Arc<CsvOptions>,
+    notes: Arc<NotesOptions>,
+    keys: &'a Arc<InputKeys>,
+}
+
+impl<'a> Said<'a> {
+    fn by(section: &'a SourceSection, keys: &'a Arc<InputKeys>) -> Self {
+        let csv = Arc::new(section.csv.clone().unwrap_or_default());
+        let notes = Arc::new(section.notes.as_ref().map(|notes| notes.value.clone()).unwrap_or_default());
+        Self { section, csv, notes, keys }
+    }
+
+    /// `None` where nothing tells the format.
+    fn of(&self, root: &Path, Found { path, object, stamp }: Found) -> Option<SourceFile> {
+        let format = self.section.format.or_else(|| format_of(&path))?;
+        let mut csv = Arc::clone(&self.csv);
+        if self.section.csv.is_none() && extension(&path).as_deref() == Some("tsv") {
             Arc::make_mut(&mut csv).delimiter = b'\t';
         }
         let relative = path.strip_prefix(root).unwrap_or(&path);
         let name = relative.to_string_lossy().into_owned();
         let key = relative.as_os_str().as_encoded_bytes().to_vec();
-        let (dataset, notes) = (section.dataset.value.clone(), Arc::clone(&notes));
-        let keys = Arc::clone(keys);
-        Ok(SourceFile { dataset, format, csv, notes, keys, path, object, name, key, stamp })
-    });
-    described.collect()
+        let (dataset, notes) = (self.section.dataset.value.clone(), Arc::clone(&self.notes));
+        let keys = Arc::clone(self.keys);
+        Some(SourceFile { dataset, format, csv, notes, keys, path, object, name, key, stamp })
+    }
+}
+
+/// Where a file of a source is, for a process that has the same project and does not list its sources itself.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) enum Whereabouts {
+    /// Bytes of the path, below the project folder where it is inside.
+    File {
+        path: Vec<u8>,
+        stamp: Stamp,
+    },
+    Object {
+        key: String,
+        size: u64,
+        modified: SystemTime,
+        version: Option<String>,
+    },
+}
+
+impl Whereabouts {
+    pub fn of(file: &SourceFile) -> Self {
+        match &file.object {
+            None => Self::File { path: file.key.clone(), stamp: file.stamp },
+            Some(stored) => {
+                let Object { key, size, modified, version } = stored.object.clone();
+                Self::Object { key, size, modified, version }
+            }
+        }
+    }
+
+    /// The file as [`list`] describes it, with nothing looked at.
+    pub fn file(
+        self,
+        root: &Path,
+        stores: &Stores,
+        section: &SourceSection,
+        keys: &Arc<InputKeys>,
+    ) -> Result<SourceFile, RunError> {
+        let found = match self {
+            Self::File { path, stamp } => {
+                let path = root.join(OsString::from_vec(path));
+                Found { path, object: None, stamp }
+            }
+            Self::Object { key, size, modified, version } => {
+                let location =
+                    Location::parse(&section.path.value).map_err(|_| RunError::Internal("a source's address"))?;
+                let bucket = stores.open(&location.with_prefix(""))?;
+                Found::object(&bucket, Object { key, size, modified, version })
+            }
+        };
+        Said::by(section, keys).of(root, found).ok_or(RunError::Internal("a file's format"))
+    }
 }
 
 fn has_signs(pattern: &str) -> bool {
@@ -204,11 +287,7 @@ fn objects(
     pattern: &str,
     glob: impl Fn(&str) -> Result<GlobMatcher, RunError>,
 ) -> Result<Vec<Found>, RunError> {
-    let found = |object: Object| Found {
-        path: format!("{}/{}", bucket.location(), object.key).into(),
-        stamp: Stamp::of_object(&object),
-        object: Some(Arc::new(StoredObject { store: bucket.clone(), object })),
-    };
+    let found = |object| Found::object(bucket, object);
     if !has_signs(pattern) {
         return Ok(bucket.find(pattern)?.map(found).into_iter().collect());
     }

@@ -54,9 +54,12 @@ impl<E: Into<RunError>> From<E> for Stop {
     }
 }
 
-/// What a unit came to, under the names by which state and journal know it.
+/// Of a unit, and of each of its files that was refused, under the names by which state and journal know them.
+pub type Records = Vec<(String, UnitRecord)>;
+
+/// What a unit came to.
 pub struct Processed {
-    pub records: Vec<(String, UnitRecord)>,
+    pub records: Records,
     /// Numbers of the files that were refused.
     pub refused: BTreeSet<usize>,
 }
@@ -355,7 +358,8 @@ impl<'a, 'b> Shared<'a, 'b> {
         let share = project.project.memory / 4;
         let threads = project.project.threads.clamp(1, (share / LEAST_WORKER_BYTES).max(1));
         let worker_bytes = share / threads;
-        let quarantine_name = format!("{}-{}.sealed", context.run, unit.id);
+        let attempt = context.attempt.as_ref().map(|attempt| format!("-{attempt}")).unwrap_or_default();
+        let quarantine_name = format!("{}-{}{attempt}.sealed", context.run, unit.id);
         let folder = project.quarantine_folder(&context.pipeline.name);
         let shared = Self {
             task,

@@ -229,6 +229,12 @@ impl TableStore {
         commit.add.iter().try_for_each(|part| self.find_staged(table, part).map(drop))
     }
 
+    /// Whether a part that another process staged can be found from here, whole.
+    pub fn has_staged(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
+        check_name("table", table)?;
+        self.find_staged(table, part).map(drop)
+    }
+
     /// Moves a staged part into the table; one that a killed commit had moved before is accepted.
     fn adopt(&self, table: &str, part: &PartInfo) -> Result<(), EngineError> {
         match self.find_staged(table, part)? {

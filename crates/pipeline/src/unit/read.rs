@@ -31,14 +31,14 @@ use super::{NOTES_BYTES, NOTES_TOGETHER, OriginSlot, Refusal, Shared, Stop, Wait
 use crate::config::Format;
 use crate::documents::{DocumentBatch, position};
 use crate::error::RunError;
-use crate::plan::{PlannedFile, ReplayInput};
+use crate::plan::{Content, PlannedFile, ReplayInput};
 use crate::quarantine::Origin;
 use crate::source::{Hashed, Metered, uncompressed};
 
 /// Reads one file to its end and sends its batches. Returns its SHA-256 and the number of records put aside.
 pub(super) fn read_file(reader: &Reader<'_, '_, '_>) -> Result<(String, u64), Stop> {
     let planned = reader.planned;
-    if let Some(replay) = &planned.replay {
+    if let Content::Quarantine(replay) = &planned.content {
         return reader.replay(replay).map(|rejected| (String::new(), rejected));
     }
     let path = &planned.file.path;

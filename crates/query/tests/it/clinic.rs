@@ -67,7 +67,7 @@ impl Clinic {
         let ask = || unreachable!("the key is in a file");
         let project = Project::find(&at).unwrap().open(&ask, "test").unwrap();
         let pipeline = project.project.pipeline("test").unwrap();
-        run(&project, &pipeline, &Meter { stop: Arc::new(AtomicBool::new(false)), ..Meter::default() }, &|_| {})
+        run(&project, &pipeline, None, &Meter { stop: Arc::new(AtomicBool::new(false)), ..Meter::default() }, &|_| {})
             .unwrap();
         let project = Arc::new(project);
         let questions = Questions::new(Arc::clone(&project));
