@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault | load] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault | load | spark] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,6 +97,7 @@ fn bench(rest: &[String]) -> Result<(), String> {
         Some((what, rest)) if what == "enforcement" => bench_enforcement(rest),
         Some((what, rest)) if what == "vault" => bench_vault(rest),
         Some((what, rest)) if what == "load" => bench_load(rest),
+        Some((what, rest)) if what == "spark" => bench_spark(rest),
         _ => bench_whole_runs(rest),
     }
 }
@@ -151,6 +152,14 @@ fn bench_load(rest: &[String]) -> Result<(), String> {
     let programs = ["--bin", "cordon", "--example", "bench-load"];
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli"]).args(programs))?;
     run(Command::new("python3").arg(root().join("benches/load.py")).args(rest).env("CORDON_TARGET", target()))
+}
+
+/// Runs on a cluster beside what Spark does alone.
+fn bench_spark(rest: &[String]) -> Result<(), String> {
+    let python = python_with(&["pyspark[connect]==4.3.0", "pandas<3", "pyarrow"], "bench-spark-venv")?;
+    let programs = ["--bin", "cordon", "--bin", "bench-patients"];
+    run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli", "-p", "cordon-synth"]).args(programs))?;
+    run(Command::new(python).arg(root().join("benches/spark.py")).args(rest).env("CORDON_TARGET", target()))
 }
 
 /// Whole runs beside their peers.

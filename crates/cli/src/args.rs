@@ -93,6 +93,9 @@ pub enum Command {
     Backup(BackupCommand),
     /// Serve people and programs who log in, over HTTP and to clients of PostgreSQL, as `server` in cordon.yaml says.
     Serve(ServeArgs),
+    /// Carry out units of a run that another machine runs. `run --engine spark` has it started on executors.
+    #[command(hide = true)]
+    Executor(ExecutorArgs),
     /// Print the JSON Schema of a configuration file, for editors.
     Schema(SchemaArgs),
     /// Generate a synthetic hospital: no person in it exists.
@@ -168,6 +171,33 @@ pub struct RunArgs {
     /// Forget what an interrupted run had done, and start afresh.
     #[arg(long)]
     pub restart: bool,
+    /// Where it is read, de-identified and written.
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub engine: EngineName,
+    /// The Spark Connect server: `sc://HOST:PORT/;use_ssl=true`; else what SPARK_REMOTE says.
+    #[arg(long, value_name = "URL")]
+    pub remote: Option<String>,
+    /// Where executors find the project's folder, when it is not where it is here.
+    #[arg(long, value_name = "PATH")]
+    pub executor_project: Option<PathBuf>,
+    /// Executors have this program already, where their CORDON_PROGRAM says: it is not sent.
+    #[arg(long)]
+    pub installed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// By this process.
+    Embedded,
+    /// By the executors of a cluster of Apache Spark.
+    Spark,
+}
+
+#[derive(ClapArgs)]
+pub struct ExecutorArgs {
+    /// Threads for each unit; else what `run.threads` says.
+    #[arg(long)]
+    pub threads: Option<u16>,
 }
 
 #[derive(ClapArgs)]

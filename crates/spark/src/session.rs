@@ -158,7 +158,8 @@ impl Session {
                 ..self.shared.artifacts_request()
             };
             let body = Full::new(framed(&request)?).map_err(|never| match never {}).boxed_unsync();
-            return self.handle.block_on(self.shared.unless_cancelled(self.shared.added(name, body)));
+            let added = self.shared.watched(self.shared.added(name, body));
+            return self.handle.block_on(self.shared.unless_cancelled(added));
         }
         let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, GivenUp>>(2);
         let frames = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });

@@ -63,7 +63,7 @@ pub fn demo(ui: &Ui, args: &DemoArgs) -> Outcome {
 
     step(ui, 3, "cordon run nightly");
     let project = Arc::new(Project::find(&dir)?.open(&ask_passphrase, &os_user())?);
-    let report = run::run_named(ui, &project, "nightly", false)?;
+    let report = run::run_named(ui, &project, "nightly", None, false)?;
     run::print_report(ui, &report);
 
     step(ui, 4, "Three patients (none of them exists), before and after");

@@ -5,6 +5,7 @@ mod access_lint;
 mod audit;
 mod backup;
 mod demo;
+mod executor;
 mod explain_access;
 mod hold;
 mod init;
@@ -18,6 +19,7 @@ mod rights;
 mod run;
 mod schema;
 mod serve;
+mod spark;
 mod sql;
 mod synth;
 mod tables;
@@ -61,6 +63,7 @@ pub fn dispatch(args: Args, ui: &Ui) -> Outcome {
         Command::Token(token) => token::token(ui, &place, token),
         Command::Backup(backup) => backup::backup(ui, &place, backup),
         Command::Serve(args) => serve::serve(ui, &place, args),
+        Command::Executor(args) => executor::executor(&place, &args),
         Command::Schema(schema) => {
             schema::schema(ui, &schema);
             Ok(ExitCode::SUCCESS)

@@ -4,26 +4,48 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cordon_pipeline::cluster::Cluster;
 use cordon_pipeline::error::ExitKind;
 use cordon_pipeline::progress::Meter;
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::{RunReport, discard_interrupted, run as run_pipeline};
 
 use super::report::print_totals;
+use super::spark::Spark;
 use super::{Outcome, Place};
-use crate::args::RunArgs;
+use crate::args::{EngineName, RunArgs};
 use crate::ui::{self, Failure, Ui, plural};
 
 pub fn run(ui: &Ui, place: &Place, args: &RunArgs) -> Outcome {
+    let spark = match args.engine {
+        EngineName::Embedded if args.remote.is_some() || args.executor_project.is_some() || args.installed => {
+            return Err(Failure::usage(
+                "`--remote`, `--executor-project` and `--installed` are for a cluster\n  help: add `--engine spark`",
+            ));
+        }
+        EngineName::Embedded => None,
+        EngineName::Spark => Some(Spark::new(ui, place, args)?),
+    };
     let project = place.open()?;
-    let report = run_named(ui, &project, &args.pipeline, args.restart)?;
+    let cluster = spark.as_ref().map(|spark| spark as &dyn Cluster);
+    let report = run_named(ui, &project, &args.pipeline, cluster, args.restart);
+    if let Some(spark) = spark {
+        spark.close();
+    }
+    let report = report?;
     ui.object(&report);
     print_report(ui, &report);
     warn_of_grants(ui, &project)?;
     Ok(exit_of(&report))
 }
 
-pub fn run_named(ui: &Ui, project: &OpenProject, name: &str, restart: bool) -> Result<RunReport, Failure> {
+pub fn run_named(
+    ui: &Ui,
+    project: &OpenProject,
+    name: &str,
+    cluster: Option<&dyn Cluster>,
+    restart: bool,
+) -> Result<RunReport, Failure> {
     let pipeline = project.project.pipeline(name)?;
     if restart {
         discard_interrupted(project, &pipeline)?;
@@ -31,7 +53,7 @@ pub fn run_named(ui: &Ui, project: &OpenProject, name: &str, restart: bool) -> R
     let meter = Meter::default();
     let over = Arc::new(AtomicBool::new(false));
     watch_interrupts(Arc::clone(&meter.stop), Arc::clone(&over));
-    let report = ui.with_progress(&meter, |tell| run_pipeline(project, &pipeline, &meter, tell));
+    let report = ui.with_progress(&meter, |tell| run_pipeline(project, &pipeline, cluster, &meter, tell));
     over.store(true, Ordering::Relaxed);
     Ok(report?)
 }

@@ -79,7 +79,7 @@ fn migrate(folder: &Folder) -> Said {
 }
 
 /// Puts the project's vault into the server's database.
-fn move_in(folder: &Folder, server: &Server) {
+pub fn move_in(folder: &Folder, server: &Server) {
     put_vault(folder, &section(server, ""));
     migrate(folder).ok();
 }

@@ -1,5 +1,6 @@
 //! `cordon serve` and real clients of it: who is let in, what they get, and what happens when there is too much.
 
+mod active_directory;
 mod clients;
 #[path = "../../../../benches/load/clients.rs"]
 mod crowd;
@@ -12,6 +13,8 @@ mod oidc;
 mod postgres;
 #[path = "../../../kerberos/tests/it/realm.rs"]
 mod realm;
+#[path = "../../../directory/tests/it/samba.rs"]
+mod samba;
 mod scans;
 mod site;
 #[path = "../../../directory/tests/it/slapd.rs"]

@@ -3,6 +3,7 @@
 
 mod active_directory;
 mod open_ldap;
+mod samba;
 #[path = "../../../keystore/tests/it/servers.rs"]
 mod servers;
 mod settings;

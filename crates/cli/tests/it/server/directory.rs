@@ -12,7 +12,7 @@ use super::site::{Got, PASSWORD, Site, add_user, folder};
 use super::slapd::{self, Slapd};
 use crate::support::said;
 
-const COUNT: &str = "SELECT count(*) AS n FROM visits";
+pub(super) const COUNT: &str = "SELECT count(*) AS n FROM visits";
 const KEEP: u64 = 2;
 
 fn item(group: &str, more: Value) -> Value {
@@ -24,7 +24,7 @@ fn item(group: &str, more: Value) -> Value {
 }
 
 /// Readers see visits; of those in the ward ten, of other readers a hundred.
-fn policies() -> Value {
+pub(super) fn policies() -> Value {
     let resources = |columns: bool| {
         let mut all = json!({ "database": { "values": ["cordon"] }, "table": { "values": ["visits"] } });
         if columns {
