@@ -17,7 +17,7 @@ use crate::args::ExecutorArgs;
 use crate::ui::Failure;
 
 /// A worker that has more to do begins another one.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// An order names the files of one unit.
 const LARGEST: u64 = 256 << 20;

@@ -147,9 +147,7 @@ fn told(error: &SparkError) -> String {
 fn elsewhere(endpoint: &Endpoint, error: &SparkError) -> RunError {
     let exit = match error {
         SparkError::Endpoint { .. } => ExitKind::Usage,
-        SparkError::Unreachable { .. } | SparkError::NotTrusted { .. } | SparkError::Refused { .. } => {
-            ExitKind::Storage
-        }
+        SparkError::Unreachable { .. } | SparkError::NotTrusted { .. } | SparkError::Refused => ExitKind::Storage,
         SparkError::Cancelled => return RunError::Interrupted,
         _ => ExitKind::Failure,
     };

@@ -75,7 +75,7 @@ impl Cluster {
             let port = free_port();
             launch(self, &port.to_string());
             let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(120) && self.running[0].0.try_wait().unwrap().is_none() {
+            while begun.elapsed() < Duration::from_mins(2) && self.running[0].0.try_wait().unwrap().is_none() {
                 if fs::read_to_string(&log).unwrap_or_default().contains(started) {
                     return port;
                 }

@@ -276,13 +276,13 @@ fn killed_executors_retries_and_duplicates_change_nothing_and_a_stopped_run_goes
     let kept = || fs::metadata(&journal).map_or(0, |file| file.len());
     let waited = Instant::now();
     // That it has begun is a few hundred bytes, and each unit that is done a few more.
-    while kept() < 2000 && waited.elapsed() < Duration::from_secs(120) {
+    while kept() < 2000 && waited.elapsed() < Duration::from_mins(2) {
         sleep(Duration::from_millis(20));
     }
     let before = kept();
     assert!(before >= 2000 && child.try_wait().unwrap().is_none());
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    let stopped = said(child.wait_with_output_in(Duration::from_secs(60)));
+    let stopped = said(child.wait_with_output_in(Duration::from_mins(1)));
     assert_eq!(stopped.code, 1, "{}", stopped.err);
     assert!(stopped.err.contains("interrupted"), "{}", stopped.err);
     assert!(kept() >= before, "what is done is kept");
