@@ -320,12 +320,19 @@ pub struct Executor {
     meter: Meter,
     /// Vault and dossiers as the last order wanted them.
     people: Option<(String, Marks, People)>,
+    /// For which pipeline that was, and by which word.
+    last: Option<(String, String)>,
 }
 
 impl Executor {
     /// `meter`: to stop what is being done, from another thread.
     pub fn new(project: OpenProject, meter: Meter) -> Self {
-        Self { project, meter, people: None }
+        Self { project, meter, people: None, last: None }
+    }
+
+    /// Whether the run of the last order is over: there is nothing to wait for, and keys are not to stay in memory.
+    pub fn is_dismissed(&self) -> bool {
+        self.last.as_ref().is_some_and(|(pipeline, word)| matches!(self.finds(pipeline, word), Ok(false)))
     }
 
     /// Carries out one order, and says what it came to, sealed as the order is: what went wrong may name a file.
@@ -348,6 +355,7 @@ impl Executor {
             )
         })?;
         let label = answer_label(&order.run, order.task, &order.word);
+        self.last = Some((order.pipeline.clone(), order.word.clone()));
         let unit = order.unit.clone();
         let what =
             self.patiently(&order).unwrap_or_else(|error| Came::Failed { exit: error.exit(), text: told(&error) });
@@ -452,9 +460,12 @@ impl Executor {
 
     /// Whether the run that gave the order goes on, in this very folder.
     fn is_met(&self, order: &Order) -> Result<bool, RunError> {
-        let met: Option<String> =
-            read_sealed(&meeting_path(&self.project, &order.pipeline), &self.project.seal_key()?)?;
-        Ok(met.as_deref() == Some(order.word.as_str()))
+        self.finds(&order.pipeline, &order.word)
+    }
+
+    fn finds(&self, pipeline: &str, word: &str) -> Result<bool, RunError> {
+        let met: Option<String> = read_sealed(&meeting_path(&self.project, pipeline), &self.project.seal_key()?)?;
+        Ok(met.as_deref() == Some(word))
     }
 }
 

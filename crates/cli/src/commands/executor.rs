@@ -5,8 +5,8 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use cordon_pipeline::cluster::Executor;
 use cordon_pipeline::error::ExitKind;
@@ -16,6 +16,8 @@ use super::{Outcome, Place, os_user};
 use crate::args::ExecutorArgs;
 use crate::ui::Failure;
 
+/// How often it looks whether its run is over.
+const LOOK: Duration = Duration::from_secs(5);
 /// A worker that has more to do begins another one.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -44,8 +46,14 @@ pub fn executor(place: &Place, args: &ExecutorArgs) -> Outcome {
     });
     let mut executor = Executor::new(project, meter);
     let mut output = std::io::stdout().lock();
-    // With nothing to do for a while it goes, and its keys with it.
-    while let Ok(order) = orders.recv_timeout(IDLE) {
+    let mut last = Instant::now();
+    loop {
+        let order = match orders.recv_timeout(LOOK) {
+            Ok(order) => order,
+            // With nothing to do it goes, and its keys with it.
+            Err(RecvTimeoutError::Timeout) if last.elapsed() < IDLE && !executor.is_dismissed() => continue,
+            Err(_) => break,
+        };
         let answer = executor.carry_out(&order)?;
         let Ok(length) = u32::try_from(answer.len()) else {
             return Err(Failure::new(ExitKind::Failure, "an answer is too long"));
@@ -54,6 +62,7 @@ pub fn executor(place: &Place, args: &ExecutorArgs) -> Outcome {
         if written.and_then(|()| output.flush()).is_err() {
             break;
         }
+        last = Instant::now();
     }
     Ok(ExitCode::SUCCESS)
 }
