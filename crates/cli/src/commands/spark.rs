@@ -1,7 +1,7 @@
 //! A run's units on Apache Spark: this program is sent to the executors, once a session, and carries out orders there.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,8 +14,8 @@ use arrow_schema::{DataType, Field, Schema};
 use cordon_pipeline::cluster::Cluster;
 use cordon_pipeline::error::{ExitKind, RunError};
 use cordon_pipeline::progress::Meter;
+use cordon_pipeline::source::Hashed;
 use cordon_spark::{Argument, Endpoint, PythonFunction, Session, SparkError, Told, worker_python};
-use sha2::{Digest, Sha256};
 
 use super::{Place, os_user};
 use crate::args::RunArgs;
@@ -112,19 +112,10 @@ fn send_program(endpoint: &Endpoint, session: &Session) -> Result<(String, Strin
     let failed = |_| unsent();
     let path = std::env::current_exe().map_err(failed)?;
     let mut file = File::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    let mut length = 0;
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut piece).map_err(failed)?;
-        if read == 0 {
-            break;
-        }
-        length += read as u64;
-        hash.update(piece.get(..read).unwrap_or_default());
-    }
+    let mut hashed = Hashed::new(&mut file);
+    let length = io::copy(&mut hashed, &mut io::sink()).map_err(failed)?;
+    let digest = hashed.hash().hex();
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    let digest = data_encoding::HEXLOWER.encode(&hash.finalize());
     let name = format!("cordon-{}", digest.get(..16).unwrap_or_default());
     session.add_artifact(&format!("files/{name}"), &mut file, length).map_err(|error| elsewhere(endpoint, &error))?;
     Ok((name, digest))
