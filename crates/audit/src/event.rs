@@ -211,6 +211,9 @@ events! {
         table: String,
         version: u64,
         rows: u64,
+        /// Of the rows that were added, in whatever order: the same for the same rows, whoever made them. Keyed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows_digest: Option<Digest>,
         quarantined: u64,
         sources: Sources,
         policy_hash: Digest,

@@ -41,6 +41,7 @@ pub mod kdf;
 mod keys;
 mod master;
 pub mod password;
+mod prp;
 mod puncture;
 mod seal;
 mod sign;
@@ -59,6 +60,7 @@ pub use keys::{
     SubjectSealKey, SurrogateKey, TableMasterKey, VaultKey, random_bytes,
 };
 pub use master::{LocalMasterKeys, MasterKeys};
+pub use prp::BlockPermutation;
 pub use puncture::{Leaves, PuncturableKey};
 pub use seal::{Sealer, open, seal};
 pub use sign::{SigningKey, SigningKeys, VerifyingKey};

@@ -250,6 +250,7 @@ mod tests {
             table: "t".to_owned(),
             version,
             rows: 1,
+            rows_digest: None,
             quarantined: 0,
             sources: Sources::default(),
             policy_hash: Digest::of(&[b"p"]),

@@ -20,7 +20,7 @@ use cordon_audit::{Digest, Event, Label, Sources};
 use cordon_deid::policy::check::CompileOptions;
 use cordon_deid::recipe::Recipe;
 use cordon_engine::EngineError;
-use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema};
+use cordon_engine::tables::{AuditAnchor, Commit, Provenance, Staging, decode_schema, encode_schema, rows_digest};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -161,6 +161,9 @@ pub struct TableReport {
     pub table: String,
     pub version: u64,
     pub rows: u64,
+    /// Of all its rows, in whatever order: the same for the same rows under the same keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_digest: Option<String>,
 }
 
 /// Everything that the parts of a run share.
@@ -755,6 +758,8 @@ pub(crate) fn publish(
                 table: table.clone(),
                 version: before.as_ref().map_or(0, |version| version.manifest.version) + 1,
                 rows: change.add.iter().map(|part| part.rows).sum(),
+                rows_digest: rows_digest(change.add.iter().map(|part| part.rows_digest.as_deref()))
+                    .map(|hex| digest(&hex)),
                 quarantined: prepared
                     .done
                     .units
@@ -777,7 +782,7 @@ pub(crate) fn publish(
         let Some(version) = project.tables().current(table)? else { return Err(RunError::Internal("a commit")) };
         let (number, rows) = (version.manifest.version, version.rows());
         tell(Progress::Committed { table, version: number, rows });
-        reports.push(TableReport { table: table.clone(), version: number, rows });
+        reports.push(TableReport { table: table.clone(), version: number, rows, rows_digest: version.rows_digest() });
     }
     let mut done = prepared.done.clone();
     done.settle(clock().date_naive());

@@ -43,6 +43,7 @@ fn entries_are_found_by_time_kind_user_dataset_and_from_the_end() {
         table: "patients".into(),
         version: 2,
         rows: 10,
+        rows_digest: None,
         quarantined: 1,
         sources: Sources { count: 1, ids: vec![log.tag("source", b"smith.csv")] },
         policy_hash: cordon_audit::Digest([3; 32]),

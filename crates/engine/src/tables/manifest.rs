@@ -82,6 +82,9 @@ pub struct PartInfo {
     /// Where the key material stands beside the file: the digest of the data keys in it, which wrapping them anew does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_keys: Option<String>,
+    /// Of its rows in whatever order ([`rows_digest`](super::rows_digest)); older parts have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_digest: Option<String>,
 }
 
 /// An input that a part's rows came from. The id is a keyed hash: names of exports may name patients.

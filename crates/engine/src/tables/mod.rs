@@ -17,6 +17,7 @@ mod manifest;
 mod part;
 mod place;
 mod rewrap;
+mod row_digest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -28,12 +29,13 @@ use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use cordon_crypto::{CryptoError, SealKeys};
+use cordon_crypto::{CryptoError, KeyedHash, SealKeys};
 use cordon_storage::Store;
 use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use sha2::{Digest, Sha256};
 
 pub use key_use::{KeyUse, PartCount};
 pub use manifest::{AuditAnchor, Manifest, PartInfo, Provenance, SourceRef};
@@ -42,6 +44,8 @@ pub use part::{ENTROPY_METADATA, PartCompression, PartOptions, PartWriter};
 pub(crate) use place::{PartFile, read_material};
 use place::{Place, list, lock_file, make_dir, sync_dir};
 pub use rewrap::{RewrapProgress, Rewrapped};
+use row_digest::RowDigest;
+pub use row_digest::rows_digest;
 
 use crate::errors::EngineError;
 use crate::inputs::ParquetInput;
@@ -143,6 +147,16 @@ impl TableStore {
         &self.0.keys
     }
 
+    pub(crate) fn seal_keys(&self) -> &SealKeys {
+        &self.0.seal
+    }
+
+    /// One version, as long as its manifest is kept.
+    pub(crate) fn version(&self, table: &str, version: u64) -> Result<TableVersion, EngineError> {
+        check_name("table", table)?;
+        self.read_version(table, version)
+    }
+
     /// Names of the tables that have at least one version, sorted.
     pub fn tables(&self) -> Result<Vec<String>, EngineError> {
         let mut names = Vec::new();
@@ -186,7 +200,9 @@ impl TableStore {
             lock.lock_shared().map_err(|error| EngineError::io("lock the staging folder", &dir, &error))?;
             // A recovery may have removed the folder while this waited: then the lock keeps nobody out.
             if is_named(&lock, &dir.join(LOCK)) {
-                return Ok(Staging { dir, run: run.to_owned(), keys: self.0.keys.clone(), lock });
+                // From the first version of the key: what was written before a rotation is to be compared with what comes after.
+                let digest = RowDigest::new(&KeyedHash::for_key(self.0.seal.first_key()).derive("digests of rows"));
+                return Ok(Staging { dir, run: run.to_owned(), keys: self.0.keys.clone(), digest, lock });
             }
         }
         Err(EngineError::Internal("the staging folder is removed again and again"))
@@ -446,6 +462,23 @@ impl TableVersion {
         self.manifest.parts.iter().map(|part| part.rows).sum()
     }
 
+    /// What tells the parts from all others: their names, and what binds their content.
+    pub(crate) fn parts_digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in &self.manifest.parts {
+            for text in [&part.file, &part.footer_sha256] {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
+        data_encoding::HEXLOWER.encode(&hash.finalize())
+    }
+
+    /// Of all rows, in whatever order and however they are parted; `None` where a part is older than such digests.
+    pub fn rows_digest(&self) -> Option<String> {
+        rows_digest(self.manifest.parts.iter().map(|part| part.rows_digest.as_deref()))
+    }
+
     /// Whether the version, or one shortly before it, is of this commit.
     pub fn has_commit(&self, id: &str) -> bool {
         self.manifest.recent_commits.iter().any(|known| known == id)
@@ -464,6 +497,16 @@ impl TableVersion {
     /// Cheap and done before each scan: sizes, magic bytes and footers are those of the manifest.
     pub fn check_footers(&self) -> Result<(), EngineError> {
         self.each_part(|part| self.store.check_footer(&self.table, part))
+    }
+
+    /// The same for the parts whose [`Self::part_key`] is one of these, and whether their keys can be had.
+    pub(crate) fn check_parts(&self, keys: &BTreeSet<String>) -> Result<(), EngineError> {
+        let mut part = self.clone();
+        let mut manifest = Manifest::clone(&self.manifest);
+        manifest.parts.retain(|part| keys.contains(&self.part_key(part)));
+        part.manifest = Arc::new(manifest);
+        part.check_footers()?;
+        part.check_footer_key()
     }
 
     fn each_part(&self, check: impl Fn(&PartInfo) -> Result<(), EngineError> + Sync) -> Result<(), EngineError> {
@@ -555,13 +598,14 @@ pub struct Staging {
     dir: PathBuf,
     run: String,
     keys: KeyTools,
+    digest: RowDigest,
     lock: File,
 }
 
 impl Staging {
     pub fn part(&self, schema: &SchemaRef, options: &PartOptions) -> Result<PartWriter, EngineError> {
         let file = format!("{}-{}.parquet", self.run, random_name()?);
-        PartWriter::create(&self.dir, file, &self.run, &self.keys, schema, options)
+        PartWriter::create(&self.dir, file, &self.run, &self.keys, self.digest.clone(), schema, options)
     }
 
     /// Makes the names of its parts durable.

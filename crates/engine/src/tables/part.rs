@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{PartInfo, SourceRef};
 use super::place::{PartFile, read_tail, write_durably};
+use super::row_digest::RowDigest;
 use crate::errors::EngineError;
 use crate::keytools::{FileKeys, KeyTools, material_name};
 
@@ -63,6 +64,7 @@ pub struct PartWriter {
     file: String,
     run: String,
     rows: u64,
+    digest: RowDigest,
     key_ids: Vec<String>,
     /// Key material for beside it, and its digest.
     external: Option<(Vec<u8>, String)>,
@@ -74,6 +76,7 @@ impl PartWriter {
         file: String,
         run: &str,
         keys: &KeyTools,
+        digest: RowDigest,
         schema: &SchemaRef,
         options: &PartOptions,
     ) -> Result<Self, EngineError> {
@@ -88,13 +91,14 @@ impl PartWriter {
         let output = HashingFile { file: output, hash: Sha256::new(), bytes: 0 };
         let inner = ArrowWriter::try_new(output, schema.clone(), Some(properties))
             .map_err(|error| EngineError::parquet_at("write the part", &path, &error))?;
-        Ok(Self { inner, path, file, run: run.to_owned(), rows: 0, key_ids: keys.master_key_ids(schema), external })
+        let key_ids = keys.master_key_ids(schema);
+        Ok(Self { inner, path, file, run: run.to_owned(), rows: 0, digest, key_ids, external })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
         self.inner.write(batch).map_err(|error| EngineError::parquet_at("write the part", &self.path, &error))?;
         self.rows += batch.num_rows() as u64;
-        Ok(())
+        self.digest.add(batch)
     }
 
     pub fn rows(&self) -> u64 {
@@ -142,6 +146,7 @@ impl PartWriter {
             sources,
             key_ids: self.key_ids,
             external_keys: self.external.map(|(_, digest)| digest),
+            rows_digest: Some(self.digest.hex()),
         })
     }
 }
