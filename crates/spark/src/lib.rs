@@ -23,6 +23,7 @@
 
 mod endpoint;
 mod error;
+mod flow;
 mod function;
 mod grpc;
 mod line;
@@ -33,5 +34,6 @@ mod session;
 
 pub use endpoint::Endpoint;
 pub use error::{SparkError, worker_python};
+pub use flow::{Flow, partition_keys};
 pub use function::{Argument, PythonFunction};
 pub use session::{Canceller, Session, Told};

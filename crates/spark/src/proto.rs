@@ -174,8 +174,12 @@ pub(crate) struct Plan {
 pub(crate) struct Relation {
     #[prost(message, optional, tag = "1")]
     pub(crate) common: Option<RelationCommon>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(crate) set_operation: Option<Box<SetOperation>>,
     #[prost(message, optional, tag = "11")]
     pub(crate) local: Option<LocalRelation>,
+    #[prost(message, optional, boxed, tag = "27")]
+    pub(crate) repartition: Option<Box<RepartitionByExpression>>,
     #[prost(message, optional, boxed, tag = "28")]
     pub(crate) map_partitions: Option<Box<MapPartitions>>,
 }
@@ -191,6 +195,31 @@ pub(crate) struct LocalRelation {
     /// A stream of Arrow IPC.
     #[prost(bytes = "bytes", optional, tag = "1")]
     pub(crate) data: Option<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SetOperation {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub(crate) left: Option<Box<Relation>>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub(crate) right: Option<Box<Relation>>,
+    #[prost(int32, tag = "3")]
+    pub(crate) kind: i32,
+    #[prost(bool, optional, tag = "4")]
+    pub(crate) all: Option<bool>,
+}
+
+/// `SET_OP_TYPE_UNION`.
+pub(crate) const UNION: i32 = 2;
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RepartitionByExpression {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub(crate) input: Option<Box<Relation>>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) by: Vec<Expression>,
+    #[prost(int32, optional, tag = "3")]
+    pub(crate) partitions: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

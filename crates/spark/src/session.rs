@@ -4,13 +4,13 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::panic::catch_unwind;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_ipc::writer::StreamWriter;
 use bytes::Bytes;
 use futures::stream;
 use http_body::Frame;
@@ -21,17 +21,16 @@ use tokio::time::{sleep, timeout};
 
 use crate::endpoint::Endpoint;
 use crate::error::{SparkError, line};
+use crate::flow::Flow;
 use crate::function::PythonFunction;
 use crate::grpc::{Messages, decoded, framed};
 use crate::line::{AGENT, Body, GivenUp, Line};
 use crate::proto::{
     AddArtifactsRequest, AddArtifactsResponse, AnalyzePlanRequest, AnalyzePlanResponse, ArrowBatch, ArtifactBatch,
     ArtifactBegin, Chunk, ConfigOperation, ConfigRequest, ConfigSet, ExecutePlanRequest, ExecutePlanResponse,
-    Expression, INTERRUPT_ALL, INTERRUPT_OPERATION, InlineFunction, InterruptRequest, KeyValue, LocalRelation,
-    MAP_ARROW_ITER, MapPartitions, Nothing, Plan, Progress, PythonUdf, Relation, RelationCommon, ReleaseSessionRequest,
-    UnresolvedAttribute, UserContext, WholeArtifact,
+    INTERRUPT_ALL, INTERRUPT_OPERATION, InterruptRequest, KeyValue, Nothing, Progress, ReleaseSessionRequest,
+    UserContext, WholeArtifact,
 };
-use crate::schema;
 
 /// For what a server does at once. A new session takes some seconds.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -41,6 +40,8 @@ const BEAT_PATIENCE: Duration = Duration::from_secs(40);
 /// How long an operation may take to end after it was interrupted.
 const STOPPING: Duration = Duration::from_secs(10);
 const RELEASE: Duration = Duration::from_secs(5);
+/// How soon it is noticed that an operation is not to go on.
+const LOOK: Duration = Duration::from_millis(100);
 /// Of an artifact in one message.
 const CHUNK: usize = 256 * 1024;
 /// Letters of a version, or of an id that the server chose.
@@ -64,6 +65,7 @@ pub struct Session {
     /// Only gone while the session is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
+    closed: AtomicBool,
 }
 
 struct Shared {
@@ -119,7 +121,7 @@ impl Session {
             return Err(SparkError::protocol("it does not say its version"));
         }
         let handle = runtime.handle().clone();
-        Ok(Self { shared, version, runtime: Some(runtime), handle })
+        Ok(Self { shared, version, runtime: Some(runtime), handle, closed: AtomicBool::new(false) })
     }
 
     /// "4.3.0"
@@ -203,16 +205,25 @@ impl Session {
         }))
     }
 
-    /// Runs `function` over the rows of `input` on the executors (`mapInArrow`) and tells what comes, while it comes: rows in the
-    /// order of partitions, and how many tasks are done. Rows are in as many partitions as
-    /// `spark.sql.leafNodeDefaultParallelism` says, where there are as many.
-    ///
-    /// [`ControlFlow::Break`] interrupts it, and is no error. A server that goes away is noticed within about a minute, and is
-    /// [`SparkError::Unreachable`]: the operation cannot be attached to again, and is to be run anew.
+    /// Runs `function` over the rows of `input` on the executors and tells what comes; see [`execute`](Self::execute).
     pub fn map_in_arrow(
         &self,
         input: &RecordBatch,
         function: &PythonFunction<'_>,
+        told: &mut dyn FnMut(Told) -> ControlFlow<()>,
+    ) -> Result<(), SparkError> {
+        self.execute(&Flow::Mapped(Box::new(Flow::Rows(input)), function), &|| true, told)
+    }
+
+    /// Does what `flow` says and tells what comes, while it comes: rows in the order of partitions, and how many tasks are done.
+    ///
+    /// [`ControlFlow::Break`] interrupts it, and so does `goes_on`, which is asked now and then, when it says no: that is no error. A
+    /// server that goes away is noticed within about a minute, and is [`SparkError::Unreachable`]: the operation cannot be attached to
+    /// again, and is to be run anew.
+    pub fn execute(
+        &self,
+        flow: &Flow<'_>,
+        goes_on: &(dyn Fn() -> bool + Sync),
         told: &mut dyn FnMut(Told) -> ControlFlow<()>,
     ) -> Result<(), SparkError> {
         let operation = uuid()?;
@@ -221,12 +232,12 @@ impl Session {
             observed_session: self.shared.server.get().cloned(),
             user: Some(self.shared.user.clone()),
             operation_id: Some(operation.clone()),
-            plan: Some(plan(input, function)?),
+            plan: Some(flow.plan()?),
             client_type: Some(AGENT.to_owned()),
         };
         let body = Full::new(framed(&request)?).map_err(|never| match never {}).boxed_unsync();
         drop(request);
-        self.handle.block_on(self.shared.executed(body, &operation, told))
+        self.handle.block_on(self.shared.executed(body, &operation, goes_on, told))
     }
 
     /// What ends it from another thread.
@@ -234,18 +245,14 @@ impl Session {
         Canceller { shared: Arc::clone(&self.shared), handle: self.handle.clone() }
     }
 
-    /// Tells the server that the session is over, which ends what it still does and removes its files. Best effort.
-    pub fn close(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
+    /// Tells the server that the session is over, which ends what it still does and removes its files. Best effort, and once.
+    pub fn close(&self) {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let (sender, done) = std::sync::mpsc::channel();
         let shared = Arc::clone(&self.shared);
-        runtime.spawn(async move {
+        self.handle.spawn(async move {
             let request = ReleaseSessionRequest {
                 session_id: shared.id.clone(),
                 user: Some(shared.user.clone()),
@@ -256,7 +263,15 @@ impl Drop for Session {
         });
         // Of another thread's doing, so that a session may be dropped anywhere.
         let _ = done.recv_timeout(RELEASE);
-        runtime.shutdown_background();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -334,12 +349,28 @@ impl Shared {
         &self,
         body: Body,
         operation: &str,
+        goes_on: &(dyn Fn() -> bool + Sync),
         told: &mut dyn FnMut(Told) -> ControlFlow<()>,
     ) -> Result<(), SparkError> {
-        let mut messages = self.unless_cancelled(self.watched(self.line.begin("ExecutePlan", body))).await?;
+        let over = || async {
+            while goes_on() {
+                sleep(LOOK).await;
+            }
+        };
+        let beginning = self.unless_cancelled(self.watched(self.line.begin("ExecutePlan", body)));
+        let mut messages = tokio::select! {
+            messages = beginning => messages?,
+            () = over() => {
+                self.interrupt(Some(operation)).await;
+                return Ok(());
+            }
+        };
         let ended = {
             let reading = pin!(self.watched(self.read(&mut messages, told)));
-            self.unless_cancelled(reading).await
+            tokio::select! {
+                ended = self.unless_cancelled(reading) => ended,
+                () = over() => Ok(ControlFlow::Break(())),
+            }
         };
         match ended {
             Ok(ControlFlow::Continue(())) => Ok(()),
@@ -435,34 +466,6 @@ fn read_stream(data: Bytes) -> Option<Vec<RecordBatch>> {
     Some(found)
 }
 
-fn plan(input: &RecordBatch, function: &PythonFunction<'_>) -> Result<Plan, SparkError> {
-    let wrong = |_| SparkError::input("the batch cannot be written as Arrow's stream");
-    let mut data = Vec::with_capacity(input.get_array_memory_size().saturating_add(4096));
-    let mut writer = StreamWriter::try_new(&mut data, input.schema_ref()).map_err(wrong)?;
-    writer.write(input).map_err(wrong)?;
-    writer.finish().map_err(wrong)?;
-    drop(writer);
-    let numbered = |plan_id| Some(RelationCommon { plan_id: Some(plan_id) });
-    let local =
-        Relation { common: numbered(0), local: Some(LocalRelation { data: Some(data.into()) }), map_partitions: None };
-    let arguments = input.schema_ref().fields().iter().map(|field| Expression {
-        attribute: Some(UnresolvedAttribute { identifier: format!("`{}`", field.name().replace('`', "``")) }),
-    });
-    let function = InlineFunction {
-        name: function.name.to_owned(),
-        deterministic: false,
-        arguments: arguments.collect(),
-        python: Some(PythonUdf {
-            output: Some(schema::parse(function.returns)?),
-            eval_type: MAP_ARROW_ITER,
-            command: function.pickled().into(),
-            python: function.python.to_owned(),
-        }),
-    };
-    let map = MapPartitions { input: Some(Box::new(local)), function: Some(function) };
-    Ok(Plan { root: Some(Relation { common: numbered(1), local: None, map_partitions: Some(Box::new(map)) }) })
-}
-
 /// Exactly `size` bytes.
 fn chunk(source: &mut dyn Read, size: usize, name: &str) -> Result<Chunk, SparkError> {
     let mut data = Vec::with_capacity(size);
@@ -507,6 +510,7 @@ fn uuid() -> Result<String, SparkError> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use arrow_ipc::writer::StreamWriter;
 
     use super::*;
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
-use cordon_spark::{Argument, Endpoint, PythonFunction, Session, SparkError, Told, worker_python};
+use cordon_spark::{
+    Argument, Endpoint, Flow, PythonFunction, Session, SparkError, Told, partition_keys, worker_python,
+};
 use sha2::{Digest, Sha256};
 
 use crate::cluster::{Cluster, behind_tls};
@@ -70,6 +72,7 @@ fn a_cluster_runs_what_is_shipped_and_says_what_goes_wrong() {
     eprintln!("a name that is taken: {:?}", session.add_artifact("files/cordon", &mut &b"other"[..], 5));
     large_cells_and_odd_names(&session, &python);
     streams(&session, &python);
+    parted(&session, &python);
 
     let error = run(&session, 2, &function("same", &[], IDS, "2.7")).unwrap_err();
     assert_eq!(worker_python(&error).as_deref(), Some(&*python), "{error:?}");
@@ -96,6 +99,34 @@ fn not_whole(session: &Session) {
         let error = session.add_artifact("files/cordon", &mut std::io::repeat(7).take(there), told).unwrap_err();
         assert!(matches!(error, SparkError::Input { .. }), "{error:?}");
     }
+}
+
+/// Rows of two functions together, each in the partition that its key is made for.
+fn parted(session: &Session, python: &str) {
+    const PARTITIONS: u32 = 7;
+    let field =
+        |name: &str, kind: &str| format!(r#"{{"name":"{name}","type":"{kind}","nullable":true,"metadata":{{}}}}"#);
+    let returns =
+        |fields: [&str; 3]| format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(",").trim_end_matches(','));
+    let keyed = returns([&field("key", "integer"), &field("wanted", "long"), &field("id", "long")]);
+    let found = returns([&field("wanted", "long"), &field("partition", "long"), ""]);
+    let keys: Vec<u8> = partition_keys(PARTITIONS).iter().flat_map(|key| key.to_le_bytes()).collect();
+    let arguments = [Argument::Bytes(&keys)];
+    let (first, last) = (function("keyed", &arguments, &keyed, python), function("where", &[], &found, python));
+    let (some, others) = (ids(3), ids(2));
+    let of = [&some, &others].map(|rows| Flow::Mapped(Box::new(Flow::Rows(rows)), &first));
+    let parted = Flow::Parted { of: of.into(), by: "key", partitions: PARTITIONS };
+    let mut rows = 0;
+    session
+        .execute(&Flow::Mapped(Box::new(parted), &last), &|| true, &mut |told| {
+            if let Told::Batch(batch) = told {
+                rows += batch.num_rows();
+                assert_eq!(batch.column(0).as_ref(), batch.column(1).as_ref());
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(rows, 5 * PARTITIONS as usize);
 }
 
 fn shipped(session: &Session, python: &str) {

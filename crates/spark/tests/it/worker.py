@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import time
 
 import pyarrow
@@ -29,6 +30,22 @@ def seen(text, raw, number, batches):
 
 def same(batches):
     yield from batches
+
+
+def keyed(keys, batches):
+    """For each row one for every partition, under the key that leads there."""
+    keys = struct.unpack(f"<{len(keys) // 4}i", keys)
+    for batch in batches:
+        for id in batch.column(0).to_pylist():
+            columns = [pyarrow.array(keys, pyarrow.int32()), pyarrow.array(range(len(keys)), pyarrow.int64()), pyarrow.array([id] * len(keys), pyarrow.int64())]
+            yield pyarrow.RecordBatch.from_arrays(columns, ["key", "wanted", "id"])
+
+
+def where(batches):
+    """Where rows were wanted, and where they are."""
+    for batch in batches:
+        here = pyarrow.array([TaskContext.get().partitionId()] * batch.num_rows, pyarrow.int64())
+        yield pyarrow.RecordBatch.from_arrays([batch.column(1), here], ["wanted", "partition"])
 
 
 def slow(tenths, batches):
