@@ -93,7 +93,7 @@ pub enum Command {
     Backup(BackupCommand),
     /// Serve people and programs who log in, over HTTP and to clients of PostgreSQL, as `server` in cordon.yaml says.
     Serve(ServeArgs),
-    /// Carry out units of a run that another machine runs. `run --engine spark` has it started on executors.
+    /// Carry out units of a run, or stages of a query, for another machine. `--engine spark` has it started on executors.
     #[command(hide = true)]
     Executor(ExecutorArgs),
     /// Print the JSON Schema of a configuration file, for editors.
@@ -171,9 +171,22 @@ pub struct RunArgs {
     /// Forget what an interrupted run had done, and start afresh.
     #[arg(long)]
     pub restart: bool,
-    /// Where it is read, de-identified and written.
+    #[command(flatten)]
+    pub on: EngineArgs,
+}
+
+/// Who does the work.
+#[derive(ClapArgs)]
+pub struct EngineArgs {
+    /// Where it is read and computed.
     #[arg(long, value_enum, default_value = "embedded")]
     pub engine: EngineName,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct ClusterArgs {
     /// The Spark Connect server: `sc://HOST:PORT/;use_ssl=true`; else what SPARK_REMOTE says.
     #[arg(long, value_name = "URL")]
     pub remote: Option<String>,
@@ -323,6 +336,8 @@ pub struct SqlArgs {
     /// is replaced when the whole result is there, and not before.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub on: EngineArgs,
 }
 
 #[derive(ClapArgs)]

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::OutputFormat;
 
+#[derive(Clone)]
 pub struct Ui {
     pub format: OutputFormat,
     pub quiet: bool,
@@ -167,6 +168,17 @@ impl Ui {
             bar.finish_and_clear();
             outcome
         })
+    }
+
+    /// A bar of tasks that somebody else counts.
+    pub fn tasks(&self) -> ProgressBar {
+        let visible = !self.quiet && !self.json() && std::io::stderr().is_terminal();
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} tasks") {
+            bar.set_style(style);
+        }
+        bar
     }
 
     fn tell(&self, bar: &ProgressBar, event: &Progress<'_>) {

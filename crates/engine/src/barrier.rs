@@ -164,7 +164,7 @@ impl ExtensionPlanner for BarrierPlanner {
 /// The barrier in the physical plan. All that matters is what it leaves at the default: no filter, projection, limit or
 /// statistic passes.
 #[derive(Debug)]
-struct BarrierExec {
+pub(crate) struct BarrierExec {
     input: Arc<dyn ExecutionPlan>,
 }
 

@@ -15,6 +15,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
+use serde::{Deserialize, Serialize};
 
 use crate::keytools::KeyError;
 
@@ -67,6 +68,21 @@ pub enum EngineError {
     Revoked,
     #[error("an internal error of the engine ({0})")]
     Internal(&'static str),
+    /// Of a cluster, or of a machine of it. The text says where.
+    #[error("{text}")]
+    Elsewhere { fault: Fault, text: String },
+}
+
+/// What kind of trouble it is, where more than that and a text does not come from another machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    Failure,
+    Usage,
+    Denied,
+    Keys,
+    Storage,
+    Integrity,
 }
 
 /// What a query used up.
@@ -137,7 +153,8 @@ impl fmt::Display for PlanProblem {
 }
 
 /// What went wrong while rows were computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ExecutionProblem {
     #[error("a value could not be converted to the type that was asked for")]
@@ -167,6 +184,20 @@ pub enum ExecutionProblem {
 }
 
 impl EngineError {
+    /// What is left of it for another machine.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } | Self::Storage(_) => Fault::Storage,
+            Self::Damaged { .. } | Self::NotEncrypted { .. } => Fault::Integrity,
+            Self::KeyDenied { .. } | Self::KeyMaterial { .. } => Fault::Keys,
+            Self::NoSuchTable | Self::Refused { .. } | Self::Disclosure { .. } | Self::Revoked => Fault::Denied,
+            Self::Planning(problem) if problem.kind == PlanProblemKind::UnknownTable => Fault::Denied,
+            Self::Planning(_) => Fault::Usage,
+            Self::Elsewhere { fault, .. } => *fault,
+            _ => Fault::Failure,
+        }
+    }
+
     /// An error of the file system: the kind is kept, the text is not.
     pub fn io(what: &'static str, path: &Path, error: &io::Error) -> Self {
         if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>()) {

@@ -45,6 +45,7 @@
 
 mod barrier;
 mod bounds;
+pub mod cluster;
 pub mod errors;
 mod explain;
 pub mod inputs;
@@ -64,7 +65,8 @@ mod view;
 mod weight;
 
 pub use bounds::STACK;
-pub use errors::{EngineError, ExecutionProblem, PlanProblem, PlanProblemKind, QueryLimit};
+pub use cluster::{Job, JobStage, Piece, QueryCluster};
+pub use errors::{EngineError, ExecutionProblem, Fault, PlanProblem, PlanProblemKind, QueryLimit};
 pub use inputs::{InputKeys, ParquetInput};
 pub use keytools::{CordonEncryptionFactory, EncryptionLayout, KEY_CLASS_METADATA, KeyTools, MasterKeyNames};
 pub use limits::{QueryLimits, StillAllowed};

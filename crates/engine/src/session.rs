@@ -35,7 +35,8 @@ use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementIn, Statement};
 use futures::Stream;
 
 use crate::barrier::{BarrierPlanner, SecurityBarrier, guarded};
-use crate::errors::{EngineError, PlanProblemKind};
+use crate::cluster::{Asked, Order, Partitions, QueryCluster, Spread, Way};
+use crate::errors::{EngineError, Fault, PlanProblemKind};
 use crate::explain;
 use crate::keytools::{CordonEncryptionFactory, KeyTools};
 use crate::leakproof::PushDownToBarriers;
@@ -71,6 +72,8 @@ pub struct QueryOptions {
     pub max_rows: Option<u64>,
     /// How long one query may take from its planning on.
     pub max_time: Option<Duration>,
+    /// On a cluster, how many rows of one side of a join every task reads by itself at most; above, both sides are parted by the key.
+    pub broadcast_rows: usize,
 }
 
 impl fmt::Debug for QueryOptions {
@@ -83,6 +86,7 @@ impl fmt::Debug for QueryOptions {
             .field("threads", &self.threads)
             .field("max_rows", &self.max_rows)
             .field("max_time", &self.max_time)
+            .field("broadcast_rows", &self.broadcast_rows)
             .finish_non_exhaustive()
     }
 }
@@ -97,6 +101,7 @@ impl Default for QueryOptions {
             mask_key: None,
             max_rows: None,
             max_time: None,
+            broadcast_rows: 128 * 1024,
         }
     }
 }
@@ -191,6 +196,15 @@ impl QueryEngine {
     /// A session that knows the given views and nothing else: what is not among them is absent, not forbidden.
     /// It sees one version of each table for as long as it lives.
     pub fn session(&self, views: &[AuthorizedView]) -> Result<AuthorizedSession, EngineError> {
+        self.session_at(views, None)
+    }
+
+    /// The same with tables as they were at these versions.
+    pub(crate) fn session_at(
+        &self,
+        views: &[AuthorizedView],
+        at: Option<&BTreeMap<String, (u64, String)>>,
+    ) -> Result<AuthorizedSession, EngineError> {
         let state = self.state(Vec::new());
         // Made only where a policy is read.
         let mut policies = None;
@@ -199,9 +213,11 @@ impl QueryEngine {
         let mut versions = BTreeMap::new();
         let mut controlled = ControlledTables::new();
         for view in views {
-            let Some(version) = self.store.current(&view.table)? else {
-                continue;
+            let version = match at {
+                None => self.store.current(&view.table)?,
+                Some(at) => at.get(&view.table).map(|at| self.version_of(&view.table, at)).transpose()?,
             };
+            let Some(version) = version else { continue };
             let all = version.schema.fields().iter().map(|field| field.name().clone());
             let columns: Vec<String> = match &view.columns {
                 VisibleColumns::All => all.collect(),
@@ -210,7 +226,7 @@ impl QueryEngine {
             if columns.is_empty() {
                 continue;
             }
-            versions.insert(view.table.clone(), version.manifest.version);
+            versions.insert(view.table.clone(), version.clone());
             if let Some(control) = &view.output {
                 let table = self.controlled(&mut policies, view, &version, &columns, control.clone())?;
                 controlled.insert(view.table.clone(), table);
@@ -226,7 +242,18 @@ impl QueryEngine {
             catalog.register_schema(name, Arc::new(provider)).map_err(|error| EngineError::execution(&error))?;
         }
         let limits = (self.options.max_rows, self.options.max_time);
-        Ok(AuthorizedSession { state, visible, versions, limits, controlled, keys: self.store.keys().clone() })
+        Ok(AuthorizedSession {
+            state,
+            visible,
+            versions,
+            limits,
+            controlled,
+            views: views.to_vec(),
+            store: self.store.clone(),
+            spills: Arc::clone(&self.spills),
+            broadcast_rows: self.options.broadcast_rows,
+            cluster: None,
+        })
     }
 
     /// A view of a table of which only statistics leave, with its subject behind its columns.
@@ -279,6 +306,28 @@ impl QueryEngine {
         }
     }
 
+    /// The very version, and not one that only has its number.
+    pub(crate) fn version_of(&self, table: &str, (number, parts): &(u64, String)) -> Result<TableVersion, EngineError> {
+        let version = self.store.version(table, *number)?;
+        if version.parts_digest() == *parts {
+            return Ok(version);
+        }
+        Err(EngineError::Elsewhere {
+            fault: Fault::Usage,
+            text: "a table is not the one that the query is about\n  help: executors need the project's folder, or a copy that has the same \
+                   tables"
+                .to_owned(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &TableStore {
+        &self.store
+    }
+
+    pub(crate) fn spills(&self) -> &Arc<SealedSpills> {
+        &self.spills
+    }
+
     /// Most bytes of sealed temporary files that were in use at one time.
     pub fn peak_spill_bytes(&self) -> u64 {
         self.spills.peak_bytes()
@@ -326,10 +375,15 @@ impl QueryEngine {
 pub struct AuthorizedSession {
     state: SessionState,
     visible: VisibleNames,
-    versions: BTreeMap<String, u64>,
+    versions: BTreeMap<String, TableVersion>,
     limits: (Option<u64>, Option<Duration>),
     controlled: ControlledTables,
-    keys: KeyTools,
+    views: Vec<AuthorizedView>,
+    store: TableStore,
+    spills: Arc<SealedSpills>,
+    broadcast_rows: usize,
+    /// Where queries are computed that read so many bytes.
+    cluster: Option<(Arc<dyn QueryCluster>, u64)>,
 }
 
 /// What a statement answers, and the types of its parameters where it tells them.
@@ -354,6 +408,13 @@ enum Work {
 }
 
 impl AuthorizedSession {
+    /// Queries that read tables of so many bytes are carried out by a cluster, as far as they can be. What they answer is the same.
+    #[must_use]
+    pub fn on_cluster(mut self, cluster: Arc<dyn QueryCluster>, from: u64) -> Self {
+        self.cluster = Some((cluster, from));
+        self
+    }
+
     /// The tables that the session sees, and their columns.
     pub fn visible(&self) -> &BTreeMap<String, Vec<String>> {
         &self.visible
@@ -393,6 +454,15 @@ impl AuthorizedSession {
         let controlled = self.only_statistics(&state, &logical, gated.explain).await?;
         let mut optimized = state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
         let touched = self.touched(&optimized)?;
+        // What is released of statistics is decided here.
+        if controlled.is_none()
+            && !gated.explain
+            && let Some((plan, context)) = self.spread(&state, &gated, sql, parameters, &touched).await?
+        {
+            let schema = plan.schema();
+            let work = Work::Plan { plan, context, keys: self.store.keys().clone() };
+            return Ok(QueryRun { schema, touched, work, limits, allowed: None, output: None });
+        }
         let mut output = None;
         if let Some((plan, rule)) = controlled {
             output = Some(rule);
@@ -408,11 +478,61 @@ impl AuthorizedSession {
         Ok(QueryRun {
             schema,
             touched,
-            work: Work::Plan { plan, context, keys: self.keys.clone() },
+            work: Work::Plan { plan, context, keys: self.store.keys().clone() },
             limits,
             allowed: None,
             output,
         })
+    }
+
+    /// The plan with what a cluster computes of it, where there is one and it is worth it.
+    async fn spread(
+        &self,
+        state: &SessionState,
+        gated: &sql::Gated,
+        sql: &str,
+        parameters: &[ArrayRef],
+        touched: &[Touched],
+    ) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>, EngineError> {
+        let Some((cluster, from)) = &self.cluster else { return Ok(None) };
+        let read: Vec<&TableVersion> = touched.iter().filter_map(|touched| self.versions.get(&touched.table)).collect();
+        let bytes: u64 = read.iter().flat_map(|version| &version.manifest.parts).map(|part| part.bytes).sum();
+        if read.is_empty() || bytes < *from {
+            return Ok(None);
+        }
+        let groups = read.iter().map(|version| Spread::groups(version.manifest.parts.iter()).len());
+        let partitions = Partitions { count: Spread::partitions(groups), broadcast_rows: self.broadcast_rows };
+        let time = state.execution_props().query_execution_start_time.and_then(|time| time.timestamp_nanos_opt());
+        let time = time.ok_or(EngineError::Internal("the time of a query"))?;
+        let (plan, context) = self.plan_for_tasks(sql, parameters, time, partitions, false).await?;
+        let named = |view: &&AuthorizedView| gated.tables.contains(&view.table);
+        let views: Vec<&AuthorizedView> = self.views.iter().filter(named).collect();
+        let versions = gated.tables.iter().filter_map(|table| Some((table.clone(), self.versions.get(table)?)));
+        let named = |version: &TableVersion| (version.manifest.version, version.parts_digest());
+        let versions = versions.map(|(table, version)| (table, named(version))).collect();
+        let asked = Asked::new(sql, parameters, &views, versions, time, partitions)?;
+        let order = Order::new(asked, Spread::fingerprint(&plan), self.limits.1.unwrap_or(LONGEST))?;
+        let way =
+            Way { cluster: Arc::clone(cluster), seal: Arc::new(order.pieces()?), spills: Arc::clone(&self.spills) };
+        Ok(way.gathered(&plan, &order, self.store.seal_keys())?.map(|plan| (plan, context)))
+    }
+
+    /// How a question is planned for tasks, the same wherever it is.
+    pub(crate) async fn plan_for_tasks(
+        &self,
+        sql: &str,
+        parameters: &[ArrayRef],
+        time: i64,
+        partitions: Partitions,
+        unchecked: bool,
+    ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), EngineError> {
+        let gated = sql::gate(sql, &self.visible)?;
+        let mut state = Spread::state(&self.state, partitions, unchecked);
+        state.mark_start_execution();
+        state.execution_props_mut().query_execution_start_time = Some(chrono::DateTime::from_timestamp_nanos(time));
+        let logical = bound(self.logical(&state, &gated).await?, parameters)?;
+        let optimized = state.optimize(&logical).map_err(|error| EngineError::execution(&error))?;
+        Ok((physical(&state, &optimized).await?, state.task_ctx()))
     }
 
     /// What is run in the place of a query over tables of which only statistics leave; `None` when it reads no such table.
@@ -555,7 +675,7 @@ impl AuthorizedSession {
         Ok(columns
             .into_iter()
             .filter_map(|(table, columns)| {
-                let version = *self.versions.get(&table)?;
+                let version = self.versions.get(&table)?.manifest.version;
                 Some(Touched { table, version, columns: columns.into_iter().collect() })
             })
             .collect())
@@ -711,6 +831,8 @@ fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, 
 }
 
 const MAX_PARAMETERS: usize = 1000;
+/// How long a query on a cluster may take where nothing else is said.
+const LONGEST: Duration = Duration::from_hours(24);
 
 fn is_parameter(name: &str) -> bool {
     name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number > 0)

@@ -5,6 +5,7 @@
 //! deleted. Not `SealedWriter` of the crypto room, because a spill file is read while it is still being written: each
 //! flush ends a sealed frame. AES-256-GCM (SP 800-38D), the frame's number as nonce under a key of one file.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -51,6 +52,88 @@ impl SealedSpills {
     /// Most bytes of temporary files that were in use at one time.
     pub fn peak_bytes(&self) -> u64 {
         self.usage.peak.load(Ordering::Relaxed)
+    }
+}
+
+impl SealedSpills {
+    /// A place for pieces that are sealed already.
+    pub(crate) fn pieces(self: &Arc<Self>) -> SpilledPieces {
+        SpilledPieces { spills: Arc::clone(self), segments: BTreeMap::new(), last: 0 }
+    }
+}
+
+/// Sealed pieces in files without names. A file goes when all its pieces were taken.
+pub(crate) struct SpilledPieces {
+    spills: Arc<SealedSpills>,
+    segments: BTreeMap<u64, Segment>,
+    /// The one that is written.
+    last: u64,
+}
+
+struct Segment {
+    file: File,
+    end: u64,
+    /// Pieces that were not taken.
+    waiting: usize,
+}
+
+/// Where a piece waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Spilled {
+    segment: u64,
+    offset: u64,
+    length: u32,
+}
+
+const SEGMENT: u64 = 256 << 20;
+
+impl SpilledPieces {
+    pub(crate) fn put(&mut self, piece: &[u8]) -> io::Result<Spilled> {
+        let length = u32::try_from(piece.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        if self.segments.get(&self.last).is_none_or(|segment| segment.end >= SEGMENT) {
+            std::fs::create_dir_all(&self.spills.dir)?;
+            let file = tempfile::tempfile_in(&self.spills.dir)?;
+            let full = self.last;
+            self.last += 1;
+            self.segments.insert(self.last, Segment { file, end: 0, waiting: 0 });
+            self.free(full);
+        }
+        let Some(segment) = self.segments.get_mut(&self.last) else { return Err(io::ErrorKind::NotFound.into()) };
+        self.spills.usage.take(piece.len() as u64)?;
+        if let Err(error) = segment.file.write_all_at(piece, segment.end) {
+            self.spills.usage.used.fetch_sub(piece.len() as u64, Ordering::Relaxed);
+            return Err(error);
+        }
+        let at = Spilled { segment: self.last, offset: segment.end, length };
+        segment.end += piece.len() as u64;
+        segment.waiting += 1;
+        Ok(at)
+    }
+
+    pub(crate) fn take(&mut self, at: Spilled) -> io::Result<Vec<u8>> {
+        let Some(segment) = self.segments.get_mut(&at.segment) else { return Err(io::ErrorKind::NotFound.into()) };
+        let mut piece = vec![0; at.length as usize];
+        segment.file.read_exact_at(&mut piece, at.offset)?;
+        segment.waiting = segment.waiting.saturating_sub(1);
+        self.free(at.segment);
+        Ok(piece)
+    }
+
+    /// Lets go of a segment that nothing waits in and nothing is written to.
+    fn free(&mut self, number: u64) {
+        let done = |segment: &Segment| segment.waiting == 0 && number != self.last;
+        if self.segments.get(&number).is_some_and(done)
+            && let Some(segment) = self.segments.remove(&number)
+        {
+            self.spills.usage.used.fetch_sub(segment.end, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for SpilledPieces {
+    fn drop(&mut self) {
+        let rest: u64 = self.segments.values().map(|segment| segment.end).sum();
+        self.spills.usage.used.fetch_sub(rest, Ordering::Relaxed);
     }
 }
 
@@ -264,6 +347,30 @@ mod tests {
         spill.0.file.write_all_at(b"!", 6).unwrap();
         let spill: Arc<dyn SpillFile> = Arc::new(spill);
         assert!(read(&spill).await.is_err());
+    }
+
+    #[test]
+    fn pieces_are_given_back_when_they_were_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let spills = Arc::new(SealedSpills::new(dir.path(), 2 * SEGMENT));
+        let mut pieces = spills.pieces();
+        let mut waiting = std::collections::VecDeque::new();
+        let piece = |number: u8| vec![number; 40 << 20];
+        // More goes through than may be there at one time.
+        for number in 0..30 {
+            waiting.push_back((number, pieces.put(&piece(number)).unwrap()));
+            if waiting.len() > 3 {
+                let (number, at) = waiting.pop_front().unwrap();
+                assert!(pieces.take(at).unwrap() == piece(number));
+            }
+        }
+        assert!(spills.used_bytes() <= 2 * SEGMENT && spills.used_bytes() > 0);
+        drop(pieces);
+        assert_eq!(spills.used_bytes(), 0);
+        let mut pieces = spills.pieces();
+        let full = (0..).map_while(|_| pieces.put(&piece(0)).ok()).count();
+        assert_eq!(full as u64, 2 * SEGMENT / (40 << 20), "the limit of space is kept");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "files have no name");
     }
 
     #[test]

@@ -316,7 +316,7 @@ fn foreign() -> RunError {
 
 /// Carries out orders, on a machine of a cluster, with the project's keys in hand.
 pub struct Executor {
-    project: OpenProject,
+    project: Arc<OpenProject>,
     meter: Meter,
     /// Vault and dossiers as the last order wanted them.
     people: Option<(String, Marks, People)>,
@@ -326,7 +326,7 @@ pub struct Executor {
 
 impl Executor {
     /// `meter`: to stop what is being done, from another thread.
-    pub fn new(project: OpenProject, meter: Meter) -> Self {
+    pub fn new(project: Arc<OpenProject>, meter: Meter) -> Self {
         Self { project, meter, people: None, last: None }
     }
 

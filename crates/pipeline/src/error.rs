@@ -7,7 +7,7 @@ use cordon_crypto::CryptoError;
 use cordon_custody::CustodyError;
 use cordon_deid::kernel::KernelError;
 use cordon_deid::yaml::Issues;
-use cordon_engine::{EngineError, PlanProblemKind};
+use cordon_engine::{EngineError, Fault, PlanProblemKind};
 use cordon_phi::TokenError;
 use cordon_storage::StorageError;
 use cordon_vault::{KeyRingError, VaultError};
@@ -174,6 +174,17 @@ pub fn engine_exit(error: &EngineError) -> (&'static str, ExitKind) {
         EngineError::Execution(_) => ("failed on its data", ExitKind::Failure),
         EngineError::Limit(_) => ("limit", ExitKind::Failure),
         EngineError::Revoked => ("revoked", ExitKind::Denied),
+        EngineError::Elsewhere { fault, .. } => (
+            "cluster",
+            match fault {
+                Fault::Usage => ExitKind::Usage,
+                Fault::Denied => ExitKind::Denied,
+                Fault::Keys => ExitKind::Keys,
+                Fault::Storage => ExitKind::Storage,
+                Fault::Integrity => ExitKind::Integrity,
+                Fault::Failure => ExitKind::Failure,
+            },
+        ),
         _ => ("engine", ExitKind::Failure),
     }
 }

@@ -1,5 +1,7 @@
 //! The section `server` of `cordon.yaml` as written. `cordon-server` checks it and keeps to it.
 
+use std::path::PathBuf;
+
 use cordon_deid::yaml::At;
 use cordon_directory::DirectoryConfig;
 use schemars::JsonSchema;
@@ -22,6 +24,29 @@ pub struct ServerSection {
     /// The ways to log in; at least one.
     pub log_in: LogInSection,
     pub limits: LimitsSection,
+    /// A cluster that computes what is too large for one machine. Who may see what is decided, and put on the record, by the server as ever.
+    pub spark: Option<SparkSection>,
+}
+
+/// A Spark Connect server, as `cordon sql --engine spark` takes it. A token for it comes from `SPARK_CONNECT_AUTHENTICATE_TOKEN`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SparkSection {
+    /// `sc://HOST:PORT/;use_ssl=true`
+    pub remote: At<String>,
+    /// Queries of tables of so many bytes in all go to the cluster; the server answers smaller ones itself.
+    #[serde(default = "default_from")]
+    pub from: At<String>,
+    /// Where executors find the project's folder, when it is not where it is here.
+    #[serde(default)]
+    pub executor_project: Option<PathBuf>,
+    /// Executors have the program already, where their `CORDON_PROGRAM` says: it is not sent.
+    #[serde(default)]
+    pub installed: bool,
+}
+
+fn default_from() -> At<String> {
+    At::unplaced("1GiB".to_owned())
 }
 
 /// The server's certificate. Files are read again when they change; what cannot be read then leaves those of before in use.

@@ -7,7 +7,7 @@ use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
 use cordon_access::{Decision, Principal, Purpose, PurposeOfUse};
 use cordon_audit::DatasetAccess;
-use cordon_engine::{AuthorizedSession, AuthorizedView, Described, QueryEngine, QueryOptions};
+use cordon_engine::{AuthorizedSession, AuthorizedView, Described, QueryCluster, QueryEngine, QueryOptions};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 
@@ -35,11 +35,18 @@ pub struct Visible {
 pub struct Questions {
     project: Arc<OpenProject>,
     engine: Arc<Mutex<Option<Arc<QueryEngine>>>>,
+    cluster: Option<(Arc<dyn QueryCluster>, u64)>,
 }
 
 impl Questions {
     pub fn new(project: Arc<OpenProject>) -> Self {
-        Self { project, engine: Arc::default() }
+        Self { project, engine: Arc::default(), cluster: None }
+    }
+
+    /// Questions about tables of so many bytes are answered with the help of a cluster. Who may see what is decided here, as ever.
+    #[must_use]
+    pub fn on_cluster(self, cluster: Arc<dyn QueryCluster>, from: u64) -> Self {
+        Self { cluster: Some((cluster, from)), ..self }
     }
 
     pub fn project(&self) -> &Arc<OpenProject> {
@@ -147,12 +154,20 @@ impl Questions {
             Err(error) => return Err(asked.not_decided(error)?),
         };
         match engine.session(&views) {
-            Ok(session) => Ok((asked, session)),
+            Ok(session) => Ok((asked, self.placed(session))),
             Err(error) => Err(asked.not_planned(error)?),
         }
     }
 
-    fn engine(&self) -> Result<Arc<QueryEngine>, RunError> {
+    fn placed(&self, session: AuthorizedSession) -> AuthorizedSession {
+        match &self.cluster {
+            Some((cluster, from)) => session.on_cluster(Arc::clone(cluster), *from),
+            None => session,
+        }
+    }
+
+    /// What computes answers, for whoever carries out stages of questions that were decided elsewhere.
+    pub fn engine(&self) -> Result<Arc<QueryEngine>, RunError> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = &*engine {
             return Ok(Arc::clone(engine));
@@ -165,10 +180,17 @@ impl Questions {
             mask_key: Some(project.mask_key()?),
             ..QueryOptions::default()
         };
+        let options = with_broadcast_of_tests(options);
         let made = Arc::new(QueryEngine::new(options, project.tables().clone())?);
         *engine = Some(Arc::clone(&made));
         Ok(made)
     }
+}
+
+/// Tests have small tables, and joins of large ones to look at.
+fn with_broadcast_of_tests(options: QueryOptions) -> QueryOptions {
+    let rows = cfg!(debug_assertions).then(|| std::env::var("CORDON_BROADCAST_ROWS").ok()?.parse().ok()).flatten();
+    QueryOptions { broadcast_rows: rows.unwrap_or(options.broadcast_rows), ..options }
 }
 
 fn views(open: &BTreeMap<String, Decision>) -> Vec<AuthorizedView> {

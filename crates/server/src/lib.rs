@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use cordon_deid::yaml::Issues;
 use cordon_directory::DirectoryError;
+use cordon_engine::QueryCluster;
 use cordon_kerberos::KerberosError;
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::policies::Watch;
@@ -112,12 +113,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// `queries` is where queries are computed; what answers clients runs where this does.
+    /// `queries` is where queries are computed, and `cluster` where large ones are as far as they can be; what answers clients runs where
+    /// this does.
     pub async fn bind(
         project: Arc<OpenProject>,
         settings: Settings,
         tell: Tell,
         queries: Handle,
+        cluster: Option<Arc<dyn QueryCluster>>,
     ) -> Result<Self, StartError> {
         let tls = match &settings.tls {
             Some(files) => Some(Arc::new(Tls::open(files.clone(), settings.certificates.clone())?)),
@@ -132,7 +135,7 @@ impl Server {
         let postgres = listen(settings.postgres).await?;
         let flight = listen(settings.flight).await?;
         let for_metrics = listen(settings.metrics).await?;
-        let service = Arc::new(Service::new(project, settings, metrics, log_in, &key, queries));
+        let service = Arc::new(Service::new(project, settings, metrics, log_in, &key, queries, cluster));
         let again = Arc::default();
         Ok(Self { service, tls, http, postgres, flight, metrics: for_metrics, tell, again, _rules: rules })
     }

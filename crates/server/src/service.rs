@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use cordon_access::{Privilege, Purpose, PurposeOfUse};
 use cordon_audit::{Entry, Event, Filter, Label};
-use cordon_engine::{Described, EngineError, ExecutionProblem, PlanProblemKind, QueryLimit};
+use cordon_engine::{Described, EngineError, ExecutionProblem, PlanProblemKind, QueryCluster, QueryLimit};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::reveal::{Decided, Desk, Refusal as DeskRefusal};
@@ -283,8 +283,13 @@ impl Service {
         log_in: LogIn,
         key: &[u8; 32],
         queries: Handle,
+        cluster: Option<Arc<dyn QueryCluster>>,
     ) -> Self {
         let limits = settings.limits.clone();
+        let mut questions = Questions::new(Arc::clone(&project));
+        if let (Some(cluster), Some(spark)) = (cluster, &settings.spark) {
+            questions = questions.on_cluster(cluster, spark.from);
+        }
         let sessions = Sessions::new(Arc::clone(&project), Arc::new(log_in), limits, Arc::clone(&metrics), key);
         Self {
             clients: Places::new(settings.limits.connections, settings.limits.connections_of_one),
@@ -293,7 +298,7 @@ impl Service {
             sessions: Arc::new(sessions),
             cancels: Cancels::default(),
             flight: Kept::default(),
-            questions: Questions::new(Arc::clone(&project)),
+            questions,
             queries,
             project,
             checking: Checking::new(),

@@ -10,7 +10,7 @@ use cordon_deid::yaml::{At, Issue, Issues, Position, nearest};
 use cordon_directory::DirectoryConfig;
 use cordon_keystore::is_loopback;
 use cordon_pipeline::project::parse_bytes;
-use cordon_pipeline::server_config::{CertificateName, DirectoryFor, LimitsSection, ServerSection};
+use cordon_pipeline::server_config::{CertificateName, DirectoryFor, LimitsSection, ServerSection, SparkSection};
 
 use crate::log_in::Method;
 
@@ -33,6 +33,17 @@ pub struct Settings {
     pub denied: Option<PathBuf>,
     pub mfa: Option<Mfa>,
     pub limits: Limits,
+    pub spark: Option<Spark>,
+}
+
+/// Where large queries are computed.
+#[derive(Clone, Debug)]
+pub struct Spark {
+    pub remote: String,
+    /// Bytes of tables from which on a query is large.
+    pub from: u64,
+    pub executor_project: Option<PathBuf>,
+    pub installed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +260,7 @@ impl Settings {
             }
         });
         let limits = wrong.limits(&section.limits);
+        let spark = section.spark.as_ref().map(|spark| wrong.spark(spark));
         if !wrong.0.is_empty() {
             return Err(Issues(wrong.0));
         }
@@ -267,6 +279,7 @@ impl Settings {
             denied: log_in.denied.as_ref().map(|file| path(&file.value)),
             mfa,
             limits,
+            spark,
         })
     }
 }
@@ -314,6 +327,19 @@ impl Wrong {
             self.say(at.position, "this limit is none", "write a number from 1 to 100000");
         }
         at.value as usize
+    }
+
+    fn spark(&mut self, section: &SparkSection) -> Spark {
+        let from = parse_bytes(&section.from.value);
+        if from.is_none() {
+            self.say(section.from.position, "this is no size of tables", "write a number and `MiB`, `GiB` or `TiB`");
+        }
+        Spark {
+            remote: section.remote.value.clone(),
+            from: from.unwrap_or_default() as u64,
+            executor_project: section.executor_project.clone(),
+            installed: section.installed,
+        }
     }
 
     fn limits(&mut self, section: &LimitsSection) -> Limits {

@@ -11,23 +11,16 @@ use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::{RunReport, discard_interrupted, run as run_pipeline};
 
 use super::report::print_totals;
-use super::spark::Spark;
+use super::spark::{Spark, Units};
 use super::{Outcome, Place};
-use crate::args::{EngineName, RunArgs};
+use crate::args::RunArgs;
 use crate::ui::{self, Failure, Ui, plural};
 
 pub fn run(ui: &Ui, place: &Place, args: &RunArgs) -> Outcome {
-    let spark = match args.engine {
-        EngineName::Embedded if args.remote.is_some() || args.executor_project.is_some() || args.installed => {
-            return Err(Failure::usage(
-                "`--remote`, `--executor-project` and `--installed` are for a cluster\n  help: add `--engine spark`",
-            ));
-        }
-        EngineName::Embedded => None,
-        EngineName::Spark => Some(Spark::new(ui, place, args)?),
-    };
+    let spark = Spark::asked(&args.on, ui, place)?;
     let project = place.open()?;
-    let cluster = spark.as_ref().map(|spark| spark as &dyn Cluster);
+    let units = spark.as_ref().map(Units);
+    let cluster = units.as_ref().map(|units| units as &dyn Cluster);
     let report = run_named(ui, &project, &args.pipeline, cluster, args.restart);
     if let Some(spark) = spark {
         spark.close();
@@ -58,9 +51,9 @@ pub fn run_named(
     Ok(report?)
 }
 
-/// Ctrl-C ends the run at the next batch; what is done is kept and the next run carries on. A second one, or one when there
-/// is no run any more, ends the program at once: that loses nothing either.
-fn watch_interrupts(stop: Arc<AtomicBool>, over: Arc<AtomicBool>) {
+/// Ctrl-C says `stop`: a run ends at the next batch; what is done is kept and the next run carries on. A second one, or one when all is
+/// `over`, ends the program at once: that loses nothing either.
+pub fn watch_interrupts(stop: Arc<AtomicBool>, over: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
         runtime.block_on(async {

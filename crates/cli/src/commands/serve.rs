@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cordon_audit::{Event, Label};
+use cordon_engine::QueryCluster;
 use cordon_pipeline::error::{ExitKind, RunError};
 use cordon_pipeline::project::Project;
 use cordon_server::log_in::local::{self, UsersError};
@@ -14,8 +15,9 @@ use cordon_server::{Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
+use super::spark::{Queries, Spark};
 use super::{Outcome, Place, ask_passphrase};
-use crate::args::{ServeArgs, ServeCommand, ServeUserCommand};
+use crate::args::{ClusterArgs, ServeArgs, ServeCommand, ServeUserCommand};
 use crate::ui::{self, Failure, Ui};
 
 pub fn serve(ui: &Ui, place: &Place, args: ServeArgs) -> Outcome {
@@ -29,6 +31,19 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     let project = place.project()?;
     let section = project.file.server.as_ref();
     let settings = Settings::check(section, &project.file.access, &project.root).map_err(RunError::from)?;
+    let cluster = match &settings.spark {
+        Some(spark) => {
+            let args = ClusterArgs {
+                remote: Some(spark.remote.clone()),
+                executor_project: spark.executor_project.clone(),
+                installed: spark.installed,
+            };
+            let json = ui.json();
+            let spark = Spark::new(&args, &project.root, move |text| say(json, &text))?;
+            Some(Arc::new(Queries::new(spark, |_, _| {})))
+        }
+        None => None,
+    };
     let threads = project.threads;
     let project = Arc::new(project.open(&ask_passphrase, "server")?);
     let threads_for = |threads: usize| {
@@ -47,10 +62,10 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
             return Err(RunError::Internal("signals").into());
         };
         let json = ui.json();
-        let tell = move |text: &str| {
-            ui::line_to_stderr(&if json { serde_json::json!({ "server": text }).to_string() } else { text.to_owned() });
-        };
-        let server = Server::bind(project, settings, Arc::new(tell), computing).await.map_err(|error| told(&error))?;
+        let on = cluster.clone().map(|cluster| cluster as Arc<dyn QueryCluster>);
+        let tell = move |text: &str| say(json, text);
+        let server =
+            Server::bind(project, settings, Arc::new(tell), computing, on).await.map_err(|error| told(&error))?;
         let addresses = server.addresses();
         if ui.json() {
             let places: serde_json::Map<_, _> =
@@ -75,10 +90,18 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
             .await;
         Ok::<(), Failure>(())
     })?;
+    if let Some(cluster) = cluster {
+        cluster.close();
+    }
     // What blocks still, such as a store that does not answer, does not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     queries.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the operator may want to know.
+fn say(json: bool, text: &str) {
+    ui::line_to_stderr(&if json { serde_json::json!({ "server": text }).to_string() } else { text.to_owned() });
 }
 
 fn told(error: &StartError) -> Failure {

@@ -6,14 +6,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cordon_access::{Principal, PurposeOfUse};
 use cordon_engine::output::{OutputFormat as Format, write_result};
-use cordon_engine::{EngineError, OutputRule};
-use cordon_pipeline::error::RunError;
+use cordon_engine::{EngineError, OutputRule, QueryCluster};
+use cordon_pipeline::error::{ExitKind, RunError};
 use cordon_pipeline::project::OpenProject;
 use cordon_query::{Question, Questions};
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::run::watch_interrupts;
+use super::spark::{Queries, Spark};
 use super::{Outcome, Place, rights};
 use crate::args::{OutputFormat, SqlArgs};
 use crate::ui::{self, Failure, Ui, plural};
@@ -23,10 +28,34 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
         Some(path) => file_format(ui.format, path)?,
         None => ui.format,
     };
+    let spark = Spark::asked(&args.on, ui, place)?;
     let project = Arc::new(place.open_as(&args.user)?);
+    let bar = ui.tasks();
+    let cluster = spark.map(|spark| {
+        let bar = bar.clone();
+        let progress = move |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        };
+        Arc::new(Queries::new(spark, progress))
+    });
     let usage = |purpose| PurposeOfUse { purpose, project: args.research_project.clone(), reason: args.reason.clone() };
     let purpose = rights::purpose(&project, &args.user, &args.purpose)?;
-    let ask = |out: &mut dyn Output| asked(&project, &args.query, &args.user, usage(purpose), format, out);
+    let ask = |out: &mut dyn Output| {
+        let questions = match &cluster {
+            Some(cluster) => {
+                let cluster = Arc::clone(cluster) as Arc<dyn QueryCluster>;
+                Questions::new(Arc::clone(&project)).on_cluster(cluster, 0)
+            }
+            None => Questions::new(Arc::clone(&project)),
+        };
+        let answered = asked(&questions, cluster.is_some(), &args.query, &args.user, usage(purpose), format, out);
+        bar.finish_and_clear();
+        if let Some(cluster) = &cluster {
+            cluster.close();
+        }
+        answered
+    };
     if let Some(path) = &args.output {
         let (rows, rule) = ask(&mut NewFile::at(path))?;
         tell_kept(ui, &project);
@@ -163,12 +192,16 @@ pub fn query(
     out: &mut dyn Output,
 ) -> Result<u64, Failure> {
     let purpose = rights::purpose(project, user, purpose)?;
-    asked(project, sql, user, purpose.into(), format, out).map(|(rows, _)| rows)
+    asked(&Questions::new(Arc::clone(project)), false, sql, user, purpose.into(), format, out).map(|(rows, _)| rows)
 }
+
+/// How soon Ctrl-C is noticed.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Plans, puts the query on the record, and only then lets rows leave.
 fn asked(
-    project: &Arc<OpenProject>,
+    questions: &Questions,
+    elsewhere: bool,
     sql: &str,
     user: &str,
     usage: PurposeOfUse,
@@ -177,7 +210,7 @@ fn asked(
 ) -> Result<(u64, Option<OutputRule>), Failure> {
     let question = Question { principal: Principal::named(user), usage, sql: sql.to_owned() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(project.project.threads)
+        .worker_threads(questions.project().project.threads)
         .thread_stack_size(cordon_engine::STACK)
         .enable_all()
         .build()
@@ -188,8 +221,8 @@ fn asked(
         OutputFormat::Csv => Format::Csv,
         OutputFormat::Arrow => Format::Arrow,
     };
-    let answered = runtime.block_on(async {
-        let answer = Questions::new(Arc::clone(project)).ask(question).await?;
+    let answering = async {
+        let answer = questions.ask(question).await?;
         let rule = answer.output_rule();
         let (rows, record) = answer.into_parts();
         let written = write_result(rows, format, &mut *out).await;
@@ -201,6 +234,36 @@ fn asked(
             Ok(rows) => record.finished(rows).await.map(|()| (rows, rule)),
             Err(error) => Err(record.failed(error).await),
         }
+    };
+    if !elsewhere {
+        return runtime.block_on(answering).map_err(Failure::query);
+    }
+    // What was begun elsewhere does not end with this process.
+    let (stop, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    watch_interrupts(Arc::clone(&stop), Arc::clone(&over));
+    let stopped = async {
+        let kinds = [SignalKind::terminate(), SignalKind::hangup()];
+        let [Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else { return std::future::pending().await };
+        let interrupted = async {
+            while !stop.load(Ordering::Relaxed) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = interrupted => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    };
+    let answered = runtime.block_on(async {
+        tokio::select! {
+            answered = answering => Some(answered),
+            () = stopped => None,
+        }
     });
-    answered.map_err(Failure::query)
+    over.store(true, Ordering::Relaxed);
+    match answered {
+        Some(answered) => answered.map_err(Failure::query),
+        None => Err(Failure::new(ExitKind::Failure, "the query was interrupted")),
+    }
 }

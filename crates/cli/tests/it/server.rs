@@ -16,7 +16,7 @@ mod realm;
 #[path = "../../../directory/tests/it/samba.rs"]
 mod samba;
 mod scans;
-mod site;
+pub mod site;
 #[path = "../../../directory/tests/it/slapd.rs"]
 mod slapd;
 mod taken_back;

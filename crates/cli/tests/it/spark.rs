@@ -1,6 +1,8 @@
 //! Apache Spark with executors in processes of their own. A profile of its own: `cargo nextest run --profile spark`.
 
 mod cluster;
+mod oldest;
+mod queries;
 mod runs;
 
 use crate::python::pytest;

@@ -6,6 +6,7 @@ mod foreign_files;
 mod interop;
 mod key_material;
 mod limits;
+mod on_cluster;
 mod output_control;
 mod planted;
 mod queries;

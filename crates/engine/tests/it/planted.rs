@@ -242,25 +242,32 @@ fn visits_batch(copy: bool) -> RecordBatch {
     batch(columns)
 }
 
-fn filled(root: &Path, copy: bool) -> TableStore {
+fn filled(root: &Path, copy: bool, parts: usize) -> TableStore {
     let store = store(root);
     for (table, batch) in [("people", people_batch(copy)), ("visits", visits_batch(copy))] {
-        let part = stage(&store, table, "run-1", &batch, "a.csv");
-        store.commit(table, &commit("run-1", &batch.schema(), vec![part])).unwrap();
+        let rows = batch.num_rows().div_ceil(parts);
+        let slice = |part: usize| batch.slice(part * rows, rows.min(batch.num_rows() - part * rows));
+        let staged = (0..parts).map(|part| stage(&store, table, "run-1", &slice(part), "a.csv")).collect();
+        store.commit(table, &commit("run-1", &batch.schema(), staged)).unwrap();
     }
     store
 }
 
-fn engine(store: TableStore, threads: usize) -> QueryEngine {
-    let options = QueryOptions {
+/// The real rows, in so many parts for each table, and what a query may use that joins no table as a whole.
+pub fn in_parts(root: &Path, parts: usize) -> (TableStore, QueryOptions) {
+    let options = QueryOptions { threads: 1, broadcast_rows: 0, ..options(1) };
+    (filled(root, false, parts), options)
+}
+
+fn options(threads: usize) -> QueryOptions {
+    QueryOptions {
         memory_limit: 256 << 20,
         tmp_dir: tmp_dir(),
         tmp_limit: 1 << 30,
         threads,
         mask_key: Some(KeyedHash::new(&KEY)),
         ..QueryOptions::default()
-    };
-    QueryEngine::new(options, store).unwrap()
+    }
 }
 
 pub struct Planted {
@@ -277,8 +284,9 @@ pub struct Planted {
 
 pub fn planted(threads: usize) -> Planted {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let real = engine(filled(dirs[0].path(), false), threads);
-    let prepared = engine(filled(dirs[1].path(), true), threads);
+    let engine = |store| QueryEngine::new(options(threads), store).unwrap();
+    let real = engine(filled(dirs[0].path(), false, 1));
+    let prepared = engine(filled(dirs[1].path(), true, 1));
     let all = || vec![AuthorizedView::all("people"), AuthorizedView::all("visits")];
     let walls: Vec<AuthorizedView> = views()
         .into_iter()

@@ -533,6 +533,12 @@ async fn check(planted: &Planted, sql: &str, tally: &mut Tally) -> Result<(), St
     ))
 }
 
+/// The query of this number.
+pub fn random_query(seed: u64, n: u64) -> String {
+    let rng = Rng((seed << 32) + n);
+    Queries { rng, names: 0, ctes: Vec::new(), subqueries: true }.statement()
+}
+
 /// Every third of the queries, so that the thirds run beside each other; one of them on two threads.
 async fn third(of: u64) {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
@@ -541,8 +547,7 @@ async fn third(of: u64) {
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for n in (of..count).step_by(3) {
-        let rng = Rng((seed << 32) + n);
-        let sql = Queries { rng, names: 0, ctes: Vec::new(), subqueries: true }.statement();
+        let sql = random_query(seed, n);
         if let Err(failure) = check(&planted, &sql, &mut tally).await {
             failures.push(format!("query {n}: {failure}"));
         }

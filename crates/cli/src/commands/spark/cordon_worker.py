@@ -1,6 +1,6 @@
-"""On executors of Apache Spark: hands orders to the program `cordon`, and its answers back.
+"""On executors of Apache Spark: hands orders to the program `cordon`, and what it answers back.
 
-Both are sealed; neither rows nor keys come through here.
+All of it is sealed; neither rows nor keys come through here in clear.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ _running = None
 
 
 def carry_out(name, digest, project, run, batches):
-    """For `mapInArrow`: each row is an order; out come an answer, or an exit code and what is wrong."""
+    """For `mapInArrow`: each row is an order for a unit; out come an answer, or an exit code and what is wrong."""
     for batch in batches:
         for order in batch.column(0):
-            answer, code, trouble = _one(name, digest, project, run, order.as_py())
+            answer, code, trouble = _one((name, digest, project, run), order.as_py())
             yield pyarrow.RecordBatch.from_arrays(
                 [
                     pyarrow.array([answer], pyarrow.binary()),
@@ -32,33 +32,110 @@ def carry_out(name, digest, project, run, batches):
             )
 
 
-def _one(name, digest, project, run, order):
-    global _running
-    key = (name, digest, project, run)
-    # It goes by itself when it had nothing to do for a while.
-    if _running is not None and (_running.key != key or _running.process.poll() is not None):
-        _running.end()
-        _running = None
+def _one(key, order):
     for again in (True, False):
-        if _running is None:
-            try:
-                _running = _Program(key)
-            except _Missing as missing:
-                return None, 2, str(missing)
         try:
-            return _running.ask(order), 0, None
+            return _begun(key).ask(order), 0, None
+        except _Missing as missing:
+            return None, 2, str(missing)
         except _Ended as ended:
-            _running = None
+            _end()
+            # It goes by itself when it had nothing to do for a while.
             if ended.code == 0 and again:
                 continue
-            if ended.code < 0:
-                # Killed, or out of memory: another attempt may do better.
-                raise RuntimeError("the program of this executor was ended from outside") from None
-            return None, ended.code or 1, str(ended)
+            return None, ended.passing(), str(ended)
         except BaseException:
-            _running.end()
-            _running = None
+            _end()
             raise
+
+
+# Sides of pieces that are none: what a task came to instead, sealed; and an exit code with a text.
+_FAILED, _TROUBLE = -1, -2
+# Pieces that leave together.
+_PIECES, _BYTES = 64, 1 << 20
+
+
+def stage(name, digest, project, order, keys, batches):
+    """For `mapInArrow`: the rows of a partition are the pieces of one task of a query's stage; out come those that it sends."""
+    keys = struct.unpack(f"<{len(keys) // 4}i", keys)
+    task, failed, program = None, [], None
+    try:
+        for batch in batches:
+            for number, side, piece in zip(*(batch.column(at).to_pylist() for at in (1, 2, 3))):
+                if side < 0:
+                    failed.append((number, side, piece))
+                    continue
+                if task is None:
+                    task = number
+                    program = _stage((name, digest, project, "queries"), order, task)
+                elif task != number:
+                    raise RuntimeError("Spark put two tasks in one partition")
+                if piece is not None:
+                    program.send(b"P", struct.pack("<I", side) + piece)
+        if failed:
+            # Nobody takes what this task would send.
+            if program is not None:
+                _end()
+            yield _batch([(0, *one) for one in failed])
+            return
+        if program is None:
+            return
+        program.send(b"E")
+        held, size = [], 0
+        for number, side, piece in program.pieces():
+            held.append((keys[number] if side >= 0 and keys else 0, number, side, piece))
+            size += len(piece)
+            if len(held) >= _PIECES or size >= _BYTES:
+                yield _batch(held)
+                held, size = [], 0
+        if held:
+            yield _batch(held)
+    except _Missing as missing:
+        yield _batch([(0, 2, _TROUBLE, str(missing).encode())])
+    except _Ended as ended:
+        _end()
+        yield _batch([(0, ended.passing() or 1, _TROUBLE, str(ended).encode())])
+    except BaseException:
+        # Whoever took what this sent has gone, or something else: nobody reads what the program has to say.
+        _end()
+        raise
+
+
+def _stage(key, order, task):
+    for again in (True, False):
+        program = _begun(key)
+        try:
+            program.send(b"S", order)
+            program.send(b"T", struct.pack("<I", task))
+            program.take(b"R")
+            return program
+        except _Ended as ended:
+            _end()
+            if ended.code != 0 or not again:
+                raise
+
+
+def _batch(rows):
+    columns = list(zip(*rows))
+    types = [pyarrow.int32()] * 3 + [pyarrow.binary()]
+    return pyarrow.RecordBatch.from_arrays([pyarrow.array(column, of) for column, of in zip(columns, types)], ["key", "task", "side", "piece"])
+
+
+def _begun(key):
+    """The program, for what it was begun or anew."""
+    global _running
+    if _running is not None and (_running.key != key or _running.process.poll() is not None):
+        _end()
+    if _running is None:
+        _running = _Program(key)
+    return _running
+
+
+def _end():
+    global _running
+    if _running is not None:
+        _running.end()
+        _running = None
 
 
 class _Missing(Exception):
@@ -69,6 +146,12 @@ class _Ended(Exception):
     def __init__(self, code, text):
         super().__init__(text)
         self.code = code
+
+    def passing(self):
+        """The exit code. Killed, or out of memory: another attempt may do better."""
+        if self.code < 0:
+            raise RuntimeError("the program of this executor was ended from outside") from None
+        return self.code
 
 
 class _Program:
@@ -113,16 +196,44 @@ class _Program:
             return self._begin(f"/proc/self/fd/{program.fileno()}", words, [program.fileno()])
 
     def ask(self, order):
+        self.send(b"U", order)
+        return self.take(b"A")
+
+    def send(self, kind, content=b""):
         try:
-            self.process.stdin.write(struct.pack("<I", len(order)) + order)
-            self.process.stdin.flush()
-            answer = self._read(struct.unpack("<I", self._read(4))[0])
+            self.process.stdin.write(kind + struct.pack("<I", len(content)))
+            self.process.stdin.write(content)
+            if kind != b"P":
+                self.process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
+
+    def take(self, kind):
+        found, content = self._frame()
+        if found != kind:
+            raise RuntimeError("the program of this executor does not say what it was asked for")
+        return content
+
+    def pieces(self):
+        """What it sends for a task: for which one, as what side, and the piece."""
+        while True:
+            kind, content = self._frame()
+            if kind == b"E":
+                return
+            number, side = struct.unpack_from("<ii", content)
+            yield number, side, content[8:]
+
+    def _frame(self):
+        try:
+            kind, length = struct.unpack("<cI", self._read(5))
+            return kind, self._read(length)
         except (OSError, EOFError):
-            code = self.process.wait()
-            self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 4000))
-            text = self.said.read().decode("utf-8", "replace").strip()
-            raise _Ended(code, text) from None
-        return answer
+            raise self._ended() from None
+
+    def _ended(self):
+        code = self.process.wait()
+        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - 4000))
+        return _Ended(code, self.said.read().decode("utf-8", "replace").strip())
 
     def _read(self, length):
         pieces = self.process.stdout.read(length)

@@ -15,6 +15,7 @@ const SECRET: &str = "a-secret-of-this-cluster-6b1f";
 pub struct Cluster {
     pub remote: String,
     home: PathBuf,
+    python: PathBuf,
     dir: tempfile::TempDir,
     /// The last one first to stop.
     running: Vec<Running>,
@@ -23,8 +24,12 @@ pub struct Cluster {
 impl Cluster {
     /// `more`: lines of `spark-defaults.conf`.
     pub fn start(more: &str) -> Option<Self> {
-        let python = PathBuf::from(python());
-        let found = Command::new(&python)
+        Self::start_by(Path::new(&python()), more)
+    }
+
+    /// By the PySpark that this Python has.
+    pub fn start_by(python: &Path, more: &str) -> Option<Self> {
+        let found = Command::new(python)
             .args(["-c", "import pyspark, os; print(os.path.dirname(pyspark.__file__))"])
             .output()
             .ok()
@@ -32,7 +37,7 @@ impl Cluster {
         let Some(found) = found else { return absent("pyspark") };
         let home = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["conf", "events", "local", "work1", "work2", "logs"] {
+        for folder in ["conf", "events", "local", "work1", "work2", "logs", "tmp"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         let at = |folder: &str| dir.path().join(folder).display().to_string();
@@ -47,7 +52,8 @@ impl Cluster {
             events = at("events"),
         );
         fs::write(dir.path().join("conf/spark-defaults.conf"), settings).unwrap();
-        let mut cluster = Self { remote: String::new(), home, dir, running: Vec::new() };
+        let python = python.to_owned();
+        let mut cluster = Self { remote: String::new(), home, python, dir, running: Vec::new() };
         let class = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--webui-port", "0", "--port"];
         let master = cluster.at_a_port("master", "Starting Spark master at", |cluster, port| {
             cluster.launch("spark-class", "master", &[&class[..], &[port]].concat());
@@ -93,7 +99,9 @@ impl Cluster {
             .env("SPARK_HOME", &self.home)
             .env("SPARK_CONF_DIR", self.dir.path().join("conf"))
             .env("SPARK_LOCAL_IP", "127.0.0.1")
-            .env("PYSPARK_PYTHON", python())
+            .env("PYSPARK_PYTHON", &self.python)
+            .env("TMPDIR", self.dir.path().join("tmp"))
+            .env("JAVA_TOOL_OPTIONS", format!("-Djava.io.tmpdir={}", self.dir.path().join("tmp").display()))
             .env("SPARK_DAEMON_MEMORY", "512m")
             .current_dir(self.dir.path())
             .stdin(Stdio::null())

@@ -1,7 +1,7 @@
 //! `cordon run --engine spark`: the rows of a run here, whatever happens to executors; nothing of patients or keys in what a cluster
 //! writes; other folders, programs and servers are refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -50,7 +50,7 @@ const KEYED_SOURCES: &str = "
 ";
 
 /// The program as it is handed out, without what is there for debuggers: it is sent to the executors.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let whole = Path::new(env!("CARGO_BIN_EXE_cordon"));
@@ -66,7 +66,7 @@ fn program() -> &'static Path {
 }
 
 /// A setting by which executors have the program.
-fn installed() -> String {
+pub fn installed() -> String {
     format!("spark.executorEnv.CORDON_PROGRAM {}", program().display())
 }
 
@@ -77,16 +77,16 @@ fn command(folder: &Folder, remote: &str, more: &[&str]) -> Command {
     command
 }
 
-fn on_spark(folder: &Folder, remote: &str, more: &[&str]) -> Said {
+pub fn on_spark(folder: &Folder, remote: &str, more: &[&str]) -> Said {
     said(command(folder, remote, more).output().unwrap())
 }
 
-fn pipeline(folder: &Folder) -> &'static str {
+pub fn pipeline(folder: &Folder) -> &'static str {
     if folder.path().join("pipelines/test.yaml").is_file() { "test" } else { "nightly" }
 }
 
 /// The same project with the same keys and tokens, which has read nothing yet.
-fn twin(of: &Folder) -> Folder {
+pub fn twin(of: &Folder) -> Folder {
     let folder = Folder { dir: tempfile::tempdir().unwrap() };
     copy_tree(&of.path(), &folder.path());
     let state = format!(".cordon/state/{}", pipeline(of));
@@ -105,7 +105,7 @@ fn hospital(patients: u32) -> Folder {
     folder
 }
 
-fn keyed() -> Folder {
+pub fn keyed() -> Folder {
     let folder = Folder::with(KEYED, KEYED_SOURCES);
     let ssn = |n: usize| format!("{:03}{:02}{:04}", 100 + n / 9000, 10 + n % 80, 1000 + n % 9000);
     for file in 0..4 {
@@ -158,12 +158,12 @@ fn is_tidy(folder: &Folder, here: &Folder) {
 }
 
 /// Whether the program carries out orders for this project, on whatever machine.
-fn at_work(folder: &Folder) -> Vec<String> {
+pub fn at_work(folder: &Folder) -> Vec<String> {
     processes(&["executor --threads", &folder.path().display().to_string()])
 }
 
 /// What stands for patients and keys: none of it is in what a cluster wrote.
-fn secrets(folder: &Folder) -> BTreeSet<Vec<u8>> {
+pub fn secrets(folder: &Folder) -> BTreeSet<Vec<u8>> {
     let mut all: BTreeSet<Vec<u8>> = BTreeSet::from([b"CANARY".to_vec()]);
     if let Ok(patients) = fs::read_to_string(folder.path().join("data/csv/patients.csv")) {
         let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(patients.as_bytes());
@@ -190,7 +190,7 @@ fn secrets(folder: &Folder) -> BTreeSet<Vec<u8>> {
 }
 
 /// Looks through all that the cluster wrote. Returns how many bytes that was.
-fn none_of(secrets: &BTreeSet<Vec<u8>>, folder: &Path) -> usize {
+pub fn none_of(secrets: &BTreeSet<Vec<u8>>, folder: &Path) -> usize {
     let look = aho_corasick::AhoCorasick::new(secrets).unwrap();
     let mut files = Vec::new();
     collect(folder, &mut files);
@@ -228,7 +228,9 @@ fn a_run_on_a_cluster_makes_the_rows_of_a_run_here_and_shows_nothing_to_it() {
         assert_eq!(counts(&report), counts(&embedded), "{what}");
         // And once more here, with the tokens that executors made.
         let again = twin(&first);
-        again.run_json(pipeline(&again), code);
+        let once_more = again.run_json(pipeline(&again), code);
+        assert_eq!(digests(&report), digests(&once_more), "{what}");
+        assert_eq!(on_record(&first), on_record(&again), "{what}");
         let rows = first.everything();
         assert!(rows.len() > 400 && rows == again.everything(), "{what}: other rows than those of a run here");
         assert_eq!(token_counts(&first), token_counts(&here), "{what}");
@@ -251,6 +253,21 @@ fn a_run_on_a_cluster_makes_the_rows_of_a_run_here_and_shows_nothing_to_it() {
         let seen = std::panic::catch_unwind(|| none_of(&control, &cluster.files().join("events")));
         assert!(seen.is_err(), "there were event logs to look through");
     }
+}
+
+/// Of the rows of each table, in whatever order.
+pub fn digests(report: &Value) -> BTreeMap<String, String> {
+    let tables = report["tables"].as_array().unwrap().iter();
+    tables.map(|table| (table["table"].to_string(), table["rows_digest"].as_str().unwrap().to_owned())).collect()
+}
+
+/// The same of what the last run added, as the record has it.
+fn on_record(folder: &Folder) -> BTreeMap<String, String> {
+    let committed = folder.audit("table_committed");
+    committed
+        .iter()
+        .map(|event| (event["table"].to_string(), event["rows_digest"].as_str().unwrap().to_owned()))
+        .collect()
 }
 
 /// How many tokens there are, by domain.
@@ -323,7 +340,8 @@ fn killed_executors_retries_and_duplicates_change_nothing_and_a_stopped_run_goes
     let embedded = here.run_json("nightly", 3);
     assert_eq!(counts(&report)["rows_in"], counts(&embedded)["rows_in"]);
     let again = twin(&first);
-    again.run_json("nightly", 3);
+    let once_more = again.run_json("nightly", 3);
+    assert_eq!(digests(&report), digests(&once_more));
     assert!(first.everything() == again.everything(), "other rows than those of a run here");
     assert_eq!(token_counts(&first), token_counts(&here), "each value has one token");
     is_tidy(&first, &here);

@@ -21,15 +21,16 @@ pub struct Capture(Child);
 
 impl Capture {
     /// `None`, said aloud, where that may not be done here.
-    /// To and from these ports only: others' tests run on this machine too.
+    /// To and from these ports only: others' tests run on this machine too. All ports where none is named.
     pub fn start(to: &Path, ports: &[u16]) -> Option<Self> {
         if Command::new("tcpdump").arg("--version").output().is_err() {
             return absent("tcpdump");
         }
+        let filter: Vec<String> = ports.iter().map(|port| format!("tcp port {port}")).collect();
         let child = Command::new("tcpdump")
             .args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"])
             .arg(to)
-            .arg(ports.iter().map(|port| format!("tcp port {port}")).collect::<Vec<_>>().join(" or "))
+            .arg(if ports.is_empty() { "tcp".to_owned() } else { filter.join(" or ") })
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
