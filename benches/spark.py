@@ -7,10 +7,12 @@ Input: CSV of 10 columns in so many files. A cluster of two executors (JVMs of t
 - a copy to Parquet by Spark alone, and the same through `mapInArrow` with a function that changes nothing: what a row costs to
   leave the JVM and come back;
 - what people write instead of a policy: SHA-256 over columns joined, without a key; and a Python UDF with HMAC over four columns;
-- `cordon run --engine spark`: four keyed hashes, year of birth, ZIP3, a dropped column, encryption, hashes of the source, record, durable commit;
+- `cordon run --engine spark`: four keyed hashes, year of birth, ZIP3, a dropped column, encryption, hashes of the source, record, durable commit.
+  The program is sent, or executors have it;
 - the same pipeline embedded, by two threads.
 
-Everybody compresses by zstd. Each is run once to be warm and then so often as `--times` says; the median counts.
+Everybody compresses by zstd. Each is run once to be warm and then so often as `--times` says; the median counts. The program is the
+one that is handed out, without what is there for debuggers.
 """
 
 import argparse
@@ -21,11 +23,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
-ROOT = os.environ.get("CORDON_ROOT", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TARGET = os.environ["CORDON_TARGET"]
-CORDON = os.path.join(TARGET, "release", "cordon")
+RELEASE = os.path.join(os.environ["CORDON_TARGET"], "release")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 POLICY = """
@@ -78,28 +79,48 @@ df = df.drop("phone")
 }
 
 
-def of_session(session):
-    """CPU-seconds of a session's processes, and of those that they have seen end."""
-    total = 0
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{process}/stat") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
-        except (OSError, IndexError):
-            continue
-        if int(fields[3]) == session:
-            total += sum(map(int, fields[11:15]))
-    return total / TICKS
+class Used:
+    """CPU-seconds of all processes of sessions, of those that ended too. Parents do not know: a Python worker's does not ask what it used."""
+
+    def __init__(self):
+        self.sessions, self.ticks, self.lock = set(), {}, threading.Lock()
+        threading.Thread(target=self.look, daemon=True).start()
+
+    def look(self):
+        while True:
+            self.seconds()
+            time.sleep(0.1)
+
+    def seconds(self):
+        with self.lock:
+            for process in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    with open(f"/proc/{process}/stat") as file:
+                        fields = file.read().rsplit(")", 1)[1].split()
+                except (OSError, IndexError):
+                    continue
+                if int(fields[3]) in self.sessions:
+                    # Numbers of processes are given again, but not at the same time.
+                    self.ticks[process, fields[19]] = int(fields[11]) + int(fields[12])
+            return sum(self.ticks.values()) / TICKS
+
+
+def stripped(folder):
+    """The program as it is handed out."""
+    program = os.path.join(folder, "cordon")
+    subprocess.run(["strip", "-o", program, os.path.join(RELEASE, "cordon")], check=True)
+    return program
 
 
 class Cluster:
-    def __init__(self, work):
+    def __init__(self, work, cordon):
         import pyspark
 
         home = os.path.dirname(pyspark.__file__)
         self.port = 15000 + os.getpid() % 10000
-        conf = os.path.join(work, "conf")
+        conf, tmp = os.path.join(work, "conf"), os.path.join(work, "tmp")
         os.makedirs(conf)
+        os.makedirs(tmp)
         settings = {
             "spark.ui.enabled": "false",
             "spark.driver.host": "127.0.0.1",
@@ -108,16 +129,22 @@ class Cluster:
             "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.worker.cleanup.enabled": "true",
+            "spark.executorEnv.CORDON_PROGRAM": cordon,
         }
         with open(os.path.join(conf, "spark-defaults.conf"), "w") as file:
             file.writelines(f"{name} {value}\n" for name, value in settings.items())
         self.log = open(os.path.join(work, "spark.log"), "w")
-        environment = {**os.environ, "SPARK_HOME": home, "SPARK_CONF_DIR": conf, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+        environment = {
+            **os.environ, "SPARK_HOME": home, "SPARK_CONF_DIR": conf, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable,
+            "TMPDIR": tmp, "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={tmp}",
+        }  # fmt: skip
         submit = [os.path.join(home, "bin", "spark-submit"), "--master", "local-cluster[2,1,2048]", "--class"]
         self.process = subprocess.Popen(
             [*submit, "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"],
             cwd=work, env=environment, stdout=self.log, stderr=self.log, start_new_session=True,
         )  # fmt: skip
+        self.used = Used()
+        self.used.sessions.add(self.process.pid)
         self.remote = f"sc://127.0.0.1:{self.port}"
         for _ in range(120):
             time.sleep(1)
@@ -126,27 +153,26 @@ class Cluster:
                     return
         sys.exit(f"the cluster does not start: {open(self.log.name).read()[-2000:]}")
 
-    def cpu(self):
-        return of_session(self.process.pid)
-
     def stop(self):
         os.killpg(self.process.pid, 9)
         subprocess.run(["pkill", "-9", "-s", str(self.process.pid)], check=False)
 
 
-def measure(name, command, cluster=None, cwd=None, accepted=(0,)):
-    before = cluster.cpu() if cluster else 0.0
+def measure(name, command, used=None, cwd=None, accepted=(0,)):
+    """CPU-seconds of a command and of those whom it has working, wall seconds, and what it said."""
+    before = used.seconds() if used else 0.0
     begun = time.time()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors)
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, cwd=cwd, stdout=said, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.time() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
+        of_others = used.seconds() - before if used else 0.0
+        for file in (said, errors):
+            file.seek(0)
         if process.returncode not in accepted:
-            errors.seek(0)
             sys.exit(f"{name} failed ({process.returncode}): {errors.read().decode()[-2000:]}")
-    of_cluster = cluster.cpu() - before if cluster else 0.0
-    return of_cluster + usage.ru_utime + usage.ru_stime, wall
+        return of_others + usage.ru_utime + usage.ru_stime, wall, said.read().decode()
 
 
 def main():
@@ -160,9 +186,9 @@ def main():
     work = tempfile.mkdtemp(prefix="cordon-spark-bench-")
     cluster = None
     try:
-        source = data(args, work)
-        cluster = Cluster(work)
-        figures = bench(args, work, source, cluster)
+        source, cordon = data(args, work), stripped(work)
+        cluster = Cluster(work, cordon)
+        figures = bench(args, work, source, cordon, cluster)
     finally:
         if cluster:
             cluster.stop()
@@ -175,7 +201,7 @@ def main():
 def data(args, work):
     """One CSV in so many files, each with the header."""
     whole, folder = os.path.join(work, "people.csv"), os.path.join(work, "people")
-    subprocess.run([os.path.join(TARGET, "release", "bench-patients"), whole, str(args.rows)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([os.path.join(RELEASE, "bench-patients"), whole, str(args.rows)], check=True, stdout=subprocess.DEVNULL)
     os.makedirs(folder)
     with open(whole, "rb") as rows:
         header = rows.readline()
@@ -188,28 +214,30 @@ def data(args, work):
     return folder
 
 
-def project(folder, source):
-    subprocess.run([CORDON, "init", folder, "-q"], check=True, stdout=subprocess.DEVNULL)
+def project(cordon, folder, source):
+    subprocess.run([cordon, "init", folder, "-q"], check=True, stdout=subprocess.DEVNULL)
     with open(f"{folder}/policies/bench.yaml", "w") as file:
         file.write(POLICY)
     with open(f"{folder}/pipelines/bench.yaml", "w") as file:
         file.write(PIPELINE.format(source=source))
 
 
-def bench(args, work, source, cluster):
+def bench(args, work, source, cordon, cluster):
     figures = []
     folder = os.path.join(work, "project")
-    project(folder, source)
+    project(cordon, folder, source)
 
     def fresh():
         """The same again: nothing was read, and nothing is in tables."""
         for made in ("warehouse", ".cordon/state/bench", ".cordon/quarantine", ".cordon/staging"):
             shutil.rmtree(os.path.join(folder, made), ignore_errors=True)
 
-    run = [CORDON, "run", "bench", "-q"]
+    run = [cordon, "run", "bench", "-q"]
     runs = [(name, [sys.executable, "-c", PEER.format(work=code), source, os.path.join(work, "out"), cluster.remote], cluster)
             for name, code in PEERS.items()]  # fmt: skip
-    runs.append(("cordon run --engine spark", [*run, "--engine", "spark", "--remote", cluster.remote], cluster))
+    on_spark = [*run, "--engine", "spark", "--remote", cluster.remote]
+    runs.append(("cordon run --engine spark", on_spark, cluster))
+    runs.append(("the same where executors have the program", [*on_spark, "--installed"], cluster))
     runs.append(("cordon run, embedded", run, None))
     for name, command, on in runs:
         if args.only not in name:
@@ -219,7 +247,7 @@ def bench(args, work, source, cluster):
             print(f"… {name} {turn}", file=sys.stderr, flush=True)
             shutil.rmtree(os.path.join(work, "out"), ignore_errors=True)
             fresh()
-            taken.append(measure(name, command, on, cwd=folder, accepted=(0, 3)))
+            taken.append(measure(name, command, on.used if on else None, folder, (0, 3))[:2])
         cpu, wall = (statistics.median(figure) for figure in zip(*taken[1:]))
         figures.append({"name": name, "cpu_seconds": round(cpu, 2), "wall_seconds": round(wall, 2)})
     size = sum(os.path.getsize(os.path.join(source, file)) for file in os.listdir(source)) >> 20
@@ -232,4 +260,5 @@ def bench(args, work, source, cluster):
     return figures
 
 
-main()
+if __name__ == "__main__":
+    main()

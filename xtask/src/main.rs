@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
         "deny" => run(Command::new("cargo").args(["deny", "check"]).args(&rest)),
-        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault | load | spark] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
+        _ => Err("usage: cargo xtask test [nextest arguments] | lint | wheel | bench [detection | hl7v2 | encryption | enforcement | vault | load | spark | spark-parity] [arguments] | fuzz [target…] [--seconds 600] | deny".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,6 +39,8 @@ fn test(rest: &[String]) -> Result<(), String> {
     install_nextest()?;
     let python = python()?;
     let scanners = python_with(&["sslyze==6.3.1", "schemathesis==4.32.5"], "test-scan-venv")?;
+    // The oldest that is supported, beside the one of `python`.
+    let oldest_spark = python_with(&["pyspark[connect]==4.0.*", "pandas<3", "pyarrow"], "test-oldest-spark-venv")?;
     let servers = install_servers();
     run(cargo().args(["fmt", "--all", "--check"]))?;
     lint::lint(&root())?;
@@ -57,7 +59,7 @@ fn test(rest: &[String]) -> Result<(), String> {
         let mut tests = cargo();
         tests.args(["nextest", "run", "--workspace", "--locked", "--profile", profile]);
         tests.env("PROPTEST_RNG_SEED", &seed).env("CORDON_TEST_PYTHON", &python);
-        tests.env("CORDON_TEST_SCANNERS", &scanners);
+        tests.env("CORDON_TEST_SCANNERS", &scanners).env("CORDON_TEST_OLDEST_SPARK", &oldest_spark);
         if servers.is_ok() {
             // Tests skip what is not installed; here all of it is.
             tests.env("CORDON_TEST_NO_SKIP", "1");
@@ -97,7 +99,8 @@ fn bench(rest: &[String]) -> Result<(), String> {
         Some((what, rest)) if what == "enforcement" => bench_enforcement(rest),
         Some((what, rest)) if what == "vault" => bench_vault(rest),
         Some((what, rest)) if what == "load" => bench_load(rest),
-        Some((what, rest)) if what == "spark" => bench_spark(rest),
+        Some((what, rest)) if what == "spark" => bench_spark("spark.py", rest),
+        Some((what, rest)) if what == "spark-parity" => bench_spark("spark_parity.py", rest),
         _ => bench_whole_runs(rest),
     }
 }
@@ -155,11 +158,11 @@ fn bench_load(rest: &[String]) -> Result<(), String> {
 }
 
 /// Runs on a cluster beside what Spark does alone.
-fn bench_spark(rest: &[String]) -> Result<(), String> {
+fn bench_spark(script: &str, rest: &[String]) -> Result<(), String> {
     let python = python_with(&["pyspark[connect]==4.3.0", "pandas<3", "pyarrow"], "bench-spark-venv")?;
     let programs = ["--bin", "cordon", "--bin", "bench-patients"];
     run(cargo().args(["build", "--release", "--locked", "-p", "cordon-cli", "-p", "cordon-synth"]).args(programs))?;
-    run(Command::new(python).arg(root().join("benches/spark.py")).args(rest).env("CORDON_TARGET", target()))
+    run(Command::new(python).arg(root().join("benches").join(script)).args(rest).env("CORDON_TARGET", target()))
 }
 
 /// Whole runs beside their peers.
