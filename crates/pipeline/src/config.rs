@@ -221,7 +221,8 @@ pub struct SourceSection {
     pub identity: IndexMap<String, String>,
 }
 
-/// Keys of encrypted Parquet files, never the keys themselves: `project`, `{ transit: { … } }` or `{ key-file: PATH }`.
+/// Keys of encrypted Parquet files, never the keys themselves: `project`, `{ transit: { … } }`, `{ key-files: { ID: PATH } }` or `{ key-file:
+/// PATH }`.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[expect(clippy::large_enum_variant, reason = "one a source")]
@@ -233,6 +234,9 @@ pub enum SourceKeys {
     Transit(TransitMastersConfig),
     /// One key for all of a file: 32, 48 or 64 hexadecimal digits in a file that only its owner can read, relative to the project folder.
     KeyFile(String),
+    /// Master keys by the ids that files name, as `cordon.interop.FileKmsClient` has them on Spark: each 64 hexadecimal digits in a file that
+    /// only its owner can read, relative to the project folder. Key material is that of parquet-java's key tools.
+    KeyFiles(BTreeMap<String, String>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use cordon_crypto::{LocalMasterKeys, MasterKeys};
+use cordon_crypto::{LocalMasterKeys, MasterKeys, TableMasterKey};
 use cordon_engine::InputKeys;
 use cordon_engine::keytools::{DataKeyBits, EncryptionLayout, KeyScope, KeyTools, MasterKeyNames, MaterialStorage};
 use cordon_keystore::TransitMasters;
@@ -51,6 +51,13 @@ impl Project {
                 input.tools = Some(KeyTools::new(Arc::new(masters)));
             }
             Some(SourceKeys::KeyFile(path)) => input.uniform = Some(key_file(&self.root.join(path))?),
+            Some(SourceKeys::KeyFiles(files)) => {
+                let mut masters = LocalMasterKeys::new();
+                for (id, path) in files {
+                    masters = masters.with(id, &master_key_file(&self.root.join(path))?);
+                }
+                input.tools = Some(KeyTools::new(Arc::new(masters)));
+            }
         }
         Ok(input)
     }
@@ -109,6 +116,18 @@ fn key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, RunError> {
             "write 32, 48 or 64 hexadecimal digits in it: keys of Parquet have 128, 192 or 256 bits",
         )
     })
+}
+
+/// A master key, which has 256 bits.
+fn master_key_file(path: &Path) -> Result<TableMasterKey, RunError> {
+    let key: Option<Zeroizing<[u8; 32]>> = key_file(path)?.as_slice().try_into().map(Zeroizing::new).ok();
+    let key = key.ok_or_else(|| {
+        RunError::usage(
+            format!("{} holds no master key", path.display()),
+            "write 64 hexadecimal digits in it: a master key has 256 bits",
+        )
+    })?;
+    Ok(TableMasterKey::from_bytes(*key))
 }
 
 /// New parts are written under the newest master keys.

@@ -49,6 +49,13 @@ fn files_of_spark_and_pyarrow_are_read_with_their_keys_and_not_without() {
     fs::create_dir(&scratch).unwrap();
     let key = [7_u8; 32];
     let args = json!([folder.path().join("in"), data_encoding::HEXLOWER.encode(&key), scratch]);
+    let mut number = 0;
+    let in_files = CLASSES.map(|class| {
+        number += 1;
+        let (id, master) = (format!("cordon-{class}"), data_encoding::HEXLOWER.encode(&[number; 32]));
+        private_file(&scratch.join(format!("{id}.key")), &master);
+        (id, master)
+    });
     bao.python(&token, include_str!("encrypted_sources.py"), &args);
 
     // No keys are named: encrypted files are refused one by one, with the reason, and the plain one is read.
@@ -100,6 +107,44 @@ fn files_of_spark_and_pyarrow_are_read_with_their_keys_and_not_without() {
     assert_eq!(run(&second).exits(0).json()["rows_out"], 20);
 
     uniform(&scratch, &key);
+    by_files(&scratch, &in_files);
+}
+
+/// Master keys in files, which Spark has too.
+fn by_files(scratch: &Path, masters: &[(String, String)]) {
+    let folder = folder();
+    let written = fs::read_dir(scratch.join("files")).unwrap().flatten().map(|entry| entry.path());
+    let written = written.filter(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    for (number, path) in written.enumerate() {
+        fs::create_dir_all(folder.path().join("in")).unwrap();
+        fs::copy(path, folder.path().join(format!("in/spark{number}.parquet"))).unwrap();
+    }
+    fs::create_dir_all(folder.path().join("secrets")).unwrap();
+    let named = |ids: &[(String, String)]| {
+        let files: Vec<String> = ids.iter().map(|(id, _)| format!("{id}: secrets/{id}.key")).collect();
+        source(&folder, "in/*.parquet", &format!(", encryption: {{ key-files: {{ {} }} }}", files.join(", ")));
+    };
+    let keep = |id: &str, key: &str| private_file(&folder.path().join(format!("secrets/{id}.key")), key);
+    for (id, key) in masters {
+        keep(id, key);
+    }
+    // A key that is missing, another one, and none.
+    named(&masters[1..]);
+    let missing = run(&folder).exits(5);
+    assert!(missing.err.contains(&masters[0].0), "{}", missing.err);
+    named(masters);
+    keep(&masters[1].0, &masters[0].1);
+    let wrong = run(&folder).exits(5);
+    assert!(wrong.err.contains(&masters[1].0), "{}", wrong.err);
+    keep(&masters[1].0, "00112233445566778899aabbccddeeff");
+    assert!(run(&folder).exits(2).err.contains("256 bits"));
+    for said in [&missing, &wrong] {
+        says_no_value(said);
+    }
+    keep(&masters[1].0, &masters[1].1);
+    let report = run(&folder).exits(0).json();
+    assert_eq!(report["rows_out"], 4, "{report}");
+    assert_encrypted(&folder.written());
 }
 
 /// One key for a file, from a file.

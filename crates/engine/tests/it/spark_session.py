@@ -1,5 +1,6 @@
 """A Spark of the test's own that gets master keys from a transit engine, by the client that this project has for it."""
 
+import glob
 import os
 import subprocess
 
@@ -11,8 +12,8 @@ def spark_session(scratch):
     """`scratch`: an empty folder for what is compiled and written on the way."""
     jars = os.path.join(os.path.dirname(pyspark.__file__), "jars")
     classes = f"{scratch}/classes"
-    source = os.path.join(os.environ["CORDON_INTEROP"], "java/cordon/interop/TransitKmsClient.java")
-    subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, source], check=True)
+    sources = glob.glob(os.path.join(os.environ["CORDON_INTEROP"], "java/cordon/interop/*.java"))
+    subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, *sources], check=True)
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.extraClassPath", classes).config("spark.sql.shuffle.partitions", "1")
     builder = builder.config("spark.sql.warehouse.dir", f"{scratch}/warehouse")

@@ -12,8 +12,12 @@ use crate::servers::{Running, absent, free_port, python};
 /// Known to all machines of the cluster.
 const SECRET: &str = "a-secret-of-this-cluster-6b1f";
 
+/// What its log says when it is there.
+const CONNECT: &str = "Spark Connect server started at";
+
 pub struct Cluster {
     pub remote: String,
+    master: String,
     home: PathBuf,
     python: PathBuf,
     dir: tempfile::TempDir,
@@ -53,7 +57,7 @@ impl Cluster {
         );
         fs::write(dir.path().join("conf/spark-defaults.conf"), settings).unwrap();
         let python = python.to_owned();
-        let mut cluster = Self { remote: String::new(), home, python, dir, running: Vec::new() };
+        let mut cluster = Self { remote: String::new(), master: String::new(), home, python, dir, running: Vec::new() };
         let class = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--webui-port", "0", "--port"];
         let master = cluster.at_a_port("master", "Starting Spark master at", |cluster, port| {
             cluster.launch("spark-class", "master", &[&class[..], &[port]].concat());
@@ -65,13 +69,30 @@ impl Cluster {
             let rest = ["--cores", "1", "--memory", "1g", "-d", &work, &url];
             cluster.launch("spark-class", &format!("worker{number}"), &[&worker[..], &rest].concat());
         }
-        let class = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "--master", &url];
-        let connect = cluster.at_a_port("connect", "Spark Connect server started at", |cluster, port| {
-            let port = format!("spark.connect.grpc.binding.port={port}");
-            cluster.launch("spark-submit", "connect", &[&class[..], &["--conf", &port, "spark-internal"]].concat());
-        });
+        cluster.master = url;
+        let connect = cluster.at_a_port("connect", CONNECT, |cluster, port| cluster.connect("connect", port));
         cluster.remote = format!("sc://127.0.0.1:{connect}");
         Some(cluster)
+    }
+
+    fn connect(&mut self, name: &str, port: &str) {
+        let master = self.master.clone();
+        let class = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "--master", &master];
+        let port = format!("spark.connect.grpc.binding.port={port}");
+        self.launch("spark-submit", name, &[&class[..], &["--conf", &port, "spark-internal"]].concat());
+    }
+
+    /// Ends the server of Spark Connect, with all its sessions, and starts it anew where it was.
+    pub fn restart(&mut self) {
+        drop(self.running.remove(0));
+        let port = self.remote.rsplit(':').next().unwrap().to_owned();
+        self.connect("connect-again", &port);
+        let log = self.dir.path().join("logs/connect-again");
+        let begun = Instant::now();
+        while !fs::read_to_string(&log).unwrap_or_default().contains(CONNECT) {
+            assert!(begun.elapsed() < Duration::from_mins(2) && self.running[0].0.try_wait().unwrap().is_none());
+            sleep(Duration::from_millis(100));
+        }
     }
 
     /// Somebody may take a port between it was found free and taken. That something listens there says nothing: the log does.

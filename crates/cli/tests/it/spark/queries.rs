@@ -281,7 +281,7 @@ fn busy(folder: &Folder) -> Vec<String> {
 
 #[test]
 fn a_server_has_large_queries_computed_by_a_cluster() {
-    let Some(cluster) = Cluster::start(&installed()) else { return };
+    let Some(mut cluster) = Cluster::start(&installed()) else { return };
     let spark = |from: &str| format!("  spark: {{ remote: \"{}\", from: {from}, installed: true }}", cluster.remote);
     let Some(site) = Site::start("", &spark("1B")) else { return };
     let sql = "SELECT code, count(*) AS n, sum(points) AS points FROM visits GROUP BY code ORDER BY code";
@@ -297,6 +297,9 @@ fn a_server_has_large_queries_computed_by_a_cluster() {
             assert_eq!(answer.join().unwrap(), answers[0]);
         }
     });
+    // A cluster that was started anew knows no session of before.
+    cluster.restart();
+    assert_eq!(site.ask("ana", sql, "research").is(200).body, answers[0]);
     // Without the cluster large queries are refused, and small ones are not touched.
     drop(cluster);
     let refused = site.ask("ana", sql, "research");
