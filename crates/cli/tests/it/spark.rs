@@ -4,6 +4,7 @@ mod cluster;
 mod oldest;
 mod queries;
 mod runs;
+mod third_party;
 
 use crate::python::pytest;
 

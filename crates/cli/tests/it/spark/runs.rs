@@ -128,7 +128,7 @@ pub fn keyed() -> Folder {
 }
 
 /// What a run tells, but for what is its own.
-fn counts(report: &Value) -> Value {
+pub fn counts(report: &Value) -> Value {
     let mut counts = report.clone();
     for own in ["run", "seconds", "resumed", "tables"] {
         counts.as_object_mut().unwrap().remove(own);
