@@ -46,22 +46,23 @@ frame = spark.createDataFrame(table(20).to_pylist()).coalesce(1)
 writer = frame.write.option("parquet.encryption.footer.key", "cordon-footer")
 writer = writer.option("parquet.encryption.column.keys", ";".join(f"{key}:{','.join(of)}" for key, of in columns.items()))
 writer.parquet(f"{scratch}/spark")
-# And with master keys in files: of another instance, since parquet-java keeps the client that it has for one.
-writer = writer.option("parquet.encryption.kms.client.class", "cordon.interop.FileKmsClient").option("parquet.encryption.kms.instance.id", "files")
+# And with master keys in files: by another token, since parquet-java keeps clients and keys by it.
+TOKEN = "parquet.encryption.key.access.token"
+writer = writer.option("parquet.encryption.kms.client.class", "cordon.interop.FileKmsClient").option(TOKEN, "files")
 for key in ["cordon-footer", *columns]:
     writer = writer.option(f"cordon.kms.key.file.{key}", f"{scratch}/{key}.key")
 writer.parquet(f"{scratch}/files")
 # It reads them back, and with another key it does not.
 reader = lambda: spark.read.option("parquet.encryption.kms.client.class", "cordon.interop.FileKmsClient")
-for instance, direct in (("again", "cordon-direct"), ("wrong", "cordon-footer")):
-    read = reader().option("parquet.encryption.kms.instance.id", instance)
+for token, direct in (("again", "cordon-direct"), ("wrong", "cordon-footer")):
+    read = reader().option(TOKEN, token)
     for key in ["cordon-footer", *columns]:
         read = read.option(f"cordon.kms.key.file.{key}", f"{scratch}/{direct if key == 'cordon-direct' else key}.key")
     try:
         rows = sorted(row.patient for row in read.parquet(f"{scratch}/files").collect())
-        assert instance == "again" and rows == [f"CANARY{20 + n}" for n in range(4)], (instance, rows)
+        assert token == "again" and rows == [f"CANARY{20 + n}" for n in range(4)], (token, rows)
     except Exception as error:
-        assert instance == "wrong" and "is not the one that wrapped this" in str(error), error
+        assert token == "wrong" and "is not the one that wrapped this" in str(error), error
 spark.stop()
 for number, path in enumerate(glob.glob(f"{scratch}/spark/*.parquet")):
     shutil.copy(path, f"{out}/spark{number}.parquet")
