@@ -19,6 +19,7 @@ mod cut;
 mod exchange;
 mod gather;
 mod order;
+mod source;
 mod task;
 
 use std::fmt;

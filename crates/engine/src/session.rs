@@ -307,7 +307,7 @@ impl QueryEngine {
     }
 
     /// The very version, and not one that only has its number.
-    pub(crate) fn version_of(&self, table: &str, (number, parts): &(u64, String)) -> Result<TableVersion, EngineError> {
+    fn version_of(&self, table: &str, (number, parts): &(u64, String)) -> Result<TableVersion, EngineError> {
         let version = self.store.version(table, *number)?;
         if version.parts_digest() == *parts {
             return Ok(version);
@@ -515,6 +515,10 @@ impl AuthorizedSession {
         let way =
             Way { cluster: Arc::clone(cluster), seal: Arc::new(order.pieces()?), spills: Arc::clone(&self.spills) };
         Ok(way.gathered(&plan, &order, self.store.seal_keys())?.map(|plan| (plan, context)))
+    }
+
+    pub(crate) fn versions(&self) -> Vec<TableVersion> {
+        self.versions.values().cloned().collect()
     }
 
     /// How a question is planned for tasks, the same wherever it is.

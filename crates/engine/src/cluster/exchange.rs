@@ -1,7 +1,6 @@
 //! Rows between stages: parted, packed, sealed, and taken in again.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,20 +12,17 @@ use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, SchemaRef};
 use cordon_crypto::Sealer;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::Partitioning;
 use datafusion::physical_plan::metrics::Time;
 use datafusion::physical_plan::repartition::BatchPartitioner;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-};
 use futures::stream;
 use tokio::sync::Notify;
 
 use super::Piece;
+use super::source::Source;
 use super::task::Output;
 use crate::errors::{EngineError, ExecutionProblem};
 use crate::spill::{SealedSpills, Spilled, SpilledPieces};
@@ -484,76 +480,21 @@ impl Inputs {
     }
 }
 
-/// What other stages sent, in the place of the node at which they end.
-pub(crate) struct ReceivedExec {
-    properties: Arc<PlanProperties>,
-    queue: Arc<Queue>,
-    seal: Arc<Seal>,
-    between: Between,
-    senders: u32,
+/// What other stages sent a task.
+pub(crate) struct Received {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) seal: Arc<Seal>,
+    pub(crate) between: Between,
+    pub(crate) senders: u32,
 }
 
-impl ReceivedExec {
-    pub(crate) fn new(
-        instead: &Arc<dyn ExecutionPlan>,
-        queue: Arc<Queue>,
-        seal: Arc<Seal>,
-        between: Between,
-        senders: u32,
-    ) -> Self {
-        Self { properties: Arc::clone(instead.properties()), queue, seal, between, senders }
-    }
-}
+impl Source for Received {
+    const NAME: &'static str = "ReceivedExec";
 
-impl fmt::Debug for ReceivedExec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReceivedExec")
-    }
-}
-
-impl DisplayAs for ReceivedExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReceivedExec")
-    }
-}
-
-impl ExecutionPlan for ReceivedExec {
-    fn name(&self) -> &'static str {
-        "ReceivedExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn rows(&self, partition: usize, schema: SchemaRef) -> Result<SendableRecordBatchStream> {
         if partition != self.between.task as usize {
             return Err(EngineError::Internal("another partition than the task's").into_datafusion());
         }
-        let schema = self.properties.eq_properties.schema().clone();
         Arc::clone(&self.queue).rows(Arc::clone(&self.seal), self.between, 0..self.senders, schema, ())
     }
 }

@@ -1,21 +1,18 @@
 //! Where rows of a cluster come back into a plan.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_schema::SchemaRef;
 use cordon_crypto::SealKeys;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::cut::{Stage, cut};
 use super::exchange::{Between, Queue, Seal, Waiting};
 use super::order::{Order, failure};
+use super::source::{Source, SourceExec};
 use super::{Job, JobStage, QueryCluster};
 use crate::errors::EngineError;
 use crate::spill::SealedSpills;
@@ -51,7 +48,7 @@ impl Way {
         let jobs = places.iter().enumerate().map(|(place, stages)| job(place, stages));
         let mut jobs = jobs.collect::<Result<Vec<Job>, _>>()?.into_iter();
         let gathered = cut(plan, &mut |place, instead| match jobs.next() {
-            Some(job) => Arc::new(GatherExec::new(instead, self.clone(), job, place)),
+            Some(job) => SourceExec::instead_of(instead, Gather::new(instead, self.clone(), job, place)),
             None => Arc::clone(instead),
         })?;
         Ok(Some(gathered.plan))
@@ -60,9 +57,9 @@ impl Way {
 
 /// The rows of a job, partition by partition, in the place of the node that it computes. The job begins with the first partition that is
 /// asked for, and ends early when nobody waits for any.
-pub(crate) struct GatherExec {
-    properties: Arc<PlanProperties>,
+pub(crate) struct Gather {
     way: Way,
+    partitions: usize,
     job: Mutex<Option<Job>>,
     place: usize,
     /// The job's last.
@@ -82,12 +79,12 @@ impl Drop for Running {
     }
 }
 
-impl GatherExec {
+impl Gather {
     pub(crate) fn new(instead: &Arc<dyn ExecutionPlan>, way: Way, job: Job, place: usize) -> Self {
         let stage = job.stages.len().saturating_sub(1);
         Self {
-            properties: Arc::clone(instead.properties()),
             way,
+            partitions: instead.output_partitioning().partition_count(),
             job: Mutex::new(Some(job)),
             place,
             stage,
@@ -103,8 +100,7 @@ impl GatherExec {
         let twice = || EngineError::Internal("a job of a query is begun twice").into_datafusion();
         let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(twice)?;
         let waiting = Waiting::new(&self.way.spills);
-        let partitions = self.properties.partitioning.partition_count();
-        let queues: Vec<Arc<Queue>> = (0..partitions).map(|_| Queue::new(&waiting)).collect();
+        let queues: Vec<Arc<Queue>> = (0..self.partitions).map(|_| Queue::new(&waiting)).collect();
         let over = Arc::new(AtomicBool::new(false));
         let begun = Arc::new(Running { queues: queues.clone(), over: Arc::clone(&over) });
         let way = self.way.clone();
@@ -153,55 +149,13 @@ fn carry_out(way: &Way, job: &Job, over: &AtomicBool, queues: &[Arc<Queue>]) -> 
     })
 }
 
-impl fmt::Debug for GatherExec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GatherExec")
-    }
-}
+impl Source for Gather {
+    const NAME: &'static str = "GatherExec";
 
-impl DisplayAs for GatherExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GatherExec")
-    }
-}
-
-impl ExecutionPlan for GatherExec {
-    fn name(&self) -> &'static str {
-        "GatherExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn rows(&self, partition: usize, schema: SchemaRef) -> Result<SendableRecordBatchStream> {
         let running = self.run()?;
         let missing = || EngineError::Internal("a partition that is not there").into_datafusion();
         let queue = running.queues.get(partition).cloned().ok_or_else(missing)?;
-        let schema = self.properties.eq_properties.schema().clone();
         let task = u32::try_from(partition).map_err(|_| missing())?;
         let between = Between { place: self.place, stage: self.stage, task };
         queue.rows(Arc::clone(&self.way.seal), between, task..task + 1, schema, running)

@@ -9,11 +9,13 @@ use datafusion::physical_plan::ExecutionPlanProperties;
 use futures::StreamExt;
 
 use super::cut::{Stage, cut};
-use super::exchange::{Between, Inputs, ReceivedExec, Sender};
+use super::exchange::{Between, Inputs, Received, Sender};
 use super::order::{Order, fingerprint, sealed_failure};
+use super::source::SourceExec;
 use super::{Piece, Spread};
 use crate::errors::{EngineError, Fault};
 use crate::session::QueryEngine;
+use crate::tables::TableVersion;
 
 /// The side of a piece that says how a task failed, and that goes back from whatever stage.
 pub(crate) const FAILED: u32 = u32::MAX;
@@ -62,14 +64,15 @@ impl QueryEngine {
             return Err(EngineError::Internal("a task that the stage does not have"));
         }
         let reads: BTreeSet<String> = stage.files(task as usize).into_iter().collect();
-        self.check(order, &reads).await?;
+        check(session.versions(), reads).await?;
         let mut missing = false;
         let plan = stage.with_inputs(&mut |side, instead| {
             let Some((sender, senders)) = senders.get(side as usize).copied() else {
                 missing = true;
                 return Arc::clone(instead);
             };
-            Arc::new(ReceivedExec::new(instead, inputs.side(side), Arc::clone(seal), between(sender), senders))
+            let (queue, seal, between) = (inputs.side(side), Arc::clone(seal), between(sender));
+            SourceExec::instead_of(instead, Received { queue, seal, between, senders })
         })?;
         if missing {
             return Err(EngineError::Internal("a stage without what it takes"));
@@ -88,17 +91,12 @@ impl QueryEngine {
         }
         sender.finish().map_err(|error| failed(&error))
     }
+}
 
-    /// The footers of the parts that are read, against the manifests of the tables.
-    async fn check(&self, order: &Order, files: &BTreeSet<String>) -> Result<(), EngineError> {
-        for (table, version) in &order.asked.versions {
-            let version = self.version_of(table, version)?;
-            let files = files.clone();
-            let check = move || version.check_parts(&files);
-            tokio::task::spawn_blocking(check).await.map_err(|_| EngineError::Internal("check of the parts"))??;
-        }
-        Ok(())
-    }
+/// The footers of the parts that are read, against the manifests of the tables.
+async fn check(versions: Vec<TableVersion>, files: BTreeSet<String>) -> Result<(), EngineError> {
+    let check = move || versions.iter().try_for_each(|version| version.check_parts(&files));
+    tokio::task::spawn_blocking(check).await.map_err(|_| EngineError::Internal("check of the parts"))?
 }
 
 fn gone() -> EngineError {
