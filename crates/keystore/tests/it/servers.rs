@@ -141,6 +141,25 @@ impl Running {
     }
 }
 
+/// Stops a process, and waits until each of its threads stands: on a busy machine one that still runs answers after the signal was sent.
+pub fn freeze(id: u32) {
+    output(Command::new("sh").args(["-c", &format!("kill -STOP {id}")]));
+    let begun = Instant::now();
+    while !stands(id) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "process {id} does not stop");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether all threads of a process are stopped (proc(5): the state stands behind the name, which is in brackets).
+fn stands(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default()).all(|stat| {
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, Some('T' | 't'))
+    })
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -298,7 +317,7 @@ impl Bao {
 
     /// Still there, and not answering.
     pub fn freeze(&self) {
-        self.running.as_ref().unwrap().signal("-STOP");
+        freeze(self.running.as_ref().unwrap().0.id());
     }
 
     pub fn thaw(&self) {

@@ -205,21 +205,21 @@ fn sealed_stopped_and_frozen_are_said_and_pass() {
     let start = Instant::now();
     let said = trouble(cordon.unwrap(&wrapped, RING));
     assert!(matches!(said, Trouble::Slow { .. } | Trouble::Down { .. }), "{said:?}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     bao.thaw();
     assert_eq!(*cordon.unwrap(&wrapped, RING).unwrap(), KEY);
 
     bao.seal();
     let start = Instant::now();
     assert_eq!(trouble(cordon.unwrap(&wrapped, RING)), Trouble::Sealed);
-    assert!(start.elapsed() < Duration::from_secs(1), "nobody unseals it meanwhile: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(2500), "nobody unseals it meanwhile: {:?}", start.elapsed());
     bao.unseal();
     assert_eq!(*cordon.unwrap(&wrapped, RING).unwrap(), KEY);
 
     bao.stop();
     let start = Instant::now();
     assert!(matches!(trouble(cordon.unwrap(&wrapped, RING)), Trouble::Down { .. }));
-    assert!((1..5).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!((1..10).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     bao.restart();
     assert_eq!(trouble(cordon.unwrap(&wrapped, RING)), Trouble::Sealed);
     bao.unseal();

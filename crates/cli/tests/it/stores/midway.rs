@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Clinic;
 use super::wire::{mrn, name};
+use crate::servers::freeze;
 use crate::support::{Said, collect, said};
 
 pub struct Midway(Option<Child>);
@@ -29,19 +30,16 @@ impl Midway {
             assert!(ended.is_none() && began.elapsed() < Duration::from_mins(1), "it ended first: {ended:?}");
             sleep(Duration::from_millis(1));
         }
+        let id = child.id();
         let midway = Self(Some(child));
-        midway.signal("-STOP");
+        freeze(id);
         midway
     }
 
-    fn signal(&self, name: &str) {
-        let id = self.0.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-    }
-
     pub fn goes_on(mut self) -> Said {
-        self.signal("-CONT");
-        said(self.0.take().unwrap().wait_with_output().unwrap())
+        let child = self.0.take().unwrap();
+        assert!(Command::new("kill").args(["-CONT", &child.id().to_string()]).status().unwrap().success());
+        said(child.wait_with_output().unwrap())
     }
 }
 
