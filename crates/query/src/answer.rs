@@ -45,13 +45,11 @@ pub struct Record {
     asked: Option<Asked>,
     withheld: Option<Box<dyn Fn() -> Option<Withheld> + Send>>,
     allowed: StillAllowed,
-    /// That left so far, as far as it was said.
-    left: Option<u64>,
 }
 
 impl Record {
     pub(crate) fn new(asked: Asked, allowed: StillAllowed) -> Self {
-        Self { asked: Some(asked), withheld: None, allowed, left: None }
+        Self { asked: Some(asked), withheld: None, allowed }
     }
 
     /// Whether the asker may see still what was computed: to be asked by whoever hands out rows some time after they came.
@@ -61,14 +59,15 @@ impl Record {
 
     /// So many rows have left by now: where it ends early, that is on the record.
     pub fn left(&mut self, rows: u64) {
-        self.left = Some(rows);
+        if let Some(asked) = &mut self.asked {
+            asked.left(rows);
+        }
     }
 
     /// It was ended by whoever answers, for this reason.
     pub async fn ended(mut self, why: &'static str) -> Result<(), QueryError> {
-        let left = self.left;
         match self.asked.take() {
-            Some(asked) => blocking(move || Ok(asked.broke_off(why, left)?)).await,
+            Some(asked) => blocking(move || Ok(asked.failed(why)?)).await,
             None => Ok(()),
         }
     }
@@ -89,9 +88,9 @@ impl Record {
 
     /// The rows ended with an error, which comes back for whoever asked; a record that could not be written comes in its place.
     pub async fn failed(mut self, error: EngineError) -> QueryError {
-        let (what, left) = (engine_exit(&error).0, self.left);
+        let what = engine_exit(&error).0;
         let written = match self.asked.take() {
-            Some(asked) => blocking(move || Ok(asked.broke_off(what, left)?)).await,
+            Some(asked) => blocking(move || Ok(asked.failed(what)?)).await,
             None => Ok(()),
         };
         written.err().unwrap_or(QueryError::Engine(error))
@@ -100,14 +99,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(asked) = self.asked.take() {
-            // The entry that the question was asked is there already; nobody is left who could be told that this one is not.
-            let left = self.left;
-            let write = move || drop(asked.broke_off("abandoned", left));
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn_blocking(write)),
-                Err(_) => write(),
-            }
+        // It writes that it was abandoned, and that takes a moment. A runtime that is being shut down drops what waits for a thread.
+        if let (Some(asked), Ok(runtime)) = (self.asked.take(), tokio::runtime::Handle::try_current()) {
+            drop(runtime.spawn_blocking(move || drop(asked)));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,8 @@ impl Seen {
     }
 }
 
-/// A question with what was decided about it.
+/// A question with what was decided about it. Where its beginning is on the record and nobody says how it ended, because whoever asked
+/// went away, that is what is written when it is dropped, wherever and however that is.
 pub(crate) struct Asked {
     project: Arc<OpenProject>,
     stored: Stored,
@@ -67,6 +69,19 @@ pub(crate) struct Asked {
     statement: Statement,
     /// All names in the text, in small letters.
     named: BTreeSet<String>,
+    /// Whether its beginning is on the record, and its end is not.
+    is_going: AtomicBool,
+    /// Rows that left so far, as far as it was said.
+    left: Option<u64>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.is_going.load(Ordering::Relaxed) {
+            // Nobody is left who could be told that this entry is not there; the one of its beginning is.
+            let _ = self.failed("abandoned");
+        }
+    }
 }
 
 impl Asked {
@@ -90,7 +105,19 @@ impl Asked {
             named.borrow_mut().insert(name);
             is_known
         });
-        Self { project, stored, policies, time, open, id: new_run_id(), question, statement, named: named.into_inner() }
+        Self {
+            project,
+            stored,
+            policies,
+            time,
+            open,
+            id: new_run_id(),
+            question,
+            statement,
+            named: named.into_inner(),
+            is_going: AtomicBool::new(false),
+            left: None,
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -147,6 +174,7 @@ impl Asked {
             small: withheld.sensitive as u64,
             complementary: withheld.complements as u64,
         });
+        self.is_going.store(false, Ordering::Relaxed);
         self.project.audit(&Event::QueryFinished { query: self.id.clone(), rows, withheld })?;
         Ok(())
     }
@@ -162,6 +190,7 @@ impl Asked {
             statement: self.statement.clone(),
             access,
         })?;
+        self.is_going.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -215,13 +244,15 @@ impl Asked {
         Ok(())
     }
 
-    pub(crate) fn failed(&self, what: &'static str) -> Result<(), RunError> {
-        self.broke_off(what, None)
+    /// So many rows have left by now: where it ends early, that is on the record.
+    pub(crate) fn left(&mut self, rows: u64) {
+        self.left = Some(rows);
     }
 
-    /// With the rows that had left until then.
-    pub(crate) fn broke_off(&self, what: &'static str, rows: Option<u64>) -> Result<(), RunError> {
-        self.project.audit(&Event::QueryFailed { query: self.id.clone(), what: Label::new(what), rows })?;
+    pub(crate) fn failed(&self, what: &'static str) -> Result<(), RunError> {
+        self.is_going.store(false, Ordering::Relaxed);
+        let (query, what) = (self.id.clone(), Label::new(what));
+        self.project.audit(&Event::QueryFailed { query, what, rows: self.left })?;
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! A right that is taken away ends what is under way.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use cordon_access::Purpose;
+use cordon_audit::{Event, Filter};
 use cordon_engine::EngineError;
 use cordon_pipeline::error::ExitKind;
 use cordon_query::{QueryError, Rows};
@@ -143,6 +145,48 @@ async fn whoever_watches_sees_a_written_file_by_itself() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     drop(watch);
+}
+
+#[test]
+fn a_process_that_ends_records_what_it_abandons() {
+    let clinic = Clinic::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let asked = runtime.block_on(clinic.questions.ask(question("ana", Purpose::Research, ALL)));
+    let (rows, record) = asked.unwrap().into_parts();
+    let id = record.id().to_owned();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    // A runtime of this kind carries nothing out any more.
+    let entered = handle.enter();
+    drop((rows, record));
+    drop(entered);
+    assert_eq!(clinic.recorded(&id), ["query_started", "query_failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_early_an_asker_goes_away_what_began_on_the_record_ends_there() {
+    let clinic = Clinic::new();
+    let going = || {
+        let mut going = BTreeSet::new();
+        let entries = clinic.project.audit_log().list(Filter::default()).unwrap();
+        for entry in entries.map(Result::unwrap) {
+            match &entry.event {
+                Event::QueryStarted { query, .. } => drop(going.insert(query.clone())),
+                Event::QueryFinished { query, .. } | Event::QueryFailed { query, .. } => assert!(going.remove(query)),
+                _ => {}
+            }
+        }
+        going
+    };
+    for millis in (0..60).step_by(2) {
+        let asking = clinic.questions.ask(question("ana", Purpose::Research, ALL));
+        drop(tokio::time::timeout(Duration::from_millis(millis), asking).await);
+    }
+    let begun = Instant::now();
+    while !going().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", going());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
