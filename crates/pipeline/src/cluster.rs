@@ -33,6 +33,13 @@ use crate::source::Whereabouts;
 use crate::state::UnitRecord;
 use crate::unit::{self, Records};
 
+/// What a cluster is told of an order.
+pub struct SealedOrder {
+    /// Of the files of its unit, as they lie: how long it takes, nearly.
+    pub bytes: u64,
+    pub sealed: Vec<u8>,
+}
+
 /// Machines that carry out orders. Nothing that they are given or give back is in clear.
 pub trait Cluster: Sync {
     /// Has every order carried out by an [`Executor`], and hands over answers as they come, in any order.
@@ -42,7 +49,7 @@ pub trait Cluster: Sync {
     fn carry_out(
         &self,
         run: &str,
-        orders: Vec<Vec<u8>>,
+        orders: Vec<SealedOrder>,
         meter: &Meter,
         answered: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
     ) -> Result<(), RunError>;
@@ -242,10 +249,10 @@ impl Dispatch<'_, '_> {
         let mut sorted = units.to_vec();
         sorted.sort_by_key(|unit| Reverse(unit.bytes()));
         let machine = machine();
-        let order = |unit: &Unit| -> Result<Vec<u8>, RunError> {
+        let order = |unit: &Unit| -> Result<SealedOrder, RunError> {
             let text = serde_json::to_vec(&self.order(task, unit, machine.clone())?);
             let text = Zeroizing::new(text.map_err(|_| RunError::Internal("an order"))?);
-            Ok(seal.seal(SUB_KEY, ORDER, &text)?)
+            Ok(SealedOrder { bytes: unit.bytes(), sealed: seal.seal(SUB_KEY, ORDER, &text)? })
         };
         let orders = sorted.iter().map(|unit| order(unit)).collect::<Result<Vec<_>, RunError>>()?;
         let label = answer_label(&self.context.run, task, &self.team.meeting.word);

@@ -9,7 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use cordon_pipeline::cluster::Cluster;
+use cordon_pipeline::cluster::{Cluster, SealedOrder};
 use cordon_pipeline::error::RunError;
 use cordon_pipeline::progress::Meter;
 use cordon_spark::{Argument, SparkError, Told};
@@ -27,7 +27,7 @@ impl Cluster for Units<'_> {
     fn carry_out(
         &self,
         run: &str,
-        orders: Vec<Vec<u8>>,
+        orders: Vec<SealedOrder>,
         meter: &Meter,
         answered: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
@@ -80,24 +80,28 @@ impl Cluster for Units<'_> {
     }
 }
 
-/// Jobs that a session has going at a time. Spark hands over what a job came to in the order of its tasks: of several jobs with tasks
-/// of about one size, nothing that is done waits long for what is not.
+/// Jobs that a session has going at a time.
 const AT_ONCE: usize = 8;
-/// Tasks of a job, at least; of very many more, so that there are enough to do.
+/// Tasks of a job, at least where there are so many of about one size; of very many more, so that there are enough to do.
 const TASKS: usize = 16;
+/// Tasks are about of one size where the largest has at most so many times the bytes of the smallest,
+const ALIKE: u64 = 4;
+/// or none of them has more than this.
+const SMALL: u64 = 1 << 20;
 /// How soon a stop is noticed.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Orders in groups that go out together, in their order.
-fn grouped(orders: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
+/// Orders in groups that go out together, in their order, which is by size. Spark hands over what a job came to in the order of its tasks:
+/// with several jobs, each of tasks about of one size, nothing that is done waits long for what is not, and a run that is stopped keeps it.
+fn grouped(orders: &[SealedOrder]) -> Vec<&[SealedOrder]> {
     let most = TASKS.max(orders.len() / (8 * AT_ONCE));
     let mut groups = Vec::new();
     let mut rest = orders;
-    while !rest.is_empty() {
+    while let Some(first) = rest.first() {
         let mut bytes = 0;
         let fits = rest.iter().take(most).take_while(|order| {
-            bytes += order.len();
-            bytes <= TOGETHER
+            bytes += order.sealed.len();
+            bytes <= TOGETHER && order.bytes.max(SMALL).saturating_mul(ALIKE) >= first.bytes
         });
         let (group, after) = rest.split_at(fits.count().max(1));
         groups.push(group);
@@ -120,12 +124,12 @@ impl Units<'_> {
         &self,
         opened: &Opened,
         run: &str,
-        orders: &[Vec<u8>],
+        orders: &[SealedOrder],
         meter: &Meter,
         hand_over: &mut dyn FnMut(RecordBatch) -> ControlFlow<()>,
     ) -> Result<(), RunError> {
         let schema = Arc::new(Schema::new(vec![Field::new("order", DataType::Binary, false)]));
-        let column = BinaryArray::from_iter_values(orders);
+        let column = BinaryArray::from_iter_values(orders.iter().map(|order| &order.sealed));
         let input = RecordBatch::try_new(schema, vec![Arc::new(column)])
             .map_err(|_| RunError::Internal("orders for a cluster"))?;
         let arguments = [
@@ -170,4 +174,28 @@ fn take(batch: &RecordBatch, answered: &mut dyn FnMut(&[u8]) -> Result<(), RunEr
         return Err(super::on_executor(codes.value(row), text).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(sizes: &[u64]) -> Vec<Vec<u64>> {
+        let orders: Vec<_> = sizes.iter().map(|&bytes| SealedOrder { bytes, sealed: vec![0] }).collect();
+        grouped(&orders).into_iter().map(|group| group.iter().map(|order| order.bytes).collect()).collect()
+    }
+
+    #[test]
+    fn what_goes_out_together_is_of_about_one_size() {
+        let mib = 1 << 20;
+        assert_eq!(
+            sizes(&[64 * mib, 60 * mib, 15 * mib, 4 * mib, mib, 10, 0]),
+            [vec![64 * mib, 60 * mib], vec![15 * mib, 4 * mib], vec![mib, 10, 0]]
+        );
+        assert!(sizes(&[]).is_empty());
+        let many = sizes(&vec![64 * mib; 10_000]);
+        assert!(many.iter().all(|group| group.len() <= 10_000 / 64) && many.concat().len() == 10_000);
+        let huge = SealedOrder { bytes: 1, sealed: vec![0; TOGETHER + 1] };
+        assert_eq!(grouped(&[huge]).len(), 1);
+    }
 }

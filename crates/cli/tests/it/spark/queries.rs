@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, kill_one, processes};
-use super::runs::{at_work, installed, none_of, program, secrets};
+use super::cluster::{Cluster, processes};
+use super::runs::{at_work, installed, killed_during, none_of, program, secrets};
 use crate::server::site::Site;
 use crate::servers::free_port;
 use crate::support::{Folder, Said, copy_tree, said};
@@ -207,32 +206,10 @@ fn killed_executors_change_no_answer_and_an_interrupt_ends_it_there_too() {
     let sql = "SELECT p.town, s.ward, count(*) AS n, sum(CASE WHEN a.row > s.days * 100 THEN 1 ELSE 0 END) AS m \
                FROM people p JOIN stays s ON p.id = s.id JOIN people a ON a.row <> p.row GROUP BY p.town, s.ward";
     let here = ask(&folder, ENGINEER, sql, &[]).ok();
-    let over = AtomicBool::new(false);
-    let (there, killed) = scope(|scope| {
-        let killer = scope.spawn(|| {
-            let mut killed = Vec::new();
-            for victim in ["program", "machine"] {
-                while !over.load(Ordering::Relaxed) {
-                    let done = match victim {
-                        _ if at_work(&folder).is_empty() => false,
-                        "machine" => cluster.kill_an_executor(),
-                        _ => kill_one(&["executor --threads", &folder.path().display().to_string()]),
-                    };
-                    if done {
-                        killed.push(victim);
-                        break;
-                    }
-                    sleep(Duration::from_millis(20));
-                }
-            }
-            killed
-        });
-        let there = ask(&folder, ENGINEER, sql, &on);
-        over.store(true, Ordering::Relaxed);
-        (there, killer.join().unwrap())
-    });
+    let (there, killed) =
+        killed_during(&cluster, &folder, &["program", "machine"], || ask(&folder, ENGINEER, sql, &on));
     assert_eq!(sorted(&here.out), sorted(&there.ok().out));
-    assert_eq!(killed, ["program", "machine"]);
+    assert_eq!(killed, 2);
 
     let endless =
         "SELECT count(*) FROM people a, people b, people c, people d WHERE a.row * b.row + c.row * d.row = -1";
