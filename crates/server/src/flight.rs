@@ -429,7 +429,7 @@ fn streamed(mut running: Running, first: Option<RecordBatch>, guard: Guard, stal
             }
             next = tokio::select! {
                 next = running.next() => next,
-                () = guard.cancelled() => Err(Trouble::Cancelled),
+                () = guard.cancelled() => Err(running.end(Trouble::Cancelled).await),
                 () = out.closed() => return,
             };
         }

@@ -245,11 +245,11 @@ pub struct Service {
 /// Credentials that are looked at, by what holds them up: who is slow about one kind stops no other.
 struct Checking {
     /// Hashed in 64 MiB each.
-    passwords: Semaphore,
+    passwords: Arc<Semaphore>,
     /// Whose issuer may have to be asked.
-    tokens: Semaphore,
+    tokens: Arc<Semaphore>,
     /// For which a directory may have to be asked.
-    others: Semaphore,
+    others: Arc<Semaphore>,
 }
 
 const PASSWORDS_AT_ONCE: usize = 2;
@@ -260,18 +260,18 @@ const CHECK_WAIT: Duration = Duration::from_secs(10);
 impl Checking {
     fn new() -> Self {
         Self {
-            passwords: Semaphore::new(PASSWORDS_AT_ONCE),
-            tokens: Semaphore::new(OTHERS_AT_ONCE),
-            others: Semaphore::new(OTHERS_AT_ONCE),
+            passwords: Arc::new(Semaphore::new(PASSWORDS_AT_ONCE)),
+            tokens: Arc::new(Semaphore::new(OTHERS_AT_ONCE)),
+            others: Arc::new(Semaphore::new(OTHERS_AT_ONCE)),
         }
     }
 
-    fn of(&self, credential: &Credential) -> &Semaphore {
-        match credential {
+    fn of(&self, credential: &Credential) -> Arc<Semaphore> {
+        Arc::clone(match credential {
             Credential::Password { .. } => &self.passwords,
             Credential::Token(_) => &self.tokens,
             _ => &self.others,
-        }
+        })
     }
 }
 
@@ -365,8 +365,8 @@ impl Service {
         again: bool,
         user: Option<String>,
     ) -> Result<Arc<Session>, Trouble> {
-        let permit = timeout(CHECK_WAIT, self.checking.of(&credential).acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
+        let permit = timeout(CHECK_WAIT, self.checking.of(&credential).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
             self.metrics.count("shed", "log-in");
             return Err(Trouble::Busy(Busy::Server));
         };
@@ -376,6 +376,8 @@ impl Service {
         }
         let sessions = Arc::clone(&self.sessions);
         let checked = tokio::task::spawn_blocking(move || {
+            // A check goes on when its client has gone, and holds its place until it is done.
+            let _permit = permit;
             let known = sessions.log_in.check_as(&credential, client, user.as_deref()).map_err(Trouble::LogIn)?;
             let session = sessions.open(known, client)?;
             if again {

@@ -1,6 +1,7 @@
 //! A connection of somebody who has logged in: statements, portals, settings.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ impl Cancels {
     pub fn cancel(&self, process: i32, key: i32) {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(process, key)).cloned();
         if let Some(running) = known {
-            // Whoever waits at this moment and nobody later.
-            running.notify_waiters();
+            // It is kept until what runs looks for it, and no longer than what runs.
+            running.notify_one();
         }
     }
 }
@@ -329,9 +330,14 @@ impl Connection {
     async fn serve(&mut self) -> Result<(), Fault> {
         // After an error of the extended protocol all is passed over until the client says where it goes on.
         let mut skipping = false;
+        let mut idle = true;
         loop {
             self.send().await?;
             let message = self.next().await?;
+            if std::mem::take(&mut idle) {
+                // What was to be cancelled while nothing ran.
+                pin!(self.cancel.notified()).as_mut().enable();
+            }
             match message.kind {
                 b'X' => return Ok(()),
                 b'S' => {
@@ -340,6 +346,7 @@ impl Connection {
                         self.portals.clear();
                     }
                     self.ready();
+                    idle = true;
                 }
                 _ if skipping => {}
                 b'Q' => {
@@ -350,6 +357,7 @@ impl Connection {
                         self.portals.clear();
                     }
                     self.ready();
+                    idle = true;
                 }
                 b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
                     let done = self.extended(message).await;
@@ -366,8 +374,9 @@ impl Connection {
     async fn next(&mut self) -> Result<Message, Fault> {
         loop {
             self.expire().await;
-            let over = |ended| Fault::Trouble(Trouble::SessionOver(ended));
-            self.service.sessions.check(&self.session).map_err(over)?;
+            if let Err(ended) = self.service.sessions.check(&self.session) {
+                return Err(self.end_all(|| Trouble::SessionOver(ended)).await);
+            }
             if self.transaction == Transaction::Idle && *self.drained.borrow() {
                 return Err(Trouble::Draining.into());
             }
@@ -376,9 +385,19 @@ impl Connection {
                 return Ok(message?);
             }
             if *self.drained.borrow() && self.service.is_stopped() {
-                return Err(Trouble::Draining.into());
+                return Err(self.end_all(|| Trouble::Draining).await);
             }
         }
+    }
+
+    /// What waits for its client ends for this reason, which is on the record before the client is told.
+    async fn end_all(&mut self, why: impl Fn() -> Trouble) -> Fault {
+        for source in self.portals.values_mut().filter_map(|portal| portal.rows.as_mut()) {
+            if let Some(mut running) = source.running.take() {
+                running.end(why()).await;
+            }
+        }
+        why().into()
     }
 
     /// A portal that waits for its client holds a place among the queries for as long as one may run, and no longer.
