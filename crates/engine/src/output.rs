@@ -53,9 +53,19 @@ pub async fn write_result(
     format: OutputFormat,
     output: &mut (dyn Write + Send),
 ) -> Result<u64, EngineError> {
+    write_telling(stream, format, output, &mut |_| {}).await
+}
+
+/// The same; before the rows of a batch are written it is told how many will have been by then.
+pub async fn write_telling(
+    stream: QueryStream,
+    format: OutputFormat,
+    output: &mut (dyn Write + Send),
+    tell: &mut (dyn FnMut(u64) + Send),
+) -> Result<u64, EngineError> {
     let mut output = Remembering { inner: output, failed: None };
     let mut rows = 0;
-    let written = pump(stream, format, &mut output, &mut rows).await;
+    let written = pump(stream, format, &mut output, &mut rows, tell).await;
     // The writers turn errors of the output into errors of their own, which do not say any more what it was.
     match output.failed {
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(rows),
@@ -69,6 +79,7 @@ async fn pump(
     format: OutputFormat,
     output: &mut Remembering<'_>,
     rows: &mut u64,
+    tell: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), EngineError> {
     let schema = stream.schema().clone();
     let first = stream.next().await.transpose()?;
@@ -77,6 +88,7 @@ async fn pump(
     let mut batch = first;
     while let Some(now) = batch {
         total += now.num_rows() as u64;
+        tell(total);
         *rows += sink.write(&now)?;
         batch = stream.next().await.transpose()?;
     }

@@ -19,6 +19,7 @@ mod rights;
 mod run;
 mod schema;
 mod serve;
+mod signals;
 mod spark;
 mod sql;
 mod synth;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use cordon_pipeline::cluster::Cluster;
 use cordon_pipeline::error::ExitKind;
@@ -11,10 +11,11 @@ use cordon_pipeline::project::OpenProject;
 use cordon_pipeline::run::{RunReport, discard_interrupted, run as run_pipeline};
 
 use super::report::print_totals;
+use super::signals::{self, Work};
 use super::spark::{Spark, Units};
 use super::{Outcome, Place};
 use crate::args::RunArgs;
-use crate::ui::{self, Failure, Ui, plural};
+use crate::ui::{Failure, Ui, plural};
 
 pub fn run(ui: &Ui, place: &Place, args: &RunArgs) -> Outcome {
     let spark = Spark::asked(&args.on, ui, place)?;
@@ -44,31 +45,13 @@ pub fn run_named(
         discard_interrupted(project, &pipeline)?;
     }
     let meter = Meter::default();
-    let over = Arc::new(AtomicBool::new(false));
-    watch_interrupts(Arc::clone(&meter.stop), Arc::clone(&over));
+    let work = Work { stop: Arc::clone(&meter.stop), ..Work::default() };
+    // A run ends at the next batch; what is done is kept and the next run carries on. To end it at once loses nothing either.
+    signals::watch(&work, None, || ExitKind::Failure as i32);
     let report = ui.with_progress(&meter, |tell| run_pipeline(project, &pipeline, cluster, &meter, tell));
-    over.store(true, Ordering::Relaxed);
+    work.over.store(true, Ordering::Relaxed);
     Ok(report?)
 }
-
-/// Ctrl-C says `stop`: a run ends at the next batch; what is done is kept and the next run carries on. A second one, or one when all is
-/// `over`, ends the program at once: that loses nothing either.
-pub fn watch_interrupts(stop: Arc<AtomicBool>, over: Arc<AtomicBool>) {
-    std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
-        runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if over.load(Ordering::Relaxed) || stop.swap(true, Ordering::Relaxed) {
-                    std::process::exit(INTERRUPTED);
-                }
-                ui::line_to_stderr("stopping; Ctrl-C again stops at once");
-            }
-        });
-    });
-}
-
-/// 128 + SIGINT, as shells have it.
-const INTERRUPTED: i32 = 130;
 
 /// Names in grants that fit no table or column are most likely slips of the pen, and one in `except` leaves a column open.
 fn warn_of_grants(ui: &Ui, project: &OpenProject) -> Result<(), Failure> {

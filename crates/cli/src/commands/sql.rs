@@ -5,19 +5,18 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cordon_access::{Principal, PurposeOfUse};
-use cordon_engine::output::{OutputFormat as Format, write_result};
+use cordon_engine::output::{OutputFormat as Format, write_telling};
 use cordon_engine::{EngineError, OutputRule, QueryCluster};
 use cordon_pipeline::error::{ExitKind, RunError};
 use cordon_pipeline::project::OpenProject;
-use cordon_query::{Question, Questions};
-use tokio::signal::unix::{SignalKind, signal};
+use cordon_query::{Question, Questions, Record};
 
-use super::run::watch_interrupts;
+use super::signals::{self, Work};
 use super::spark::{Queries, Spark};
 use super::{Outcome, Place, rights};
 use crate::args::{OutputFormat, SqlArgs};
@@ -41,6 +40,16 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
     });
     let usage = |purpose| PurposeOfUse { purpose, project: args.research_project.clone(), reason: args.reason.clone() };
     let purpose = rights::purpose(&project, &args.user, &args.purpose)?;
+    let begun = Begun::default();
+    let work = Work::default();
+    signals::watch(&work, Some(ENDING), {
+        let (begun, failed) = (begun.clone(), Ui::new(ui.format, ui.quiet));
+        move || {
+            begun.give_up();
+            failed.failure(&interrupted());
+            ExitKind::Failure as i32
+        }
+    });
     let ask = |out: &mut dyn Output| {
         let questions = match &cluster {
             Some(cluster) => {
@@ -49,7 +58,8 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
             }
             None => Questions::new(Arc::clone(&project)),
         };
-        let answered = asked(&questions, cluster.is_some(), &args.query, &args.user, usage(purpose), format, out);
+        let way = Way { format, begun: &begun, heeded: Some(&work) };
+        let answered = asked(&questions, &args.query, &args.user, usage(purpose), &way, out);
         bar.finish_and_clear();
         if let Some(cluster) = &cluster {
             cluster.close();
@@ -57,7 +67,7 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
         answered
     };
     if let Some(path) = &args.output {
-        let (rows, rule) = ask(&mut NewFile::at(path))?;
+        let (rows, rule) = ask(&mut NewFile::at(path, &begun))?;
         tell_kept(ui, &project);
         ui.object(&serde_json::json!({ "rows": rows, "output": path }));
         ui.hint(format!("{rows} row{}", plural(rows as usize)));
@@ -121,9 +131,18 @@ pub trait Output: Write + Send {
     fn keep(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Nobody gets the rest.
+    fn discard(&mut self) {}
 }
 
-impl Output for BufWriter<Stdout> {}
+impl Output for BufWriter<Stdout> {
+    fn discard(&mut self) {
+        // Dropped, it would still write what it holds.
+        drop(std::mem::replace(self, BufWriter::new(io::stdout())).into_parts());
+    }
+}
+
 impl Output for Vec<u8> {}
 impl Output for io::Sink {}
 
@@ -133,19 +152,21 @@ struct NewFile {
     path: PathBuf,
     beside: PathBuf,
     file: Option<BufWriter<File>>,
+    begun: Begun,
 }
 
 impl NewFile {
-    fn at(path: &Path) -> Self {
+    fn at(path: &Path, begun: &Begun) -> Self {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{}.part", std::process::id()));
-        Self { path: path.to_owned(), beside: path.with_file_name(name), file: None }
+        Self { path: path.to_owned(), beside: path.with_file_name(name), file: None, begun: begun.clone() }
     }
 
     fn open(&mut self) -> io::Result<&mut BufWriter<File>> {
         if self.file.is_none() {
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.beside)?;
+            self.begun.lock().beside = Some(self.beside.clone());
             self.file = Some(BufWriter::new(file));
         }
         self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -169,6 +190,7 @@ impl Output for NewFile {
         file.get_ref().sync_all()?;
         fs::rename(&self.beside, &self.path)?;
         self.file = None;
+        self.begun.lock().beside = None;
         Ok(())
     }
 }
@@ -182,6 +204,45 @@ impl Drop for NewFile {
     }
 }
 
+/// What a query has begun: given up where a signal ends it, whoever then does that.
+#[derive(Clone, Default)]
+struct Begun(Arc<Mutex<Open>>);
+
+#[derive(Default)]
+struct Open {
+    /// That it was given up has to be on the record.
+    record: Option<Record>,
+    /// Rows in clear that nobody will get.
+    beside: Option<PathBuf>,
+}
+
+impl Begun {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_up(&self) {
+        let Open { record, beside } = std::mem::take(&mut *self.lock());
+        if let Some(beside) = beside {
+            let _ = fs::remove_file(beside);
+        }
+        drop(record);
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(ExitKind::Failure, "the query was interrupted")
+}
+
+/// How a question is asked and answered.
+struct Way<'a> {
+    format: OutputFormat,
+    begun: &'a Begun,
+    /// Where signals end the query and not the process: what was begun elsewhere ends too, rows in clear do not stay beside a file that nobody
+    /// gets, and the record says that it was given up.
+    heeded: Option<&'a Work>,
+}
+
 /// The same for a purpose that needs no more said.
 pub fn query(
     project: &Arc<OpenProject>,
@@ -192,20 +253,22 @@ pub fn query(
     out: &mut dyn Output,
 ) -> Result<u64, Failure> {
     let purpose = rights::purpose(project, user, purpose)?;
-    asked(&Questions::new(Arc::clone(project)), false, sql, user, purpose.into(), format, out).map(|(rows, _)| rows)
+    let way = Way { format, begun: &Begun::default(), heeded: None };
+    asked(&Questions::new(Arc::clone(project)), sql, user, purpose.into(), &way, out).map(|(rows, _)| rows)
 }
 
 /// How soon Ctrl-C is noticed.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a query that was interrupted may take to look up from its work.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Plans, puts the query on the record, and only then lets rows leave.
 fn asked(
     questions: &Questions,
-    elsewhere: bool,
     sql: &str,
     user: &str,
     usage: PurposeOfUse,
-    format: OutputFormat,
+    way: &Way<'_>,
     out: &mut dyn Output,
 ) -> Result<(u64, Option<OutputRule>), Failure> {
     let question = Question { principal: Principal::named(user), usage, sql: sql.to_owned() };
@@ -215,44 +278,39 @@ fn asked(
         .enable_all()
         .build()
         .map_err(|_| RunError::Internal("the query runtime"))?;
-    let format = match format {
+    let format = match way.format {
         OutputFormat::Text => Format::Table,
         OutputFormat::Json => Format::Json,
         OutputFormat::Csv => Format::Csv,
         OutputFormat::Arrow => Format::Arrow,
     };
+    let begun = way.begun;
     let answering = async {
         let answer = questions.ask(question).await?;
         let rule = answer.output_rule();
         let (rows, record) = answer.into_parts();
-        let written = write_result(rows, format, &mut *out).await;
+        begun.lock().record = Some(record);
+        let mut left = |rows| {
+            if let Some(record) = &mut begun.lock().record {
+                record.left(rows);
+            }
+        };
+        let written = write_telling(rows, format, &mut *out, &mut left).await;
         let kept = written.and_then(|rows| {
             let place = Path::new("the output");
             out.keep().map(|()| rows).map_err(|error| EngineError::io("write the result", place, &error))
         });
+        let record = begun.lock().record.take();
+        let Some(record) = record else { return Err(RunError::Interrupted.into()) };
         match kept {
             Ok(rows) => record.finished(rows).await.map(|()| (rows, rule)),
             Err(error) => Err(record.failed(error).await),
         }
     };
-    if !elsewhere {
-        return runtime.block_on(answering).map_err(Failure::query);
-    }
-    // What was begun elsewhere does not end with this process.
-    let (stop, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    watch_interrupts(Arc::clone(&stop), Arc::clone(&over));
+    let Some(work) = way.heeded else { return runtime.block_on(answering).map_err(Failure::query) };
     let stopped = async {
-        let kinds = [SignalKind::terminate(), SignalKind::hangup()];
-        let [Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else { return std::future::pending().await };
-        let interrupted = async {
-            while !stop.load(Ordering::Relaxed) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        tokio::select! {
-            () = interrupted => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+        while !work.stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
         }
     };
     let answered = runtime.block_on(async {
@@ -261,9 +319,13 @@ fn asked(
             () = stopped => None,
         }
     });
-    over.store(true, Ordering::Relaxed);
-    match answered {
-        Some(answered) => answered.map_err(Failure::query),
-        None => Err(Failure::new(ExitKind::Failure, "the query was interrupted")),
+    work.over.store(true, Ordering::Relaxed);
+    if let Some(answered) = answered {
+        return answered.map_err(Failure::query);
     }
+    begun.give_up();
+    out.discard();
+    // What looks up from its work only later does not keep the process.
+    runtime.shutdown_timeout(ENDING);
+    Err(interrupted())
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::support::{Folder, Said, SmallDisk, binary, said};
 
@@ -68,6 +70,60 @@ fn a_file_holds_every_row_and_is_replaced_only_by_a_whole_result() {
     }
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().contains(".part")), "{names:?}");
+}
+
+#[test]
+fn an_interrupted_query_leaves_no_rows_in_clear_and_is_on_the_record() {
+    let folder = folder();
+    let parts = || {
+        let names = fs::read_dir(folder.path()).unwrap().flatten();
+        names.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part")).collect::<Vec<_>>()
+    };
+    for signal in ["-INT", "-TERM"] {
+        let mut child = binary()
+            .args(["sql", "SELECT a.code FROM visits a, visits b, visits c", "-o", "all.csv", "-q"])
+            .args(["--as", "engineer", "--purpose", "operations"])
+            .current_dir(folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while parts().iter().all(|part| part.metadata().map_or(0, |file| file.len()) == 0) {
+            assert!(begun.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none());
+            sleep(Duration::from_millis(20));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let said = said(child.wait_with_output().unwrap()).exits(1);
+        assert!(said.err.contains("interrupted"), "{}", said.err);
+        assert!(parts().is_empty() && !folder.path().join("all.csv").exists(), "{signal}");
+    }
+    let failed = folder.audit("query_failed");
+    assert_eq!(failed.iter().filter(|event| event["what"] == "abandoned").count(), 2, "{failed:?}");
+}
+
+/// As `cordon sql … | less`: what writes waits, and cannot look up.
+#[test]
+fn a_reader_that_takes_nothing_holds_no_signal_up() {
+    let folder = folder();
+    let mut child = binary()
+        .args(["sql", "SELECT a.code FROM visits a, visits b, visits c", "--format", "csv", "-q"])
+        .args(["--as", "engineer", "--purpose", "operations"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut rows = BufReader::new(child.stdout.take().unwrap());
+    rows.read_line(&mut String::new()).unwrap();
+    // More than a pipe holds is there by then.
+    sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let said = said(child.wait_with_output().unwrap()).exits(1);
+    assert!(said.err.contains("interrupted") && begun.elapsed() < Duration::from_secs(40), "{}", said.err);
+    let failed = folder.audit("query_failed");
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0]["what"] == "abandoned" && failed[0]["rows"].as_u64().unwrap() > 1000, "{failed:?}");
 }
 
 #[test]
