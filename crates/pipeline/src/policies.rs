@@ -275,11 +275,13 @@ impl PolicySource {
         };
         let source = Arc::clone(self);
         thread::spawn(move || {
-            let (mut asked, mut seen) = (Instant::now(), None);
+            // Files may have changed since they were read: the first look reads them again. An Admin is not asked twice for that.
+            let mut seen = matches!(source.from, Origin::Admin(_)).then(|| source.written());
+            let mut asked = Instant::now();
             while stopped.recv_timeout(LOOK.min(poll)) == Err(RecvTimeoutError::Timeout) {
                 // A file that was written is read at once; an Admin is asked as often as it allows.
                 let written = source.written();
-                if asked.elapsed() >= poll || seen.as_ref().is_some_and(|seen| *seen != written) {
+                if asked.elapsed() >= poll || seen.as_ref().is_none_or(|seen| *seen != written) {
                     asked = Instant::now();
                     // What went wrong is in `trouble`; the next look may do better.
                     let _ = source.refresh();

@@ -180,6 +180,8 @@ impl Asked {
     }
 
     pub(crate) fn started(&self, access: Vec<DatasetAccess>) -> Result<(), RunError> {
+        // An entry that could not be written to its end may still come to stand: one too many of an end is better than none.
+        self.is_going.store(true, Ordering::Relaxed);
         self.project.audit(&Event::QueryStarted {
             query: self.id.clone(),
             principal: self.user().to_owned(),
@@ -190,7 +192,6 @@ impl Asked {
             statement: self.statement.clone(),
             access,
         })?;
-        self.is_going.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -232,14 +233,12 @@ impl Asked {
             let datasets: Vec<String> = touched.iter().map(|touched| touched.table.clone()).collect();
             let reason = self.question.usage.reason.clone().unwrap_or_default();
             let (query, principal) = (self.id.clone(), self.user().to_owned());
-            let told = (Arc::clone(&self.project), query.clone(), principal.clone(), datasets.clone());
+            let told = (query.clone(), principal.clone(), datasets.clone());
             self.project.audit(&Event::BreakGlass { query, principal, reason, datasets })?;
-            // Nobody who is in an emergency waits for the watchman. What becomes of it is on the record; where even that fails, the list of
-            // what is to be reviewed has it all the same.
-            drop(tokio::task::spawn_blocking(move || {
-                let (project, query, principal, datasets) = told;
-                project.alert_emergency(&query, &principal, &datasets)
-            }));
+            let (query, user, datasets) = told;
+            let alert = Alert { project: Arc::clone(&self.project), query, user, datasets };
+            // Nobody who is in an emergency waits for the watchman.
+            drop(tokio::task::spawn_blocking(move || drop(alert)));
         }
         Ok(())
     }
@@ -365,6 +364,21 @@ impl Asked {
         let covers = |table: &str| policies.covers(&self.request(table, &[], &[]));
         let table = damaged.find(|table| self.named.contains(*table) && covers(table)).cloned()?;
         self.stored.damaged.remove(&table)
+    }
+}
+
+/// Tells the watchman when it is dropped, wherever that is: a runtime that is being shut down drops what waits for a thread. What becomes of it
+/// is on the record; where even that fails, the list of what is to be reviewed has it all the same.
+struct Alert {
+    project: Arc<OpenProject>,
+    query: String,
+    user: String,
+    datasets: Vec<String>,
+}
+
+impl Drop for Alert {
+    fn drop(&mut self) {
+        let _ = self.project.alert_emergency(&self.query, &self.user, &self.datasets);
     }
 }
 

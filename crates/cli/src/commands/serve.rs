@@ -95,7 +95,8 @@ fn run(ui: &Ui, place: &Place) -> Outcome {
     }
     // What blocks still, such as a store that does not answer, does not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-    queries.shutdown_timeout(std::time::Duration::from_secs(1));
+    // An alert may take some seconds, and what was given up goes on the record.
+    queries.shutdown_timeout(std::time::Duration::from_secs(10));
     Ok(ExitCode::SUCCESS)
 }
 
