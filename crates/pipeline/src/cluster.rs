@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::error::{ExitKind, RunError};
 use crate::people::{Marks, People};
 use crate::plan::{Basis, Content, PlannedFile, Unit};
-use crate::progress::{Meter, Progress};
+use crate::progress::{Meter, Over, Progress};
 use crate::project::{OpenProject, Pipeline};
 use crate::retention::Keeping;
 use crate::run::{Context, fail_point};
@@ -480,15 +480,6 @@ impl Executor {
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 /// How often an executor looks whether its run goes on.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// Ends what watches, however the work ended.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// With the machine, which whoever mends it has to find.
 fn told(error: &RunError) -> String {

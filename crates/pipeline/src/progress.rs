@@ -28,6 +28,15 @@ impl Meter {
     }
 }
 
+/// Ends what watches some work, however the work ends.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What happens in a run, for whoever shows it.
 pub enum Progress<'a> {
     /// Files to read and their bytes; what is done already is not counted.

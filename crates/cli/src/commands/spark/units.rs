@@ -11,7 +11,7 @@ use arrow_array::{Array, BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use cordon_pipeline::cluster::{Cluster, SealedOrder};
 use cordon_pipeline::error::RunError;
-use cordon_pipeline::progress::Meter;
+use cordon_pipeline::progress::{Meter, Over};
 use cordon_spark::{Argument, SparkError, Told};
 
 use super::{Opened, Spark};
@@ -71,11 +71,16 @@ impl Cluster for Units<'_> {
                 });
             }
             drop(sender);
+            let mut outcome = Ok(());
             for batch in answers {
-                // What is wrong with one job ends them all.
-                batch.and_then(|batch| take(&batch, answered)).inspect_err(|_| canceller.cancel())?;
+                // What is wrong with one job ends them all. What others had answered by then is kept.
+                let Err(error) = batch.and_then(|batch| take(&batch, answered)) else { continue };
+                canceller.cancel();
+                if matches!(outcome, Ok(()) | Err(RunError::Interrupted)) {
+                    outcome = Err(error);
+                }
             }
-            if meter.stopped() { Err(RunError::Interrupted) } else { Ok(()) }
+            if meter.stopped() && outcome.is_ok() { Err(RunError::Interrupted) } else { outcome }
         })
     }
 }
@@ -91,10 +96,11 @@ const SMALL: u64 = 1 << 20;
 /// How soon a stop is noticed.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Orders in groups that go out together, in their order, which is by size. Spark hands over what a job came to in the order of its tasks:
-/// with several jobs, each of tasks about of one size, nothing that is done waits long for what is not, and a run that is stopped keeps it.
+/// Orders in groups that go out together, in their order, which is by size, the largest first. Spark hands over what a job came to in the
+/// order of its tasks: with several jobs, each of tasks about of one size, nothing that is done waits long for what is not, and a run that
+/// is stopped keeps it.
 fn grouped(orders: &[SealedOrder]) -> Vec<&[SealedOrder]> {
-    let most = TASKS.max(orders.len() / (8 * AT_ONCE));
+    let most = TASKS.max(orders.len().div_ceil(2 * AT_ONCE));
     let mut groups = Vec::new();
     let mut rest = orders;
     while let Some(first) = rest.first() {
@@ -110,14 +116,6 @@ fn grouped(orders: &[SealedOrder]) -> Vec<&[SealedOrder]> {
     groups
 }
 
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Units<'_> {
     /// One job, with a task for each order.
     fn job(
@@ -129,7 +127,8 @@ impl Units<'_> {
         hand_over: &mut dyn FnMut(RecordBatch) -> ControlFlow<()>,
     ) -> Result<(), RunError> {
         let schema = Arc::new(Schema::new(vec![Field::new("order", DataType::Binary, false)]));
-        let column = BinaryArray::from_iter_values(orders.iter().map(|order| &order.sealed));
+        // The smallest first: it is done first, and what is done behind one that is not would wait for it.
+        let column = BinaryArray::from_iter_values(orders.iter().rev().map(|order| &order.sealed));
         let input = RecordBatch::try_new(schema, vec![Arc::new(column)])
             .map_err(|_| RunError::Internal("orders for a cluster"))?;
         let arguments = [
@@ -194,7 +193,7 @@ mod tests {
         );
         assert!(sizes(&[]).is_empty());
         let many = sizes(&vec![64 * mib; 10_000]);
-        assert!(many.iter().all(|group| group.len() <= 10_000 / 64) && many.concat().len() == 10_000);
+        assert!(many.iter().all(|group| group.len() <= 10_000 / 16) && many.concat().len() == 10_000);
         let huge = SealedOrder { bytes: 1, sealed: vec![0; TOGETHER + 1] };
         assert_eq!(grouped(&[huge]).len(), 1);
     }
