@@ -69,7 +69,8 @@ fn another_process_of_the_same_user_cannot_read_its_memory() {
         Command::new("chmod").args(["755"]).arg(path).status().unwrap();
     }
     let script = format!(
-        "cd {dir} && {program} synth data --patients 3000 -q & sleep 0.3; head -c 1 /proc/$!/mem 2>&1 | head -1; \
+        "cd {dir} && {program} synth data --patients 3000 -q & \
+         for i in $(seq 200); do test -r /proc/$!/environ || break; sleep 0.05; done; kill -0 $! || echo gone; head -c 1 /proc/$!/mem 2>&1 | head -1; \
          test -r /proc/$!/environ && echo open || echo closed; kill -9 $! 2>/dev/null; \
          sleep 5 & sleep 0.1; test -r /proc/$!/environ && echo open || echo closed; kill $!",
         dir = folder.path().join("as").display(),
@@ -83,5 +84,6 @@ fn another_process_of_the_same_user_cannot_read_its_memory() {
         .unwrap();
     let told = String::from_utf8_lossy(&said.stdout).into_owned();
     let looks: Vec<&str> = told.lines().filter(|line| matches!(*line, "open" | "closed")).collect();
+    assert!(!told.contains("gone"), "it ended before it was looked at");
     assert_eq!(looks, ["closed", "open"], "{told} {}", String::from_utf8_lossy(&said.stderr));
 }

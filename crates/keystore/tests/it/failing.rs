@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cordon_keystore::{KeyStore, StoreConfig, Trouble, open};
+use cordon_keystore::{KeyStore, KeyStoreError, StoreConfig, Trouble, open};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Value, json};
 
@@ -18,6 +18,17 @@ const RING: &str = "00112233445566778899aabbccddeeff";
 const KEY: [u8; 32] = *b"\x01\x93\xd5made-up root key, 32 bytes\x00\xff\x7f";
 const GOOGLE: &str = "projects/hospital/locations/europe-west1/keyRings/phi/cryptoKeys/cordon";
 const VERSION: &str = "78deebed173b48e48f55abf87ed4cf71";
+
+/// A busy machine may not shake hands within the one second that a store has here.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, KeyStoreError>) -> Result<T, KeyStoreError> {
+    for _ in 0..5 {
+        match ask() {
+            Err(error) if matches!(error.trouble, Trouble::Slow { .. }) => {}
+            answer => return answer,
+        }
+    }
+    ask()
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -240,10 +251,7 @@ fn every_kind_fails_closed_says_what_and_goes_on() {
         for (number, wrong) in MODES.into_iter().enumerate().skip(1) {
             // All is well before, ill then, and well again with the same store: what is asked again goes on.
             mode.store(0, Ordering::SeqCst);
-            assert_eq!(
-                *store.unwrap(&one.wrapped(), RING).unwrap_or_else(|error| panic!("{one:?} before {wrong:?}: {error}")),
-                KEY
-            );
+            assert_eq!(*patiently(|| store.unwrap(&one.wrapped(), RING)).unwrap(), KEY, "{one:?} before {wrong:?}");
             mode.store(u8::try_from(number).unwrap(), Ordering::SeqCst);
             let ask = || {
                 let start = Instant::now();
@@ -268,7 +276,7 @@ fn every_kind_fails_closed_says_what_and_goes_on() {
             assert!(took < Duration::from_secs(3), "{one:?} {wrong:?}: {took:?}");
         }
         mode.store(0, Ordering::SeqCst);
-        assert_eq!(*store.unwrap(&one.wrapped(), RING).unwrap(), KEY);
+        assert_eq!(*patiently(|| store.unwrap(&one.wrapped(), RING)).unwrap(), KEY);
         // Somebody else's certificate.
         pki.authority("stranger");
         let mut config = one.config(&address, dir);
@@ -276,7 +284,8 @@ fn every_kind_fails_closed_says_what_and_goes_on() {
             section["ca-file"] = json!(pki.path("stranger.pem"));
         }
         let config: StoreConfig = serde_json::from_value(config).unwrap();
-        let error = open(&config, Path::new("/")).unwrap().unwrap(&one.wrapped(), RING).err().unwrap();
+        let store = open(&config, Path::new("/")).unwrap();
+        let error = patiently(|| store.unwrap(&one.wrapped(), RING)).err().unwrap();
         assert!(matches!(error.trouble, Trouble::NotTrusted { .. }), "{one:?}: {error:?}");
     }
 }

@@ -209,18 +209,18 @@ fn a_session_of_a_server_that_is_busy_ends_soon() {
         canceller.cancel();
         setting.join().unwrap()
     });
-    assert!(matches!(error, SparkError::Cancelled) && begun.elapsed() < Duration::from_secs(3));
+    assert!(matches!(error, SparkError::Cancelled) && begun.elapsed() < Duration::from_secs(8));
     drop(session);
     canceller.cancel();
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]
 fn a_connection_that_ended_between_two_calls_is_made_anew() {
-    let address = serve_for(Duration::from_millis(700), |_| version());
+    let address = serve_for(Duration::from_secs(3), |_| version());
     let session = opened(&address).unwrap();
     for _ in 0..3 {
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(4));
         session.set(&[("a", "b")]).unwrap();
     }
 }

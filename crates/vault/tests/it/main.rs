@@ -24,6 +24,15 @@ use cordon_phi::{Token, TokenStore as _};
 use cordon_vault::{SubjectKeys, TokenVault, VaultError, VaultKeys, VaultOptions};
 
 /// In memory where there is such a place: these tests kill processes and not machines, and `sync` a thousand times.
+/// Waits until a spawned process has told something.
+fn told_something(told: &std::path::Path, child: &mut std::process::Child) {
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(2);
+    while std::fs::metadata(told).map_or(0, |file| file.len()) == 0 {
+        assert!(std::time::Instant::now() < until && child.try_wait().unwrap().is_none(), "nothing was ever told");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };

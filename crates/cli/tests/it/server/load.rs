@@ -68,6 +68,35 @@ fn what_is_too_much_is_refused_at_once_and_clients_that_vanish_make_room() {
     });
 }
 
+/// Each hash takes 64 MiB. Who goes away does not make room for another one while it is made.
+#[test]
+fn guesses_whose_clients_do_not_wait_are_checked_two_at_a_time() {
+    let Some(site) = Site::start("", "") else { return };
+    let peak = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", site.running.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    };
+    site.get("ana", "/v1/status").is(200);
+    let before = peak();
+    let guesses: Vec<_> = (0..60)
+        .map(|number| {
+            let (ca, guess) = (site.pki.path("ca.pem"), format!("ana:guess {number}"));
+            let mut curl = Command::new("curl");
+            curl.args(["-s", "--max-time", "0.4", "--noproxy", "*", "--cacert", &ca, "-u", &guess]);
+            curl.arg(site.url("/v1/status")).stdout(Stdio::null()).stderr(Stdio::null());
+            Running(curl.spawn().unwrap())
+        })
+        .collect();
+    for mut guess in guesses {
+        guess.0.wait().unwrap();
+    }
+    // What is being checked ends, and whoever comes next is checked.
+    site.until("somebody else may log in", 30, |site| site.get("ben", "/v1/status").status == 200);
+    let after = peak();
+    assert!(after - before < 4 * 64, "{before} MiB before and {after} after");
+}
+
 #[test]
 fn a_client_that_vanishes_while_nothing_is_ready_ends_its_query() {
     let Some(site) = Site::start("", "") else { return };
@@ -93,7 +122,7 @@ fn a_client_that_takes_nothing_for_too_long_and_a_query_that_takes_too_long_are_
 
 #[test]
 fn a_server_that_is_stopped_lets_what_runs_end_and_takes_nothing_new() {
-    let Some(site) = Site::start("", "    drain: 60s") else { return };
+    let Some(site) = Site::start("", "    drain: 200s") else { return };
     let sql = "SELECT a.points FROM visits a, visits b, visits c LIMIT 3000000";
     let mut running = stalled(&site, "ana", sql);
     site.until("it runs", 20, |site| site.count("cordon_queries_running") == 1);
@@ -173,14 +202,14 @@ fn many_clients_get_right_answers_and_too_many_are_told_so_and_nobody_leaves_any
         assert!(told.errors.is_empty(), "{:?}", told.errors);
         assert!(told.http.count > 0 && told.postgres.count > 0);
     };
-    let told = blocking(crowd::run(&crowd(&site, 40, 5.0, 10.0)));
+    let told = blocking(crowd::run(&crowd(&site, 40, 15.0, 10.0)));
     right(&told);
     assert!(told.shed.is_empty(), "nobody is one too many: {:?}", told.shed);
     all_is_free(&site);
     let before = site.metric("cordon_resident_memory_bytes");
     // Fewer than may ask: each of them gets as far as rows.
     for _ in 0..3 {
-        assert_eq!(blocking(crowd::vanish(&crowd(&site, 30, 3.0, 0.0), LONG)), 30);
+        assert_eq!(blocking(crowd::vanish(&crowd(&site, 30, 10.0, 0.0), LONG)), 30);
         all_is_free(&site);
     }
     let grown = site.metric("cordon_resident_memory_bytes") - before;

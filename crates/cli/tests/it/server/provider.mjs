@@ -29,7 +29,7 @@ const provider = new Provider(`https://localhost:${port}`, {
       defaultResource: () => 'urn:cordon',
       getResourceServerInfo: (ctx, resource, asking) => ({
         scope: 'read', audience: resource, accessTokenFormat: 'jwt',
-        accessTokenTTL: asking.clientId === 'short' ? 2 : 300, jwt: { sign: { alg } },
+        accessTokenTTL: asking.clientId === 'short' ? 8 : 300, jwt: { sign: { alg } },
       }),
       useGrantedResource: () => true,
     },
