@@ -283,15 +283,14 @@ impl Call<'_> {
         }
         let handle = decoded::<Handle>(&message.value)?.handle;
         let (asked, guard) = self.service.flight.begin(self.service, &self.session, &handle)?;
-        let begun = async {
-            let mut running = self.service.ask(&self.session, asked.usage, asked.sql, asked.parameters).await?;
-            // What fails at once is told before anything is sent.
-            let first = running.next().await?;
-            Ok::<_, Trouble>((running, first))
-        };
-        let (running, first) = tokio::select! {
-            begun = begun => begun?,
+        let mut running = tokio::select! {
+            running = self.service.ask(&self.session, asked.usage, asked.sql, asked.parameters) => running?,
             () = guard.cancelled() => return Err(Trouble::Cancelled.into()),
+        };
+        // What fails at once is told before anything is sent.
+        let first = tokio::select! {
+            first = running.next() => first?,
+            () = guard.cancelled() => return Err(running.end(Trouble::Cancelled).await.into()),
         };
         Ok(streamed(running, first, guard, self.service.limits().stall_timeout))
     }

@@ -3,14 +3,19 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cordon_pipeline::error::ExitKind;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
 
 use crate::ui;
 
 /// 128 + SIGINT, as shells have it.
 const INTERRUPTED: i32 = 130;
+/// Signals that come together are one wish.
+const ONE_WISH: Duration = Duration::from_millis(300);
+const SAYING: Duration = Duration::from_millis(200);
 
 /// What a command does that can be asked to stop.
 #[derive(Clone, Default)]
@@ -22,14 +27,14 @@ pub struct Work {
 }
 
 /// Ctrl-C, SIGTERM or SIGHUP say `stop`. A second one, or one when all is over, ends the program at once; so does the first where the work has
-/// not ended within `patience`. What has to be done before that `give_up` does, which says the exit code in the last case.
+/// not ended within `patience`. What has to be done before that `give_up` does, which is told the exit code.
 ///
 /// What was started by `nohup` goes on when its terminal is gone.
-pub fn watch(work: &Work, patience: Option<Duration>, give_up: impl FnOnce() -> i32 + Send + 'static) {
+pub fn watch(work: &Work, patience: Option<Duration>, give_up: impl FnOnce(i32) + Send + 'static) {
     let work = work.clone();
     std::thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        let is_late = runtime.block_on(async {
+        let code = runtime.block_on(async {
             let hangup = Some(SignalKind::hangup()).filter(|kind| !is_ignored(*kind));
             let kinds = [Some(SignalKind::interrupt()), Some(SignalKind::terminate()), hangup];
             let [mut interrupt, mut terminate, mut hangup] = kinds.map(|kind| signal(kind?).ok());
@@ -43,28 +48,46 @@ pub fn watch(work: &Work, patience: Option<Duration>, give_up: impl FnOnce() -> 
             };
             asked().await;
             if work.over.load(Ordering::Relaxed) {
-                return false;
+                return None;
             }
             work.stop.store(true, Ordering::Relaxed);
-            ui::line_to_stderr("stopping; Ctrl-C again stops at once");
+            say(|| ui::line_to_stderr("stopping; Ctrl-C again stops at once"));
+            // One wish often comes as two signals: a terminal that is closed tells both the shell and its jobs.
+            let _ = timeout(ONE_WISH, async {
+                loop {
+                    asked().await;
+                }
+            })
+            .await;
             let late = async {
                 match patience {
-                    Some(patience) => tokio::time::sleep(patience).await,
+                    Some(patience) => sleep(patience).await,
                     None => std::future::pending().await,
                 }
                 if work.over.load(Ordering::Relaxed) {
                     std::future::pending::<()>().await;
                 }
             };
-            tokio::select! {
-                () = asked() => false,
-                () = late => true,
-            }
+            Some(tokio::select! {
+                () = asked() => INTERRUPTED,
+                () = late => ExitKind::Failure as i32,
+            })
         });
         // Not in the runtime: it is not to be waited for.
-        let code = give_up();
-        std::process::exit(if is_late { code } else { INTERRUPTED });
+        if let Some(code) = code {
+            give_up(code);
+        }
+        std::process::exit(code.unwrap_or(INTERRUPTED));
     });
+}
+
+/// Where nobody takes what is said, that holds up nothing for long.
+pub fn say(what: impl FnOnce() + Send + 'static) {
+    let saying = std::thread::spawn(what);
+    let begun = Instant::now();
+    while !saying.is_finished() && begun.elapsed() < SAYING {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 async fn next(signal: &mut Option<Signal>) -> Option<()> {

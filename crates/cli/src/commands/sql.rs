@@ -14,7 +14,7 @@ use cordon_engine::output::{OutputFormat as Format, write_telling};
 use cordon_engine::{EngineError, OutputRule, QueryCluster};
 use cordon_pipeline::error::{ExitKind, RunError};
 use cordon_pipeline::project::OpenProject;
-use cordon_query::{Question, Questions, Record};
+use cordon_query::{QueryError, Question, Questions, Record};
 
 use super::signals::{self, Work};
 use super::spark::{Queries, Spark};
@@ -43,11 +43,15 @@ pub fn sql(ui: &Ui, place: &Place, args: &SqlArgs) -> Outcome {
     let begun = Begun::default();
     let work = Work::default();
     signals::watch(&work, Some(ENDING), {
-        let (begun, failed) = (begun.clone(), Ui::new(ui.format, ui.quiet));
-        move || {
+        let (begun, cluster, ui) = (begun.clone(), cluster.clone(), Ui::new(ui.format, ui.quiet));
+        move |code| {
             begun.give_up();
-            failed.failure(&interrupted());
-            ExitKind::Failure as i32
+            if code == ExitKind::Failure as i32 {
+                signals::say(move || ui.failure(&interrupted()));
+                if let Some(cluster) = cluster {
+                    cluster.close();
+                }
+            }
         }
     });
     let ask = |out: &mut dyn Output| {
@@ -222,11 +226,12 @@ impl Begun {
     }
 
     fn give_up(&self) {
-        let Open { record, beside } = std::mem::take(&mut *self.lock());
-        if let Some(beside) = beside {
+        let mut open = self.lock();
+        if let Some(beside) = open.beside.take() {
             let _ = fs::remove_file(beside);
         }
-        drop(record);
+        // While it is written nothing more leaves, and nobody ends the process.
+        drop(open.record.take());
     }
 }
 
@@ -259,8 +264,8 @@ pub fn query(
 
 /// How soon Ctrl-C is noticed.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a query that was interrupted may take to look up from its work.
-const ENDING: Duration = Duration::from_secs(5);
+/// How long a query that was interrupted may take to look up from its work: an alert of an emergency is told by then.
+const ENDING: Duration = Duration::from_secs(7);
 
 /// Plans, puts the query on the record, and only then lets rows leave.
 fn asked(
@@ -300,17 +305,14 @@ fn asked(
             let place = Path::new("the output");
             out.keep().map(|()| rows).map_err(|error| EngineError::io("write the result", place, &error))
         });
-        let record = begun.lock().record.take();
-        let Some(record) = record else { return Err(RunError::Interrupted.into()) };
-        match kept {
-            Ok(rows) => record.finished(rows).await.map(|()| (rows, rule)),
-            Err(error) => Err(record.failed(error).await),
-        }
+        Ok::<_, QueryError>((kept, rule))
     };
-    let Some(work) = way.heeded else { return runtime.block_on(answering).map_err(Failure::query) };
     let stopped = async {
-        while !work.stop.load(Ordering::Relaxed) {
+        loop {
             tokio::time::sleep(LOOK).await;
+            if way.heeded.is_some_and(|work| work.stop.load(Ordering::Relaxed)) {
+                return;
+            }
         }
     };
     let answered = runtime.block_on(async {
@@ -319,9 +321,23 @@ fn asked(
             () = stopped => None,
         }
     });
-    work.over.store(true, Ordering::Relaxed);
-    if let Some(answered) = answered {
-        return answered.map_err(Failure::query);
+    // What is where it was to go is told as that, whatever comes now.
+    let told = answered.map(|answered| {
+        let (kept, rule) = answered?;
+        let record = begun.lock().record.take();
+        let record = record.ok_or(RunError::Interrupted)?;
+        runtime.block_on(async {
+            match kept {
+                Ok(rows) => record.finished(rows).await.map(|()| (rows, rule)),
+                Err(error) => Err(record.failed(error).await),
+            }
+        })
+    });
+    if let Some(work) = way.heeded {
+        work.over.store(true, Ordering::Relaxed);
+    }
+    if let Some(told) = told {
+        return told.map_err(Failure::query);
     }
     begun.give_up();
     out.discard();

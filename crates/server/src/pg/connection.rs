@@ -818,6 +818,13 @@ impl Connection {
                 now += written;
                 source.sent += written as u64;
                 if self.out.0.len() >= CHUNK {
+                    // Only whole messages are ready as yet: the client can be told.
+                    if pin!(self.cancel.notified()).as_mut().enable() {
+                        if let Some(running) = &mut source.running {
+                            running.end(Trouble::Cancelled).await;
+                        }
+                        return Err(Trouble::Cancelled.into());
+                    }
                     // A message of which half has gone leaves nothing that could still be said.
                     let until = source.running.as_ref().map(Running::until);
                     let why = tokio::select! {

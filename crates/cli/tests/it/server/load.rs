@@ -77,22 +77,31 @@ fn guesses_whose_clients_do_not_wait_are_checked_two_at_a_time() {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     };
-    site.get("ana", "/v1/status").is(200);
+    site.get("ben", "/v1/status").is(200);
     let before = peak();
-    let guesses: Vec<_> = (0..60)
-        .map(|number| {
-            let (ca, guess) = (site.pki.path("ca.pem"), format!("ana:guess {number}"));
-            let mut curl = Command::new("curl");
-            curl.args(["-s", "--max-time", "0.4", "--noproxy", "*", "--cacert", &ca, "-u", &guess]);
-            curl.arg(site.url("/v1/status")).stdout(Stdio::null()).stderr(Stdio::null());
-            Running(curl.spawn().unwrap())
-        })
-        .collect();
-    for mut guess in guesses {
-        guess.0.wait().unwrap();
+    let checked = || site.folder.audit("log_in_failed").len();
+    for patience in ["0.4", "0.8", "1.6", "3.2"] {
+        let guesses: Vec<_> = (0..60)
+            .map(|number| {
+                let (ca, guess) = (site.pki.path("ca.pem"), format!("somebody{number}:guess"));
+                let mut curl = Command::new("curl");
+                curl.args(["-s", "--max-time", patience, "--noproxy", "*", "--cacert", &ca, "-u", &guess]);
+                curl.arg(site.url("/v1/status")).stdout(Stdio::null()).stderr(Stdio::null());
+                Running(curl.spawn().unwrap())
+            })
+            .collect();
+        for mut guess in guesses {
+            guess.0.wait().unwrap();
+        }
+        // On a slow machine they may all have gone before they were heard.
+        if checked() > 2 {
+            break;
+        }
     }
-    // What is being checked ends, and whoever comes next is checked.
-    site.until("somebody else may log in", 30, |site| site.get("ben", "/v1/status").status == 200);
+    assert!(checked() > 2);
+    // What is being checked ends.
+    sleep(Duration::from_secs(2));
+    site.get("ben", "/v1/status").is(200);
     let after = peak();
     assert!(after - before < 4 * 64, "{before} MiB before and {after} after");
 }

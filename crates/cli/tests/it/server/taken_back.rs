@@ -42,6 +42,33 @@ fn change(project: &Folder, from: &str, to: &str) {
 const ALL: &str = "SELECT points FROM visits";
 
 #[test]
+fn a_request_to_cancel_ends_what_runs_whenever_it_comes_and_nothing_that_comes_later() {
+    let (project, _running, [_, port]) = plain("queries: 8");
+    let long = "SELECT a.code, b.points FROM visits a, visits b, visits c";
+    let connect = || Wire::connect(port, "ana", &format!("{PASSWORD} of ana"));
+    let mut told_so = 0;
+    for round in 1..=12 {
+        let (mut wire, told) = connect();
+        wire.begin(long, 137 * round);
+        Wire::cancel(port, &told.key);
+        let told = wire.told();
+        // Where half a message had left there is nothing more that could be said.
+        assert!(told.over || told.code.as_deref() == Some("57014"), "{:?} after {} rows", told.code, told.rows);
+        told_so += u32::from(told.code.is_some());
+    }
+    eprintln!("{told_so} of 12 were told so");
+    assert!(told_so > 0);
+    let (mut wire, told) = connect();
+    for _ in 0..3 {
+        Wire::cancel(port, &told.key);
+        let told = wire.simple(ALL);
+        assert!(told.code.is_none() && !told.over && told.rows == 400, "{:?}", told.code);
+    }
+    let failed = project.audit("query_failed");
+    assert!(failed.len() == 12 && failed.iter().all(|event| event["what"] == "cancelled"), "{failed:?}");
+}
+
+#[test]
 fn rows_that_wait_for_their_client_are_not_handed_out_to_who_may_not_have_them_any_more() {
     let (project, _running, [_, port]) = plain("queries: 8");
     // All rows of the table are one batch, of which all but one wait.

@@ -12,6 +12,8 @@ pub struct Told {
     /// The code of the error, where there was one.
     pub code: Option<String>,
     pub over: bool,
+    /// What a request to cancel names the connection by, when it logs in.
+    pub key: Vec<u8>,
 }
 
 impl Wire {
@@ -49,12 +51,13 @@ impl Wire {
     }
 
     pub fn told(&mut self) -> Told {
-        let mut told = Told { rows: 0, code: None, over: false };
+        let mut told = Told { rows: 0, code: None, over: false, key: Vec::new() };
         loop {
             match self.message() {
                 None => return Told { over: true, ..told },
                 Some((b'Z', _)) => return told,
                 Some((b'D', _)) => told.rows += 1,
+                Some((b'K', body)) => told.key = body,
                 Some((b'E', body)) => {
                     let mut fields = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
                     told.code = fields.find_map(|field| field.strip_prefix('C').map(str::to_owned));
@@ -67,6 +70,23 @@ impl Wire {
     pub fn simple(&mut self, sql: &str) -> Told {
         self.send(b'Q', &[sql.as_bytes(), b"\0"].concat());
         self.told()
+    }
+
+    /// Asks, and takes so many messages of the answer.
+    pub fn begin(&mut self, sql: &str, messages: usize) {
+        self.send(b'Q', &[sql.as_bytes(), b"\0"].concat());
+        for _ in 0..messages {
+            assert_ne!(self.message().unwrap().0, b'E');
+        }
+    }
+
+    /// By a connection of its own, which the server closes when it has understood.
+    pub fn cancel(port: u16, key: &[u8]) {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let request = [&16_i32.to_be_bytes()[..], &80_877_102_i32.to_be_bytes(), key].concat();
+        socket.write_all(&request).unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0);
     }
 
     /// Prepares and opens it, in a transaction, and takes so many rows of it.
